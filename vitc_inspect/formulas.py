@@ -1,0 +1,141 @@
+"""Each predicted number's formula with its own numbers in it: `floor((224 + 2·1 − 3) / 2) + 1 = 112`.
+
+The signs are those of print (· − ×); with `*` and `-` in their place the left side of each
+equation is Python, which is how the tests hold it against the right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vitc_inspect.prediction import ITEM_BYTES, LayerPrediction, Prediction
+from vitc_inspect.spec import Stage
+
+
+def explain_layer(prediction: Prediction, name: str) -> dict[str, str]:
+    """Write the formula of every number predicted for one layer.
+
+    Args:
+        prediction: The prediction.
+        name: Name of one of its layers.
+
+    Returns:
+        Equations by quantity: "height", "width" and "channels" of a map or "tokens" and
+        "width" of a sequence, then "params", "macs", "activations", "bytes",
+        "receptive_field" (pixels), "jump" (pixels) and, where rows or columns of the input
+        stay unread, the last one that is read ("last_row_read", "last_column_read").
+
+    Raises:
+        KeyError: when there is no layer of that name.
+    """
+    layer = prediction.layer(name)
+    stages = {stage.name: stage for stage in prediction.spec.stages}
+    if layer.kind == "conv":
+        lines = _conv(prediction, layer, stages[name])
+    elif layer.stage:
+        lines = _pointwise(layer)
+    else:
+        lines = _token(prediction, layer)
+    item = ITEM_BYTES[prediction.dtype]
+    lines["bytes"] = _equation(_product(*layer.out_shape, item), layer.bytes)
+    return lines
+
+
+def explain_totals(prediction: Prediction) -> dict[str, str]:
+    """Write the formulas of the totals: tokens, sequence length, stride, params and MACs.
+
+    Args:
+        prediction: The prediction.
+
+    Returns:
+        Equations by quantity: "num_patches", "seq_len", "total_stride" (pixels), "params",
+        "stem_params", "macs".
+    """
+    stem = [layer for layer in prediction.layers if layer.stage]
+    strides = [stage.conv.stride for stage in prediction.spec.stages]
+    return {
+        "num_patches": _equation(_product(*prediction.grid_size), prediction.num_patches),
+        "seq_len": _equation(
+            f"{prediction.num_patches} + {prediction.num_prefix_tokens}", prediction.seq_len
+        ),
+        "total_stride": _equation(_product(*strides), prediction.total_stride),
+        "params": _equation(_sum(layer.params for layer in prediction.layers), prediction.params),
+        "stem_params": _equation(_sum(layer.params for layer in stem), prediction.stem_params),
+        "macs": _equation(_sum(layer.macs for layer in prediction.layers), prediction.macs),
+    }
+
+
+def _conv(prediction: Prediction, layer: LayerPrediction, stage: Stage) -> dict[str, str]:
+    conv = stage.conv
+    k, s, p, d = conv.kernel_size, conv.stride, conv.padding, conv.dilation
+    step = f"{d}·({k} − 1)" if d > 1 else f"({k} − 1)"
+    window = f"{step} − 1" if d > 1 else f"{k}"  # of the window d·(k − 1) + 1
+    in_channels, in_height, in_width = layer.in_shape
+    channels, height, width = layer.out_shape
+    field, jump = _incoming(prediction, layer.name)
+    depth = f"{in_channels}/{conv.groups}" if conv.groups > 1 else f"{in_channels}"
+    bias = f" + {channels}" if conv.bias else ""
+    lines = {
+        "channels": f"out_channels = {channels}",
+        "height": _equation(f"floor(({in_height} + 2·{p} − {window}) / {s}) + 1", height),
+        "width": _equation(f"floor(({in_width} + 2·{p} − {window}) / {s}) + 1", width),
+        "params": _equation(f"{channels}·{depth}·{k}·{k}{bias}", layer.params),
+        "macs": _equation(f"{channels}·{height}·{width}·{depth}·{k}·{k}", layer.macs),
+        "activations": _equation(_product(*layer.out_shape), layer.activations),
+        "receptive_field": _equation(f"{field} + {step}·{jump}", layer.receptive_field),
+        "jump": _equation(f"{jump}·{s}", layer.jump),
+    }
+    for side, key, unread in (
+        (height, "last_row_read", layer.unread_rows),
+        (width, "last_column_read", layer.unread_columns),
+    ):
+        if unread:
+            last = (side - 1) * s + d * (k - 1) - p
+            lines[key] = _equation(f"({side} − 1)·{s} + {step} − {p}", last)
+    return lines
+
+
+def _pointwise(layer: LayerPrediction) -> dict[str, str]:
+    channels, height, width = layer.out_shape
+    return {
+        "channels": f"{channels} = {channels}",
+        "height": f"{height} = {height}",
+        "width": f"{width} = {width}",
+        "params": _equation(f"2·{channels}", layer.params) if layer.params else "0 = 0",
+    }
+
+
+def _token(prediction: Prediction, layer: LayerPrediction) -> dict[str, str]:
+    count, width = layer.out_shape
+    if layer.kind == "tokens":
+        tokens = _equation(_product(*layer.in_shape[1:]), count)
+        params = "0 = 0"
+    elif layer.kind == "class_token":
+        tokens = _equation(f"{layer.in_shape[0]} + {prediction.num_prefix_tokens}", count)
+        params = _equation(f"{prediction.num_prefix_tokens}·{width}", layer.params)
+    else:
+        tokens = f"{count} = {count}"
+        params = _equation(_product(count, width), layer.params)
+    return {"tokens": tokens, "width": f"{width} = {width}", "params": params}
+
+
+def _incoming(prediction: Prediction, name: str) -> tuple[int, int]:
+    """Receptive field and jump of what goes into the layer."""
+    names = [layer.name for layer in prediction.layers]
+    index = names.index(name)
+    if index == 0:
+        return 1, 1
+    before = prediction.layers[index - 1]
+    return before.receptive_field, before.jump
+
+
+def _equation(left: str, right: int) -> str:
+    return f"{left} = {right}"
+
+
+def _product(*factors: int) -> str:
+    return "·".join(map(str, factors))
+
+
+def _sum(terms: Iterable[int]) -> str:
+    return " + ".join(str(term) for term in terms if term) or "0"

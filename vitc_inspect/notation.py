@@ -1,0 +1,276 @@
+"""The one-line stem notation, read and written: `3x3/2:48 bn relu, 1x1:384`.
+
+A layer is its kernel, `/stride`, `p` padding, `:` channels, then in any order its norm
+(`bn`, `ln`), its activation (`relu`, `gelu`, `silu`, `hardswish`), `gN` groups, `dN`
+dilation and `bias` or `nobias`. What a layer leaves out has the default of `conv_layer`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple, NoReturn
+
+from vitc_inspect.errors import SpecError
+from vitc_inspect.spec import (
+    Activation,
+    ConvLayer,
+    Norm,
+    StemSpec,
+    as_pair,
+    conv_layer,
+    conv_names,
+    default_padding,
+)
+
+NORM_WORDS: dict[str, Norm] = {"bn": "batch", "ln": "layer"}
+ACTIVATION_WORDS: dict[str, Activation] = {
+    "relu": "relu",
+    "gelu": "gelu",
+    "silu": "silu",
+    "hardswish": "hardswish",
+}
+_BIAS_WORDS = {"bias": True, "nobias": False}
+_NUMBERED_WORDS = {"g": "groups", "d": "dilation"}
+_WORDS = (*NORM_WORDS, *ACTIVATION_WORDS, *_BIAS_WORDS)
+_WHAT_MAY_FOLLOW = f"{', '.join(_WORDS)}, g or d with a number, or a comma"
+_PATCHIFY = "16x16/16:768"
+
+
+def parse_stem(
+    text: str,
+    *,
+    image_size: int | tuple[int, int] = 224,
+    in_channels: int = 3,
+    class_token: bool = True,
+) -> StemSpec:
+    """Read a stem from its notation and what stands beside it.
+
+    Args:
+        text: The layers, separated by commas.
+        image_size: Height and width (pixels); one number means a square.
+        in_channels: Channels of the image.
+        class_token: Whether a learned token comes first.
+
+    Returns:
+        The stem.
+
+    Raises:
+        SpecError: field "stem" with the column for a text that cannot be read; else the
+            field that cannot be built, for example "conv2.kernel_size".
+
+    >>> parse_stem("16x16/16:768") == parse_stem("16x16/16p0:768 bias")
+    True
+    """
+    return StemSpec(
+        image_size=as_pair(image_size),
+        in_channels=in_channels,
+        convs=parse_convs(text),
+        class_token=class_token,
+    )
+
+
+def format_stem(stem: StemSpec) -> str:
+    """Write the convolutions of a stem; `parse_stem` with the same image reads it back.
+
+    >>> format_stem(parse_stem("3 x 3 /2 : 48 relu bn ,1x1/1:384"))
+    '3x3/2:48 bn relu, 1x1:384'
+    """
+    return format_convs(stem.convs)
+
+
+def parse_convs(text: str) -> tuple[ConvLayer, ...]:
+    """Read the convolutions of a stem from its notation.
+
+    Args:
+        text: The layers, separated by commas.
+
+    Returns:
+        The convolutions in order.
+
+    Raises:
+        SpecError: As `parse_stem`.
+    """
+    layers = _Reader(text).layers()
+    convs = []
+    for name, fields in zip(conv_names(len(layers)), layers, strict=True):
+        try:
+            convs.append(conv_layer(**fields))
+        except SpecError as error:
+            raise error.within(name) from None
+    return tuple(convs)
+
+
+def format_convs(convs: Iterable[ConvLayer]) -> str:
+    """Write convolutions, leaving out whatever has its default.
+
+    >>> format_convs([conv_layer(48, 3, 2, padding=0, groups=3, bias=True, norm="batch")])
+    '3x3/2p0:48 bn g3 bias'
+    """
+    return ", ".join(_format_conv(conv) for conv in convs)
+
+
+def _format_conv(conv: ConvLayer) -> str:
+    size = f"{conv.kernel_size}x{conv.kernel_size}"
+    stride = f"/{conv.stride}" if conv.stride != 1 else ""
+    default = default_padding(conv.kernel_size, conv.stride)
+    padding = f"p{conv.padding}" if conv.padding != default else ""
+    words = [f"{size}{stride}{padding}:{conv.out_channels}"]
+    words += [word for word, norm in NORM_WORDS.items() if norm == conv.norm]
+    words += [word for word, act in ACTIVATION_WORDS.items() if act == conv.activation]
+    words += [f"g{conv.groups}"] if conv.groups != 1 else []
+    words += [f"d{conv.dilation}"] if conv.dilation != 1 else []
+    if conv.bias != (conv.norm == "none"):
+        words.append("bias" if conv.bias else "nobias")
+    return " ".join(words)
+
+
+class _Token(NamedTuple):
+    kind: str  # "number", "word", "mark" or "end"
+    text: str
+    start: int  # zero-based offset into the notation
+
+
+_TOKEN = re.compile(r"(?P<number>\d+)|(?P<word>[A-Za-z]+)|(?P<mark>[/:,×])")
+
+
+class _Reader:
+    """Reads tokens from left to right; every complaint knows its column."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.position = 0
+        self.complete = 0  # the text up to here is whole layers
+
+    def layers(self) -> list[dict[str, Any]]:
+        layers = [self.layer()]
+        while self.peek().text == ",":
+            self.take()
+            layers.append(self.layer())
+        if self.peek().kind != "end":
+            self.fail(_WHAT_MAY_FOLLOW)
+        return layers
+
+    def layer(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {"kernel_size": self.kernel()}
+        if self.peek().text == "/":
+            self.take()
+            fields["stride"] = self.number("the stride, a whole number")
+        if self.peek().text.lower() == "p":
+            self.take()
+            fields["padding"] = self.number("the padding, a whole number")
+        stride_next = "" if len(fields) > 1 else "a slash and the stride, or "
+        self.expect(":", f"{stride_next}a colon and the channels")
+        fields["out_channels"] = self.number("the channels, a whole number")
+        self.complete = self.position
+        while self.peek().kind == "word":
+            self.option(fields)
+            self.complete = self.position
+        return fields
+
+    def kernel(self) -> int:
+        start = self.peek().start
+        height = self.number("the kernel, for example 3x3")
+        self.expect("x×", "x and the kernel's width")
+        width = self.number("the kernel's width, a whole number")
+        if width != height:
+            square = f"{height}x{height}"
+            self.complain(
+                start, f"the kernel {height}x{width} is not square", square, self.replaced(start, square)
+            )
+        return height
+
+    def option(self, fields: dict[str, Any]) -> None:
+        token = self.take()
+        word = token.text.lower()
+        value: Any
+        if word in NORM_WORDS:
+            field, value = "norm", NORM_WORDS[word]
+        elif word in ACTIVATION_WORDS:
+            field, value = "activation", ACTIVATION_WORDS[word]
+        elif word in _BIAS_WORDS:
+            field, value = "bias", _BIAS_WORDS[word]
+        elif word in _NUMBERED_WORDS:
+            field = _NUMBERED_WORDS[word]
+            value = self.number(f"the {field}, a whole number")
+        else:
+            self.unknown_word(token)
+        if field in fields:
+            without = re.sub(r"\s+(?=,|\s|$)", "", self.replaced(token.start, ""))
+            self.complain(token.start, f"a second {field} in one layer", without, without)
+        fields[field] = value
+
+    def peek(self) -> _Token:
+        start = self.position
+        while start < len(self.text) and self.text[start].isspace():
+            start += 1
+        if start == len(self.text):
+            return _Token("end", "", start)
+        match = _TOKEN.match(self.text, start)
+        if match is None:
+            return _Token("other", self.text[start], start)
+        return _Token(str(match.lastgroup), match.group(), start)
+
+    def take(self) -> _Token:
+        token = self.peek()
+        self.position = token.start + len(token.text)
+        return token
+
+    def number(self, what: str) -> int:
+        token = self.peek()
+        fraction = re.compile(r"-\s*\d*\.?\d*|\d+\.\d*|\d+e\d+").match(self.text, token.start)
+        if fraction:
+            self.fail(what, fraction.group())
+        if token.kind != "number":
+            self.fail(what)
+        if len(token.text) > 9:
+            self.fail(f"{what} of at most 9 digits", token.text)
+        return int(self.take().text)
+
+    def expect(self, marks: str, what: str) -> None:
+        text = self.peek().text
+        if not text or text.lower() not in marks:
+            self.fail(what)
+        self.take()
+
+    def unknown_word(self, token: _Token) -> NoReturn:
+        near = difflib.get_close_matches(token.text.lower(), _WORDS, n=1, cutoff=0.5)
+        if near:
+            reason = f"“{token.text}” is not a word of the notation"
+            self.complain(token.start, reason, near[0], self.replaced(token.start, near[0]))
+        self.position = token.start
+        self.fail(_WHAT_MAY_FOLLOW)
+
+    def fail(self, what: str, found: str | None = None) -> NoReturn:
+        """Complain about the next token, suggesting the whole layers read so far."""
+        token = self.peek()
+        found = token.text if found is None else found
+        where = f"“{found}”" if found else "the end of the text"
+        whole = self.text[: self.complete].strip() or _PATCHIFY
+        self.complain(token.start, f"expected {what}, found {where}", whole, whole)
+
+    def complain(self, start: int, reason: str, use: str, corrected: str) -> NoReturn:
+        """Raise, with the corrected text as the suggestion if it can be read."""
+        column = start + 1
+        raise SpecError(
+            "stem",
+            self.text,
+            f"column {column}: {reason}",
+            f"Use {use}",
+            corrected if _readable(corrected) else _PATCHIFY,
+            column,
+        )
+
+    def replaced(self, start: int, new: str) -> str:
+        """The text with what was read since `start` replaced by `new`."""
+        return self.text[:start] + new + self.text[self.position :]
+
+
+def _readable(text: str) -> bool:
+    """Whether the text is the notation of a stem."""
+    try:
+        parse_convs(text)
+    except SpecError:
+        return False
+    return True

@@ -1,0 +1,456 @@
+"""The description of a stem: frozen values that, once they exist, can be built and run."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import gcd, prod
+from typing import Any, Literal, get_args
+
+from vitc_inspect import arithmetic
+from vitc_inspect.errors import SpecError
+
+Norm = Literal["none", "batch", "layer"]
+Activation = Literal["none", "relu", "gelu", "silu", "hardswish"]
+
+MAX_SIDE = 16_384
+"""Longest side of an image (pixels); also bounds kernel, stride, padding and dilation."""
+MAX_CHANNELS = 65_536
+"""Most channels of an image or a convolution."""
+MAX_CONVS = 64
+"""Most convolutions of a stem."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvLayer:
+    """A square convolution with the normalisation and the activation that follow it."""
+
+    out_channels: int
+    """Channels of the output."""
+    kernel_size: int
+    """Taps along each axis."""
+    stride: int
+    """Step from window to window (pixels of the input)."""
+    padding: int
+    """Zeros added on each of the four sides (pixels of the input)."""
+    dilation: int = 1
+    """Distance between two taps (pixels of the input)."""
+    groups: int = 1
+    """Blocks of channels that are convolved apart."""
+    bias: bool
+    """Whether the convolution adds one number to each channel."""
+    norm: Norm = "none"
+    """Normalisation after the convolution; "layer" normalises the channels of each position."""
+    activation: Activation = "none"
+    """Non-linearity after the normalisation."""
+
+    def __post_init__(self) -> None:
+        check_int("out_channels", self.out_channels, 1, MAX_CHANNELS)
+        check_int("kernel_size", self.kernel_size, 1, MAX_SIDE)
+        check_int("stride", self.stride, 1, MAX_SIDE)
+        check_int("padding", self.padding, 0, MAX_SIDE)
+        check_int("dilation", self.dilation, 1, MAX_SIDE)
+        check_int("groups", self.groups, 1, MAX_CHANNELS)
+        check_bool("bias", self.bias)
+        check_choice("norm", self.norm, get_args(Norm))
+        check_choice("activation", self.activation, get_args(Activation))
+        if self.out_channels % self.groups:
+            raise SpecError(
+                "groups",
+                self.groups,
+                f"it does not divide the {self.out_channels} output channels",
+                f"Use {_divisor(self.out_channels, self.groups)}",
+                _divisor(self.out_channels, self.groups),
+            )
+
+
+def default_padding(kernel_size: int, stride: int) -> int:
+    """Padding of a convolution that does not name one (pixels).
+
+    Overlapping windows keep the border with (kernel_size - 1) // 2 zeros; windows that
+    tile the image, as patchify's do, need none.
+
+    >>> default_padding(3, 2), default_padding(16, 16), default_padding(1, 1)
+    (1, 0, 0)
+    """
+    return (kernel_size - 1) // 2 if stride < kernel_size else 0
+
+
+def conv_layer(
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    *,
+    padding: int | None = None,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool | None = None,
+    norm: Norm = "none",
+    activation: Activation = "none",
+) -> ConvLayer:
+    """Make a `ConvLayer`, filling in what the stem notation leaves unwritten.
+
+    Args:
+        out_channels, kernel_size, stride, dilation, groups, norm, activation: As in `ConvLayer`.
+        padding: Pixels; None means `default_padding`.
+        bias: None means a bias exactly when there is no norm, whose shift would cancel it.
+
+    Returns:
+        The layer.
+
+    Raises:
+        SpecError: naming the field without its layer, for example "stride".
+
+    >>> conv_layer(48, 3, 2, norm="batch", activation="relu").padding
+    1
+    """
+    check_int("kernel_size", kernel_size, 1, MAX_SIDE)
+    check_int("stride", stride, 1, MAX_SIDE)
+    return ConvLayer(
+        out_channels=out_channels,
+        kernel_size=kernel_size,
+        stride=stride,
+        padding=default_padding(kernel_size, stride) if padding is None else padding,
+        dilation=dilation,
+        groups=groups,
+        bias=norm == "none" if bias is None else bias,
+        norm=norm,
+        activation=activation,
+    )
+
+
+def conv_names(count: int) -> tuple[str, ...]:
+    """Names of a stem's convolutions in order: conv1, conv2, …, and proj for the last.
+
+    >>> conv_names(3)
+    ('conv1', 'conv2', 'proj')
+    """
+    return (*(f"conv{i}" for i in range(1, count)), "proj")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A convolution in its place: its name and what goes in and out."""
+
+    name: str
+    """Name of the convolution: conv1, …, proj."""
+    conv: ConvLayer
+    """The convolution with its norm and activation."""
+    in_shape: tuple[int, int, int]
+    """Channels, height, width of the input."""
+    out_shape: tuple[int, int, int]
+    """Channels, height, width of the output."""
+
+    @property
+    def norm_name(self) -> str:
+        """Module name of the normalisation: norm1, …, proj_norm."""
+        return _companion(self.name, "norm")
+
+    @property
+    def act_name(self) -> str:
+        """Module name of the activation: act1, …, proj_act."""
+        return _companion(self.name, "act")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StemSpec:
+    """A stem: convolutions, the last of which gives the token width, then tokens.
+
+    Patchify is the stem whose only convolution has kernel = stride = patch size.
+    A StemSpec that exists can be built and run.
+    """
+
+    image_size: tuple[int, int]
+    """Height and width of the image (pixels)."""
+    in_channels: int = 3
+    """Channels of the image."""
+    convs: tuple[ConvLayer, ...]
+    """The convolutions in order; the last is called proj."""
+    class_token: bool = True
+    """Whether a learned token is put before the image tokens."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image_size", check_pair("image_size", self.image_size))
+        check_int("in_channels", self.in_channels, 1, MAX_CHANNELS)
+        check_bool("class_token", self.class_token)
+        object.__setattr__(self, "convs", _check_convs(self.convs))
+        _ = self.stages  # walks the layers once, so that every mismatch shows here
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The convolutions with their names and shapes.
+
+        Raises:
+            SpecError: naming the layer, for example "conv2.kernel_size" or "conv3.groups".
+        """
+        stages = []
+        shape = (self.in_channels, *self.image_size)
+        for name, conv in zip(conv_names(len(self.convs)), self.convs, strict=True):
+            try:
+                out_shape = _conv_shape(shape, conv)
+            except SpecError as error:
+                raise error.within(name) from None
+            stages.append(Stage(name=name, conv=conv, in_shape=shape, out_shape=out_shape))
+            shape = out_shape
+        return tuple(stages)
+
+    @property
+    def embed_dim(self) -> int:
+        """Numbers in one token."""
+        return self.convs[-1].out_channels
+
+    @property
+    def total_stride(self) -> int:
+        """Pixels of the image from one token to the next."""
+        return prod(conv.stride for conv in self.convs)
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """Rows and columns of tokens."""
+        return self.stages[-1].out_shape[1:]
+
+    @property
+    def num_patches(self) -> int:
+        """Image tokens."""
+        return prod(self.grid_size)
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens put before the image tokens."""
+        return int(self.class_token)
+
+    @property
+    def seq_len(self) -> int:
+        """All tokens."""
+        return self.num_patches + self.num_prefix_tokens
+
+
+def conv_stem(
+    channels: Sequence[int] = (48, 96, 192, 384),
+    strides: Sequence[int] | None = None,
+    embed_dim: int = 384,
+    *,
+    image_size: int | tuple[int, int] = 224,
+    in_channels: int = 3,
+    class_token: bool = True,
+    kernel_size: int = 3,
+    norm: Norm = "batch",
+    activation: Activation = "relu",
+) -> StemSpec:
+    """Describe a convolutional stem: convolutions with norm and activation, then a bare 1×1.
+
+    The defaults are the stem of ViT_C-4GF.
+
+    Args:
+        channels: Output channels of each convolution before the last.
+        strides: Stride of each of them; None means 2 each.
+        embed_dim: Token width, the channels of the closing 1×1 convolution.
+        image_size: Height and width (pixels); one number means a square.
+        in_channels: Channels of the image.
+        class_token: Whether a learned token comes first.
+        kernel_size, norm, activation: The same for every convolution before the last.
+
+    Returns:
+        The stem.
+
+    Raises:
+        SpecError: naming the field, for example "conv2.stride".
+
+    Source:
+        Xiao et al. 2021, arXiv:2106.14881, section 4 and appendix.
+
+    >>> conv_stem().seq_len
+    197
+    """
+    strides = (2,) * len(channels) if strides is None else tuple(strides)
+    if len(strides) != len(channels):
+        raise SpecError(
+            "strides",
+            tuple(strides),
+            f"there are {len(strides)} strides for {len(channels)} convolutions",
+            f"Give {len(channels)} strides",
+            (2,) * len(channels),
+        )
+    convs = []
+    names = conv_names(len(channels) + 1)
+    for name, out_channels, stride in zip(names, channels, strides, strict=False):
+        try:
+            convs.append(
+                conv_layer(out_channels, kernel_size, stride, norm=norm, activation=activation)
+            )
+        except SpecError as error:
+            raise error.within(name) from None
+    return StemSpec(
+        image_size=as_pair(image_size),
+        in_channels=in_channels,
+        convs=(*convs, _projection(embed_dim, 1)),
+        class_token=class_token,
+    )
+
+
+def patchify_stem(
+    patch_size: int = 16,
+    embed_dim: int = 768,
+    *,
+    image_size: int | tuple[int, int] = 224,
+    in_channels: int = 3,
+    class_token: bool = True,
+) -> StemSpec:
+    """Describe the original stem: one convolution with kernel = stride = patch size.
+
+    The defaults are ViT-B/16.
+
+    Args:
+        patch_size: Side of a patch (pixels).
+        embed_dim: Token width.
+        image_size: Height and width (pixels); one number means a square.
+        in_channels: Channels of the image.
+        class_token: Whether a learned token comes first.
+
+    Returns:
+        The stem.
+
+    Raises:
+        SpecError: naming the field, for example "proj.kernel_size".
+
+    Source:
+        Dosovitskiy et al. 2020, arXiv:2010.11929, section 3.1.
+
+    >>> patchify_stem(14, 384).grid_size
+    (16, 16)
+    """
+    return StemSpec(
+        image_size=as_pair(image_size),
+        in_channels=in_channels,
+        convs=(_projection(embed_dim, patch_size),),
+        class_token=class_token,
+    )
+
+
+def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width, where one number stands for a square."""
+    return size if isinstance(size, tuple) else (size, size)
+
+
+def check_int(field: str, value: Any, low: int, high: int) -> int:
+    """Return `value` if it is a whole number from `low` to `high`.
+
+    Raises:
+        SpecError: naming `field`, with the nearest value that works.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise SpecError(field, value, "it is not a whole number", f"Use {low} or more", low)
+    if number < low:
+        raise SpecError(field, value, f"the least is {low}", f"Use {low} or more", low)
+    if number > high:
+        raise SpecError(field, value, f"the most is {high:,}", f"Use {high} or less", high)
+    return number
+
+
+def check_bool(field: str, value: Any) -> None:
+    """Raise a SpecError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise SpecError(field, value, "it is neither True nor False", "Use True or False", True)
+
+
+def check_choice(field: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise a SpecError unless `value` is one of `choices`."""
+    choices = tuple(choices)
+    if value not in choices:
+        listed = ", ".join(choices)
+        raise SpecError(
+            field, value, f"it is not one of {listed}", f"Use {choices[0]}", choices[0]
+        )
+
+
+def check_pair(field: str, value: Any) -> tuple[int, int]:
+    """Return `value` if it is a height and a width within bounds.
+
+    Raises:
+        SpecError: naming `field`, with the nearest pair that works.
+    """
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise SpecError(
+            field, value, "it is not a height and a width", "Use (224, 224)", (224, 224)
+        )
+    try:
+        return (check_int(field, value[0], 1, MAX_SIDE), check_int(field, value[1], 1, MAX_SIDE))
+    except SpecError as error:
+        pair = tuple(_clamp(side) for side in value)
+        raise SpecError(
+            field,
+            tuple(value),
+            f"a side of {error.value} pixels cannot be used, {error.reason}",
+            f"Use {pair[0]} x {pair[1]}",
+            pair,
+        ) from None
+
+
+def _clamp(side: Any) -> int:
+    """The nearest usable length of an image's side; 224 for what is no number or is zero."""
+    if isinstance(side, bool) or not isinstance(side, (int, float)) or not 1 <= side:
+        return 224
+    return int(min(side, MAX_SIDE))
+
+
+def _check_convs(convs: Any) -> tuple[ConvLayer, ...]:
+    """The convolutions as a tuple of 1 to MAX_CONVS layers."""
+    convs = tuple(convs)
+    if not 1 <= len(convs) <= MAX_CONVS or not all(isinstance(c, ConvLayer) for c in convs):
+        raise SpecError(
+            "convs",
+            f"{len(convs)} layers",
+            f"a stem has 1 to {MAX_CONVS} layers, each a ConvLayer",
+            "Give at least one ConvLayer" if not convs else f"Give at most {MAX_CONVS}",
+        )
+    return convs
+
+
+def _conv_shape(shape: tuple[int, int, int], conv: ConvLayer) -> tuple[int, int, int]:
+    """Channels, height, width after the convolution; groups must divide the input channels."""
+    in_channels, *sides = shape
+    if in_channels % conv.groups:
+        divisor = _divisor(gcd(in_channels, conv.out_channels), conv.groups)
+        raise SpecError(
+            "groups",
+            conv.groups,
+            f"it does not divide the {in_channels} input channels",
+            f"Use {divisor}",
+            divisor,
+        )
+    height, width = (
+        arithmetic.output_size(
+            side,
+            kernel_size=conv.kernel_size,
+            stride=conv.stride,
+            padding=conv.padding,
+            dilation=conv.dilation,
+        )
+        for side in sides
+    )
+    return conv.out_channels, height, width
+
+
+def _projection(embed_dim: int, size: int) -> ConvLayer:
+    """The bare convolution that gives the tokens their width."""
+    try:
+        return conv_layer(embed_dim, size, size)
+    except SpecError as error:
+        raise error.within("proj") from None
+
+
+def _companion(conv_name: str, suffix: str) -> str:
+    """Name of the norm or activation beside a convolution: conv2 -> norm2, proj -> proj_norm."""
+    number = conv_name.removeprefix("conv")
+    return f"{suffix}{number}" if number.isdigit() else f"{conv_name}_{suffix}"
+
+
+def _divisor(number: int, limit: int) -> int:
+    """The largest divisor of `number` that is at most `limit`."""
+    return max(d for d in range(1, min(number, limit) + 1) if number % d == 0)
