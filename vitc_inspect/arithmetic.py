@@ -60,11 +60,12 @@ def output_size(
     window = window_size(kernel_size=kernel_size, dilation=dilation)
     if window > padded:
         largest = (padded - 1) // dilation + 1
+        length = f"{padded} pixel{'' if padded == 1 else 's'}"
         spread = f"the window spans {window} pixels and " if dilation > 1 else ""
         raise SpecError(
             "kernel_size",
             kernel_size,
-            f"{spread}the padded input is only {padded} {'pixel' if padded == 1 else 'pixels'} long",
+            f"{spread}the padded input is only {length} long",
             f"Use {largest}{' or less' if largest > 1 else ''}",
             largest,
         )
@@ -112,9 +113,7 @@ def unread_positions(
     return tuple(i for i, seen in enumerate(read) if not seen) if 0 in read else ()
 
 
-def receptive_field(
-    field: int, jump: int, *, kernel_size: int, dilation: int = 1
-) -> int:
+def receptive_field(field: int, jump: int, *, kernel_size: int, dilation: int = 1) -> int:
     """Grow the receptive field by one convolution.
 
         field' = field + (window - 1) * jump

@@ -1,4 +1,4 @@
-"""Each predicted number's formula with its own numbers in it: `floor((224 + 2·1 − 3) / 2) + 1 = 112`.
+"""Each predicted number's formula, filled in: `floor((224 + 2·1 − 3) / 2) + 1 = 112`.
 
 The signs are those of print (· − ×); with `*` and `-` in their place the left side of each
 equation is Python, which is how the tests hold it against the right.
@@ -20,10 +20,11 @@ def explain_layer(prediction: Prediction, name: str) -> dict[str, str]:
         name: Name of one of its layers.
 
     Returns:
-        Equations by quantity: "height", "width" and "channels" of a map or "tokens" and
-        "width" of a sequence, then "params", "macs", "activations", "bytes",
-        "receptive_field" (pixels), "jump" (pixels) and, where rows or columns of the input
-        stay unread, the last one that is read ("last_row_read", "last_column_read").
+        Equations by quantity: "height" and "width" of a convolution's map or "tokens" of a
+        sequence, "params", "macs", "activations", "bytes", "receptive_field" (pixels),
+        "jump" (pixels) and, where rows or columns of the input stay unread, the last one
+        that is read ("last_row_read", "last_column_read"). What a layer leaves as it was
+        has no equation.
 
     Raises:
         KeyError: when there is no layer of that name.
@@ -76,7 +77,6 @@ def _conv(prediction: Prediction, layer: LayerPrediction, stage: Stage) -> dict[
     depth = f"{in_channels}/{conv.groups}" if conv.groups > 1 else f"{in_channels}"
     bias = f" + {channels}" if conv.bias else ""
     lines = {
-        "channels": f"out_channels = {channels}",
         "height": _equation(f"floor(({in_height} + 2·{p} − {window}) / {s}) + 1", height),
         "width": _equation(f"floor(({in_width} + 2·{p} − {window}) / {s}) + 1", width),
         "params": _equation(f"{channels}·{depth}·{k}·{k}{bias}", layer.params),
@@ -96,27 +96,20 @@ def _conv(prediction: Prediction, layer: LayerPrediction, stage: Stage) -> dict[
 
 
 def _pointwise(layer: LayerPrediction) -> dict[str, str]:
-    channels, height, width = layer.out_shape
-    return {
-        "channels": f"{channels} = {channels}",
-        "height": f"{height} = {height}",
-        "width": f"{width} = {width}",
-        "params": _equation(f"2·{channels}", layer.params) if layer.params else "0 = 0",
-    }
+    return {"params": _equation(f"2·{layer.out_shape[0]}", layer.params)} if layer.params else {}
 
 
 def _token(prediction: Prediction, layer: LayerPrediction) -> dict[str, str]:
     count, width = layer.out_shape
     if layer.kind == "tokens":
-        tokens = _equation(_product(*layer.in_shape[1:]), count)
-        params = "0 = 0"
-    elif layer.kind == "class_token":
-        tokens = _equation(f"{layer.in_shape[0]} + {prediction.num_prefix_tokens}", count)
-        params = _equation(f"{prediction.num_prefix_tokens}·{width}", layer.params)
-    else:
-        tokens = f"{count} = {count}"
-        params = _equation(_product(count, width), layer.params)
-    return {"tokens": tokens, "width": f"{width} = {width}", "params": params}
+        return {"tokens": _equation(_product(*layer.in_shape[1:]), count)}
+    if layer.kind == "class_token":
+        prefix = prediction.num_prefix_tokens
+        return {
+            "tokens": _equation(f"{layer.in_shape[0]} + {prefix}", count),
+            "params": _equation(f"{prefix}·{width}", layer.params),
+        }
+    return {"params": _equation(_product(count, width), layer.params)}
 
 
 def _incoming(prediction: Prediction, name: str) -> tuple[int, int]:

@@ -177,7 +177,10 @@ class _Reader:
         if width != height:
             square = f"{height}x{height}"
             self.complain(
-                start, f"the kernel {height}x{width} is not square", square, self.replaced(start, square)
+                start,
+                f"the kernel {height}x{width} is not square",
+                square,
+                self.replaced(start, square),
             )
         return height
 

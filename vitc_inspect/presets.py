@@ -92,10 +92,16 @@ _ALL = (
         "The same six convolutions as 18GF; only the last 1×1 widens to 1024.",
     ),
     _paper_patchify(
-        "1gf", 192, "One convolution of kernel and stride 16 is all there is between image and tokens."
+        "1gf",
+        192,
+        "One convolution of kernel and stride 16 is all there is between image and tokens.",
     ),
-    _paper_patchify("4gf", 384, "Doubling the token width doubles the stem, and not one token more."),
-    _paper_patchify("18gf", 768, "ViT-B/16: a 16×16×3 patch has 768 numbers, and so has its token."),
+    _paper_patchify(
+        "4gf", 384, "Doubling the token width doubles the stem, and not one token more."
+    ),
+    _paper_patchify(
+        "18gf", 768, "ViT-B/16: a 16×16×3 patch has 768 numbers, and so has its token."
+    ),
     _paper_patchify("36gf", 1024, "A token wider than its patch: 768 numbers become 1024."),
     _table3(
         "S1",
@@ -131,7 +137,7 @@ _ALL = (
             "3x3/2:64 bn relu, 3x3/2:64 bn relu, 3x3/2:64 bn relu, 3x3/2:64 bn relu, 1x1:768"
         ),
         source="torchvision's [ConvStemConfig(64, 3, 2)] * 4, as passed on in forums",
-        teaches="It runs and gives 197 tokens, yet it is not the paper's stem: channels never grow.",
+        teaches="It gives 197 tokens, yet is not the paper's stem: the channels never grow.",
     ),
     Preset(
         name="moco_v3_s",

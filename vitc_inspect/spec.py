@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -364,9 +365,7 @@ def check_choice(field: str, value: Any, choices: Iterable[str]) -> None:
     choices = tuple(choices)
     if value not in choices:
         listed = ", ".join(choices)
-        raise SpecError(
-            field, value, f"it is not one of {listed}", f"Use {choices[0]}", choices[0]
-        )
+        raise SpecError(field, value, f"it is not one of {listed}", f"Use {choices[0]}", choices[0])
 
 
 def check_pair(field: str, value: Any) -> tuple[int, int]:
@@ -382,7 +381,7 @@ def check_pair(field: str, value: Any) -> tuple[int, int]:
     try:
         return (check_int(field, value[0], 1, MAX_SIDE), check_int(field, value[1], 1, MAX_SIDE))
     except SpecError as error:
-        pair = tuple(_clamp(side) for side in value)
+        pair = tuple(_usable_side(side) for side in value)
         raise SpecError(
             field,
             tuple(value),
@@ -392,24 +391,23 @@ def check_pair(field: str, value: Any) -> tuple[int, int]:
         ) from None
 
 
-def _clamp(side: Any) -> int:
-    """The nearest usable length of an image's side; 224 for what is no number or is zero."""
-    if isinstance(side, bool) or not isinstance(side, (int, float)) or not 1 <= side:
-        return 224
-    return int(min(side, MAX_SIDE))
+def _usable_side(side: Any) -> int:
+    """The side itself if it can be used, else 224 pixels."""
+    whole = isinstance(side, int) and not isinstance(side, bool)
+    return side if whole and 1 <= side <= MAX_SIDE else 224
 
 
 def _check_convs(convs: Any) -> tuple[ConvLayer, ...]:
     """The convolutions as a tuple of 1 to MAX_CONVS layers."""
-    convs = tuple(convs)
-    if not 1 <= len(convs) <= MAX_CONVS or not all(isinstance(c, ConvLayer) for c in convs):
+    layers: tuple[Any, ...] = tuple(convs)
+    if not 1 <= len(layers) <= MAX_CONVS or not all(isinstance(c, ConvLayer) for c in layers):
         raise SpecError(
             "convs",
-            f"{len(convs)} layers",
+            f"{len(layers)} layers",
             f"a stem has 1 to {MAX_CONVS} layers, each a ConvLayer",
-            "Give at least one ConvLayer" if not convs else f"Give at most {MAX_CONVS}",
+            f"Give at most {MAX_CONVS}" if len(layers) > MAX_CONVS else "Give at least one",
         )
-    return convs
+    return layers
 
 
 def _conv_shape(shape: tuple[int, int, int], conv: ConvLayer) -> tuple[int, int, int]:

@@ -1,0 +1,69 @@
+"""Predict, run, confirm and see the stem of a Vision Transformer.
+
+Everything named here is imported when it is first used, so that `import vitc_inspect`
+and `predict` need no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vitc_inspect.errors import SpecError
+    from vitc_inspect.formulas import explain_layer, explain_totals
+    from vitc_inspect.notation import format_stem, parse_stem
+    from vitc_inspect.prediction import LayerPrediction, Prediction, predict
+    from vitc_inspect.presets import PRESETS, Preset
+    from vitc_inspect.report import Report, inspect_stem
+    from vitc_inspect.spec import ConvLayer, StemSpec, conv_layer, conv_stem, patchify_stem
+
+_HOMES = {
+    "ConvLayer": "spec",
+    "LayerPrediction": "prediction",
+    "PRESETS": "presets",
+    "Prediction": "prediction",
+    "Preset": "presets",
+    "Report": "report",
+    "SpecError": "errors",
+    "StemSpec": "spec",
+    "conv_layer": "spec",
+    "conv_stem": "spec",
+    "explain_layer": "formulas",
+    "explain_totals": "formulas",
+    "format_stem": "notation",
+    "inspect_stem": "report",
+    "parse_stem": "notation",
+    "patchify_stem": "spec",
+    "predict": "prediction",
+}
+
+__all__ = [
+    "PRESETS",
+    "ConvLayer",
+    "LayerPrediction",
+    "Prediction",
+    "Preset",
+    "Report",
+    "SpecError",
+    "StemSpec",
+    "conv_layer",
+    "conv_stem",
+    "explain_layer",
+    "explain_totals",
+    "format_stem",
+    "inspect_stem",
+    "parse_stem",
+    "patchify_stem",
+    "predict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,152 @@
+"""The terminal's way in: `python -m vitc_inspect "16x16/16:768"`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from vitc_inspect.errors import SpecError
+from vitc_inspect.notation import parse_stem
+from vitc_inspect.presets import PRESETS
+from vitc_inspect.spec import MAX_SIDE, StemSpec, check_choice, check_int
+
+EXIT_DISAGREES = 1
+EXIT_BAD_INPUT = 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser that complains in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}. Use --help to see what works.\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Inspect one stem and print its report.
+
+    Args:
+        arguments: The command line without the program; None means sys.argv.
+
+    Returns:
+        Exit code: 0 for a report, 1 with --strict for any disagreement, 2 for bad input.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        text, agrees = _inspect(options)
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_INPUT
+    print(text)
+    return EXIT_DISAGREES if options.strict and not agrees else 0
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """Read an image size: "224" for a square, "224x192" for height and width.
+
+    Raises:
+        SpecError: field "image_size".
+
+    >>> parse_image_size("224"), parse_image_size("256x192")
+    ((224, 224), (256, 192))
+    """
+    sides = text.lower().replace("×", "x").split("x")
+    if len(sides) > 2 or not all(side.strip().isdecimal() for side in sides):
+        reason = "it is neither one whole number nor height x width"
+        raise SpecError("image_size", text, reason, "Use 224 or 256x192", (224, 224))
+    if any(len(side.strip()) > 9 for side in sides):
+        biggest = (MAX_SIDE, MAX_SIDE)
+        raise SpecError("image_size", text, f"the most is {MAX_SIDE:,}", "Use 224", biggest)
+    return int(sides[0]), int(sides[-1])
+
+
+def parse_int(field: str, text: str, low: int, high: int) -> int:
+    """Read a whole number from `low` to `high`.
+
+    Raises:
+        SpecError: naming `field`.
+    """
+    try:
+        value: int | str = int(text)
+    except ValueError:
+        value = text
+    return check_int(field, value, low, high)
+
+
+def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
+    """The text to print and whether prediction and observation agree."""
+    spec = _spec(options)
+    # torch takes a second to import, which a misspelt stem need not wait for
+    from vitc_inspect.model import MAX_SEED
+    from vitc_inspect.report import inspect_stem
+    from vitc_inspect.views.text import terminal_table
+
+    report = inspect_stem(
+        spec,
+        options.image,
+        device=options.device,
+        dtype=options.dtype,
+        seed=parse_int("seed", options.seed, 0, MAX_SEED),
+    )
+    text = json.dumps(report.to_dict()) if options.json else terminal_table(report)
+    return text, not report.disagreements
+
+
+def _spec(options: argparse.Namespace) -> StemSpec:
+    """The stem the options describe; what is not said is the preset's."""
+    if options.preset:
+        check_choice("preset", options.preset, PRESETS)
+    if options.stem is not None and options.preset:
+        raise SpecError("preset", options.preset, "a stem was given as well", "Give one of the two")
+    if options.stem is None and not options.preset:
+        raise SpecError(
+            "stem",
+            "",
+            "neither a stem nor --preset was given",
+            'Use "16x16/16:768"',
+            "16x16/16:768",
+        )
+    spec = PRESETS[options.preset].stem if options.preset else parse_stem(options.stem)
+    return _beside(spec, options)
+
+
+def _beside(spec: StemSpec, options: argparse.Namespace) -> StemSpec:
+    """The stem with the image size, channels and class token the options give."""
+    return StemSpec(
+        image_size=parse_image_size(options.image_size) if options.image_size else spec.image_size,
+        in_channels=parse_int("in_channels", options.in_channels, 1, MAX_SIDE)
+        if options.in_channels
+        else spec.in_channels,
+        convs=spec.convs,
+        class_token=spec.class_token if options.class_token is None else options.class_token,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m vitc_inspect",
+        description="Predict the shapes of a Vision Transformer's stem, run it, and compare.",
+        epilog=f"Presets: {', '.join(PRESETS)}.",
+    )
+    parser.add_argument("stem", nargs="?", help='notation, for example "3x3/2:48 bn relu, 1x1:384"')
+    parser.add_argument("--preset", metavar="NAME", help="a named stem instead of a notation")
+    parser.add_argument(
+        "--image-size", metavar="SIZE", help="pixels: 224, or height x width: 256x192"
+    )
+    parser.add_argument("--in-channels", metavar="N", help="channels of the image (default: 3)")
+    parser.add_argument(
+        "--class-token", action=argparse.BooleanOptionalAction, help="put a class token first"
+    )
+    parser.add_argument(
+        "--image", metavar="PATH", help="an image file, photo, impulse, checkerboard, edges or ramp"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument(
+        "--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)"
+    )
+    parser.add_argument("--seed", default="0", help="start of the random weights (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    parser.add_argument("--strict", action="store_true", help="exit 1 on any disagreement")
+    return parser

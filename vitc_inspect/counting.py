@@ -1,0 +1,33 @@
+"""Multiply-accumulates of a module, counted from the shapes that really went through it."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from vitc_inspect.model import ClassToken, PositionTable
+
+_AT_MOST_ONCE = (nn.BatchNorm2d, nn.LayerNorm, ClassToken, PositionTable)
+"""Modules whose parameters meet each element at most once: they scale, shift or join."""
+
+
+def count_macs(module: nn.Module, output: Tensor) -> int | None:
+    """Count the multiply-accumulates that made `output`, bias additions left out.
+
+    Every element of a convolution's output is one dot product with a filter of
+    `weight[0].numel()` numbers; so is every element of a linear layer's.
+
+    Args:
+        module: The module that ran.
+        output: What it returned, with its batch.
+
+    Returns:
+        MACs of the whole batch; 0 where elements are only moved, scaled or added;
+        None for a module with parameters that this function has no count for.
+
+    Source:
+        The definitions of torch.nn.Conv2d and torch.nn.Linear.
+    """
+    if isinstance(module, (nn.Conv2d, nn.Linear)):
+        return output.numel() * module.weight[0].numel()
+    has_params = any(True for _ in module.parameters())
+    return None if has_params and not isinstance(module, _AT_MOST_ONCE) else 0

@@ -1,0 +1,68 @@
+"""The devices of this machine: which there are, what they are called, which is taken."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import torch
+
+from vitc_inspect.errors import SpecError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+"""What may be asked for; a CUDA device may carry its number, as in "cuda:1"."""
+
+
+def available_devices() -> tuple[str, ...]:
+    """Devices that "auto" tries, fastest first, as far as this machine has them."""
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return (*(name for name, there in found.items() if there), "cpu")
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn a device's name into the device.
+
+    Args:
+        name: "auto" for the first of cuda, mps and cpu that is there; or one of them.
+
+    Returns:
+        A device that is there.
+
+    Raises:
+        SpecError: field "device", when it is unknown or not on this machine.
+    """
+    if name == "auto":
+        return torch.device(available_devices()[0])
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or (number and not (kind == "cuda" and number.isdigit())):
+        raise SpecError(
+            "device", name, f"it is not one of {', '.join(DEVICES)}", "Use auto", "auto"
+        )
+    if kind not in available_devices():
+        here = " and ".join(available_devices())
+        raise SpecError(
+            "device", name, f"PyTorch finds only {here} on this machine", "Use auto", "auto"
+        )
+    if number and int(number) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise SpecError(
+            "device", name, f"the CUDA devices are 0 to {count - 1}", "Use cuda:0", "cuda:0"
+        )
+    return torch.device(name)
+
+
+def device_title(device: torch.device) -> str:
+    """The device's own name, for example "NVIDIA H100 80GB HBM3"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    processor = _linux_processor() or platform.processor() or platform.machine()
+    return f"{processor} GPU" if device.type == "mps" else processor
+
+
+def _linux_processor() -> str:
+    """The model name Linux gives for the processor; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")

@@ -1,0 +1,258 @@
+"""One inspection of a stem: what was predicted beside what hooks saw, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitc_inspect.devices import device_title, resolve_device
+from vitc_inspect.images import (
+    PATTERNS,
+    FloatArray,
+    Picture,
+    image_array,
+    read_picture,
+    sample_picture,
+)
+from vitc_inspect.memory import MEMORY_BUDGET, check_memory
+from vitc_inspect.model import build_stem
+from vitc_inspect.notation import format_stem
+from vitc_inspect.prediction import Dtype, LayerPrediction, Prediction, predict
+from vitc_inspect.spec import StemSpec
+from vitc_inspect.tracing import KEEP_BYTES, LayerRecord, Trace, trace
+
+QUANTITIES = ("shape", "params", "macs", "bytes")
+"""What is compared in each row; "shape" is that of the input and of the output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One layer: the prediction, the observation, and whether they agree."""
+
+    name: str
+    """Name of the module."""
+    predicted: LayerPrediction | None
+    """None for a module that nobody predicted."""
+    observed: LayerRecord | None
+    """None for a module that never ran."""
+    verdicts: Mapping[str, bool | None]
+    """For each of QUANTITIES True or False; None where one side is missing."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every quantity was predicted, observed and equal."""
+        return all(self.verdicts.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything one inspection found; every view is drawn from it."""
+
+    prediction: Prediction
+    """What was worked out before the run."""
+    trace: Trace
+    """What the hooks saw."""
+    input: FloatArray
+    """(in_channels, height, width): what the stem was fed."""
+    notes: tuple[str, ...]
+    """What was done to the image, in sentences."""
+    seed: int
+    """Start of the random weights."""
+    device: str
+    """Device of the run, for example "cpu"."""
+    device_title: str
+    """The device's own name."""
+
+    @property
+    def spec(self) -> StemSpec:
+        """The stem."""
+        return self.prediction.spec
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Every predicted layer in order, then every observed one that was not predicted."""
+        observed = {record.name: record for record in self.trace.records}
+        rows = [
+            _row(layer.name, layer, observed.pop(layer.name, None))
+            for layer in self.prediction.layers
+        ]
+        return (*rows, *(_row(name, None, record) for name, record in observed.items()))
+
+    @property
+    def disagreements(self) -> tuple[str, ...]:
+        """Each quantity that differs or is missing, in a sentence; empty when all agree."""
+        return tuple(
+            f"{row.name}.{quantity}: {_say(verdict, quantity, row)}"
+            for row in self.rows
+            for quantity, verdict in row.verdicts.items()
+            if not verdict
+        )
+
+    @property
+    def bytes(self) -> int:
+        """Memory the report holds (bytes), nearly all of it kept outputs and the input."""
+        return self.trace.kept_bytes + self.input.nbytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values, the object that `--json` prints.
+
+        Shapes are those of one image, without the batch; sizes are in pixels and bytes.
+        """
+        prediction = self.prediction
+        return {
+            **prediction_dict(prediction),
+            "device": self.device,
+            "device_title": self.device_title,
+            "seed": self.seed,
+            "notes": list(self.notes),
+            "layers": [_row_dict(row) for row in self.rows],
+            "disagreements": list(self.disagreements),
+        }
+
+
+def inspect_stem(
+    spec: StemSpec,
+    image: str | Path | Picture | None = None,
+    *,
+    device: str = "auto",
+    dtype: Dtype = "float32",
+    seed: int = 0,
+    memory_budget: int = MEMORY_BUDGET,
+    keep_bytes: int = KEEP_BYTES,
+) -> Report:
+    """Predict a stem, run it under hooks, and lay the two side by side.
+
+    Args:
+        spec: The stem.
+        image: A Picture, the path of an image file, the name of a sample (images.SAMPLES),
+            or None for the photograph.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        dtype: Number format of weights and image.
+        seed: Start of the random weights.
+        memory_budget: The most the run may be predicted to take (bytes).
+        keep_bytes: Budget for copies of outputs (bytes).
+
+    Returns:
+        The report. The same arguments give the same report.
+
+    Raises:
+        SpecError: field "device", "dtype", "seed" or "image"; "image_size" or
+            "conv2.out_channels" when the run would not fit in the budget.
+    """
+    prediction = predict(spec, dtype=dtype)
+    target = resolve_device(device)
+    check_memory(prediction, keep_bytes=keep_bytes, budget=memory_budget)
+    picture = read_input(image)
+    array = image_array(picture, spec.image_size, spec.in_channels)
+    kind = getattr(torch, dtype)
+    module = build_stem(spec, seed=seed).to(target, kind)
+    batch = torch.from_numpy(array).to(target, kind).unsqueeze(0)  # (c, h, w) -> (1, c, h, w)
+    return Report(
+        prediction=prediction,
+        trace=trace(module, batch, keep_bytes=keep_bytes),
+        input=array,
+        notes=picture.notes if isinstance(picture, Picture) else (),
+        seed=seed,
+        device=str(target),
+        device_title=device_title(target),
+    )
+
+
+def read_input(image: str | Path | Picture | None) -> Picture | str:
+    """The picture an image argument stands for, or the name of a test pattern.
+
+    Raises:
+        SpecError: field "image".
+    """
+    if isinstance(image, Picture):
+        return image
+    if image is None or image == "photo":
+        return sample_picture()
+    if isinstance(image, str) and image in PATTERNS:
+        return image
+    return read_picture(Path(image))
+
+
+def prediction_dict(prediction: Prediction) -> dict[str, Any]:
+    """The stem and its totals as plain values; FLOPs are two for each MAC."""
+    spec = prediction.spec
+    return {
+        "stem": format_stem(spec),
+        "image_size": list(spec.image_size),
+        "in_channels": spec.in_channels,
+        "class_token": spec.class_token,
+        "dtype": prediction.dtype,
+        "embed_dim": prediction.embed_dim,
+        "grid_size": list(prediction.grid_size),
+        "num_patches": prediction.num_patches,
+        "num_prefix_tokens": prediction.num_prefix_tokens,
+        "seq_len": prediction.seq_len,
+        "total_stride": prediction.total_stride,
+        "receptive_field": prediction.receptive_field,
+        "params": prediction.params,
+        "stem_params": prediction.stem_params,
+        "macs": prediction.macs,
+        "flops": 2 * prediction.macs,
+        "activations": prediction.activations,
+        "bytes": prediction.bytes,
+    }
+
+
+def _row(name: str, predicted: LayerPrediction | None, observed: LayerRecord | None) -> Row:
+    verdicts: dict[str, bool | None] = dict.fromkeys(QUANTITIES)
+    if predicted and observed:
+        shapes = (predicted.in_shape, predicted.out_shape)
+        verdicts = {
+            "shape": (observed.in_shape[1:], observed.out_shape[1:]) == shapes,
+            "params": observed.params == predicted.params,
+            "macs": None if observed.macs is None else observed.macs == predicted.macs,
+            "bytes": observed.bytes == predicted.bytes,
+        }
+    return Row(name=name, predicted=predicted, observed=observed, verdicts=verdicts)
+
+
+def _say(verdict: bool | None, quantity: str, row: Row) -> str:
+    """Why a quantity did not agree."""
+    if row.predicted is None:
+        return "observed, not predicted"
+    if row.observed is None:
+        return "predicted, never observed"
+    if verdict is None:
+        return "predicted, could not be observed"
+    if quantity == "shape":
+        foreseen = f"{row.predicted.in_shape} -> {row.predicted.out_shape}"
+        seen = f"{row.observed.in_shape[1:]} -> {row.observed.out_shape[1:]}"
+    else:
+        foreseen, seen = (getattr(side, quantity) for side in (row.predicted, row.observed))
+    return f"predicted {foreseen}, observed {seen}"
+
+
+def _row_dict(row: Row) -> dict[str, Any]:
+    predicted = asdict(row.predicted) if row.predicted else None
+    kind = row.predicted.kind if row.predicted else None
+    for key in ("name", "kind"):
+        if predicted:
+            del predicted[key]
+    observed = None
+    if row.observed:
+        observed = {
+            "kind": row.observed.kind,
+            "in_shape": row.observed.in_shape[1:],
+            "out_shape": row.observed.out_shape[1:],
+            "dtype": row.observed.dtype,
+            "params": row.observed.params,
+            "macs": row.observed.macs,
+            "bytes": row.observed.bytes,
+        }
+    return {
+        "name": row.name,
+        "kind": kind or (row.observed.kind if row.observed else None),
+        "predicted": predicted,
+        "observed": observed,
+        "verdicts": dict(row.verdicts),
+        "agrees": row.agrees,
+    }

@@ -1,0 +1,173 @@
+"""What a module really does: hooks on every layer for one forward pass, gone after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from math import ceil, sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitc_inspect.counting import count_macs
+
+KEEP_BYTES = 64 * 2**20
+"""Most bytes of outputs that one trace keeps, unless told otherwise."""
+
+Observer = Callable[[str, nn.Module, Any, Any], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptOutput:
+    """A copy of a layer's output for the first image, thinned where it would be too large."""
+
+    values: Tensor
+    """(channels, rows, columns) or (tokens, width), on the CPU, in the dtype of the run."""
+    step: int
+    """Every step-th row and column (of a map) or token (of a sequence) is kept."""
+    dropped: int
+    """Channels, counted from the last, that are not kept."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of the copy."""
+        return self.values.numel() * self.values.element_size()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRecord:
+    """One call of one module, as its hook saw it."""
+
+    name: str
+    """Name of the module in its parent, as named_modules gives it."""
+    kind: str
+    """Class of the module."""
+    in_shape: tuple[int, ...]
+    """Shape of the input, with the batch."""
+    out_shape: tuple[int, ...]
+    """Shape of the output, with the batch."""
+    dtype: str
+    """Number format of the output, for example "float32"."""
+    params: int
+    """Learned numbers of the module itself."""
+    macs: int | None
+    """Multiply-accumulates of the batch; None where they cannot be counted."""
+    bytes: int
+    """Size of the output."""
+    kept: KeptOutput | None
+    """A copy of the output, or None where none was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What a forward pass did, layer by layer."""
+
+    records: tuple[LayerRecord, ...]
+    """One a call, in the order in which the calls returned."""
+
+    def record(self, name: str) -> LayerRecord:
+        """The first record of the module called `name`; KeyError if it never ran."""
+        for record in self.records:
+            if record.name == name:
+                return record
+        raise KeyError(name)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Size of all copies together."""
+        return sum(record.kept.bytes for record in self.records if record.kept)
+
+
+def trace(module: nn.Module, input: Tensor, *, keep_bytes: int = KEEP_BYTES) -> Trace:
+    """Run a module once and record every layer inside it.
+
+    The module is left as it was: no hook stays, and its mode is not touched.
+
+    Args:
+        module: The module; its children are recorded, it itself is not.
+        input: (b, c, h, w), on the module's device and in its dtype.
+        keep_bytes: Budget for copies of outputs, shared equally by the layers (bytes);
+            0 keeps none.
+
+    Returns:
+        The records.
+
+    Raises:
+        Whatever the module raises, after the hooks are gone.
+    """
+    layers = [(name, layer) for name, layer in module.named_modules() if name]
+    allowance = keep_bytes // max(1, len(layers))
+    records: list[LayerRecord] = []
+
+    def observe(name: str, layer: nn.Module, given: Any, output: Any) -> None:
+        records.append(_record(name, layer, given, output, allowance))
+
+    with torch.inference_mode(), hooked(layers, observe):
+        module(input)
+    return Trace(records=tuple(_to_cpu(record) for record in records))
+
+
+@contextmanager
+def hooked(layers: list[tuple[str, nn.Module]], observe: Observer) -> Iterator[None]:
+    """Call `observe(name, module, first input, output)` whenever a layer has run.
+
+    The hooks are gone when the block is left, also by an exception.
+    """
+    with ExitStack() as stack:
+        for name, layer in layers:
+            hook = _named_hook(name, observe)
+            stack.callback(layer.register_forward_hook(hook).remove)
+        yield
+
+
+def _named_hook(name: str, observe: Observer) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
+        observe(name, layer, inputs[0], output)
+
+    return hook
+
+
+def _record(
+    name: str, layer: nn.Module, given: Tensor, output: Tensor, allowance: int
+) -> LayerRecord:
+    return LayerRecord(
+        name=name,
+        kind=type(layer).__name__,
+        in_shape=tuple(given.shape),
+        out_shape=tuple(output.shape),
+        dtype=str(output.dtype).removeprefix("torch."),
+        params=sum(parameter.numel() for parameter in layer.parameters(recurse=False)),
+        macs=count_macs(layer, output),
+        bytes=output.numel() * output.element_size(),
+        kept=_keep(output[0], allowance) if allowance else None,
+    )
+
+
+def _keep(output: Tensor, allowance: int) -> KeptOutput:
+    """Copy an output of one image, thinned to the allowance (bytes).
+
+    A copy, since a later in-place operation would overwrite the original (pytorch#95617).
+    """
+    elements = max(1, allowance // output.element_size())
+    if output.ndim == 3:  # (c, h, w)
+        channels = min(len(output), elements)
+        step = max(1, ceil(sqrt(channels * output[0].numel() / elements)))
+        while channels * ceil(output.shape[1] / step) * ceil(output.shape[2] / step) > elements:
+            step += 1
+        sample = output[:channels, ::step, ::step]
+        dropped = len(output) - channels
+    else:  # (n, d)
+        channels = min(output.shape[1], elements)
+        step = max(1, ceil(output.shape[0] * channels / elements))
+        sample = output[::step, :channels]
+        dropped = output.shape[1] - channels
+    return KeptOutput(values=sample.detach().clone(), step=step, dropped=dropped)
+
+
+def _to_cpu(record: LayerRecord) -> LayerRecord:
+    """The record with its copy on the CPU; done after the run, so that no layer waits."""
+    if record.kept is None or record.kept.values.device.type == "cpu":
+        return record
+    return replace(record, kept=replace(record.kept, values=record.kept.values.cpu()))

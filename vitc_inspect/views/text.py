@@ -1,0 +1,138 @@
+"""Numbers, units and shapes in words, and the report as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vitc_inspect.prediction import LayerPrediction, Prediction
+from vitc_inspect.report import Report, Row
+
+_PREFIXES = ((10**12, "T"), (10**9, "G"), (10**6, "M"))
+
+
+def shape(sizes: Sequence[int]) -> str:
+    """Write a shape.
+
+    >>> shape((48, 112, 112))
+    '48×112×112'
+    """
+    return "×".join(map(str, sizes))
+
+
+def count(number: int) -> str:
+    """Write a count in at most four digits and a prefix; below a million in full.
+
+    >>> count(1296), count(435326976), count(1021488)
+    ('1,296', '435 M', '1.02 M')
+    """
+    for size, prefix in _PREFIXES:
+        if number >= size:
+            return f"{_three_digits(number / size)} {prefix}"
+    return f"{number:,}"
+
+
+def size(number: int) -> str:
+    """Write a number of bytes.
+
+    >>> size(2408448), size(600)
+    ('2.30 MiB', '600 B')
+    """
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if number >= unit:
+            return f"{_three_digits(number / unit)} {name}"
+    return f"{number} B"
+
+
+def tokens_sentence(prediction: Prediction) -> str:
+    """Say where the sequence length comes from.
+
+    >>> from vitc_inspect import conv_stem, predict
+    >>> tokens_sentence(predict(conv_stem()))
+    '197 tokens = 14 × 14 + 1 class token'
+    """
+    rows, columns = prediction.grid_size
+    prefix = " + 1 class token" if prediction.num_prefix_tokens else ""
+    return f"{prediction.seq_len:,} tokens = {rows} × {columns}{prefix}"
+
+
+def verdict(row: Row) -> str:
+    """Say in a word how prediction and observation compare."""
+    if row.predicted is None:
+        return "not predicted"
+    if row.observed is None:
+        return "never ran"
+    return "agrees" if row.agrees else "differs"
+
+
+def unread(layer: LayerPrediction) -> str:
+    """Say which rows and columns of its input a layer never reads; empty if none.
+
+    >>> from vitc_inspect import PRESETS, predict
+    >>> unread(predict(PRESETS["vitpose_b"].stem).layer("proj"))
+    'proj never reads 2 of 256 rows (254, 255) and 2 of 192 columns (190, 191)'
+    """
+    parts = []
+    for positions, whole, name in (
+        (layer.unread_rows, layer.in_shape[1:2], "row"),
+        (layer.unread_columns, layer.in_shape[2:3], "column"),
+    ):
+        if positions:
+            listed = ", ".join(map(str, positions)) if len(positions) <= 4 else ""
+            listed = listed or f"{positions[0]} … {positions[-1]}"
+            parts.append(f"{len(positions)} of {whole[0]} {name}s ({listed})")
+    return f"{layer.name} never reads {' and '.join(parts)}" if parts else ""
+
+
+def terminal_table(report: Report) -> str:
+    """Draw a report for the terminal: the stem, a line for each layer, the totals."""
+    prediction, spec = report.prediction, report.spec
+    header = ("layer", "predicted", "observed", "", "params", "MACs", "field")
+    body = [_cells(row) for row in report.rows]
+    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
+    height, width = spec.image_size
+    lines = [
+        f"image {height}×{width}, {spec.in_channels} channels; {report.device}"
+        f" ({report.device_title}), {prediction.dtype}, seed {report.seed}",
+        *report.notes,
+        "",
+        _line(header, widths),
+        *(_line(cells, widths) for cells in body),
+        "",
+        f"{tokens_sentence(prediction)}, width {prediction.embed_dim},"
+        f" stride {prediction.total_stride}, receptive field {prediction.receptive_field} px",
+        f"{count(prediction.stem_params)} params in the stem,"
+        f" {count(prediction.params)} with class token and position table;"
+        f" {count(prediction.macs)} MACs = {count(2 * prediction.macs)} FLOPs"
+        " (bias, norm and activation not counted)",
+        *(sentence for layer in prediction.layers if (sentence := unread(layer))),
+        *(report.disagreements or ("Every shape, parameter, MAC and byte is as predicted.",)),
+    ]
+    return "\n".join(lines)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    predicted, observed = row.predicted, row.observed
+    return (
+        row.name,
+        shape(predicted.out_shape) if predicted else "not predicted",
+        shape(observed.out_shape[1:]) if observed else "never ran",
+        verdict(row),
+        f"{predicted.params:,}" if predicted else "",
+        count(predicted.macs) if predicted else "",
+        str(predicted.receptive_field) if predicted else "",
+    )
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """One line: the name and the verdict to the left, the rest to the right."""
+    padded = [
+        cell.ljust(width) if column in (0, 3) else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def _three_digits(number: float) -> str:
+    """A number below 1000 (or just rounded to it) with three significant digits."""
+    decimals = 2 if number < 9.995 else 1 if number < 99.95 else 0
+    return f"{number:.{decimals}f}"
