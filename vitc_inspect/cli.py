@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from vitc_inspect.errors import SpecError
+from vitc_inspect.fields import parse_image_size, parse_int
 from vitc_inspect.notation import parse_stem
 from vitc_inspect.presets import PRESETS
-from vitc_inspect.spec import MAX_SIDE, StemSpec, check_choice, check_int
+from vitc_inspect.spec import MAX_CHANNELS, StemSpec, check_choice
 
 EXIT_DISAGREES = 1
 EXIT_BAD_INPUT = 2
@@ -41,38 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     print(text)
     return EXIT_DISAGREES if options.strict and not agrees else 0
-
-
-def parse_image_size(text: str) -> tuple[int, int]:
-    """Read an image size: "224" for a square, "224x192" for height and width.
-
-    Raises:
-        SpecError: field "image_size".
-
-    >>> parse_image_size("224"), parse_image_size("256x192")
-    ((224, 224), (256, 192))
-    """
-    sides = text.lower().replace("×", "x").split("x")
-    if len(sides) > 2 or not all(side.strip().isdecimal() for side in sides):
-        reason = "it is neither one whole number nor height x width"
-        raise SpecError("image_size", text, reason, "Use 224 or 256x192", (224, 224))
-    if any(len(side.strip()) > 9 for side in sides):
-        biggest = (MAX_SIDE, MAX_SIDE)
-        raise SpecError("image_size", text, f"the most is {MAX_SIDE:,}", "Use 224", biggest)
-    return int(sides[0]), int(sides[-1])
-
-
-def parse_int(field: str, text: str, low: int, high: int) -> int:
-    """Read a whole number from `low` to `high`.
-
-    Raises:
-        SpecError: naming `field`.
-    """
-    try:
-        value: int | str = int(text)
-    except ValueError:
-        value = text
-    return check_int(field, value, low, high)
 
 
 def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
@@ -115,9 +84,11 @@ def _spec(options: argparse.Namespace) -> StemSpec:
 def _beside(spec: StemSpec, options: argparse.Namespace) -> StemSpec:
     """The stem with the image size, channels and class token the options give."""
     return StemSpec(
-        image_size=parse_image_size(options.image_size) if options.image_size else spec.image_size,
-        in_channels=parse_int("in_channels", options.in_channels, 1, MAX_SIDE)
-        if options.in_channels
+        image_size=parse_image_size(options.image_size)
+        if options.image_size is not None
+        else spec.image_size,
+        in_channels=parse_int("in_channels", options.in_channels, 1, MAX_CHANNELS)
+        if options.in_channels is not None
         else spec.in_channels,
         convs=spec.convs,
         class_token=spec.class_token if options.class_token is None else options.class_token,

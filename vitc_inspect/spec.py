@@ -364,8 +364,8 @@ def check_choice(field: str, value: Any, choices: Iterable[str]) -> None:
     """Raise a SpecError unless `value` is one of `choices`."""
     choices = tuple(choices)
     if value not in choices:
-        listed = ", ".join(choices)
-        raise SpecError(field, value, f"it is not one of {listed}", f"Use {choices[0]}", choices[0])
+        use = next(iter(difflib.get_close_matches(str(value), choices, n=1)), choices[0])
+        raise SpecError(field, value, f"it is not one of {', '.join(choices)}", f"Use {use}", use)
 
 
 def check_pair(field: str, value: Any) -> tuple[int, int]:

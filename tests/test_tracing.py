@@ -1,0 +1,305 @@
+"""The hooks see what really happened, keep true copies within their budget, and leave nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from vitc_inspect.model import build_stem
+from vitc_inspect.spec import conv_stem
+from vitc_inspect.tracing import hooked, trace
+
+
+class Breaks(nn.Module):
+    """A layer whose forward pass fails."""
+
+    def forward(self, input):
+        raise RuntimeError("broken on purpose")
+
+
+class Twice(nn.Module):
+    """Calls its one layer as often as it is told."""
+
+    def __init__(self, layer, times=2):
+        super().__init__()
+        self.layer = layer
+        self.times = times
+
+    def forward(self, input):
+        for _ in range(self.times):
+            input = self.layer(input)
+        return input
+
+
+def one_stage(inplace=False):
+    """Convolution, BatchNorm with statistics of its own, ReLU."""
+    module = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(inplace=inplace))
+    nn.init.normal_(module[1].running_mean)
+    return module
+
+
+def images(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def hook_count(module):
+    return sum(
+        len(layer._forward_hooks) + len(layer._forward_pre_hooks) for layer in module.modules()
+    )
+
+
+def outputs_of(module, batch):
+    """Each child's output for the first image, without any hook."""
+    outputs = {}
+    with torch.no_grad():
+        for name, layer in module.named_children():
+            batch = layer(batch)
+            outputs[name] = batch[0].clone()
+    return outputs
+
+
+def test_no_hook_stays_after_a_run():
+    module = one_stage()
+    seen = []
+    with hooked(list(module.named_children()), lambda *call: seen.append(hook_count(module))):
+        module(images(1, 3, 8, 8))
+    assert seen == [3, 3, 3]
+    assert hook_count(module) == 0
+    trace(module, images(1, 3, 8, 8))
+    assert hook_count(module) == 0
+
+
+@pytest.mark.parametrize("position", [0, 1, 3])
+def test_no_hook_stays_after_a_forward_pass_that_raises(position):
+    layers = list(one_stage())
+    layers.insert(position, Breaks())
+    module = nn.Sequential(*layers)
+    with pytest.raises(RuntimeError, match="broken on purpose"):
+        trace(module, images(1, 3, 8, 8))
+    assert hook_count(module) == 0
+    assert module[-1].training
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_no_hook_stays_after_an_image_of_the_wrong_shape():
+    module = one_stage()
+    with pytest.raises(RuntimeError):
+        trace(module, images(1, 4, 8, 8))
+    assert hook_count(module) == 0
+
+
+def test_a_hook_of_somebody_else_stays():
+    module, calls = one_stage(), []
+    module[0].register_forward_hook(lambda *call: calls.append(call))
+    trace(module, images(1, 3, 8, 8))
+    assert hook_count(module) == 1
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("breaks", [True, False])
+def test_the_module_is_left_as_it_was(training, breaks):
+    module = nn.Sequential(*one_stage(), *([Breaks()] if breaks else []))
+    module.train(training)
+    module[0].weight.requires_grad_(False)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    flags = [parameter.requires_grad for parameter in module.parameters()]
+    try:
+        trace(module, images(2, 3, 8, 8))
+    except RuntimeError:
+        assert breaks
+    assert [layer.training for layer in module.modules()] == [training] * len(
+        list(module.modules())
+    )
+    assert [parameter.requires_grad for parameter in module.parameters()] == flags
+    assert all(parameter.grad is None for parameter in module.parameters())
+    after = module.state_dict()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+
+
+def test_the_random_state_is_left_as_it_was():
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Dropout(0.5))
+    before = torch.get_rng_state()
+    trace(module, images(1, 3, 8, 8))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_module_still_learns_after_a_trace():
+    module = one_stage().eval()
+    trace(module, images(1, 3, 8, 8))
+    module(images(1, 3, 8, 8)).sum().backward()
+    assert module[0].weight.grad is not None
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_an_in_place_relu_does_not_overwrite_what_was_kept(inplace):
+    module = one_stage(inplace).eval()
+    batch = images(2, 3, 16, 16)
+    normed = module[1](module[0](batch))[0]
+    assert normed.min() < 0  # else the ReLU would have nothing to overwrite
+    kept = trace(module, batch).record("1").kept
+    assert torch.allclose(kept.values, normed, atol=1e-6)
+
+
+def test_what_was_kept_does_not_change_with_the_next_run():
+    module = one_stage().eval()
+    kept = trace(module, images(1, 3, 8, 8)).record("0").kept.values
+    before = kept.clone()
+    trace(module, torch.zeros(1, 3, 8, 8))
+    assert torch.equal(kept, before)
+
+
+def test_every_kept_output_is_the_layers_output_for_the_first_image():
+    module = build_stem(conv_stem((8, 16), embed_dim=12, image_size=(32, 40)), seed=4)
+    batch = images(2, 3, 32, 40)
+    observed = trace(module, batch)
+    outputs = outputs_of(module, batch)
+    assert [record.name for record in observed.records] == list(outputs)
+    for record in observed.records:
+        assert (record.kept.step, record.kept.dropped) == (1, 0)
+        assert torch.equal(record.kept.values, outputs[record.name])
+
+
+def test_a_record_holds_what_the_module_itself_says():
+    conv = nn.Conv2d(3, 8, 3, 2, 1)
+    (record,) = trace(nn.Sequential(conv), images(2, 3, 9, 12)).records
+    assert (record.name, record.kind, record.dtype) == ("0", "Conv2d", "float32")
+    assert (record.in_shape, record.out_shape) == ((2, 3, 9, 12), (2, 8, 5, 6))
+    assert record.params == conv.weight.numel() + conv.bias.numel() == 8 * 27 + 8
+    assert record.macs == 2 * 8 * 5 * 6 * 27
+    assert record.bytes == 4 * 2 * 8 * 5 * 6
+
+
+def test_parameters_are_counted_where_they_stand():
+    module = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), nn.ReLU())
+    params = {record.name: record.params for record in trace(module, images(1, 3, 4, 4)).records}
+    assert params == {"0.0": 3 * 4 + 4, "0.1": 2 * 4, "0": 0, "1": 0}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_number_format_of_the_run_is_recorded_and_kept(dtype):
+    module = build_stem(conv_stem((8,), embed_dim=8, image_size=16)).to(dtype)
+    observed = trace(module, images(1, 3, 16, 16).to(dtype))
+    item = torch.finfo(dtype).bits // 8
+    for record in observed.records:
+        assert record.dtype == str(dtype).removeprefix("torch.")
+        assert record.bytes == item * torch.Size(record.out_shape).numel()
+        assert record.kept.values.dtype == dtype
+        assert record.kept.bytes == record.bytes
+    assert observed.kept_bytes == sum(record.bytes for record in observed.records)
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_a_module_that_is_called_again_makes_another_record(times):
+    module = Twice(nn.Conv2d(3, 3, 3, 2, 1), times)
+    records = trace(module, images(1, 3, 64, 64)).records
+    assert [record.name for record in records] == ["layer"] * times
+    assert [record.in_shape[-1] for record in records] == [64 >> call for call in range(times)]
+
+
+def test_a_module_under_two_names_is_recorded_twice():
+    shared = nn.Conv2d(3, 3, 1)
+    records = trace(nn.Sequential(shared, nn.ReLU(), shared), images(1, 3, 4, 4)).records
+    assert [record.name for record in records] == ["0", "1", "0"]
+
+
+def test_records_stand_in_the_order_of_the_calls_not_of_the_names():
+    class Backwards(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last, self.first = nn.ReLU(), nn.Conv2d(3, 4, 1)
+
+        def forward(self, input):
+            return self.last(self.first(input))
+
+    records = trace(Backwards(), images(1, 3, 4, 4)).records
+    assert [record.name for record in records] == ["first", "last"]
+
+
+def test_a_module_that_never_ran_has_no_record():
+    module = one_stage()
+    module.forward = lambda input: module[0](input)
+    observed = trace(module, images(1, 3, 8, 8))
+    assert observed.record("0").kind == "Conv2d"
+    with pytest.raises(KeyError):
+        observed.record("1")
+
+
+class Gives(nn.Module):
+    """A layer that returns one tensor, whatever it is given."""
+
+    def __init__(self, *shape, dtype=torch.float32):
+        super().__init__()
+        self.output = images(*shape).to(dtype)
+
+    def forward(self, input):
+        return self.output
+
+
+SHAPES = [
+    (1, 3, 1000, 1000),
+    (1, 64, 200, 300),
+    (2, 16, 7, 1900),
+    (1, 1, 5000, 1),
+    (1, 60_000, 1, 1),
+    (1, 60_000, 3, 3),
+    (1, 50_000, 8),
+    (1, 197, 768),
+    (1, 2, 60_000),
+    (2, 5, 1),
+]
+
+
+@pytest.mark.parametrize("keep_bytes", [1, 5, 64, 1000, 40_000, 2**20])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_copies_stay_within_their_budget_and_are_every_step_th_value(shape, dtype, keep_bytes):
+    module = nn.Sequential(Gives(*shape, dtype=dtype), Gives(*shape, dtype=dtype))
+    observed = trace(module, images(1, 3, 4, 4), keep_bytes=keep_bytes)
+    assert observed.kept_bytes <= keep_bytes
+    for record, layer in zip(observed.records, module, strict=True):
+        kept = record.kept
+        if kept is None:  # no room for a single number
+            assert keep_bytes // 2 < layer.output.element_size()
+            continue
+        whole = layer.output[0]
+        if whole.ndim == 3:
+            expected = whole[: len(whole) - kept.dropped, :: kept.step, :: kept.step]
+        else:
+            expected = whole[:: kept.step, : whole.shape[1] - kept.dropped]
+        assert kept.values.shape == expected.shape
+        assert kept.values.numel() >= 1
+        assert torch.equal(kept.values, expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_is_thinned_that_fits(shape):
+    module = nn.Sequential(Gives(*shape))
+    fits = 4 * torch.Size(shape[1:]).numel()
+    whole = trace(module, images(1, 3, 4, 4), keep_bytes=fits).record("0").kept
+    assert (whole.step, whole.dropped, whole.bytes) == (1, 0, fits)
+    thinned = trace(module, images(1, 3, 4, 4), keep_bytes=fits - 1).record("0").kept
+    assert thinned.step > 1 or thinned.dropped > 0
+
+
+def test_channels_are_dropped_only_where_one_value_of_each_is_too_much():
+    maps, channels = nn.Sequential(Gives(1, 10, 40, 40)), nn.Sequential(Gives(1, 1000, 3, 3))
+    kept = trace(maps, images(1, 3, 4, 4), keep_bytes=4 * 10).record("0").kept
+    assert (kept.dropped, kept.step, kept.values.shape) == (0, 40, (10, 1, 1))
+    kept = trace(channels, images(1, 3, 4, 4), keep_bytes=4 * 900).record("0").kept
+    assert (kept.dropped, kept.step, kept.values.shape) == (100, 3, (900, 1, 1))
+
+
+def test_the_budget_is_for_all_calls_of_a_layer_together():
+    module = Twice(nn.Conv2d(3, 3, 3, 1, 1), 8)
+    observed = trace(module, images(1, 3, 64, 64), keep_bytes=10_000)
+    assert len(observed.records) == 8
+    assert observed.kept_bytes <= 10_000
+
+
+def test_a_budget_of_nothing_keeps_nothing():
+    observed = trace(one_stage(), images(1, 3, 8, 8), keep_bytes=0)
+    assert [record.kept for record in observed.records] == [None] * 3
+    assert observed.kept_bytes == 0
+    assert observed.record("0").out_shape == (1, 8, 4, 4)

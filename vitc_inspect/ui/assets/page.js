@@ -1,0 +1,445 @@
+// The page's behaviour: one choice, sent whole; answers that are not for the newest are dropped.
+// Gradio runs this once, with `element`, `props`, `server` and `upload` in scope.
+
+const root = element.querySelector('.vi');
+const slot = (name) => root.querySelector(`[data-slot="${name}"]`);
+const field = (name) => root.querySelector(`[data-field="${name}"]`);
+const TEXTS = ['stem', 'height', 'width', 'in_channels', 'image', 'seed', 'device', 'dtype'];
+const RESULTS = ['totals', 'status', 'strip', 'table', 'panel'];
+const PICTURE = 'vitc_inspect.picture'; // where the browser holds an opened picture
+
+let newest = 0; // number of the newest choice; an answer to an older one is dropped
+let layer = ''; // name of the selected layer
+let painted = null; // the request whose answer is on the screen
+let confirmed = false; // whether that answer is of a run
+let fault = null; // the error on the screen
+let typing = false; // whether the last history entry belongs to an edit that goes on
+
+// ---- the choice: controls, address bar -------------------------------------------------
+
+function readControls() {
+  const choice = Object.fromEntries(TEXTS.map((name) => [name, field(name).value]));
+  choice.class_token = field('class_token').checked ? '1' : '0';
+  return { ...choice, preset: field('preset').value, layer };
+}
+
+function writeControls(choice) {
+  if (!option('image', choice.image)) addOption('image', choice.image, 'A picture from another page');
+  for (const name of TEXTS) field(name).value = choice[name];
+  for (const name of ['device', 'dtype']) {
+    if (field(name).value !== choice[name]) { // a link may ask for what is not offered
+      addOption(name, choice[name], choice[name]);
+      field(name).value = choice[name];
+    }
+  }
+  field('class_token').checked = choice.class_token === '1';
+  root.querySelector('[data-slider]').value = choice.height;
+  layer = choice.layer;
+  showNotes();
+}
+
+function readRows() {
+  return [...root.querySelectorAll('[data-row]')].map((row) =>
+    Object.fromEntries([...row.querySelectorAll('[data-part]')].map((c) => [c.dataset.part, c.value])));
+}
+
+const OURS = ['stem', 'size', 'channels', 'class_token', 'image', 'seed', 'device', 'dtype', 'layer'];
+
+function address() {
+  const choice = readControls();
+  const values = { ...choice, size: `${choice.height}x${choice.width}`, channels: choice.in_channels };
+  const readable = (text) => encodeURIComponent(text)
+    .replace(/%20/g, '+').replace(/%2F/g, '/').replace(/%3A/g, ':').replace(/%2C/g, ',');
+  const parts = OURS.map((name) => `${name}=${readable(values[name])}`);
+  for (const [name, value] of new URLSearchParams(location.search)) {
+    if (!OURS.includes(name)) parts.push(`${readable(name)}=${readable(value)}`);
+  }
+  return `${location.pathname}?${parts.join('&')}`;
+}
+
+function writeAddress(how) {
+  const next = address();
+  if (next === location.pathname + location.search) return;
+  history[how === 'push' ? 'pushState' : 'replaceState'](null, '', next);
+}
+
+function readAddress() {
+  const query = new URLSearchParams(location.search);
+  const choice = { ...props.start };
+  for (const name of OURS) if (query.has(name)) choice[name] = query.get(name);
+  if (query.has('size')) {
+    const [height, width] = query.get('size').split('x');
+    Object.assign(choice, { height, width: width ?? height });
+  }
+  if (query.has('channels')) choice.in_channels = query.get('channels');
+  return choice;
+}
+
+// ---- asking the server -------------------------------------------------------------------
+
+const SILENT = {
+  error: {
+    field: 'server',
+    html: '<p role="alert">The server does not answer. Start it again with python app.py, then '
+      + '<button type="button" data-retry>try again</button></p>',
+  },
+};
+
+async function ask(name, request) {
+  let answer;
+  try {
+    answer = await server[name](request);
+  } catch {
+    return SILENT;
+  }
+  if (!answer.missing_picture) return answer;
+  const held = heldPicture();
+  if (held?.key === request.image && !request.reopened) {
+    const opened = await ask('open_picture', { data: held.data });
+    return opened.error ? opened : ask(name, { ...request, reopened: true });
+  }
+  return {
+    error: {
+      field: 'image',
+      suggestion: 'photo',
+      html: '<p role="alert">image: the picture of this link is in another browser, and a link does not '
+        + 'carry it. Open the file here, or use the photograph. <button type="button" data-use>Use it</button></p>',
+    },
+  };
+}
+
+function changed({ history = 'push', ...extra } = {}) {
+  newest += 1;
+  root.dataset.state = 'stale';
+  const request = { ...readControls(), ...extra, number: newest };
+  if (!extra.rows) writeAddress(history); // rows become text first, on the server
+  predictions.offer({ request, history });
+}
+
+// Work that always ends on the newest request: one on its way, one waiting, none in between.
+function latest(work) {
+  let waiting = null;
+  let busy = false;
+  return {
+    async offer(item) {
+      waiting = item;
+      if (busy) return;
+      busy = true;
+      while (waiting) {
+        const next = waiting;
+        waiting = null;
+        await work(next);
+      }
+      busy = false;
+    },
+  };
+}
+
+const predictions = latest(async ({ request, history }) => {
+  const answer = await ask('predict', request);
+  if (request.number !== newest) return;
+  if (request.rows && 'stem' in answer) field('stem').value = answer.stem;
+  if (request.rows) writeAddress(history);
+  if (answer.error) showFault(request, answer);
+  else showPrediction(request, answer);
+});
+
+const runs = latest(async (request) => {
+  if (request.number !== newest) return;
+  const answer = await ask('run', { ...request, layer });
+  if (request.number !== newest) return;
+  if (answer.error) return showFault(request, answer);
+  confirmed = true;
+  showResults(answer);
+  root.dataset.state = 'confirmed';
+  if (answer.layer !== layer) panels.offer(layer);
+});
+
+const panels = latest(async (name) => {
+  const asked = painted;
+  const answer = await ask(confirmed ? 'run' : 'predict', { ...asked, layer: name, part: 'panel' });
+  if (asked.number === newest && name === layer && !answer.error) slot('panel').innerHTML = answer.panel;
+});
+
+// ---- showing answers ---------------------------------------------------------------------
+
+function showPrediction(request, answer) {
+  clearFault();
+  painted = { ...request, stem: answer.stem, rows: undefined };
+  confirmed = false;
+  layer = answer.layer;
+  if (!request.rows || request.structure) slot('editor').innerHTML = answer.editor;
+  slot('editor').classList.remove('unreadable');
+  field('preset').value = answer.preset;
+  slot('about').textContent = answer.about;
+  showResults(answer);
+  writeAddress('replace'); // the layer may be another one now
+  root.dataset.state = 'predicted';
+  slot('refusal').innerHTML = '';
+  const button = root.querySelector('[data-run]');
+  button.hidden = answer.auto_run || Boolean(answer.refusal);
+  if (answer.auto_run) return void runs.offer(painted);
+  if (answer.refusal) {
+    fault = answer.refusal;
+    slot('refusal').innerHTML = answer.refusal.html;
+  } else {
+    button.textContent = `Run: ${answer.cost}`;
+  }
+}
+
+function showResults(answer) {
+  const focused = document.activeElement?.closest?.('[data-layer]');
+  const home = focused?.closest('[data-slot]');
+  for (const name of RESULTS) slot(name).innerHTML = answer[name];
+  if (home) focusLayer(home, focused.dataset.layer);
+}
+
+function focusLayer(home, name) {
+  const target = home.querySelector(`[data-layer="${name}"]`);
+  (target?.querySelector('button') ?? target)?.focus({ preventScroll: true });
+}
+
+function showFault(request, answer) {
+  clearFault();
+  fault = answer.error;
+  painted = null;
+  for (const name of RESULTS) slot(name).innerHTML = '';
+  slot('refusal').innerHTML = '';
+  slot('about').textContent = '';
+  if (!request.rows) {
+    if (answer.editor) slot('editor').innerHTML = answer.editor;
+    slot('editor').classList.toggle('unreadable', fault.field === 'stem');
+    field('preset').value = '';
+  }
+  const marked = controlsOf(fault.field);
+  for (const control of marked) control.setAttribute('aria-invalid', 'true');
+  const group = marked[0]?.closest('.group');
+  slot('fault').hidden = false;
+  if (group) {
+    const note = document.createElement('div');
+    note.className = 'field-fault';
+    note.innerHTML = fault.html;
+    group.append(note);
+  }
+  slot('fault').innerHTML = fault.html;
+  root.dataset.state = 'fault';
+}
+
+function clearFault() {
+  fault = null;
+  slot('fault').hidden = true;
+  slot('fault').innerHTML = '';
+  for (const note of root.querySelectorAll('.field-fault')) note.remove();
+  for (const control of root.querySelectorAll('[aria-invalid]')) control.removeAttribute('aria-invalid');
+}
+
+function controlsOf(name) {
+  const [owner, part] = name.split('.');
+  if (part) return [...root.querySelectorAll(`[data-row="${owner}"] [data-part="${part}"]`)];
+  if (name === 'image_size') return [field('height'), field('width')];
+  return [field(name.replace(/^image_/, ''))].filter(Boolean);
+}
+
+function useSuggestion() {
+  const { field: name, suggestion } = fault;
+  const controls = controlsOf(name);
+  const values = Array.isArray(suggestion) ? suggestion : [suggestion];
+  controls.forEach((control, i) => { control.value = String(values[i] ?? values[0]); });
+  changed(name.includes('.') ? { rows: readRows() } : {});
+}
+
+// ---- what a person does --------------------------------------------------------------------
+
+function select(name) {
+  if (!painted) return;
+  layer = name;
+  for (const mark of root.querySelectorAll('[data-layer]')) {
+    const layers = (mark.dataset.layers ?? mark.dataset.layer).split(' ');
+    mark.classList.toggle('chosen', layers.includes(name));
+    const pressed = mark.matches('tr') ? mark.querySelector('button') : mark;
+    pressed.setAttribute('aria-pressed', String(layers.includes(name)));
+  }
+  writeAddress('push');
+  panels.offer(name);
+}
+
+function edited(target, history) {
+  if (target.matches('[data-part]')) return changed({ history, rows: readRows() });
+  if (target.matches('[data-slider]')) field('height').value = field('width').value = target.value;
+  if (target === field('height')) root.querySelector('[data-slider]').value = target.value;
+  if (target === field('preset')) {
+    const preset = props.presets[target.value];
+    if (!preset) return;
+    writeControls({ ...readControls(), ...preset });
+    return changed({ history, preset: target.value });
+  }
+  changed({ history });
+}
+
+root.addEventListener('input', (event) => {
+  if (event.target.matches('[data-file]')) return;
+  edited(event.target, typing ? 'replace' : 'push');
+  typing = true;
+});
+
+root.addEventListener('change', (event) => {
+  typing = false;
+  if (event.target.matches('[data-file]')) openFile(event.target.files[0]);
+});
+
+root.addEventListener('click', (event) => {
+  const on = (selector) => event.target.closest(selector);
+  if (on('[data-use]')) return useSuggestion();
+  if (on('[data-retry]')) return changed();
+  if (on('[data-run]')) {
+    root.querySelector('[data-run]').hidden = true;
+    slot('status').textContent = 'running…';
+    return void runs.offer(painted);
+  }
+  if (on('[data-open]')) return root.querySelector('[data-file]').click();
+  if (on('[data-toggle-choose]')) return choosing(!root.classList.contains('choosing'));
+  if (on('[data-more]')) {
+    const open = on('[data-row]').classList.toggle('open');
+    return on('[data-more]').setAttribute('aria-expanded', String(open));
+  }
+  if (on('[data-add]')) return restructure((rows) => rows.splice(-1, 0, { ...(rows.at(-2) ?? NEW_CONV) }));
+  if (on('[data-remove]')) {
+    const index = [...root.querySelectorAll('[data-row]')].indexOf(on('[data-row]'));
+    return restructure((rows) => rows.splice(index, 1));
+  }
+  if (on('[data-layer]')) select(on('[data-layer]').dataset.layer);
+});
+
+const NEW_CONV = {
+  kernel_size: '3', stride: '2', padding: '1', out_channels: '64', norm: 'batch', activation: 'relu',
+  dilation: '1', groups: '1', bias: '0',
+};
+
+function restructure(change) {
+  const rows = readRows();
+  change(rows);
+  changed({ rows, structure: true });
+}
+
+root.addEventListener('keydown', (event) => {
+  const block = event.target.closest('.strip [role=button]');
+  if (block && (event.key === 'Enter' || event.key === ' ')) {
+    event.preventDefault();
+    select(block.dataset.layer);
+  }
+  if (block && (event.key === 'ArrowRight' || event.key === 'ArrowLeft')) {
+    const blocks = [...root.querySelectorAll('.strip [role=button]')];
+    blocks[blocks.indexOf(block) + (event.key === 'ArrowRight' ? 1 : -1)]?.focus();
+  }
+  if (event.key === 'Escape') choosing(false);
+});
+
+root.addEventListener('mousemove', (event) => {
+  const image = event.target.closest('.maps img');
+  if (image) image.closest('figure').querySelector('.hover').textContent = placeOn(image, event);
+});
+
+// Which map, or which token and channel, is under the pointer.
+function placeOn(image, event) {
+  const box = image.getBoundingClientRect();
+  const scale = Math.min(box.width / image.width, box.height / image.height);
+  const [columns, count] = [Number(image.dataset.columns), Number(image.dataset.count)];
+  const x = Math.floor((event.clientX - box.left) / scale);
+  const y = Math.floor((event.clientY - box.top) / scale);
+  const [width, height] = [Number(image.getAttribute('width')), Number(image.getAttribute('height'))];
+  const real = width / image.width; // pixels of the picture for one of the layout
+  if ('sequence' in image.dataset) return `token ${Math.floor(y * real)}, channel ${Math.floor(x * real)}`;
+  const rows = Math.ceil(count / columns);
+  const column = Math.floor((x * real) / ((width + 1) / columns));
+  const index = Math.floor((y * real) / ((height + 1) / rows)) * columns + column;
+  return column < columns && index < count ? `map ${index}` : '';
+}
+
+function choosing(open) {
+  root.classList.toggle('choosing', open);
+  root.querySelector('[data-toggle-choose]').setAttribute('aria-expanded', String(open));
+}
+
+// ---- pictures ------------------------------------------------------------------------------
+
+async function openFile(file) {
+  if (!file) return;
+  root.querySelector('[data-file]').value = '';
+  if (file.size > props.max_file_bytes) {
+    return refusePicture(`<p role="alert">image: ${Math.ceil(file.size / 2 ** 20)} MiB are more than `
+      + `${props.max_file_bytes / 2 ** 20} MiB. Use a smaller file.</p>`);
+  }
+  let answer;
+  try {
+    const { path } = await upload(file);
+    answer = await ask('open_picture', { path, name: file.name });
+  } catch {
+    answer = SILENT;
+  }
+  if (answer.error) return refusePicture(answer.error.html);
+  holdPicture({ ...answer, name: file.name });
+  addOption('image', answer.key, `Your picture: ${file.name}`);
+  field('image').value = answer.key;
+  showNotes();
+  changed();
+}
+
+// The choice stays as it was, so what is on the screen still holds; only the file is refused.
+function refusePicture(html) {
+  slot('notes').innerHTML = html;
+  slot('notes').classList.add('field-fault');
+  slot('notes').querySelector('[data-use]')?.remove();
+}
+
+function showNotes() {
+  const held = heldPicture();
+  slot('notes').classList.remove('field-fault');
+  slot('notes').textContent = held?.key === field('image').value ? held.notes.join(' ') : '';
+}
+
+let inMemory = null; // the picture, where the browser's storage has no room for it
+
+function holdPicture(picture) {
+  inMemory = picture;
+  try {
+    sessionStorage.setItem(PICTURE, JSON.stringify(picture));
+  } catch {
+    sessionStorage.removeItem(PICTURE);
+  }
+}
+
+function heldPicture() {
+  inMemory ??= JSON.parse(sessionStorage.getItem(PICTURE));
+  return inMemory;
+}
+
+// ---- start -----------------------------------------------------------------------------------
+
+function option(name, value) {
+  return [...field(name).options].find((candidate) => candidate.value === value);
+}
+
+function addOption(name, value, title) {
+  if (!option(name, value)) field(name).add(new Option(title, value));
+}
+
+field('preset').add(new Option('a stem of your own', ''));
+for (const [name, preset] of Object.entries(props.presets)) addOption('preset', name, preset.title);
+for (const [name, titles] of Object.entries(props.options)) {
+  for (const [value, title] of Object.entries(titles)) addOption(name, value, title);
+}
+const held = heldPicture();
+if (held) addOption('image', held.key, `Your picture: ${held.name}`);
+
+function restore() {
+  writeControls(readAddress());
+  changed({ history: 'replace' });
+}
+
+window.addEventListener('popstate', restore);
+root.addEventListener('dragover', (event) => event.preventDefault());
+root.addEventListener('drop', (event) => {
+  event.preventDefault();
+  openFile(event.dataTransfer.files[0]);
+});
+restore();

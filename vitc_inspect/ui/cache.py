@@ -1,0 +1,55 @@
+"""A cache with a budget in bytes, shared by all visitors: evicting changes no number."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from threading import Lock
+from typing import Generic, Protocol, TypeVar
+
+
+class Sized(Protocol):
+    """Something that knows how much memory it holds."""
+
+    @property
+    def bytes(self) -> int:
+        """Memory held (bytes)."""
+        ...
+
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value", bound=Sized)
+
+
+class ByteCache(Generic[Key, Value]):
+    """Keeps the values used last, as many as fit in the budget."""
+
+    def __init__(self, budget: int) -> None:
+        """Start empty.
+
+        Args:
+            budget: The most all values together may hold (bytes).
+        """
+        self._budget = budget
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: Key) -> Value | None:
+        """The value of a key, or None."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
+
+    def put(self, key: Key, value: Value) -> None:
+        """Keep a value, dropping the ones used longest ago until the budget holds."""
+        with self._lock:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            while self._values and self.bytes > self._budget:
+                self._values.popitem(last=False)
+
+    @property
+    def bytes(self) -> int:
+        """Memory all values hold together (bytes)."""
+        return sum(value.bytes for value in self._values.values())

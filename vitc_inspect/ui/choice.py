@@ -1,0 +1,157 @@
+"""Everything a person can choose on the page, read from what the browser sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from vitc_inspect.errors import SpecError
+from vitc_inspect.fields import parse_int
+from vitc_inspect.model import MAX_SEED
+from vitc_inspect.notation import ACTIVATION_WORDS, NORM_WORDS, format_convs, parse_convs
+from vitc_inspect.prediction import Dtype
+from vitc_inspect.spec import (
+    MAX_CHANNELS,
+    MAX_CONVS,
+    MAX_SIDE,
+    ConvLayer,
+    StemSpec,
+    check_choice,
+    conv_names,
+)
+
+Request = Mapping[str, Any]
+"""What the page sends: texts by field, and "rows" when the stem was changed in the editor."""
+
+_ROW_BOUNDS = {
+    "out_channels": (1, MAX_CHANNELS),
+    "kernel_size": (1, MAX_SIDE),
+    "stride": (1, MAX_SIDE),
+    "padding": (0, MAX_SIDE),
+    "dilation": (1, MAX_SIDE),
+    "groups": (1, MAX_CHANNELS),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What one inspection depends on, all of it."""
+
+    spec: StemSpec
+    """The stem."""
+    image: str
+    """Name of a sample, or the key of an opened picture."""
+    device: str
+    """Device as asked for, for example "auto"."""
+    dtype: Dtype
+    """Number format of the run."""
+    seed: int
+    """Start of the random weights."""
+
+
+def read_choice(request: Request) -> Choice:
+    """Turn a request into a choice.
+
+    Raises:
+        SpecError: naming the control, for example "conv2.stride" or "seed".
+    """
+    convs = (
+        _convs_of_rows(request["rows"])
+        if "rows" in request
+        else parse_convs(_text(request, "stem"))
+    )
+    image_size = tuple(parse_side(name, _text(request, name)) for name in ("height", "width"))
+    dtype: Any = _text(request, "dtype")
+    check_choice("dtype", dtype, get_args(Dtype))
+    return Choice(
+        spec=StemSpec(
+            image_size=(image_size[0], image_size[1]),
+            in_channels=parse_int("in_channels", _text(request, "in_channels"), 1, MAX_CHANNELS),
+            convs=convs,
+            class_token=_text(request, "class_token") == "1",
+        ),
+        image=_text(request, "image"),
+        device=_text(request, "device"),
+        dtype=dtype,
+        seed=parse_int("seed", _text(request, "seed"), 0, MAX_SEED),
+    )
+
+
+def parse_side(name: str, text: str) -> int:
+    """Read the height or the width of the image (pixels), 1 to MAX_SIDE.
+
+    Raises:
+        SpecError: field "image_height" or "image_width".
+    """
+    try:
+        return parse_int(f"image_{name}", text, 1, MAX_SIDE)
+    except SpecError as error:
+        raise SpecError(error.field, error.value, error.reason, "Use 224", 224) from None
+
+
+def stem_text(request: Request) -> str:
+    """The stem notation of a request, also when its rows cannot be built.
+
+    A row that cannot be built is written as it was typed, so that the text, the editor and
+    the address bar never differ.
+    """
+    if "rows" not in request:
+        return _text(request, "stem")
+    rows = _rows(request["rows"])
+    texts = []
+    for name, row in zip(conv_names(len(rows)), rows, strict=True):
+        try:
+            texts.append(format_convs([_conv_of_row(name, row)]))
+        except SpecError:
+            texts.append(_as_typed(row))
+    return ", ".join(texts)
+
+
+def _convs_of_rows(rows: Any) -> tuple[ConvLayer, ...]:
+    rows = _rows(rows)
+    return tuple(
+        _conv_of_row(name, row) for name, row in zip(conv_names(len(rows)), rows, strict=True)
+    )
+
+
+def _conv_of_row(name: str, row: Mapping[str, str]) -> ConvLayer:
+    """The convolution of one row of the editor."""
+    numbers = {
+        field: parse_int(f"{name}.{field}", row[field], low, high)
+        for field, (low, high) in _ROW_BOUNDS.items()
+    }
+    try:
+        return ConvLayer(
+            **numbers,
+            bias=row["bias"] == "1",
+            norm=row["norm"],  # type: ignore[arg-type]  # ConvLayer checks it
+            activation=row["activation"],  # type: ignore[arg-type]  # likewise
+        )
+    except SpecError as error:
+        raise error.within(name) from None
+
+
+def _rows(rows: Any) -> Sequence[dict[str, str]]:
+    """The editor's rows as texts by field; whatever a row lacks is empty."""
+    fields = (*_ROW_BOUNDS, "bias", "norm", "activation")
+    listed = rows[:MAX_CONVS] if isinstance(rows, list) else []
+    return [{field: _text(row, field) for field in fields} for row in listed]
+
+
+def _as_typed(row: Mapping[str, str]) -> str:
+    """A row in the notation, every part of it written out."""
+    words = [word for word, norm in NORM_WORDS.items() if norm == row["norm"]]
+    words += [word for word, act in ACTIVATION_WORDS.items() if act == row["activation"]]
+    words += [] if row["groups"] == "1" else [f"g{row['groups']}"]
+    words += [] if row["dilation"] == "1" else [f"d{row['dilation']}"]
+    words += ["bias" if row["bias"] == "1" else "nobias"]
+    k = row["kernel_size"]
+    size = f"{k}x{k}/{row['stride']}p{row['padding']}:{row['out_channels']}"
+    return " ".join((size, *words))
+
+
+def _text(request: Any, field: str) -> str:
+    """A field of a request as text; empty when it is missing."""
+    value = request.get(field, "") if isinstance(request, Mapping) else ""
+    return "" if value is None else str(value)

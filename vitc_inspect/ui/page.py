@@ -1,0 +1,106 @@
+"""The page as a Gradio app: one component, its controls filled, its answers wired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import gradio as gr
+
+from vitc_inspect.devices import available_devices
+from vitc_inspect.images import SAMPLES, Picture
+from vitc_inspect.notation import format_stem
+from vitc_inspect.prediction import Dtype
+from vitc_inspect.presets import PRESETS, Preset
+from vitc_inspect.ui.pictures import MAX_FILE_BYTES
+from vitc_inspect.ui.server import Inspector, server_functions
+
+_ASSETS = Path(__file__).parent / "assets"
+
+LAUNCH_SETTINGS: Mapping[str, Any] = {
+    "share": False,
+    "show_error": False,
+    "enable_monitoring": False,
+    "run_history": False,
+    "ssr_mode": False,
+    "max_threads": 8,
+    "max_file_size": MAX_FILE_BYTES,
+    "footer_links": [],
+    "state_session_capacity": 50,
+}
+"""What `launch` is given: nothing leaves the machine, nothing is kept, uploads are bounded."""
+
+
+def build_page(
+    *,
+    preset: str = "vit_c_4gf",
+    device: str = "auto",
+    own_pictures: Mapping[str, Picture] | None = None,
+) -> gr.Blocks:
+    """Build the app.
+
+    Args:
+        preset: Name of the stem the page starts with.
+        device: Device the page starts with.
+        own_pictures: Pictures by name, offered beside the samples; the first is shown.
+
+    Returns:
+        The app, ready for `launch(**LAUNCH_SETTINGS, **look())`.
+
+    Raises:
+        KeyError: when there is no such preset.
+    """
+    own = dict(own_pictures or {})
+    first = PRESETS[preset]
+    with gr.Blocks(
+        title="vitc_inspect", analytics_enabled=False, delete_cache=(600, 600), fill_width=True
+    ) as page:
+        gr.HTML(
+            html_template=(_ASSETS / "page.html").read_text(encoding="utf-8"),
+            js_on_load=(_ASSETS / "page.js").read_text(encoding="utf-8"),
+            apply_default_css=False,
+            server_functions=server_functions(Inspector(own)),
+            presets={name: _controls(preset) for name, preset in PRESETS.items()},
+            options={
+                "image": {**{name: f"File: {name}" for name in own}, **SAMPLES},
+                "device": {name: name for name in ("auto", *available_devices())},
+                "dtype": {name: name for name in get_args(Dtype)},
+            },
+            start={
+                **_controls(first),
+                "image": next(iter(own), "photo"),
+                "seed": "0",
+                "device": device,
+                "dtype": "float32",
+                "layer": "",
+            },
+            max_file_bytes=MAX_FILE_BYTES,
+        )
+    return page
+
+
+def look() -> dict[str, Any]:
+    """Theme and style sheet, with fonts that come with Gradio: nothing is fetched."""
+    theme = gr.themes.Base(
+        font=[
+            gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)),
+            "system-ui",
+            "sans-serif",
+        ],
+        font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "monospace"],
+    )
+    return {"theme": theme, "css": (_ASSETS / "page.css").read_text(encoding="utf-8")}
+
+
+def _controls(preset: Preset) -> dict[str, str]:
+    """What a preset writes into the controls."""
+    spec = preset.stem
+    return {
+        "title": preset.title,
+        "stem": format_stem(spec),
+        "height": str(spec.image_size[0]),
+        "width": str(spec.image_size[1]),
+        "in_channels": str(spec.in_channels),
+        "class_token": str(int(spec.class_token)),
+    }

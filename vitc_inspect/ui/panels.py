@@ -1,0 +1,317 @@
+"""The parts of the page as HTML, each from a prediction, a report or an error."""
+
+from __future__ import annotations
+
+from html import escape
+
+from vitc_inspect.errors import SpecError
+from vitc_inspect.formulas import explain_layer, explain_totals
+from vitc_inspect.prediction import LayerPrediction, Prediction
+from vitc_inspect.report import Report, Row
+from vitc_inspect.spec import Activation, ConvLayer, Norm, conv_names
+from vitc_inspect.views import text
+from vitc_inspect.views.maps import Wall, css_gradient, data_uri, wall
+
+PANEL_ASPECT = 1.12
+"""Width over height of the space for a wall at 1440 x 900."""
+
+_NORMS: dict[Norm, str] = {"none": "–", "batch": "bn", "layer": "ln"}
+_ACTIVATIONS: dict[Activation, str] = {
+    "none": "–",
+    "relu": "relu",
+    "gelu": "gelu",
+    "silu": "silu",
+    "hardswish": "hardswish",
+}
+_QUANTITY_TITLES = {
+    "height": "height",
+    "width": "width",
+    "tokens": "tokens",
+    "params": "params",
+    "macs": "MACs",
+    "bytes": "bytes",
+    "receptive_field": "field, px",
+    "jump": "jump, px",
+    "last_row_read": "last row read",
+    "last_column_read": "last column read",
+}
+
+
+def totals_html(prediction: Prediction) -> str:
+    """The sequence length, large, then what the stem costs and sees."""
+    formulas = explain_totals(prediction)
+    rows, columns = prediction.grid_size
+    prefix = " + 1 class token" if prediction.num_prefix_tokens else ""
+    fraction = prediction.params - prediction.stem_params
+    return (
+        f'<p class="tokens" title="{formulas["num_patches"]}; {formulas["seq_len"]}">'
+        f"<strong>{prediction.seq_len:,}</strong> tokens"
+        f' <span class="soft">= <span class="area">{rows} × {columns}</span>{prefix}</span></p>'
+        "<dl>"
+        + _figure("MACs", text.count(prediction.macs), formulas["macs"])
+        + _figure("FLOPs, 2 a MAC", text.count(2 * prediction.macs), f"2·{prediction.macs}")
+        + _figure(
+            "params in the stem",
+            text.count(prediction.stem_params),
+            f"{formulas['stem_params']}; {fraction:,} more in class token and position table",
+        )
+        + _figure("token width", str(prediction.embed_dim), "channels of proj")
+        + _figure("stride, px", str(prediction.total_stride), formulas["total_stride"])
+        + _figure("field, px", str(prediction.receptive_field), "receptive field of one token")
+        + "</dl>"
+    )
+
+
+def status_html(prediction: Prediction, report: Report | None) -> str:
+    """What has been confirmed so far, and on what."""
+    if report is None:
+        return f'<span class="badge predicted">predicted, {prediction.dtype}</span>'
+    agreeing = sum(row.agrees for row in report.rows)
+    state, mark = ("agrees", "✓") if not report.disagreements else ("differs", "✗")
+    return (
+        f'<span class="badge {state}">{mark} {agreeing} of {len(report.rows)} layers agree</span>'
+        f' <span class="soft">{escape(report.device)} · {escape(report.device_title)} ·'
+        f" {prediction.dtype}</span>"
+    )
+
+
+def table_html(prediction: Prediction, report: Report | None, selected: str) -> str:
+    """Predicted beside observed, a line for each layer; the layer's name is a button."""
+    rows = report.rows if report else [_unconfirmed(layer) for layer in prediction.layers]
+    lines = "".join(_table_row(row, selected, ran=report is not None) for row in rows)
+    return (
+        '<table><thead><tr><th scope="col">layer</th><th scope="col">predicted</th>'
+        '<th scope="col">observed</th><th scope="col">verdict</th><th scope="col">params</th>'
+        '<th scope="col">MACs</th><th scope="col" title="receptive field, pixels">field</th>'
+        f"</tr></thead><tbody>{lines}</tbody></table>"
+    )
+
+
+def panel_html(prediction: Prediction, report: Report | None, selected: str) -> str:
+    """One layer: its numbers with their formulas, and what came out of it."""
+    layer = prediction.layer(selected)
+    return (
+        f"<header><h2>{_title(prediction, layer)}</h2>"
+        f"<p>{coloured_shape(layer.out_shape)}</p></header>"
+        f"{_formulas_html(prediction, report, layer)}"
+        f"{_remark_html(prediction, layer)}"
+        f'<div class="maps">{_maps_html(report, layer) if report else ""}</div>'
+    )
+
+
+def editor_html(convs: tuple[ConvLayer, ...]) -> str:
+    """A line of controls for each convolution."""
+    return "".join(
+        _editor_row(name, conv, removable=len(convs) > 1)
+        for name, conv in zip(conv_names(len(convs)), convs, strict=True)
+    )
+
+
+def error_html(error: SpecError) -> str:
+    """One sentence and, where a value is known to work, a button that takes it."""
+    button = ""
+    if error.suggestion is not None:
+        button = ' <button type="button" data-use>Use it</button>'
+    return f'<p role="alert">{escape(str(error))}{button}</p>'
+
+
+def coloured_shape(shape: tuple[int, ...]) -> str:
+    """A shape with the colours of its axes: channels and area, or tokens and channels."""
+    if len(shape) == 3:
+        return (
+            f'<span class="channels">{shape[0]}</span>×'
+            f'<span class="area">{shape[1]}×{shape[2]}</span>'
+        )
+    return f'<span class="token">{shape[0]}</span>×<span class="channels">{shape[1]}</span>'
+
+
+def _figure(name: str, value: str, formula: str) -> str:
+    return f'<div title="{escape(formula)}"><dt>{name}</dt><dd>{value}</dd></div>'
+
+
+def _unconfirmed(layer: LayerPrediction) -> Row:
+    return Row(name=layer.name, predicted=layer, observed=None, verdicts={})
+
+
+def _table_row(row: Row, selected: str, *, ran: bool) -> str:
+    predicted, observed = row.predicted, row.observed
+    chosen = row.name == selected
+    if not ran:
+        seen, verdict = "", ""
+    else:
+        seen = coloured_shape(observed.out_shape[1:]) if observed else "never ran"
+        word = text.verdict(row)
+        mark = "✓" if word == "agrees" else "✗"
+        verdict = (
+            f'<span class="{"agrees" if word == "agrees" else "differs"}">{mark} {word}</span>'
+        )
+    if predicted is None:
+        cells = '<td colspan="1">not predicted</td>'
+        figures = "<td></td><td></td><td></td>"
+    else:
+        cells = f"<td>{coloured_shape(predicted.out_shape)}</td>"
+        figures = (
+            f"<td>{_or_dot(predicted.params, f'{predicted.params:,}')}</td>"
+            f"<td>{_or_dot(predicted.macs, text.count(predicted.macs))}</td>"
+            f"<td>{predicted.receptive_field}</td>"
+        )
+    return (
+        f'<tr data-layer="{escape(row.name)}" class="{_kind(row)}{" chosen" if chosen else ""}">'
+        f'<th scope="row"><button type="button" aria-pressed="{str(chosen).lower()}">'
+        f"{escape(row.name)}</button></th>{cells}<td>{seen}</td><td>{verdict}</td>{figures}</tr>"
+    )
+
+
+def _kind(row: Row) -> str:
+    return row.predicted.kind if row.predicted else "unpredicted"
+
+
+def _or_dot(number: int, words: str) -> str:
+    """The number in words; a dot where it is nothing, so that what costs stands out."""
+    return words if number else '<span class="soft">·</span>'
+
+
+def _title(prediction: Prediction, layer: LayerPrediction) -> str:
+    """Says where in the stem the maps were taken: "output of conv2, before norm2"."""
+    names = [row.name for row in prediction.layers]
+    after = names[names.index(layer.name) + 1 :]
+    before = f', <span class="soft">before {after[0]}</span>' if after else ""
+    return f"Output of {layer.name}{before}"
+
+
+def _formulas_html(prediction: Prediction, report: Report | None, layer: LayerPrediction) -> str:
+    """Each quantity with its formula, and beside it what was observed."""
+    lines = []
+    row = next((row for row in report.rows if row.name == layer.name), None) if report else None
+    for quantity, equation in explain_layer(prediction, layer.name).items():
+        if quantity in ("activations",):
+            continue
+        left, _, right = equation.rpartition(" = ")
+        lines.append(
+            f"<tr><th scope='row'>{_QUANTITY_TITLES[quantity]}</th>"
+            f"<td>{left} = <b>{int(right):,}</b></td>"
+            f"<td>{_seen(row, quantity)}</td></tr>"
+        )
+    return f'<table class="formulas"><tbody>{"".join(lines)}</tbody></table>'
+
+
+def _seen(row: Row | None, quantity: str) -> str:
+    """What the hook saw of a quantity, with a mark, or that nothing was observed."""
+    if row is None or row.observed is None or row.predicted is None:
+        return ""
+    observed, predicted = row.observed, row.predicted
+    value: int | None
+    foreseen: int
+    if quantity in ("height", "width", "tokens"):
+        axis = {"height": 1, "width": 2, "tokens": 0}[quantity]
+        value, foreseen = observed.out_shape[1:][axis], predicted.out_shape[axis]
+    elif quantity in ("params", "macs", "bytes"):
+        value, foreseen = getattr(observed, quantity), getattr(predicted, quantity)
+    else:
+        return '<span class="soft">predicted only</span>'
+    if value is None:
+        return '<span class="soft">not counted</span>'
+    state, mark = ("agrees", "✓") if value == foreseen else ("differs", "✗")
+    return f'<span class="{state}">{mark} observed {value:,}</span>'
+
+
+def _remark_html(prediction: Prediction, layer: LayerPrediction) -> str:
+    """What a reader may trip over at this layer."""
+    remarks = [text.unread(layer)] if text.unread(layer) else []
+    stages = {stage.name: stage for stage in prediction.spec.stages}
+    if layer.kind == "norm" and stages[str(layer.stage)].conv.norm == "batch":
+        remarks.append(
+            "A fresh BatchNorm in evaluation mode only divides by √(1 + 1e-5):"
+            " its stored mean is 0, its variance 1"
+        )
+    return "".join(f'<p class="remark">{escape(remark)}.</p>' for remark in remarks)
+
+
+def _maps_html(report: Report, layer: LayerPrediction) -> str:
+    """The wall of maps with its legend."""
+    kept = report.trace.record(layer.name).kept
+    if kept is None:
+        return '<p class="remark">No copy of this output was kept.</p>'
+    picture = wall(kept, aspect=PANEL_ASPECT)
+    thinned = []
+    if kept.step > 1:
+        thinned.append(f"every {_ordinal(kept.step)} row and column")
+    if kept.dropped:
+        thinned.append(f"without the last {kept.dropped:,} channels")
+    sample = f" Shown {', '.join(thinned)}, to stay within memory." if thinned else ""
+    return (
+        f'<figure><img src="{data_uri(picture.png)}" width="{picture.width}"'
+        f' height="{picture.height}" data-columns="{picture.columns}"'
+        f' data-count="{picture.count}"{" data-sequence" if len(layer.out_shape) == 2 else ""} alt="{_alt(picture, layer)}">'
+        f"<figcaption>{_legend_html(picture)}"
+        f'<span class="soft">{_alt(picture, layer)}.{sample}</span>'
+        '<output class="hover"></output></figcaption></figure>'
+    )
+
+
+def _alt(picture: Wall, layer: LayerPrediction) -> str:
+    if len(layer.out_shape) == 2:
+        return f"{layer.out_shape[0]} tokens down, {layer.out_shape[1]} channels across"
+    noun = "map" if picture.count == 1 else "maps"
+    return f"{picture.count:,} {noun} of {layer.out_shape[1]}×{layer.out_shape[2]}"
+
+
+def _legend_html(picture: Wall) -> str:
+    scale = picture.scale
+    zero = "<span>0</span>" if scale.signed else ""
+    return (
+        f'<span class="legend"><span class="bar" style="background:'
+        f'{css_gradient(scale.colour_map)}"></span>'
+        f'<span class="ends"><span>{scale.low:.3g}</span>{zero}<span>{scale.high:.3g}</span></span>'
+        "</span>"
+    )
+
+
+def _ordinal(number: int) -> str:
+    suffix = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
+    return f"{number}{suffix or 'th'}"
+
+
+def _editor_row(name: str, conv: ConvLayer, *, removable: bool) -> str:
+    more = conv.dilation != 1 or conv.groups != 1 or conv.bias != (conv.norm == "none")
+    remove = (
+        f'<button type="button" class="remove" data-remove aria-label="remove {name}">×</button>'
+        if removable
+        else ""
+    )
+    return (
+        f'<div class="row{" open" if more else ""}" data-row="{name}">'
+        f'<span class="row-name">{name}</span>'
+        + _number(name, "kernel_size", conv.kernel_size, 1)
+        + _number(name, "stride", conv.stride, 1)
+        + _number(name, "padding", conv.padding, 0)
+        + _number(name, "out_channels", conv.out_channels, 1)
+        + _select(name, "norm", conv.norm, _NORMS)
+        + _select(name, "activation", conv.activation, _ACTIVATIONS)
+        + f'<button type="button" class="more" data-more aria-label="more of {name}"'
+        f' aria-expanded="{str(more).lower()}">⋯</button>{remove}'
+        f'<div class="extra"><label>dilation {_number(name, "dilation", conv.dilation, 1)}</label>'
+        f"<label>groups {_number(name, 'groups', conv.groups, 1)}</label>"
+        f"<label>bias {_select(name, 'bias', str(int(conv.bias)), {'1': 'yes', '0': 'no'})}</label>"
+        "</div></div>"
+    )
+
+
+def _number(name: str, field: str, value: int, least: int) -> str:
+    return (
+        f'<input type="number" inputmode="numeric" min="{least}" step="1" value="{value}"'
+        f' data-part="{field}" aria-label="{name} {field.replace("_", " ")}">'
+    )
+
+
+def _select(
+    name: str,
+    field: str,
+    value: str,
+    titles: dict[str, str] | dict[Norm, str] | dict[Activation, str],
+) -> str:
+    options = "".join(
+        f'<option value="{key}"{" selected" if key == value else ""}>{title}</option>'
+        for key, title in titles.items()
+    )
+    return f'<select data-part="{field}" aria-label="{name} {field}">{options}</select>'

@@ -1,0 +1,226 @@
+"""What the page asks the server: a prediction, a run, a layer, a picture."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from gradio.utils import get_upload_folder
+
+from vitc_inspect.errors import SpecError
+from vitc_inspect.images import FloatArray, Picture, image_array, to_image
+from vitc_inspect.memory import MEMORY_BUDGET, check_memory
+from vitc_inspect.notation import format_convs, parse_convs
+from vitc_inspect.prediction import Prediction, predict
+from vitc_inspect.presets import PRESETS
+from vitc_inspect.report import Report, inspect_stem
+from vitc_inspect.spec import StemSpec
+from vitc_inspect.tracing import KEEP_BYTES
+from vitc_inspect.ui import panels
+from vitc_inspect.ui.cache import ByteCache
+from vitc_inspect.ui.choice import Choice, Request, read_choice, stem_text
+from vitc_inspect.ui.pictures import MissingPicture, PictureStore, address_of
+from vitc_inspect.views import text
+from vitc_inspect.views.strip import strip_svg
+
+Answer = dict[str, Any]
+
+REPORT_BYTES = 256 * 2**20
+"""The most that the cached reports of all visitors may hold (bytes)."""
+PICTURE_BYTES = 64 * 2**20
+"""The most that opened pictures may hold (bytes)."""
+AUTO_RUN_MACS = 4 * 10**9
+"""A stem with at most this many MACs runs by itself."""
+AUTO_RUN_BYTES = 512 * 2**20
+"""A run that is predicted to take at most this much memory starts by itself (bytes)."""
+_THUMBNAIL = 112  # longest side of the image in the strip (pixels)
+
+
+class Inspector:
+    """Answers requests. Everything it remembers can be computed again."""
+
+    def __init__(self, own_pictures: dict[str, Picture] | None = None) -> None:
+        """Start with empty caches.
+
+        Args:
+            own_pictures: Pictures by name, offered beside the samples.
+        """
+        self.pictures = PictureStore(PICTURE_BYTES, own_pictures or {})
+        self._reports: ByteCache[Choice, Report] = ByteCache(REPORT_BYTES)
+        # one thread: forward passes wait in turn, and their memory is used again
+        self._runner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
+
+    def predict(self, request: Request) -> Answer:
+        """Everything that can be shown before a run."""
+        choice = read_choice(request)
+        prediction = predict(choice.spec, dtype=choice.dtype)
+        layer = _layer_of(request, prediction)
+        picture = self.pictures.find(choice.image)
+        return {
+            **_stem_parts(request, choice.spec),
+            **_parts(prediction, None, layer, _thumbnail(picture, choice.spec)),
+            **_run_policy(prediction),
+        }
+
+    async def run(self, request: Request) -> Answer:
+        """Everything that can be shown after a run, from the cache if it is there."""
+        choice = read_choice(request)
+        picture = self.pictures.find(choice.image)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._runner, self._run, request, choice, picture)
+
+    def _run(self, request: Request, choice: Choice, picture: Picture | str) -> Answer:
+        report = self._reports.get(choice)
+        if report is None:
+            report = inspect_stem(
+                choice.spec, picture, device=choice.device, dtype=choice.dtype, seed=choice.seed
+            )
+            self._reports.put(choice, report)
+        layer = _layer_of(request, report.prediction)
+        if request.get("part") == "panel":
+            return {"panel": panels.panel_html(report.prediction, report, layer), "layer": layer}
+        thumbnail = _thumbnail_of(report.input)
+        return _parts(report.prediction, report, layer, thumbnail)
+
+    def open_picture(self, request: Request) -> Answer:
+        """Take in a picture: a file that was uploaded, or one the browser gives back."""
+        if "path" in request:
+            path = _uploaded(str(request["path"]))
+            try:
+                key, picture = self.pictures.open_file(path)
+            finally:
+                path.unlink(missing_ok=True)
+        else:
+            key, picture = self.pictures.open_data(str(request.get("data", "")))
+        return {"key": key, "data": address_of(picture.image), "notes": list(picture.notes)}
+
+
+def server_functions(inspector: Inspector) -> list[Callable[..., Any]]:
+    """The functions the page can call; each answers a fault with one sentence."""
+
+    def predict(request: Request) -> Answer:
+        return _answer(request, lambda: inspector.predict(request))
+
+    async def run(request: Request) -> Answer:
+        try:
+            return await inspector.run(request)
+        except (SpecError, MissingPicture) as fault:
+            return _fault(request, fault)
+
+    def open_picture(request: Request) -> Answer:
+        return _answer(request, lambda: inspector.open_picture(request))
+
+    return [predict, run, open_picture]
+
+
+def _answer(request: Request, work: Callable[[], Answer]) -> Answer:
+    try:
+        return work()
+    except (SpecError, MissingPicture) as fault:
+        return _fault(request, fault)
+
+
+def _fault(request: Request, fault: SpecError | MissingPicture) -> Answer:
+    """What the page needs to say what is wrong, where, and what would work."""
+    if isinstance(fault, MissingPicture):
+        return {"missing_picture": True}
+    answer: Answer = {
+        "error": {
+            "field": fault.field,
+            "html": panels.error_html(fault),
+            "suggestion": fault.suggestion,
+            "column": fault.column,
+        },
+        "stem": stem_text(request),
+    }
+    if "rows" not in request and fault.field != "stem":
+        answer["editor"] = _editor_of(answer["stem"])
+    return answer
+
+
+def _editor_of(stem: str) -> str:
+    """The editor for a text whose layers can be read; empty for any other."""
+    try:
+        return panels.editor_html(parse_convs(stem))
+    except SpecError:
+        return ""
+
+
+def _layer_of(request: Request, prediction: Prediction) -> str:
+    """The layer that was chosen, or where the stem has none of that name, its first."""
+    names = [layer.name for layer in prediction.layers]
+    chosen = str(request.get("layer", ""))
+    return chosen if chosen in names else names[0]
+
+
+def _stem_parts(request: Request, spec: StemSpec) -> Answer:
+    """The stem in its three forms: text, editor, preset."""
+    asked = str(request.get("preset", ""))
+    names = (asked, *PRESETS) if asked in PRESETS else PRESETS  # two presets may be one stem
+    preset = next((name for name in names if PRESETS[name].stem == spec), "")
+    written = format_convs(spec.convs) if "rows" in request else stem_text(request)
+    about = ""
+    if preset:
+        about = f"{PRESETS[preset].teaches} Source: {PRESETS[preset].source}."
+    return {
+        "stem": written,
+        "editor": panels.editor_html(spec.convs),
+        "preset": preset,
+        "about": about,
+    }
+
+
+def _parts(prediction: Prediction, report: Report | None, layer: str, thumbnail: str) -> Answer:
+    """The parts of the page that show a stem."""
+    return {
+        "layer": layer,
+        "totals": panels.totals_html(prediction),
+        "status": panels.status_html(prediction, report),
+        "strip": strip_svg(prediction, report, image_uri=thumbnail, selected=layer),
+        "table": panels.table_html(prediction, report, layer),
+        "panel": panels.panel_html(prediction, report, layer),
+    }
+
+
+def _run_policy(prediction: Prediction) -> Answer:
+    """Whether the stem may run, whether by itself, and what the run will cost."""
+    try:
+        needed = check_memory(prediction, keep_bytes=KEEP_BYTES, budget=MEMORY_BUDGET)
+    except SpecError as refusal:
+        return {
+            "auto_run": False,
+            "refusal": {
+                "field": refusal.field,
+                "html": panels.error_html(refusal),
+                "suggestion": refusal.suggestion,
+            },
+        }
+    cheap = prediction.macs <= AUTO_RUN_MACS and needed <= AUTO_RUN_BYTES
+    cost = f"{text.count(prediction.macs)} MACs, about {text.size(needed)}"
+    return {"auto_run": cheap, "cost": cost}
+
+
+def _thumbnail(picture: Picture | str, spec: StemSpec) -> str:
+    """The image as the strip shows it before the run, drawn small."""
+    shrink = min(1.0, _THUMBNAIL / max(spec.image_size))
+    height, width = (max(1, round(side * shrink)) for side in spec.image_size)
+    return _thumbnail_of(image_array(picture, (height, width), min(spec.in_channels, 3)))
+
+
+def _thumbnail_of(array: FloatArray) -> str:
+    """What a stem is fed, as a data: address, at most _THUMBNAIL pixels a side."""
+    step = -(-max(array.shape[1:]) // (2 * _THUMBNAIL))
+    image = to_image(array[:, ::step, ::step])
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    return address_of(image)
+
+
+def _uploaded(name: str) -> Path:
+    """The path of an uploaded file; any other path is refused unread."""
+    path = Path(name).resolve()
+    if not path.is_relative_to(Path(get_upload_folder()).resolve()):
+        raise SpecError("image", Path(name).name, "it was not uploaded", "Open a file", "photo")
+    return path

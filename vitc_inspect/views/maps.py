@@ -1,0 +1,181 @@
+"""Feature maps as pictures: every value is one pixel of a palette image."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+from io import BytesIO
+from math import ceil
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image
+
+from vitc_inspect.tracing import KeptOutput
+
+_GAP = 0  # palette index of the gaps between maps, which is transparent
+SIGNED_MAP, UNSIGNED_MAP = "RdBu_r", "magma"
+"""Colour maps of values on both sides of zero and of values that are never negative."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How values become colours, the same for every map of a layer."""
+
+    low: float
+    """Value of the first colour."""
+    high: float
+    """Value of the last colour."""
+
+    @property
+    def signed(self) -> bool:
+        """Whether zero stands in the middle."""
+        return self.low < 0
+
+    @property
+    def colour_map(self) -> str:
+        """Name of matplotlib's colour map."""
+        return SIGNED_MAP if self.signed else UNSIGNED_MAP
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wall:
+    """All maps of a layer in one picture."""
+
+    png: bytes
+    """The picture, one pixel a value."""
+    width: int
+    """Width of the picture (pixels)."""
+    height: int
+    """Height of the picture (pixels)."""
+    columns: int
+    """Maps in a row; 1 for a sequence of tokens, whose rows are tokens."""
+    count: int
+    """Maps drawn."""
+    scale: Scale
+    """Colours of the values."""
+
+
+def wall(kept: KeptOutput, *, aspect: float = 1.0) -> Wall:
+    """Draw all maps of a layer side by side, or a sequence of tokens as a table of values.
+
+    Args:
+        kept: The layer's output: (c, h, w), or (n, d), of which a row becomes a row.
+        aspect: Width over height of the space the wall is meant for.
+
+    Returns:
+        The wall; maps run left to right, then down, by index.
+    """
+    values = _numbers(kept)
+    scale = value_scale(values)
+    if values.ndim == 2:
+        canvas, columns, count = colour_indexes(values, scale), 1, 1
+    else:
+        columns = _columns(values.shape, aspect)
+        canvas, count = _tile(colour_indexes(values, scale), columns), len(values)
+    height, width = canvas.shape
+    return Wall(
+        png=_png(canvas, scale),
+        width=width,
+        height=height,
+        columns=columns,
+        count=count,
+        scale=scale,
+    )
+
+
+def face(kept: KeptOutput, *, side: int = 64) -> bytes:
+    """Draw the map that varies most, or the first tokens, as a small PNG for the strip.
+
+    Args:
+        kept: The layer's output: (c, h, w) or (n, d).
+        side: The longest side (pixels); larger maps are thinned to it.
+
+    Returns:
+        A PNG.
+    """
+    values = _numbers(kept)
+    if values.ndim == 3:
+        thin = values[:, :: ceil(values.shape[1] / side), :: ceil(values.shape[2] / side)]
+        plane = thin[int(np.argmax(thin.reshape(len(thin), -1).var(axis=1)))]
+    else:
+        plane = values[:: ceil(len(values) / side), :side]
+    scale = value_scale(plane)
+    return _png(colour_indexes(plane, scale), scale)
+
+
+def value_scale(values: NDArray[np.float32]) -> Scale:
+    """The scale that holds every finite value: symmetric if any is negative, else from zero."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if low < 0:
+        limit = max(-low, high)
+        return Scale(low=-limit, high=limit)
+    return Scale(low=0.0, high=high)
+
+
+def colour_indexes(values: NDArray[np.float32], scale: Scale) -> NDArray[np.uint8]:
+    """Palette indexes 1 to 255 of values on a scale; 0 is left for gaps."""
+    span = scale.high - scale.low
+    factor = 254 / span if span > 0 else 0.0
+    shifted = np.multiply(values, factor, dtype=np.float32)
+    shifted += 1.5 - scale.low * factor  # 1, plus a half that rounds
+    if not np.isfinite(shifted).all():
+        shifted = np.nan_to_num(shifted, nan=_GAP, posinf=255, neginf=1)
+    return shifted.clip(0, 255).astype(np.uint8)
+
+
+def palette(colour_map: str) -> bytes:
+    """256 RGB triples: index 0 unused, 1 to 255 from the first colour to the last."""
+    colours = colormaps[colour_map](np.linspace(0, 1, 255))[:, :3]
+    return bytes(3) + (colours * 255).round().astype(np.uint8).tobytes()
+
+
+def css_gradient(colour_map: str) -> str:
+    """The colours of a map from low to high, as a CSS background."""
+    colours = colormaps[colour_map](np.linspace(0, 1, 13))[:, :3]
+    stops = (f"rgb({r} {g} {b})" for r, g, b in (colours * 255).round().astype(int))
+    return f"linear-gradient(90deg, {', '.join(stops)})"
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as a data: address."""
+    return f"data:image/png;base64,{b64encode(png).decode()}"
+
+
+def _numbers(kept: KeptOutput) -> NDArray[np.float32]:
+    numbers: NDArray[np.float32] = kept.values.float().numpy()
+    return numbers
+
+
+def _columns(shape: tuple[int, ...], aspect: float) -> int:
+    """How many maps in a row make the maps largest in a space of the aspect given."""
+    count, height, width = shape
+    best, best_scale = 1, 0.0
+    for columns in range(1, count + 1):
+        rows = ceil(count / columns)
+        scale = min(aspect / (columns * (width + 1)), 1 / (rows * (height + 1)))
+        if scale > best_scale:
+            best, best_scale = columns, scale
+    return best
+
+
+def _tile(maps: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Lay maps out with a gap of one pixel: (c, h, w) -> (rows (h + 1), columns (w + 1))."""
+    count, height, width = maps.shape
+    rows = ceil(count / columns)
+    grid = np.full((rows * columns, height + 1, width + 1), _GAP, np.uint8)
+    grid[:count, :height, :width] = maps
+    grid = grid.reshape(rows, columns, height + 1, width + 1).transpose(0, 2, 1, 3)
+    tiled: NDArray[np.uint8] = grid.reshape(rows * (height + 1), columns * (width + 1))
+    return tiled[:-1, :-1]
+
+
+def _png(indexes: NDArray[Any], scale: Scale) -> bytes:
+    image = Image.fromarray(np.ascontiguousarray(indexes))
+    image.putpalette(palette(scale.colour_map))
+    file = BytesIO()
+    image.save(file, "PNG", compress_level=1, transparency=_GAP)
+    return file.getvalue()

@@ -1,0 +1,238 @@
+"""The strip: one SVG picture of the stem from image to tokens, a block for each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, sqrt
+
+from vitc_inspect.notation import format_convs
+from vitc_inspect.prediction import LayerPrediction, Prediction
+from vitc_inspect.report import Report, Row
+from vitc_inspect.spec import Stage
+from vitc_inspect.views.maps import data_uri, face
+from vitc_inspect.views.text import shape as shape_text
+from vitc_inspect.views.text import verdict
+
+# Lengths are pixels of the picture.
+_FACE = 80  # side of the image's face, the largest
+_DEPTH = 20  # depth of the block with most channels
+_BASELINE = 126  # where the blocks stand
+_HEIGHT = 184
+_ARROW = 24  # room between two blocks
+_CHARACTER = 6.6  # width of a character of a label
+_SEQUENCE = 30  # width of a block of tokens
+_PREFIX = 5  # height of the bar that stands for the class token
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    """One block: what it stands for and how large it is drawn."""
+
+    layers: tuple[str, ...]  # the layers it shows; a click selects the first
+    title: str
+    made_by: tuple[str, ...]  # what made it out of the block before, a line each
+    shape: tuple[int, ...]  # (channels, height, width) or (tokens, width)
+    width: float  # of the face
+    height: float
+    depth: float
+    picture: str | None  # address of what the face shows
+    state: str  # "input", "predicted", "agrees", "differs" …
+    prefix: bool = False  # whether a class token stands on top
+
+    @property
+    def room(self) -> float:
+        """Width of the drawing or of the longest label."""
+        label = max(len(text) for text in (self.title, shape_text(self.shape), *self.made_by))
+        return max(self.width + self.depth, label * _CHARACTER)
+
+
+def strip_svg(
+    prediction: Prediction,
+    report: Report | None = None,
+    *,
+    image_uri: str | None = None,
+    selected: str | None = None,
+) -> str:
+    """Draw the stem from image to tokens.
+
+    Faces are drawn to the square root of height and width, depths to that of the channels.
+    Before the run the blocks are empty; after it each carries a feature map of its own.
+
+    Args:
+        prediction: What every block is sized and labelled by.
+        report: The run, or None before it.
+        image_uri: A data: address of the image, or None.
+        selected: Name of the layer whose block is marked.
+
+    Returns:
+        An <svg> element; a block is a button with its first layer's name in data-layer.
+    """
+    blocks = [
+        _image_block(prediction, image_uri),
+        *(_stage_block(prediction, stage, report) for stage in prediction.spec.stages),
+        *(_token_block(prediction, row, report) for row in prediction.layers if not row.stage),
+    ]
+    parts, x = [], 8.0
+    for block in blocks:
+        if block is not blocks[0]:
+            parts.append(_arrow(x))
+            x += _ARROW
+        parts.append(_draw(block, x, chosen=selected in block.layers))
+        x += block.room
+    width = ceil(x + 8)
+    return (
+        f'<svg class="strip" viewBox="0 0 {width} {_HEIGHT}" role="group"'
+        f' style="max-width:{width}px;min-width:{ceil(0.84 * width)}px"'
+        f' aria-label="The stem from image to tokens">{"".join(parts)}</svg>'
+    )
+
+
+def _image_block(prediction: Prediction, image_uri: str | None) -> _Block:
+    spec = prediction.spec
+    width, height = _face_size(spec.image_size, prediction)
+    return _Block(
+        layers=(),
+        title="image",
+        made_by=(),
+        shape=(spec.in_channels, *spec.image_size),
+        width=width,
+        height=height,
+        depth=_depth(spec.in_channels, prediction),
+        picture=image_uri,
+        state="input",
+    )
+
+
+def _stage_block(prediction: Prediction, stage: Stage, report: Report | None) -> _Block:
+    """A convolution with its norm and activation; its face is what leaves the last of them."""
+    layers = tuple(row.name for row in prediction.layers if row.stage == stage.name)
+    width, height = _face_size(stage.out_shape[1:], prediction)
+    size, *words = format_convs([stage.conv]).split(" ")
+    return _Block(
+        layers=layers,
+        title=stage.name,
+        made_by=(size.partition(":")[0], " ".join(words)),
+        shape=stage.out_shape,
+        width=width,
+        height=height,
+        depth=_depth(stage.out_shape[0], prediction),
+        picture=_picture(layers[-1], report),
+        state=_state(layers, report),
+    )
+
+
+def _token_block(prediction: Prediction, row: LayerPrediction, report: Report | None) -> _Block:
+    """A step after the convolutions: a line a token, a column a channel."""
+    made_by = {
+        "tokens": ("flatten", "rows"),
+        "class_token": ("prepend", "1 token"),
+        "pos_embed": ("add", "positions"),
+    }
+    return _Block(
+        layers=(row.name,),
+        title=row.name,
+        made_by=made_by[row.kind],
+        shape=row.out_shape,
+        width=_SEQUENCE,
+        height=_FACE,
+        depth=0,
+        picture=_picture(row.name, report),
+        state=_state((row.name,), report),
+        prefix=row.out_shape[0] > prediction.num_patches,
+    )
+
+
+def _face_size(size: tuple[int, int], prediction: Prediction) -> tuple[float, float]:
+    """Width and height of a face, at least wide enough to be hit with a finger."""
+    unit = _FACE / sqrt(max(prediction.spec.image_size))
+    height, width = (max(5.0, min(_FACE, unit * sqrt(side))) for side in size)
+    return width, height
+
+
+def _depth(channels: int, prediction: Prediction) -> float:
+    most = max(row.in_shape[0] if row.stage else row.out_shape[1] for row in prediction.layers)
+    return max(2.0, _DEPTH * sqrt(channels / max(most, channels)))
+
+
+def _picture(layer: str, report: Report | None) -> str | None:
+    kept = report.trace.record(layer).kept if report else None
+    return data_uri(face(kept)) if kept else None
+
+
+def _state(layers: Sequence[str], report: Report | None) -> str:
+    """The word under a block: its rows' common verdict, or the first that is not agreement."""
+    if report is None:
+        return "predicted"
+    rows: list[Row] = [row for row in report.rows if row.name in layers]
+    return next((word for row in rows if (word := verdict(row)) != "agrees"), "agrees")
+
+
+def _draw(block: _Block, x: float, *, chosen: bool) -> str:
+    """A block with its labels; one that stands for layers is a button."""
+    middle = x + block.room / 2
+    left = middle - (block.width + block.depth) / 2
+    labels = [_text(middle, 13 + 13 * i, "made", line) for i, line in enumerate(block.made_by)]
+    labels.append(_text(middle, _BASELINE + 18, "name", block.title))
+    labels.append(_text(middle, _BASELINE + 34, "sizes", _coloured(block.shape)))
+    body = _solid(block, left, _BASELINE - block.height) + "".join(labels)
+    if not block.layers:
+        return f'<g class="block input">{body}</g>'
+    mark = "✓ " if block.state == "agrees" else "✗ " if block.state != "predicted" else ""
+    body += _text(middle, _BASELINE + 50, "state", mark + block.state)
+    css = f"block {block.state.replace(' ', '-')}{' chosen' if chosen else ''}"
+    return (
+        f'<g class="{css}" role="button" tabindex="0" aria-pressed="{str(chosen).lower()}"'
+        f' data-layer="{block.layers[0]}" data-layers="{" ".join(block.layers)}"'
+        f' aria-label="{block.title}, {shape_text(block.shape)}, {block.state}">'
+        f'<rect class="room" x="{x - 6:.1f}" y="1" width="{block.room + 12:.1f}"'
+        f' height="{_HEIGHT - 2}" rx="8"/>{body}</g>'
+    )
+
+
+def _solid(block: _Block, left: float, top: float) -> str:
+    """The front face with its picture, and behind it the depth of the channels."""
+    w, h, d, lift = block.width, block.height, block.depth, block.depth * 0.55
+    parts = []
+    if d:
+        parts.append(
+            f'<path class="side" d="M{left:.1f} {top:.1f}l{d:.1f} {-lift:.1f}h{w:.1f}v{h:.1f}'
+            f'l{-d:.1f} {lift:.1f}v{-h:.1f}l{d:.1f} {-lift:.1f}"/>'
+        )
+    if block.prefix:
+        parts.append(_rect("prefix", left, top - _PREFIX - 2, w, _PREFIX))
+    parts.append(_rect("face", left, top, w, h))
+    if block.picture:
+        parts.append(
+            f'<image href="{block.picture}" x="{left:.1f}" y="{top:.1f}" width="{w:.1f}"'
+            f' height="{h:.1f}" preserveAspectRatio="none"/>'
+        )
+    elif not d:
+        lines = "".join(f"M{left:.1f} {top + h * i / 14:.1f}h{w:.1f}" for i in range(1, 14))
+        parts.append(f'<path class="lines" d="{lines}"/>')
+    parts.append(_rect("frame", left, top, w, h))
+    return "".join(parts)
+
+
+def _arrow(x: float) -> str:
+    return (
+        f'<path class="arrow" d="M{x + 5:.1f} {_BASELINE - 22}h{_ARROW - 11}'
+        'm-4.5 -4l4.5 4l-4.5 4"/>'
+    )
+
+
+def _rect(css: str, x: float, y: float, width: float, height: float) -> str:
+    box = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    return f'<rect class="{css}" {box}/>'
+
+
+def _text(x: float, y: float, css: str, content: str) -> str:
+    return f'<text class="{css}" x="{x:.1f}" y="{y:.1f}">{content}</text>'
+
+
+def _coloured(shape: tuple[int, ...]) -> str:
+    """A shape with the colours of its axes: channels and area, or tokens and channels."""
+    if len(shape) == 3:
+        area = f"{shape[1]}×{shape[2]}"
+        return f'<tspan class="channels">{shape[0]}</tspan>×<tspan class="area">{area}</tspan>'
+    return f'<tspan class="token">{shape[0]}</tspan>×<tspan class="channels">{shape[1]}</tspan>'
