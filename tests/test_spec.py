@@ -144,6 +144,21 @@ def test_an_unknown_norm_or_activation(field: str, value: Any, choices: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("field", "value", "meant"),
+    [
+        ("norm", "Batch", "batch"),
+        ("norm", "layers", "layer"),
+        ("activation", "rleu", "relu"),
+        ("activation", "hardswich", "hardswish"),
+    ],
+)
+def test_a_slip_of_the_pen_is_mended(field: str, value: str, meant: str) -> None:
+    error = rejected(ConvLayer, **{**LAYER, field: value})
+    assert error.suggestion == meant
+    assert error.fix == f"Use {meant}"
+
+
+@pytest.mark.parametrize(
     ("out_channels", "groups", "divisor"), [(48, 7, 6), (48, 49, 48), (7, 2, 1), (48, 47, 24)]
 )
 def test_groups_that_do_not_divide_the_output(out_channels: int, groups: int, divisor: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -18,10 +19,11 @@ EXIT_DISAGREES = 1
 EXIT_BAD_INPUT = 2
 
 
-class _Parser(argparse.ArgumentParser):
+class OneSentenceParser(argparse.ArgumentParser):
     """An argument parser that complains in one sentence."""
 
     def error(self, message: str) -> NoReturn:
+        """Print the sentence and leave with the exit code of bad input."""
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}. Use --help to see what works.\n")
 
 
@@ -35,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 for a report, 1 with --strict for any disagreement, 2 for bad input.
     """
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an ASCII terminal has no ×
     try:
         text, agrees = _inspect(options)
     except SpecError as error:
@@ -65,11 +70,11 @@ def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
 
 def _spec(options: argparse.Namespace) -> StemSpec:
     """The stem the options describe; what is not said is the preset's."""
-    if options.preset:
+    if options.preset is not None:
         check_choice("preset", options.preset, PRESETS)
-    if options.stem is not None and options.preset:
+    if options.stem is not None and options.preset is not None:
         raise SpecError("preset", options.preset, "a stem was given as well", "Give one of the two")
-    if options.stem is None and not options.preset:
+    if options.stem is None and options.preset is None:
         raise SpecError(
             "stem",
             "",
@@ -96,7 +101,7 @@ def _beside(spec: StemSpec, options: argparse.Namespace) -> StemSpec:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OneSentenceParser(
         prog="python -m vitc_inspect",
         description="Predict the shapes of a Vision Transformer's stem, run it, and compare.",
         epilog=f"Presets: {', '.join(PRESETS)}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from pathlib import Path
 
 import torch
@@ -11,6 +12,9 @@ from vitc_inspect.errors import SpecError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """What may be asked for; a CUDA device may carry its number, as in "cuda:1"."""
+
+
+_NAME = re.compile(r"(cpu|cuda|mps)(?:(?<=cuda):(0|[1-9][0-9]{0,2}))?")
 
 
 def available_devices() -> tuple[str, ...]:
@@ -33,11 +37,12 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device(available_devices()[0])
-    kind, _, number = name.partition(":")
-    if kind not in DEVICES or (number and not (kind == "cuda" and number.isdigit())):
+    match = _NAME.fullmatch(name) if isinstance(name, str) else None
+    if match is None:
         raise SpecError(
             "device", name, f"it is not one of {', '.join(DEVICES)}", "Use auto", "auto"
         )
+    kind, number = match.groups()
     if kind not in available_devices():
         here = " and ".join(available_devices())
         raise SpecError(

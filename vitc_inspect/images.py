@@ -6,6 +6,7 @@ import struct
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
@@ -52,6 +53,7 @@ class Picture:
     """Each conversion, in a sentence."""
 
 
+@cache
 def sample_picture() -> Picture:
     """The photograph that ships with matplotlib: Rear Admiral Grace Hopper, public domain.
 
@@ -76,10 +78,8 @@ def read_picture(source: Path | bytes) -> Picture:
             short, or it has more than MAX_PIXELS pixels.
     """
     name = source.name if isinstance(source, Path) else "the upload"
-    if isinstance(source, Path) and not source.is_file():
-        raise SpecError(
-            "image", str(source), "there is no such file", f"Use {' or '.join(SAMPLES)}", "photo"
-        )
+    if isinstance(source, Path) and not _is_file(source):
+        raise SpecError("image", str(source), "there is no such file", "Use photo", "photo")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -109,6 +109,19 @@ def read_picture(source: Path | bytes) -> Picture:
             raise SpecError(
                 "image", name, "the file is cut short or damaged", "Use a whole file", "photo"
             ) from None
+
+
+def picture_of(image: Image.Image) -> Picture:
+    """The picture of an image that is already in memory, with what had to be converted."""
+    return _as_rgb(image)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a path is that of a file; no name is too odd to be asked."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def image_array(
@@ -162,7 +175,8 @@ def _cycle(planes: FloatArray, count: int) -> FloatArray:
 def _pattern(name: str, image_size: tuple[int, int]) -> FloatArray:
     """Planes (channels, height, width) of a test pattern."""
     height, width = image_size
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    rows = np.arange(height, dtype=np.float32)[:, None]
+    columns = np.arange(width, dtype=np.float32)[None, :]
     across = columns / max(1, width - 1)
     down = rows / max(1, height - 1)
     if name == "impulse":
@@ -177,9 +191,11 @@ def _pattern(name: str, image_size: tuple[int, int]) -> FloatArray:
         falling, rising = down - across > 0.5, across + down > 1.5
         left, top = across < 0.5, down < 0.5
         bright = np.where(top, np.where(left, upright, level), np.where(left, falling, rising))
-        return np.stack([np.where(bright, 1, -1)]).astype(np.float32)
+        return np.where(bright, np.float32(1), np.float32(-1))[None]
     if name == "ramp":  # red tells the row, green the column
-        return np.stack([2 * down - 1, 2 * across - 1, np.zeros_like(down)]).astype(np.float32)
+        planes = np.zeros((3, height, width), np.float32)
+        planes[0], planes[1] = 2 * down - 1, 2 * across - 1
+        return planes
     raise SpecError(
         "image", name, f"it is neither a file nor one of {', '.join(SAMPLES)}", "Use photo", "photo"
     )

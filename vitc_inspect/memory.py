@@ -8,14 +8,16 @@ from dataclasses import replace
 from math import prod
 
 from vitc_inspect.errors import SpecError
-from vitc_inspect.prediction import ITEM_BYTES, Prediction, predict
-from vitc_inspect.spec import ConvLayer, StemSpec
+from vitc_inspect.prediction import ITEM_BYTES, Dtype, Prediction, predict
+from vitc_inspect.spec import ConvLayer, Stage, StemSpec
 
 MEMORY_BUDGET = 2 * 2**30
 """Most bytes that one run may be predicted to take, unless told otherwise."""
 
-_WORKSPACE = 2
-"""Copies of a layer's input and output that the convolution library may make for itself."""
+_LANES = 8
+"""Channels that a convolution library rounds up to, to fill its vector registers."""
+_FEW = 4
+"""Channels of an image up to which it is read as it is."""
 
 
 def predicted_memory(prediction: Prediction, *, keep_bytes: int) -> int:
@@ -26,17 +28,42 @@ def predicted_memory(prediction: Prediction, *, keep_bytes: int) -> int:
         keep_bytes: Budget for copies of outputs (bytes).
 
     Returns:
-        Bytes: weights in float32 and in the dtype of the run, the image, the largest
-        input and output of one layer with the library's own copies of them, and the
-        outputs that are kept.
+        Bytes: weights in float32 and in the dtype of the run, the image, the outputs that
+        are kept, and the most that one stage needs for its maps and for the copies a
+        convolution library may make of them.
     """
     item = ITEM_BYTES[prediction.dtype]
-    weights = prediction.params * (4 if item == 4 else 4 + item)
     spec = prediction.spec
-    image = prod(spec.image_size) * spec.in_channels * (4 + item)
-    widest = max(prod(layer.in_shape) * item + layer.bytes for layer in prediction.layers)
+    weights = prediction.params * (4 if item == 4 else 4 + item)
+    image = prod(spec.image_size) * (spec.in_channels + 1) * 8  # decoded, scaled and fed
+    tokens = 3 * prediction.layers[-1].bytes
+    stages = max(_stage_elements(stage, prediction.dtype) * item for stage in spec.stages)
     kept = min(prediction.bytes, keep_bytes)
-    return weights + image + (1 + _WORKSPACE) * widest + kept
+    needed = weights + image + max(stages, tokens) + kept
+    return needed + needed // 8  # what allocators round up
+
+
+def _stage_elements(stage: Stage, dtype: Dtype) -> int:
+    """Numbers that one convolution, its norm and its activation hold at a time.
+
+    The input and the output; both once more, padded and with channels rounded up, and the
+    weights once more, in the library's own order; in half precision also the input unfolded
+    to a column of kernel_size^2 values for each position, as where no faster way is known.
+    """
+    conv = stage.conv
+    in_channels, in_height, in_width = stage.in_shape
+    positions = prod(stage.out_shape[1:])
+    padded = (in_height + 2 * conv.padding) * (in_width + 2 * conv.padding)
+    out_channels = _rounded(max(conv.out_channels, _LANES))
+    copies = _rounded(in_channels) * padded + 2 * out_channels * positions
+    filters = _rounded(in_channels // conv.groups) * conv.kernel_size**2
+    weights = out_channels * filters
+    unfolded = 0 if dtype == "float32" else in_channels * conv.kernel_size**2 * positions
+    return prod(stage.in_shape) + prod(stage.out_shape) + copies + weights + unfolded
+
+
+def _rounded(channels: int) -> int:
+    return channels if channels <= _FEW else -(-channels // _LANES) * _LANES
 
 
 def check_memory(prediction: Prediction, *, keep_bytes: int, budget: int) -> int:
@@ -68,16 +95,19 @@ def check_memory(prediction: Prediction, *, keep_bytes: int, budget: int) -> int
     size = next((size for size in sizes if fits(replace(spec, image_size=size))), None)
     if size:
         raise SpecError("image_size", spec.image_size, figure, f"Use {size[0]} x {size[1]}", size)
-    heaviest = max(
-        (layer for layer in prediction.layers if layer.kind == "conv"), key=lambda row: row.params
-    )
-    channels = next((n for n, narrower in _narrowed(spec, heaviest.name) if fits(narrower)), None)
+    costs = {stage.name: _stage_elements(stage, prediction.dtype) for stage in spec.stages}
+    for name in sorted(costs, key=lambda name: costs[name], reverse=True):
+        for channels, narrower in _narrowed(spec, name):
+            if fits(narrower):
+                raise SpecError(
+                    f"{name}.out_channels",
+                    prediction.layer(name).out_shape[0],
+                    figure,
+                    f"Use {channels} or fewer",
+                    channels,
+                )
     raise SpecError(
-        f"{heaviest.name}.out_channels",
-        heaviest.out_shape[0],
-        f"{figure}, most of it for the {heaviest.params:,} weights of {heaviest.name}",
-        f"Use {channels} or fewer" if channels else "Use fewer channels in every layer",
-        channels,
+        "image_size", spec.image_size, figure, "Use fewer channels, or a smaller image and kernels"
     )
 
 
@@ -96,7 +126,8 @@ def _narrowed(spec: StemSpec, name: str) -> Iterator[tuple[int, StemSpec]]:
     for power in range(15, -1, -1):
         with suppress(SpecError):
             conv = replace(spec.convs[index], out_channels=2**power)
-            yield 2**power, replace(spec, convs=_with(spec.convs, index, conv))
+            if conv.out_channels < spec.convs[index].out_channels:
+                yield 2**power, replace(spec, convs=_with(spec.convs, index, conv))
 
 
 def _with(convs: tuple[ConvLayer, ...], index: int, conv: ConvLayer) -> tuple[ConvLayer, ...]:

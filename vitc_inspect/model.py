@@ -78,10 +78,10 @@ def build_stem(spec: StemSpec, *, seed: int = 0) -> nn.Sequential:
         Xiao et al. 2021, arXiv:2106.14881, section 4; Dosovitskiy et al. 2020,
         arXiv:2010.11929, equation 1.
     """
-    check_int("seed", seed, 0, MAX_SEED)
+    seed = check_int("seed", seed, 0, MAX_SEED)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs too
         for stage in spec.stages:  # (b, c, h, w) -> (b, d, rows, columns)
             layers.update(_stage_modules(stage))
         layers["tokens"] = Rearrange("b d rows columns -> b (rows columns) d")

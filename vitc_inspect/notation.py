@@ -92,7 +92,11 @@ def parse_convs(text: str) -> tuple[ConvLayer, ...]:
     Raises:
         SpecError: As `parse_stem`.
     """
-    layers = _Reader(text).layers()
+    return _convs(_Reader(text))
+
+
+def _convs(reader: _Reader) -> tuple[ConvLayer, ...]:
+    layers = reader.layers()
     convs = []
     for name, fields in zip(conv_names(len(layers)), layers, strict=True):
         try:
@@ -138,8 +142,9 @@ _TOKEN = re.compile(r"(?P<number>\d+)|(?P<word>[A-Za-z]+)|(?P<mark>[/:,×])")
 class _Reader:
     """Reads tokens from left to right; every complaint knows its column."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, suggesting: bool = True) -> None:
         self.text = text
+        self.suggesting = suggesting  # whether a complaint looks for a text that works
         self.position = 0
         self.complete = 0  # the text up to here is whole layers
 
@@ -256,12 +261,16 @@ class _Reader:
     def complain(self, start: int, reason: str, use: str, corrected: str) -> NoReturn:
         """Raise, with the corrected text as the suggestion if it can be read."""
         column = start + 1
+        suggestion = None
+        if self.suggesting:
+            corrected = " ".join(corrected.split())
+            suggestion = corrected if _readable(corrected) else _PATCHIFY
         raise SpecError(
             "stem",
             self.text,
             f"column {column}: {reason}",
-            f"Use {use}",
-            corrected if _readable(corrected) else _PATCHIFY,
+            f"Use {' '.join(use.split())}",
+            suggestion,
             column,
         )
 
@@ -273,7 +282,7 @@ class _Reader:
 def _readable(text: str) -> bool:
     """Whether the text is the notation of a stem."""
     try:
-        parse_convs(text)
+        _convs(_Reader(text, suggesting=False))
     except SpecError:
         return False
     return True

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from vitc_inspect.devices import device_title, resolve_device
+from vitc_inspect.errors import SpecError
 from vitc_inspect.images import (
     PATTERNS,
     FloatArray,
     Picture,
     image_array,
+    picture_of,
     read_picture,
     sample_picture,
 )
@@ -74,13 +77,15 @@ class Report:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """Every predicted layer in order, then every observed one that was not predicted."""
-        observed = {record.name: record for record in self.trace.records}
-        rows = [
-            _row(layer.name, layer, observed.pop(layer.name, None))
-            for layer in self.prediction.layers
-        ]
-        return (*rows, *(_row(name, None, record) for name, record in observed.items()))
+        """Every predicted layer in order, then every observed call that was not predicted."""
+        calls = list(self.trace.records)
+        rows = []
+        for layer in self.prediction.layers:
+            record = next((call for call in calls if call.name == layer.name), None)
+            if record:
+                calls.remove(record)
+            rows.append(_row(layer.name, layer, record))
+        return (*rows, *(_row(call.name, None, call) for call in calls))
 
     @property
     def disagreements(self) -> tuple[str, ...]:
@@ -116,7 +121,7 @@ class Report:
 
 def inspect_stem(
     spec: StemSpec,
-    image: str | Path | Picture | None = None,
+    image: str | Path | Image.Image | Picture | None = None,
     *,
     device: str = "auto",
     dtype: Dtype = "float32",
@@ -128,8 +133,8 @@ def inspect_stem(
 
     Args:
         spec: The stem.
-        image: A Picture, the path of an image file, the name of a sample (images.SAMPLES),
-            or None for the photograph.
+        image: A Picture or a PIL image, the path of an image file, the name of a sample
+            (images.SAMPLES), or None for the photograph.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         dtype: Number format of weights and image.
         seed: Start of the random weights.
@@ -156,13 +161,13 @@ def inspect_stem(
         trace=trace(module, batch, keep_bytes=keep_bytes),
         input=array,
         notes=picture.notes if isinstance(picture, Picture) else (),
-        seed=seed,
+        seed=int(seed),
         device=str(target),
         device_title=device_title(target),
     )
 
 
-def read_input(image: str | Path | Picture | None) -> Picture | str:
+def read_input(image: str | Path | Image.Image | Picture | None) -> Picture | str:
     """The picture an image argument stands for, or the name of a test pattern.
 
     Raises:
@@ -170,10 +175,17 @@ def read_input(image: str | Path | Picture | None) -> Picture | str:
     """
     if isinstance(image, Picture):
         return image
+    if isinstance(image, Image.Image):
+        return picture_of(image)
     if image is None or image == "photo":
         return sample_picture()
     if isinstance(image, str) and image in PATTERNS:
         return image
+    if not isinstance(image, (str, Path)):
+        kind = type(image).__name__
+        raise SpecError(
+            "image", kind, "it is neither a name, a path nor a picture", "Use photo", "photo"
+        )
     return read_picture(Path(image))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import gcd, prod
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from vitc_inspect import arithmetic
@@ -22,6 +23,17 @@ MAX_CHANNELS = 65_536
 """Most channels of an image or a convolution."""
 MAX_CONVS = 64
 """Most convolutions of a stem."""
+CONV_BOUNDS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "out_channels": (1, MAX_CHANNELS),
+        "kernel_size": (1, MAX_SIDE),
+        "stride": (1, MAX_SIDE),
+        "padding": (0, MAX_SIDE),
+        "dilation": (1, MAX_SIDE),
+        "groups": (1, MAX_CHANNELS),
+    }
+)
+"""The least and the most of each number of a convolution."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +60,9 @@ class ConvLayer:
     """Non-linearity after the normalisation."""
 
     def __post_init__(self) -> None:
-        check_int("out_channels", self.out_channels, 1, MAX_CHANNELS)
-        check_int("kernel_size", self.kernel_size, 1, MAX_SIDE)
-        check_int("stride", self.stride, 1, MAX_SIDE)
-        check_int("padding", self.padding, 0, MAX_SIDE)
-        check_int("dilation", self.dilation, 1, MAX_SIDE)
-        check_int("groups", self.groups, 1, MAX_CHANNELS)
+        for field, (low, high) in CONV_BOUNDS.items():
+            number = check_int(field, getattr(self, field), low, high)
+            object.__setattr__(self, field, number)  # numpy's whole numbers become Python's
         check_bool("bias", self.bias)
         check_choice("norm", self.norm, get_args(Norm))
         check_choice("activation", self.activation, get_args(Activation))
@@ -174,7 +183,8 @@ class StemSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", check_pair("image_size", self.image_size))
-        check_int("in_channels", self.in_channels, 1, MAX_CHANNELS)
+        in_channels = check_int("in_channels", self.in_channels, 1, MAX_CHANNELS)
+        object.__setattr__(self, "in_channels", in_channels)
         check_bool("class_token", self.class_token)
         object.__setattr__(self, "convs", _check_convs(self.convs))
         _ = self.stages  # walks the layers once, so that every mismatch shows here

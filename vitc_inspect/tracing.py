@@ -83,7 +83,7 @@ class Trace:
 def trace(module: nn.Module, input: Tensor, *, keep_bytes: int = KEEP_BYTES) -> Trace:
     """Run a module once and record every layer inside it.
 
-    The module is left as it was: no hook stays, and its mode is not touched.
+    The module is left as it was: hooks, mode, buffers, and torch's random state.
 
     Args:
         module: The module; its children are recorded, it itself is not.
@@ -98,15 +98,29 @@ def trace(module: nn.Module, input: Tensor, *, keep_bytes: int = KEEP_BYTES) -> 
         Whatever the module raises, after the hooks are gone.
     """
     layers = [(name, layer) for name, layer in module.named_modules() if name]
-    allowance = keep_bytes // max(1, len(layers))
+    share = keep_bytes // max(1, len(layers))
     records: list[LayerRecord] = []
 
     def observe(name: str, layer: nn.Module, given: Any, output: Any) -> None:
-        records.append(_record(name, layer, given, output, allowance))
+        left = keep_bytes - sum(record.kept.bytes for record in records if record.kept)
+        records.append(_record(name, layer, given, output, min(share, left)))
 
-    with torch.inference_mode(), hooked(layers, observe):
+    with _untouched(module, input), torch.inference_mode(), hooked(layers, observe):
         module(input)
     return Trace(records=tuple(_to_cpu(record) for record in records))
+
+
+@contextmanager
+def _untouched(module: nn.Module, input: Tensor) -> Iterator[None]:
+    """Put buffers and random state back, which a module in training mode changes."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()] if module.training else []
+    with torch.random.fork_rng(devices=[input.device] if input.is_cuda else []):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, value in before:
+                    buffer.copy_(value)
 
 
 @contextmanager
@@ -141,16 +155,18 @@ def _record(
         params=sum(parameter.numel() for parameter in layer.parameters(recurse=False)),
         macs=count_macs(layer, output),
         bytes=output.numel() * output.element_size(),
-        kept=_keep(output[0], allowance) if allowance else None,
+        kept=_keep(output[0], allowance),
     )
 
 
-def _keep(output: Tensor, allowance: int) -> KeptOutput:
-    """Copy an output of one image, thinned to the allowance (bytes).
+def _keep(output: Tensor, allowance: int) -> KeptOutput | None:
+    """Copy an output of one image, thinned to the allowance (bytes); None if nothing fits.
 
     A copy, since a later in-place operation would overwrite the original (pytorch#95617).
     """
-    elements = max(1, allowance // output.element_size())
+    elements = allowance // output.element_size()
+    if not elements:
+        return None
     if output.ndim == 3:  # (c, h, w)
         channels = min(len(output), elements)
         step = max(1, ceil(sqrt(channels * output[0].numel() / elements)))
@@ -161,6 +177,8 @@ def _keep(output: Tensor, allowance: int) -> KeptOutput:
     else:  # (n, d)
         channels = min(output.shape[1], elements)
         step = max(1, ceil(output.shape[0] * channels / elements))
+        while channels * ceil(output.shape[0] / step) > elements:
+            step += 1
         sample = output[::step, :channels]
         dropped = output.shape[1] - channels
     return KeptOutput(values=sample.detach().clone(), step=step, dropped=dropped)

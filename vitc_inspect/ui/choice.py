@@ -12,6 +12,7 @@ from vitc_inspect.model import MAX_SEED
 from vitc_inspect.notation import ACTIVATION_WORDS, NORM_WORDS, format_convs, parse_convs
 from vitc_inspect.prediction import Dtype
 from vitc_inspect.spec import (
+    CONV_BOUNDS,
     MAX_CHANNELS,
     MAX_CONVS,
     MAX_SIDE,
@@ -23,15 +24,6 @@ from vitc_inspect.spec import (
 
 Request = Mapping[str, Any]
 """What the page sends: texts by field, and "rows" when the stem was changed in the editor."""
-
-_ROW_BOUNDS = {
-    "out_channels": (1, MAX_CHANNELS),
-    "kernel_size": (1, MAX_SIDE),
-    "stride": (1, MAX_SIDE),
-    "padding": (0, MAX_SIDE),
-    "dilation": (1, MAX_SIDE),
-    "groups": (1, MAX_CHANNELS),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +111,7 @@ def _conv_of_row(name: str, row: Mapping[str, str]) -> ConvLayer:
     """The convolution of one row of the editor."""
     numbers = {
         field: parse_int(f"{name}.{field}", row[field], low, high)
-        for field, (low, high) in _ROW_BOUNDS.items()
+        for field, (low, high) in CONV_BOUNDS.items()
     }
     try:
         return ConvLayer(
@@ -134,7 +126,7 @@ def _conv_of_row(name: str, row: Mapping[str, str]) -> ConvLayer:
 
 def _rows(rows: Any) -> Sequence[dict[str, str]]:
     """The editor's rows as texts by field; whatever a row lacks is empty."""
-    fields = (*_ROW_BOUNDS, "bias", "norm", "activation")
+    fields = (*CONV_BOUNDS, "bias", "norm", "activation")
     listed = rows[:MAX_CONVS] if isinstance(rows, list) else []
     return [{field: _text(row, field) for field in fields} for row in listed]
 

@@ -36,6 +36,7 @@ def build_page(
     *,
     preset: str = "vit_c_4gf",
     device: str = "auto",
+    image: str = "photo",
     own_pictures: Mapping[str, Picture] | None = None,
 ) -> gr.Blocks:
     """Build the app.
@@ -43,7 +44,8 @@ def build_page(
     Args:
         preset: Name of the stem the page starts with.
         device: Device the page starts with.
-        own_pictures: Pictures by name, offered beside the samples; the first is shown.
+        image: Image the page starts with: a sample, or the one of `own_pictures`.
+        own_pictures: Pictures by name, offered beside the samples.
 
     Returns:
         The app, ready for `launch(**LAUNCH_SETTINGS, **look())`.
@@ -53,9 +55,10 @@ def build_page(
     """
     own = dict(own_pictures or {})
     first = PRESETS[preset]
-    with gr.Blocks(
+    page: gr.Blocks = gr.Blocks(
         title="vitc_inspect", analytics_enabled=False, delete_cache=(600, 600), fill_width=True
-    ) as page:
+    )
+    with page:
         gr.HTML(
             html_template=(_ASSETS / "page.html").read_text(encoding="utf-8"),
             js_on_load=(_ASSETS / "page.js").read_text(encoding="utf-8"),
@@ -69,7 +72,7 @@ def build_page(
             },
             start={
                 **_controls(first),
-                "image": next(iter(own), "photo"),
+                "image": image if image in SAMPLES else next(iter(own)),
                 "seed": "0",
                 "device": device,
                 "dtype": "float32",
@@ -90,7 +93,9 @@ def look() -> dict[str, Any]:
         ],
         font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "monospace"],
     )
-    return {"theme": theme, "css": (_ASSETS / "page.css").read_text(encoding="utf-8")}
+    # in the head, since `css` rewrites selectors and breaks lists inside :is()
+    style = (_ASSETS / "page.css").read_text(encoding="utf-8")
+    return {"theme": theme, "head": f"<style>{style}</style>"}
 
 
 def _controls(preset: Preset) -> dict[str, str]:

@@ -12,9 +12,6 @@ from vitc_inspect.spec import Activation, ConvLayer, Norm, conv_names
 from vitc_inspect.views import text
 from vitc_inspect.views.maps import Wall, css_gradient, data_uri, wall
 
-PANEL_ASPECT = 1.12
-"""Width over height of the space for a wall at 1440 x 900."""
-
 _NORMS: dict[Norm, str] = {"none": "–", "batch": "bn", "layer": "ln"}
 _ACTIVATIONS: dict[Activation, str] = {
     "none": "–",
@@ -24,8 +21,9 @@ _ACTIVATIONS: dict[Activation, str] = {
     "hardswish": "hardswish",
 }
 _QUANTITY_TITLES = {
-    "height": "height",
-    "width": "width",
+    "sides": "side, px",
+    "height": "height, px",
+    "width": "width, px",
     "tokens": "tokens",
     "params": "params",
     "macs": "MACs",
@@ -37,6 +35,15 @@ _QUANTITY_TITLES = {
 }
 
 
+_AXES = {
+    "sides": slice(1, 3),
+    "height": slice(1, 2),
+    "width": slice(2, 3),
+    "tokens": slice(0, 1),
+}
+"""The part of a shape that a quantity is."""
+
+
 def totals_html(prediction: Prediction) -> str:
     """The sequence length, large, then what the stem costs and sees."""
     formulas = explain_totals(prediction)
@@ -44,7 +51,7 @@ def totals_html(prediction: Prediction) -> str:
     prefix = " + 1 class token" if prediction.num_prefix_tokens else ""
     fraction = prediction.params - prediction.stem_params
     return (
-        f'<p class="tokens" title="{formulas["num_patches"]}; {formulas["seq_len"]}">'
+        f'<p class="length" title="{formulas["num_patches"]}; {formulas["seq_len"]}">'
         f"<strong>{prediction.seq_len:,}</strong> tokens"
         f' <span class="soft">= <span class="area">{rows} × {columns}</span>{prefix}</span></p>'
         "<dl>"
@@ -87,15 +94,24 @@ def table_html(prediction: Prediction, report: Report | None, selected: str) -> 
     )
 
 
-def panel_html(prediction: Prediction, report: Report | None, selected: str) -> str:
-    """One layer: its numbers with their formulas, and what came out of it."""
+def panel_html(
+    prediction: Prediction, report: Report | None, selected: str, *, aspect: float
+) -> str:
+    """One layer: what came out of it, and its numbers with their formulas.
+
+    Args:
+        prediction: The prediction.
+        report: The run, or None before it.
+        selected: Name of the layer.
+        aspect: Width over height of the space for its maps.
+    """
     layer = prediction.layer(selected)
     return (
         f"<header><h2>{_title(prediction, layer)}</h2>"
         f"<p>{coloured_shape(layer.out_shape)}</p></header>"
-        f"{_formulas_html(prediction, report, layer)}"
+        f'<div class="maps">{_maps_html(report, layer, aspect) if report else ""}</div>'
         f"{_remark_html(prediction, layer)}"
-        f'<div class="maps">{_maps_html(report, layer) if report else ""}</div>'
+        f"{_formulas_html(prediction, report, layer)}"
     )
 
 
@@ -175,22 +191,24 @@ def _title(prediction: Prediction, layer: LayerPrediction) -> str:
     """Says where in the stem the maps were taken: "output of conv2, before norm2"."""
     names = [row.name for row in prediction.layers]
     after = names[names.index(layer.name) + 1 :]
-    before = f', <span class="soft">before {after[0]}</span>' if after else ""
+    before = f'<span class="soft">, before {after[0]}</span>' if after else ""
     return f"Output of {layer.name}{before}"
 
 
 def _formulas_html(prediction: Prediction, report: Report | None, layer: LayerPrediction) -> str:
     """Each quantity with its formula, and beside it what was observed."""
-    lines = []
     row = next((row for row in report.rows if row.name == layer.name), None) if report else None
-    for quantity, equation in explain_layer(prediction, layer.name).items():
-        if quantity in ("activations",):
-            continue
+    equations = explain_layer(prediction, layer.name)
+    equations.pop("activations", None)  # the same product as the shape above
+    if equations.get("height") and equations.get("height") == equations.get("width"):
+        equations = {"sides": equations["height"], **equations}
+        del equations["height"], equations["width"]
+    lines = []
+    for quantity, equation in equations.items():
         left, _, right = equation.rpartition(" = ")
         lines.append(
-            f"<tr><th scope='row'>{_QUANTITY_TITLES[quantity]}</th>"
-            f"<td>{left} = <b>{int(right):,}</b></td>"
-            f"<td>{_seen(row, quantity)}</td></tr>"
+            f'<tr><th scope="row">{_QUANTITY_TITLES[quantity]}</th>'
+            f"<td>{left} = <b>{int(right):,}</b></td><td>{_seen(row, quantity)}</td></tr>"
         )
     return f'<table class="formulas"><tbody>{"".join(lines)}</tbody></table>'
 
@@ -199,20 +217,21 @@ def _seen(row: Row | None, quantity: str) -> str:
     """What the hook saw of a quantity, with a mark, or that nothing was observed."""
     if row is None or row.observed is None or row.predicted is None:
         return ""
-    observed, predicted = row.observed, row.predicted
-    value: int | None
-    foreseen: int
-    if quantity in ("height", "width", "tokens"):
-        axis = {"height": 1, "width": 2, "tokens": 0}[quantity]
-        value, foreseen = observed.out_shape[1:][axis], predicted.out_shape[axis]
+    observed, predicted = row.observed.out_shape[1:], row.predicted.out_shape
+    seen: int | tuple[int, ...] | None
+    foreseen: int | tuple[int, ...]
+    if quantity in _AXES:
+        seen, foreseen = observed[_AXES[quantity]], predicted[_AXES[quantity]]
     elif quantity in ("params", "macs", "bytes"):
-        value, foreseen = getattr(observed, quantity), getattr(predicted, quantity)
+        seen, foreseen = getattr(row.observed, quantity), getattr(row.predicted, quantity)
     else:
-        return '<span class="soft">predicted only</span>'
-    if value is None:
+        return '<span class="soft">predicted</span>'
+    if seen is None:
         return '<span class="soft">not counted</span>'
-    state, mark = ("agrees", "✓") if value == foreseen else ("differs", "✗")
-    return f'<span class="{state}">{mark} observed {value:,}</span>'
+    if seen == foreseen:
+        return '<span class="agrees">✓ observed</span>'
+    value = text.shape(seen) if isinstance(seen, tuple) else f"{seen:,}"
+    return f'<span class="differs">✗ observed {value}</span>'
 
 
 def _remark_html(prediction: Prediction, layer: LayerPrediction) -> str:
@@ -227,12 +246,13 @@ def _remark_html(prediction: Prediction, layer: LayerPrediction) -> str:
     return "".join(f'<p class="remark">{escape(remark)}.</p>' for remark in remarks)
 
 
-def _maps_html(report: Report, layer: LayerPrediction) -> str:
+def _maps_html(report: Report, layer: LayerPrediction, aspect: float) -> str:
     """The wall of maps with its legend."""
     kept = report.trace.record(layer.name).kept
     if kept is None:
         return '<p class="remark">No copy of this output was kept.</p>'
-    picture = wall(kept, aspect=PANEL_ASPECT)
+    picture = wall(kept, aspect=aspect)
+    sequence = " data-sequence" if len(layer.out_shape) == 2 else ""
     thinned = []
     if kept.step > 1:
         thinned.append(f"every {_ordinal(kept.step)} row and column")
@@ -241,8 +261,10 @@ def _maps_html(report: Report, layer: LayerPrediction) -> str:
     sample = f" Shown {', '.join(thinned)}, to stay within memory." if thinned else ""
     return (
         f'<figure><img src="{data_uri(picture.png)}" width="{picture.width}"'
-        f' height="{picture.height}" data-columns="{picture.columns}"'
-        f' data-count="{picture.count}"{" data-sequence" if len(layer.out_shape) == 2 else ""} alt="{_alt(picture, layer)}">'
+        f' height="{picture.height}" data-columns="{picture.columns}" data-gap="{picture.gap}"'
+        f' class="{"signed" if picture.scale.signed else ""}"'
+        f' data-count="{picture.count}"{sequence}'
+        f' alt="{_alt(picture, layer)}">'
         f"<figcaption>{_legend_html(picture)}"
         f'<span class="soft">{_alt(picture, layer)}.{sample}</span>'
         '<output class="hover"></output></figcaption></figure>'
@@ -259,9 +281,10 @@ def _alt(picture: Wall, layer: LayerPrediction) -> str:
 def _legend_html(picture: Wall) -> str:
     scale = picture.scale
     zero = "<span>0</span>" if scale.signed else ""
+    css = "bar signed" if scale.signed else "bar"
     return (
-        f'<span class="legend"><span class="bar" style="background:'
-        f'{css_gradient(scale.colour_map)}"></span>'
+        f'<span class="legend"><span class="{css}"'
+        f' style="background:{css_gradient(scale.colour_map)}"></span>'
         f'<span class="ends"><span>{scale.low:.3g}</span>{zero}<span>{scale.high:.3g}</span></span>'
         "</span>"
     )

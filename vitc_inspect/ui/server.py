@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from gradio.utils import get_upload_folder
 
 from vitc_inspect.errors import SpecError
-from vitc_inspect.images import FloatArray, Picture, image_array, to_image
+from vitc_inspect.images import Picture, image_array, to_image
 from vitc_inspect.memory import MEMORY_BUDGET, check_memory
 from vitc_inspect.notation import format_convs, parse_convs
 from vitc_inspect.prediction import Prediction, predict
@@ -57,11 +59,10 @@ class Inspector:
         """Everything that can be shown before a run."""
         choice = read_choice(request)
         prediction = predict(choice.spec, dtype=choice.dtype)
-        layer = _layer_of(request, prediction)
         picture = self.pictures.find(choice.image)
         return {
             **_stem_parts(request, choice.spec),
-            **_parts(prediction, None, layer, _thumbnail(picture, choice.spec)),
+            **_parts(request, prediction, None, _thumbnail(picture, choice.spec)),
             **_run_policy(prediction),
         }
 
@@ -79,11 +80,12 @@ class Inspector:
                 choice.spec, picture, device=choice.device, dtype=choice.dtype, seed=choice.seed
             )
             self._reports.put(choice, report)
-        layer = _layer_of(request, report.prediction)
         if request.get("part") == "panel":
-            return {"panel": panels.panel_html(report.prediction, report, layer), "layer": layer}
-        thumbnail = _thumbnail_of(report.input)
-        return _parts(report.prediction, report, layer, thumbnail)
+            layer = _layer_of(request, report.prediction)
+            aspect = _aspect_of(request)
+            panel = panels.panel_html(report.prediction, report, layer, aspect=aspect)
+            return {"panel": panel, "layer": layer}
+        return _parts(request, report.prediction, report, _thumbnail(picture, choice.spec))
 
     def open_picture(self, request: Request) -> Answer:
         """Take in a picture: a file that was uploaded, or one the browser gives back."""
@@ -156,6 +158,12 @@ def _layer_of(request: Request, prediction: Prediction) -> str:
     return chosen if chosen in names else names[0]
 
 
+def _aspect_of(request: Request) -> float:
+    """Width over height of the space the page has for maps."""
+    aspect = request.get("aspect")
+    return min(4.0, max(0.5, aspect)) if isinstance(aspect, (int, float)) else 1.3
+
+
 def _stem_parts(request: Request, spec: StemSpec) -> Answer:
     """The stem in its three forms: text, editor, preset."""
     asked = str(request.get("preset", ""))
@@ -173,15 +181,18 @@ def _stem_parts(request: Request, spec: StemSpec) -> Answer:
     }
 
 
-def _parts(prediction: Prediction, report: Report | None, layer: str, thumbnail: str) -> Answer:
+def _parts(
+    request: Request, prediction: Prediction, report: Report | None, thumbnail: str
+) -> Answer:
     """The parts of the page that show a stem."""
+    layer, aspect = _layer_of(request, prediction), _aspect_of(request)
     return {
         "layer": layer,
         "totals": panels.totals_html(prediction),
         "status": panels.status_html(prediction, report),
         "strip": strip_svg(prediction, report, image_uri=thumbnail, selected=layer),
         "table": panels.table_html(prediction, report, layer),
-        "panel": panels.panel_html(prediction, report, layer),
+        "panel": panels.panel_html(prediction, report, layer, aspect=aspect),
     }
 
 
@@ -204,18 +215,13 @@ def _run_policy(prediction: Prediction) -> Answer:
 
 
 def _thumbnail(picture: Picture | str, spec: StemSpec) -> str:
-    """The image as the strip shows it before the run, drawn small."""
+    """The image as the strip shows it, drawn small, as a data: address."""
     shrink = min(1.0, _THUMBNAIL / max(spec.image_size))
     height, width = (max(1, round(side * shrink)) for side in spec.image_size)
-    return _thumbnail_of(image_array(picture, (height, width), min(spec.in_channels, 3)))
-
-
-def _thumbnail_of(array: FloatArray) -> str:
-    """What a stem is fed, as a data: address, at most _THUMBNAIL pixels a side."""
-    step = -(-max(array.shape[1:]) // (2 * _THUMBNAIL))
-    image = to_image(array[:, ::step, ::step])
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    return address_of(image)
+    image = to_image(image_array(picture, (height, width), min(spec.in_channels, 3)))
+    file = BytesIO()
+    image.save(file, "JPEG", quality=92)
+    return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
 
 
 def _uploaded(name: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
+from typing import Any
 
 from vitc_inspect.notation import format_convs
 from vitc_inspect.prediction import LayerPrediction, Prediction
@@ -37,6 +38,7 @@ class _Block:
     height: float
     depth: float
     picture: str | None  # address of what the face shows
+    signed: bool = False  # whether the picture has colours on both sides of zero
     state: str  # "input", "predicted", "agrees", "differs" …
     prefix: bool = False  # whether a class token stands on top
 
@@ -117,7 +119,7 @@ def _stage_block(prediction: Prediction, stage: Stage, report: Report | None) ->
         width=width,
         height=height,
         depth=_depth(stage.out_shape[0], prediction),
-        picture=_picture(layers[-1], report),
+        **_picture(layers[-1], report),
         state=_state(layers, report),
     )
 
@@ -125,7 +127,7 @@ def _stage_block(prediction: Prediction, stage: Stage, report: Report | None) ->
 def _token_block(prediction: Prediction, row: LayerPrediction, report: Report | None) -> _Block:
     """A step after the convolutions: a line a token, a column a channel."""
     made_by = {
-        "tokens": ("flatten", "rows"),
+        "tokens": ("flatten", "by rows"),
         "class_token": ("prepend", "1 token"),
         "pos_embed": ("add", "positions"),
     }
@@ -137,7 +139,7 @@ def _token_block(prediction: Prediction, row: LayerPrediction, report: Report | 
         width=_SEQUENCE,
         height=_FACE,
         depth=0,
-        picture=_picture(row.name, report),
+        **_picture(row.name, report),
         state=_state((row.name,), report),
         prefix=row.out_shape[0] > prediction.num_patches,
     )
@@ -155,9 +157,13 @@ def _depth(channels: int, prediction: Prediction) -> float:
     return max(2.0, _DEPTH * sqrt(channels / max(most, channels)))
 
 
-def _picture(layer: str, report: Report | None) -> str | None:
+def _picture(layer: str, report: Report | None) -> dict[str, Any]:
+    """What the face of a block shows, once there is a run."""
     kept = report.trace.record(layer).kept if report else None
-    return data_uri(face(kept)) if kept else None
+    if kept is None:
+        return {"picture": None}
+    png, scale = face(kept)
+    return {"picture": data_uri(png), "signed": scale.signed}
 
 
 def _state(layers: Sequence[str], report: Report | None) -> str:
@@ -204,7 +210,8 @@ def _solid(block: _Block, left: float, top: float) -> str:
     parts.append(_rect("face", left, top, w, h))
     if block.picture:
         parts.append(
-            f'<image href="{block.picture}" x="{left:.1f}" y="{top:.1f}" width="{w:.1f}"'
+            f'<image href="{block.picture}" class="{"signed" if block.signed else ""}"'
+            f' x="{left:.1f}" y="{top:.1f}" width="{w:.1f}"'
             f' height="{h:.1f}" preserveAspectRatio="none"/>'
         )
     elif not d:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from vitc_inspect.prediction import LayerPrediction, Prediction
 from vitc_inspect.report import Report, Row
 
-_PREFIXES = ((10**12, "T"), (10**9, "G"), (10**6, "M"))
+_PREFIXES = ((10**6, "M"), (10**9, "G"), (10**12, "T"))
+_BYTE_UNITS = ((2**10, "KiB"), (2**20, "MiB"), (2**30, "GiB"))
 
 
 def shape(sizes: Sequence[int]) -> str:
@@ -25,10 +26,7 @@ def count(number: int) -> str:
     >>> count(1296), count(435326976), count(1021488)
     ('1,296', '435 M', '1.02 M')
     """
-    for size, prefix in _PREFIXES:
-        if number >= size:
-            return f"{_three_digits(number / size)} {prefix}"
-    return f"{number:,}"
+    return f"{number:,}" if number < 10**6 else _scaled(number, _PREFIXES, 1000)
 
 
 def size(number: int) -> str:
@@ -37,10 +35,7 @@ def size(number: int) -> str:
     >>> size(2408448), size(600)
     ('2.30 MiB', '600 B')
     """
-    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if number >= unit:
-            return f"{_three_digits(number / unit)} {name}"
-    return f"{number} B"
+    return f"{number} B" if number < 2**10 else _scaled(number, _BYTE_UNITS, 1024)
 
 
 def tokens_sentence(prediction: Prediction) -> str:
@@ -77,9 +72,7 @@ def unread(layer: LayerPrediction) -> str:
         (layer.unread_columns, layer.in_shape[2:3], "column"),
     ):
         if positions:
-            listed = ", ".join(map(str, positions)) if len(positions) <= 4 else ""
-            listed = listed or f"{positions[0]} … {positions[-1]}"
-            parts.append(f"{len(positions)} of {whole[0]} {name}s ({listed})")
+            parts.append(f"{len(positions)} of {whole[0]} {name}s ({_listed(positions)})")
     return f"{layer.name} never reads {' and '.join(parts)}" if parts else ""
 
 
@@ -91,7 +84,7 @@ def terminal_table(report: Report) -> str:
     widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
     height, width = spec.image_size
     lines = [
-        f"image {height}×{width}, {spec.in_channels} channels; {report.device}"
+        f"image {height}×{width}, {plural(spec.in_channels, 'channel')}; {report.device}"
         f" ({report.device_title}), {prediction.dtype}, seed {report.seed}",
         *report.notes,
         "",
@@ -130,6 +123,32 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
         for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return "  ".join(padded).rstrip()
+
+
+def plural(number: int, noun: str) -> str:
+    """Write a number of things.
+
+    >>> plural(1, "channel"), plural(3, "channel")
+    ('1 channel', '3 channels')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _listed(positions: Sequence[int]) -> str:
+    """Positions in ascending order, all of them if few, else their ends or their beginning."""
+    if len(positions) <= 4:
+        return ", ".join(map(str, positions))
+    first, last = positions[0], positions[-1]
+    if last - first + 1 == len(positions):
+        return f"{first} … {last}"
+    return f"{first}, {positions[1]}, {positions[2]}, … {last}"
+
+
+def _scaled(number: int, units: Sequence[tuple[int, str]], base: int) -> str:
+    """A number in the first unit that leaves it, rounded, below the next one."""
+    fitting = (pair for pair in units if round(number / pair[0]) < base)
+    unit, name = next(fitting, units[-1])
+    return f"{_three_digits(number / unit)} {name}"
 
 
 def _three_digits(number: float) -> str:

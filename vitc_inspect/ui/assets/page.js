@@ -92,6 +92,7 @@ async function ask(name, request) {
   } catch {
     return SILENT;
   }
+  if (!answer) return SILENT; // the server failed on this one
   if (!answer.missing_picture) return answer;
   const held = heldPicture();
   if (held?.key === request.image && !request.reopened) {
@@ -111,9 +112,16 @@ async function ask(name, request) {
 function changed({ history = 'push', ...extra } = {}) {
   newest += 1;
   root.dataset.state = 'stale';
-  const request = { ...readControls(), ...extra, number: newest };
+  const request = { ...readControls(), ...extra, aspect: aspect(), number: newest };
   if (!extra.rows) writeAddress(history); // rows become text first, on the server
   predictions.offer({ request, history });
+}
+
+// Width over height of the space for feature maps, so that all of them fit the screen.
+function aspect() {
+  const height = Math.max(300, window.innerHeight - 580);
+  root.style.setProperty('--maps-height', `${height}px`);
+  return Math.max(300, slot('panel').clientWidth - 34) / height;
 }
 
 // Work that always ends on the newest request: one on its way, one waiting, none in between.
@@ -158,14 +166,15 @@ const runs = latest(async (request) => {
 const panels = latest(async (name) => {
   const asked = painted;
   const answer = await ask(confirmed ? 'run' : 'predict', { ...asked, layer: name, part: 'panel' });
-  if (asked.number === newest && name === layer && !answer.error) slot('panel').innerHTML = answer.panel;
+  if (asked.number === newest && name === layer && !answer.error) showPanel(answer.panel);
 });
 
 // ---- showing answers ---------------------------------------------------------------------
 
 function showPrediction(request, answer) {
   clearFault();
-  painted = { ...request, stem: answer.stem, rows: undefined };
+  const shown = { ...request, stem: answer.stem, rows: undefined };
+  painted = shown;
   confirmed = false;
   layer = answer.layer;
   if (!request.rows || request.structure) slot('editor').innerHTML = answer.editor;
@@ -178,7 +187,7 @@ function showPrediction(request, answer) {
   slot('refusal').innerHTML = '';
   const button = root.querySelector('[data-run]');
   button.hidden = answer.auto_run || Boolean(answer.refusal);
-  if (answer.auto_run) return void runs.offer(painted);
+  if (answer.auto_run) return afterPaint(() => runs.offer(shown));
   if (answer.refusal) {
     fault = answer.refusal;
     slot('refusal').innerHTML = answer.refusal.html;
@@ -187,11 +196,28 @@ function showPrediction(request, answer) {
   }
 }
 
+// The prediction is painted before the run takes the processor.
+function afterPaint(next) {
+  if (document.hidden) return next();
+  requestAnimationFrame(() => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = next;
+    port2.postMessage(null);
+  });
+}
+
 function showResults(answer) {
   const focused = document.activeElement?.closest?.('[data-layer]');
   const home = focused?.closest('[data-slot]');
-  for (const name of RESULTS) slot(name).innerHTML = answer[name];
+  for (const name of RESULTS.slice(0, -1)) slot(name).innerHTML = answer[name];
+  showPanel(answer.panel);
   if (home) focusLayer(home, focused.dataset.layer);
+}
+
+function showPanel(html) {
+  slot('panel').innerHTML = html;
+  const image = slot('panel').querySelector('.maps img'); // one value a pixel, unless it must shrink
+  image?.classList.toggle('shrunk', Number(image.getAttribute('width')) > image.clientWidth);
 }
 
 function focusLayer(home, name) {
@@ -343,15 +369,15 @@ root.addEventListener('mousemove', (event) => {
 function placeOn(image, event) {
   const box = image.getBoundingClientRect();
   const scale = Math.min(box.width / image.width, box.height / image.height);
-  const [columns, count] = [Number(image.dataset.columns), Number(image.dataset.count)];
+  const [columns, count, gap] = ['columns', 'count', 'gap'].map((name) => Number(image.dataset[name]));
   const x = Math.floor((event.clientX - box.left) / scale);
   const y = Math.floor((event.clientY - box.top) / scale);
   const [width, height] = [Number(image.getAttribute('width')), Number(image.getAttribute('height'))];
   const real = width / image.width; // pixels of the picture for one of the layout
   if ('sequence' in image.dataset) return `token ${Math.floor(y * real)}, channel ${Math.floor(x * real)}`;
   const rows = Math.ceil(count / columns);
-  const column = Math.floor((x * real) / ((width + 1) / columns));
-  const index = Math.floor((y * real) / ((height + 1) / rows)) * columns + column;
+  const column = Math.floor((x * real) / ((width + gap) / columns));
+  const index = Math.floor((y * real) / ((height + gap) / rows)) * columns + column;
   return column < columns && index < count ? `map ${index}` : '';
 }
 

@@ -1,0 +1,1 @@
+"""Benchmarks: ratios and medians of one run, never a test."""

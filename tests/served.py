@@ -1,0 +1,54 @@
+"""The app as a person starts it: `python app.py` in a process of its own."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+
+
+class Served(NamedTuple):
+    """A running app."""
+
+    address: str  # for example "http://127.0.0.1:7860/"
+    pid: int
+
+
+@contextmanager
+def served(*arguments: str, seconds: float = 120) -> Iterator[Served]:
+    """Start the app, wait until it says where it is, and stop it afterwards."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "app.py", *arguments]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    watchdog = threading.Timer(seconds, process.kill)
+    watchdog.start()
+    try:
+        assert process.stdout
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if found := re.search(r"is at (http\S+)", line):
+                watchdog.cancel()
+                drain = threading.Thread(target=process.stdout.read, daemon=True)
+                drain.start()
+                yield Served(found.group(1), process.pid)
+                return
+        raise AssertionError(f"The app ended before it was up: {''.join(said)}")
+    finally:
+        watchdog.cancel()
+        process.terminate()
+        process.wait(timeout=20)
+        process.stdout.close() if process.stdout and not process.stdout.closed else None

@@ -1,0 +1,317 @@
+"""The terminal's way in: the table, the JSON, the exit codes, and one line for any bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from vitc_inspect import cli, tracing
+from vitc_inspect.errors import SpecError
+from vitc_inspect.model import MAX_SEED
+from vitc_inspect.notation import parse_stem
+from vitc_inspect.presets import PRESETS
+from vitc_inspect.report import inspect_stem
+from vitc_inspect.spec import MAX_CHANNELS
+from vitc_inspect.views.text import terminal_table
+
+STEM = "3x3/2:8 bn relu, 1x1:12"
+SMALL = (STEM, "--image-size", "32x40", "--device", "cpu")
+
+
+@pytest.fixture
+def run(capsys):
+    """Calls main and returns the exit code, the output and the complaints."""
+
+    def call(*arguments):
+        try:
+            code = cli.main(arguments)
+        except SystemExit as end:  # argparse ends the program by itself
+            code = end.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def run_json(run):
+    """Calls main with --json and returns what it printed."""
+
+    def call(*arguments):
+        code, out, err = run(*arguments, "--json")
+        assert (code, err, out.count("\n")) == (0, "", 1)
+        return json.loads(out)
+
+    return call
+
+
+def test_a_notation_prints_the_table(run):
+    code, out, err = run(*SMALL)
+    report = inspect_stem(parse_stem(STEM, image_size=(32, 40)), device="cpu")
+    assert (code, err) == (0, "")
+    assert out == terminal_table(report) + "\n"
+    assert "321 tokens = 16 × 20 + 1 class token" in out
+
+
+def test_json_is_the_dictionary_of_the_report(run_json):
+    report = inspect_stem(parse_stem(STEM, image_size=(32, 40)), device="cpu")
+    assert run_json(*SMALL) == json.loads(json.dumps(report.to_dict()))
+
+
+def test_every_option_reaches_the_report(run_json, tmp_path):
+    path = tmp_path / "grey.png"
+    Image.new("L", (9, 9), 50).save(path)
+    options = ["--in-channels", "5", "--no-class-token", "--dtype", "bfloat16", "--seed", "17"]
+    report = inspect_stem(
+        parse_stem(STEM, image_size=(32, 40), in_channels=5, class_token=False),
+        path,
+        device="cpu",
+        dtype="bfloat16",
+        seed=17,
+    )
+    printed = run_json(*SMALL, *options, "--image", str(path))
+    assert printed == json.loads(json.dumps(report.to_dict()))
+    assert printed["notes"] == ["Greyscale was converted to RGB."]
+
+
+def test_what_is_not_said_has_its_default(run_json):
+    printed = run_json("16x16/16:8")
+    assert (printed["image_size"], printed["in_channels"]) == ([224, 224], 3)
+    assert (printed["class_token"], printed["dtype"], printed["seed"]) == (True, "float32", 0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_has_its_own_image_and_class_token(run_json, name):
+    stem, printed = PRESETS[name].stem, run_json("--preset", name, "--device", "cpu")
+    assert tuple(printed["image_size"]) == stem.image_size
+    assert printed["class_token"] == stem.class_token
+    assert parse_stem(printed["stem"]).convs == stem.convs
+    assert printed["seq_len"] == stem.seq_len
+    assert printed["disagreements"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "value"),
+    [
+        (["--image-size", "128"], "image_size", [128, 128]),
+        (["--no-class-token"], "class_token", False),
+        (["--in-channels", "1"], "in_channels", 1),
+    ],
+)
+def test_what_stands_beside_a_preset_may_be_changed(run_json, options, field, value):
+    assert run_json("--preset", "vit_p_1gf", *options)[field] == value
+
+
+def test_a_class_token_may_be_put_before_a_preset_without_one(run_json):
+    assert run_json("--preset", "swin_t")["class_token"] is False
+    assert run_json("--preset", "swin_t", "--class-token")["class_token"] is True
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("64", (64, 64)),
+        ("64x48", (64, 48)),
+        ("64X48", (64, 48)),
+        ("64×48", (64, 48)),
+        (" 64 x 48 ", (64, 48)),
+        ("064", (64, 64)),
+    ],
+)
+def test_an_image_size_is_one_side_or_height_by_width(run_json, text, size):
+    assert cli.parse_image_size(text) == size
+    assert run_json("8x8/8:4", "--image-size", text)["image_size"] == list(size)
+
+
+def test_the_most_that_a_stem_can_have_can_be_asked_for(run_json):
+    options = ("--image-size", "1", "--in-channels", str(MAX_CHANNELS), "--seed", str(MAX_SEED))
+    printed = run_json("1x1:1", *options)
+    assert (printed["in_channels"], printed["seed"]) == (MAX_CHANNELS, MAX_SEED)
+
+
+@pytest.mark.parametrize("image", ["photo", "impulse", "checkerboard", "edges", "ramp"])
+def test_a_sample_is_asked_for_by_its_name(run, image):
+    assert run(*SMALL, "--image", image)[0] == 0
+
+
+def test_strict_is_content_when_all_agree(run):
+    assert run(*SMALL, "--strict")[0] == 0
+
+
+@pytest.mark.parametrize(("options", "code"), [(["--strict"], 1), ([], 0)])
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_strict_tells_of_a_disagreement_by_its_exit_code(run, monkeypatch, options, code, form):
+    monkeypatch.setattr(tracing, "count_macs", lambda module, output: 1)
+    ended, out, err = run(*SMALL, *options, *form)
+    assert (ended, err) == (code, "")
+    assert "conv1.macs: predicted 69120, observed 1" in out
+
+
+def test_strict_tells_of_what_could_not_be_observed(run, monkeypatch):
+    monkeypatch.setattr(tracing, "count_macs", lambda module, output: None)
+    assert run(*SMALL, "--strict")[0] == 1
+
+
+BAD = [
+    # arguments, what the one line begins with
+    (["3x3/2:48 bn relu, 3x"], "stem = "),
+    (["3x3/2:48 bn re"], "stem = "),
+    (["3x3/2:48 bn,"], "stem = "),
+    (["3x3/2"], "stem = "),
+    ([""], "stem = "),
+    ([" "], "stem = "),
+    (["hello"], "stem = "),
+    (["3x3/2:48\nbn relu, 1x"], "stem = "),
+    (["3x3/2:48 bn\trelu relu"], "stem = "),
+    (["3x3/-2:48"], "stem = "),
+    (["3x3/2:-48"], "stem = "),
+    (["3x3/1.5:48"], "stem = "),
+    (["3x3/2:4.8e1"], "stem = "),
+    (["3x5:48"], "stem = "),
+    ([",".join(["1x2:3"] * 600)], "stem = "),
+    (["3x3:" + "9" * 5000], "stem = "),
+    (["3x3/0:48"], "proj.stride = 0: "),
+    (["3x3/2:0"], "proj.out_channels = 0: "),
+    (["0x0/2:8"], "proj.kernel_size = 0: "),
+    (["3x3:8 d0"], "proj.dilation = 0: "),
+    (["3x3/2:8, 3x3:0, 1x1:4"], "conv2.out_channels = 0: "),
+    (["300x300p0:8"], "proj.kernel_size = 300: "),
+    (["16x16/16:8, 15x15p0:8"], "proj.kernel_size = 15: "),
+    (["3x3:8 g3"], "proj.groups = 3: "),
+    (["3x3:8 g2"], "proj.groups = 2: "),
+    (["3x3:9, 3x3:8 g8"], "proj.groups = 8: "),
+    ([",".join(["1x1:3"] * 65)], "convs = '65 layers': "),
+    (["1x1:70000"], "proj.out_channels = 70000: "),
+    ([STEM, "--image-size", "0"], "image_size = 0 x 0: "),
+    ([STEM, "--image-size", "0x32"], "image_size = 0 x 32: "),
+    (["16x16/16:8", "--image-size", "1"], "proj.kernel_size = 16: "),
+    (["16x16/16:8", "--image-size", "15x16"], "proj.kernel_size = 16: "),
+    ([STEM, "--image-size", "100000x100000"], "image_size = 100000 x 100000: "),
+    ([STEM, "--image-size", "9" * 5000], "image_size = "),
+    ([STEM, "--image-size", "16384"], "image_size = 16384 x 16384: the run would take about"),
+    ([STEM, "--image-size", "abc"], "image_size = 'abc': "),
+    ([STEM, "--image-size", "-32"], "image_size = '-32': "),
+    ([STEM, "--image-size", "32.5"], "image_size = '32.5': "),
+    ([STEM, "--image-size", "32x"], "image_size = '32x': "),
+    ([STEM, "--image-size", "32x32x3"], "image_size = '32x32x3': "),
+    ([STEM, "--image-size", "32,32"], "image_size = '32,32': "),
+    ([STEM, "--image-size", "²"], "image_size = '²': "),
+    ([STEM, "--image-size", ""], "image_size = '': "),
+    ([STEM, "--in-channels", "0"], "in_channels = 0: "),
+    ([STEM, "--in-channels", "three"], "in_channels = 'three': "),
+    ([STEM, "--in-channels", ""], "in_channels = '': "),
+    ([STEM, "--seed", "-1"], "seed = -1: "),
+    ([STEM, "--seed", "1.5"], "seed = '1.5': "),
+    ([STEM, "--seed", str(2**63)], "seed = 9223372036854775808: "),
+    ([STEM, "--seed", "9" * 5000], "seed = "),
+    ([STEM, "--device", "mps"], "device = 'mps': "),
+    ([STEM, "--device", "cuda:0"], "device = 'cuda:0': "),
+    ([STEM, "--device", "tpu"], "device = 'tpu': "),
+    ([STEM, "--device", "cpu:"], "device = 'cpu:': "),
+    ([STEM, "--dtype", "float64"], "dtype = 'float64': "),
+    (["--preset", "vit_c_5gf"], "preset = 'vit_c_5gf': "),
+    ([STEM, "--preset", ""], "preset = '': "),
+    ([STEM, "--preset", "vit_c_4gf"], "preset = 'vit_c_4gf': a stem was given as well"),
+    ([], "stem = '': neither a stem nor --preset was given"),
+    (["--json"], "stem = '': neither a stem nor --preset was given"),
+    ([STEM, "--image", "nobody.png"], "image = 'nobody.png': there is no such file"),
+    ([STEM, "--image", ""], "image = "),
+    ([STEM, "--image", "a" * 5000], "image = 'aaa"),
+    ([STEM, "--image", "a\nb.png"], "image = 'a\\nb.png': "),
+    ([STEM, "--image", "letter.png"], "image = 'letter.png': it is not an image file"),
+    ([STEM, "--image", "."], "image = "),
+    ([STEM, "--colour"], "python -m vitc_inspect: unrecognized arguments: --colour"),
+    ([STEM, "1x1:8"], "python -m vitc_inspect: unrecognized arguments: 1x1:8"),
+    ([STEM, "--seed"], "python -m vitc_inspect: argument --seed: expected one argument"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "start"), BAD, ids=lambda value: str(value)[:40])
+def test_bad_input_gets_one_line_and_exit_code_2(run, monkeypatch, tmp_path, arguments, start):
+    (tmp_path / "letter.png").write_text("Dear reader, this is no picture.")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(start)
+    assert len(err.splitlines()) == 1
+    assert err.endswith(".\n")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["3x3/2:48, 9x9p0:8", "--image-size", "16"],
+            "proj.kernel_size = 9: the padded input is only 8 pixels long. Use 8 or less.",
+        ),
+        (["3x3/0:48"], "proj.stride = 0: the least is 1. Use 1 or more."),
+        (
+            [STEM, "--image-size", "0"],
+            "image_size = 0 x 0: a side of 0 pixels cannot be used, the least is 1. Use 224 x 224.",
+        ),
+        ([STEM, "--seed", "x"], "seed = 'x': it is not a whole number. Use 0 or more."),
+        (
+            [STEM, "--wide"],
+            "python -m vitc_inspect: unrecognized arguments: --wide. Use --help to see what works.",
+        ),
+    ],
+)
+def test_the_line_says_what_was_given_why_it_fails_and_what_to_do(run, arguments, line):
+    assert run(*arguments) == (2, "", line + "\n")
+
+
+def test_help_names_every_preset(run):
+    code, out, err = run("--help")
+    assert (code, err) == (0, "")
+    assert all(name in out for name in PRESETS)
+
+
+@pytest.mark.parametrize("text", ["", "x", "1x2x3", "1.5", "-1", "1 2"])
+def test_an_image_size_that_cannot_be_read_suggests_one_that_can(text):
+    with pytest.raises(SpecError) as caught:
+        cli.parse_image_size(text)
+    assert caught.value.field == "image_size"
+    assert replace(parse_stem(STEM), image_size=caught.value.suggestion).image_size == (224, 224)
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def program(*arguments, encoding="utf-8"):
+    """Runs the program as a user does, at a terminal of that encoding."""
+    return subprocess.run(
+        [sys.executable, "-m", "vitc_inspect", *arguments],
+        capture_output=True,
+        cwd=ROOT,
+        encoding=encoding,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+
+
+def test_the_program_runs_end_to_end():
+    ended = program(*SMALL, "--strict")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "conv1" in ended.stdout
+    assert "321 tokens = 16 × 20 + 1 class token" in ended.stdout
+
+
+def test_the_program_complains_in_one_line():
+    ended = program("3x3/2:48 bn relu, 3x")
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp437"])
+def test_the_program_prints_to_a_terminal_without_its_signs(encoding):
+    ended = program(*SMALL, encoding=encoding)
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -1,0 +1,224 @@
+"""The order of the files: each imports only from those above it, and few load anything heavy."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "vitc_inspect"
+
+ORDER = (
+    "errors",
+    "arithmetic",
+    "spec",
+    "notation",
+    "presets",
+    "prediction",
+    "formulas",
+    "memory",
+    "model",
+    "devices",
+    "counting",
+    "tracing",
+    "images",
+    "report",
+    "views",
+    "cli",
+    "ui",
+)
+"""Modules and folders of the package; the files of one folder may import each other."""
+
+AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
+"""What starts the program may also import this, and all above it."""
+
+TORCH = frozenset({"model", "devices", "counting", "tracing", "report"})
+MAY_IMPORT = {
+    "torch": TORCH,
+    "einops": TORCH,
+    "gradio": frozenset({"ui", "app"}),
+    "matplotlib": frozenset({"images", "views"}),
+}
+"""The only places of each heavy library."""
+
+
+def place(path: Path) -> str:
+    """Where in the order a file stands: its module, or its folder's name."""
+    parts = path.relative_to(PACKAGE).parts if path.is_relative_to(PACKAGE) else path.parts[-1:]
+    return parts[0].removesuffix(".py")
+
+
+def source_files() -> list[Path]:
+    """Every file of the package but its front door, and app.py once it is there."""
+    front_door = PACKAGE / "__init__.py"
+    files = [path for path in sorted(PACKAGE.rglob("*.py")) if path != front_door]
+    return files + [path for path in (ROOT / "app.py",) if path.exists()]
+
+
+def modules_imported(source: str, package: str = "vitc_inspect") -> set[str]:
+    """Dotted names of all that a source imports, wherever in the file and however written.
+
+    Args:
+        source: Python.
+        package: Dotted name of the folder the file lies in, for relative imports.
+    """
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and (
+            getattr(node.func, "attr", None) == "import_module"
+            or getattr(node.func, "id", None) in ("import_module", "__import__")
+        ):
+            names |= {arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)}
+    return names
+
+
+def faults(where: str, source: str, package: str = "vitc_inspect") -> list[str]:
+    """What a file in this place of the order must not import, in sentences."""
+    found = []
+    highest = ORDER.index(AT_THE_EDGE.get(where, where))
+    for name in sorted(modules_imported(source, package)):
+        library, *inner = name.split(".")
+        if where not in MAY_IMPORT.get(library, {where}):
+            found.append(f"{where} imports {library}")
+        if library != "vitc_inspect" or not inner:
+            continue
+        if inner[0] not in ORDER:
+            found.append(f"{where} imports {inner[0]}, which is not in the order")
+        elif ORDER.index(inner[0]) > highest:
+            found.append(f"{where} imports {inner[0]}, which stands below it")
+    return found
+
+
+def test_every_file_has_a_place_in_the_order() -> None:
+    places = {place(path) for path in source_files()}
+    assert places <= {*ORDER, *AT_THE_EDGE}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in source_files() if place(path) in {*ORDER, *AT_THE_EDGE}],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_a_file_imports_only_what_stands_above_it(path: Path) -> None:
+    package = ".".join(path.parent.relative_to(ROOT).parts)
+    assert faults(place(path), path.read_text(encoding="utf-8"), package) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "source", "fault"),
+    [
+        ("spec", "from vitc_inspect.errors import SpecError", None),
+        ("spec", "from vitc_inspect import arithmetic", None),
+        ("spec", "from vitc_inspect.notation import parse_stem", "notation, which stands below"),
+        ("spec", "from vitc_inspect import notation", "notation, which stands below"),
+        ("spec", "import vitc_inspect.notation as n", "notation, which stands below"),
+        ("spec", "from . import notation", "notation, which stands below"),
+        ("spec", "from .notation import parse_stem", "notation, which stands below"),
+        ("spec", "def f():\n    from vitc_inspect.model import x", "model, which stands below"),
+        ("spec", "if TYPE_CHECKING:\n    from vitc_inspect.model import x", "model, which stands"),
+        ("spec", "import_module('vitc_inspect.model')", "model, which stands below"),
+        ("views", "from vitc_inspect.views.text import count", None),
+        ("views", "from vitc_inspect.ui.page import page", "ui, which stands below"),
+        ("views", "import torch", "views imports torch"),
+        ("views", "from torch import nn", "views imports torch"),
+        ("views", "import gradio as gr", "views imports gradio"),
+        ("views", "import matplotlib", None),
+        ("report", "import torch", None),
+        ("report", "import matplotlib.pyplot", "report imports matplotlib"),
+        ("prediction", "import torch.nn", "prediction imports torch"),
+        ("images", "from matplotlib import cbook", None),
+        ("images", "from einops import rearrange", "images imports einops"),
+        ("model", "from einops.layers.torch import Rearrange", None),
+        ("ui", "import gradio", None),
+        ("ui", "importlib.import_module('torch')", "ui imports torch"),
+        ("app", "import gradio", None),
+        ("app", "import torch", "app imports torch"),
+        ("cli", "import gradio", "cli imports gradio"),
+        ("cli", "from vitc_inspect.ui import page", "ui, which stands below"),
+        ("__main__", "from vitc_inspect.cli import main", None),
+        ("cli", "from vitc_inspect.cellar import wine", "cellar, which is not in the order"),
+    ],
+)
+def test_a_fault_is_found_and_nothing_else(where: str, source: str, fault: str | None) -> None:
+    found = faults(where, source)
+    if fault is None:
+        assert found == []
+    else:
+        assert len(found) == 1
+        assert fault in found[0]
+
+
+def test_relative_imports_of_a_folder_are_understood() -> None:
+    assert modules_imported("from .text import count", "vitc_inspect.views") == {
+        "vitc_inspect.views.text.count"
+    }
+    assert modules_imported("from ..report import Report", "vitc_inspect.views") == {
+        "vitc_inspect.report.Report"
+    }
+
+
+def test_a_new_file_has_no_place_until_it_is_given_one() -> None:
+    assert place(PACKAGE / "cellar.py") not in {*ORDER, *AT_THE_EDGE}
+    assert place(PACKAGE / "cellar" / "wine.py") not in {*ORDER, *AT_THE_EDGE}
+    assert place(PACKAGE / "views" / "wine.py") == "views"
+    assert place(ROOT / "app.py") == "app"
+
+
+def loaded_after(code: str) -> set[str]:
+    """Libraries in memory after running the code in a Python of its own."""
+    script = f"import sys\n{code}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return set(done.stdout.split())
+
+
+HEAVY = {"torch", "einops", "gradio", "matplotlib", "numpy", "PIL"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import vitc_inspect",
+        "from vitc_inspect import conv_stem, predict; assert predict(conv_stem()).seq_len == 197",
+        "from vitc_inspect import PRESETS, explain_totals, parse_stem, format_stem, predict\n"
+        "explain_totals(predict(parse_stem(format_stem(PRESETS['vit_c_4gf'].stem))))",
+        "import vitc_inspect.memory",
+    ],
+    ids=["import", "predict", "explain", "memory"],
+)
+def test_nothing_heavy_is_loaded_to_predict(code: str) -> None:
+    loaded = loaded_after(code)
+    assert "vitc_inspect" in loaded
+    assert loaded & HEAVY == set()
+
+
+def test_running_a_stem_does_load_torch() -> None:
+    assert "torch" in loaded_after("from vitc_inspect import inspect_stem")
+
+
+def test_the_front_door_offers_what_it_names() -> None:
+    script = "import vitc_inspect as v; assert all(hasattr(v, n) for n in v.__all__); print(dir(v))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert "inspect_stem" in done.stdout
+
+
+def test_the_front_door_has_no_other_names() -> None:
+    import vitc_inspect
+
+    with pytest.raises(AttributeError, match="no attribute 'cellar'"):
+        vitc_inspect.cellar  # noqa: B018

@@ -1,0 +1,268 @@
+"""A report is a pure function of its arguments, says everything it holds, and goes into JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vitc_inspect.errors import SpecError
+from vitc_inspect.images import SAMPLES, Picture, read_picture
+from vitc_inspect.model import build_stem
+from vitc_inspect.notation import parse_stem
+from vitc_inspect.prediction import predict
+from vitc_inspect.report import QUANTITIES, inspect_stem, read_input
+from vitc_inspect.spec import ConvLayer, conv_stem, patchify_stem
+from vitc_inspect.views.text import terminal_table
+
+SMALL = conv_stem((8, 16), embed_dim=12, image_size=(32, 40))
+
+TOTALS = {
+    "stem": "3x3/2:8 bn relu, 3x3/2:16 bn relu, 1x1:12",
+    "image_size": [32, 40],
+    "in_channels": 3,
+    "class_token": True,
+    "device": "cpu",
+    "dtype": "float32",
+    "seed": 5,
+    "grid_size": [32 // 4, 40 // 4],
+    "num_patches": 8 * 10,
+    "num_prefix_tokens": 1,
+    "seq_len": 8 * 10 + 1,
+    "embed_dim": 12,
+    "total_stride": 2 * 2,
+    "receptive_field": 1 + 2 * 1 + 2 * 2,
+    "stem_params": 8 * 27 + 16 + 16 * 72 + 32 + 12 * 16 + 12,
+    "params": 8 * 27 + 16 + 16 * 72 + 32 + 12 * 16 + 12 + 12 + 81 * 12,
+    "macs": 8 * 16 * 20 * 27 + 16 * 8 * 10 * 72 + 12 * 8 * 10 * 16,
+    "flops": 2 * (8 * 16 * 20 * 27 + 16 * 8 * 10 * 72 + 12 * 8 * 10 * 16),
+    "activations": 8 * 16 * 20 + 16 * 8 * 10 + 12 * 8 * 10,
+    "bytes": 4 * (3 * 8 * 16 * 20 + 3 * 16 * 8 * 10 + 12 * (80 + 80 + 81 + 81)),
+    "notes": [],
+    "disagreements": [],
+}
+
+
+def inspect(spec=SMALL, image="ramp", **options):
+    return inspect_stem(spec, image, **{"device": "cpu", **options})
+
+
+def plain(report):
+    """What is left of a report's dictionary after a journey through JSON."""
+    return json.loads(json.dumps(report.to_dict()))
+
+
+@pytest.mark.parametrize("key", TOTALS)
+def test_the_dictionary_has_every_total(key):
+    assert plain(inspect(seed=5))[key] == TOTALS[key]
+
+
+def test_the_dictionary_has_nothing_else():
+    assert inspect().to_dict().keys() == {*TOTALS, "device_title", "layers"}
+
+
+def test_the_dictionary_has_both_witnesses_of_each_layer():
+    layers = plain(inspect())["layers"]
+    names = " ".join(layer["name"] for layer in layers)
+    assert names == "conv1 norm1 act1 conv2 norm2 act2 proj tokens class_token pos_embed"
+    assert layers[0] == {
+        "name": "conv1",
+        "kind": "conv",
+        "predicted": {
+            "stage": "conv1",
+            "in_shape": [3, 32, 40],
+            "out_shape": [8, 16, 20],
+            "params": 8 * 27,
+            "macs": 8 * 16 * 20 * 27,
+            "activations": 8 * 16 * 20,
+            "bytes": 4 * 8 * 16 * 20,
+            "receptive_field": 3,
+            "jump": 2,
+            "unread_rows": [],
+            "unread_columns": [],
+        },
+        "observed": {
+            "kind": "Conv2d",
+            "in_shape": [3, 32, 40],
+            "out_shape": [8, 16, 20],
+            "dtype": "float32",
+            "params": 8 * 27,
+            "macs": 8 * 16 * 20 * 27,
+            "bytes": 4 * 8 * 16 * 20,
+        },
+        "verdicts": dict.fromkeys(QUANTITIES, True),
+        "agrees": True,
+    }
+    assert all(layer["agrees"] is True for layer in layers)
+    assert layers[-1]["observed"]["out_shape"] == [81, 12]
+
+
+def test_the_dictionary_says_what_is_missing_on_either_side():
+    report = inspect()
+    first, *others = report.trace.records
+    odd = replace(first, name="head", kind="Linear")
+    report = replace(report, trace=replace(report.trace, records=(*others, odd)))
+    layers = {layer["name"]: layer for layer in plain(report)["layers"]}
+    assert (layers["conv1"]["observed"], layers["conv1"]["agrees"]) == (None, False)
+    assert (layers["head"]["predicted"], layers["head"]["agrees"]) == (None, False)
+    assert (layers["conv1"]["kind"], layers["head"]["kind"]) == ("conv", "Linear")
+    assert layers["head"]["verdicts"] == dict.fromkeys(QUANTITIES)
+
+
+def test_unread_rows_and_columns_are_in_the_dictionary():
+    report = inspect(patchify_stem(16, 4, image_size=(35, 32)))
+    predicted = plain(report)["layers"][0]["predicted"]
+    assert (predicted["unread_rows"], predicted["unread_columns"]) == ([32, 33, 34], [])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("image", [None, *SAMPLES])
+def test_the_same_arguments_give_the_same_report(dtype, image):
+    first, second = (inspect(image=image, dtype=dtype, seed=9) for _ in range(2))
+    assert first.to_dict() == second.to_dict()
+    assert np.array_equal(first.input, second.input)
+    for one, other in zip(first.trace.records, second.trace.records, strict=True):
+        assert torch.equal(one.kept.values, other.kept.values)
+
+
+def test_a_report_does_not_depend_on_what_ran_before_or_change_what_runs_after():
+    before = inspect(seed=9).trace.record("pos_embed").kept.values
+    torch.manual_seed(123)
+    state = torch.get_rng_state()
+    inspect(seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(inspect(seed=9).trace.record("pos_embed").kept.values, before)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"seed": 0}, {"seed": 1}),
+        ({"image": "ramp"}, {"image": "impulse"}),
+        ({"image": "photo"}, {"image": "edges"}),
+        ({"spec": SMALL}, {"spec": replace(SMALL, image_size=(33, 40))}),
+    ],
+)
+def test_each_argument_changes_what_is_seen(one, other):
+    values = [inspect(**options).trace.record("conv1").kept.values for options in (one, other)]
+    assert values[0].shape != values[1].shape or not torch.equal(*values)
+
+
+def test_the_dtype_changes_what_is_stored():
+    report = inspect(dtype="bfloat16")
+    assert report.trace.record("conv1").dtype == "bfloat16"
+    assert 2 * report.prediction.bytes == inspect().prediction.bytes
+    assert 2 * report.trace.kept_bytes == inspect().trace.kept_bytes
+
+
+@pytest.mark.parametrize("keep_bytes", [0, 2000])
+def test_the_budget_for_copies_reaches_the_trace(keep_bytes):
+    report = inspect(keep_bytes=keep_bytes)
+    assert report.trace.kept_bytes <= keep_bytes
+    assert report.bytes == report.trace.kept_bytes + 4 * 3 * 32 * 40
+    assert report.disagreements == ()
+
+
+def test_what_was_fed_gives_what_was_kept():
+    report = inspect(image="photo", seed=7)
+    with torch.no_grad():
+        tokens = build_stem(SMALL, seed=7)(torch.from_numpy(report.input)[None])[0]
+    assert torch.equal(report.trace.record("pos_embed").kept.values, tokens)
+
+
+def test_the_arguments_are_kept():
+    report = inspect(seed=3, dtype="float16")
+    assert (report.spec, report.seed, report.device) == (SMALL, 3, "cpu")
+    assert report.prediction == predict(SMALL, dtype="float16")
+    assert report.device_title == plain(report)["device_title"] != ""
+
+
+def test_auto_is_replaced_by_the_device_that_was_taken():
+    assert inspect(device="auto").device.partition(":")[0] in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.parametrize("in_channels", [1, 2, 3, 4, 7])
+def test_an_image_of_any_number_of_channels_is_inspected(in_channels):
+    report = inspect(replace(SMALL, in_channels=in_channels), "photo")
+    assert report.input.shape == (in_channels, 32, 40)
+    assert report.disagreements == ()
+
+
+def test_the_notes_of_a_converted_image_pass_through(tmp_path):
+    path = tmp_path / "grey.png"
+    Image.new("L", (50, 60), 90).save(path)
+    note = "Greyscale was converted to RGB."
+    for image in (path, str(path), read_picture(path), read_picture(path.read_bytes())):
+        report = inspect(image=image)
+        assert report.notes == (note,)
+        assert plain(report)["notes"] == [note]
+        assert note in terminal_table(report).splitlines()
+
+
+def test_an_image_that_needs_no_conversion_has_no_notes(tmp_path):
+    Image.new("RGB", (50, 60), "red").save(tmp_path / "red.png")
+    assert inspect(image=tmp_path / "red.png").notes == ()
+    assert inspect(image=Picture(Image.new("RGB", (5, 5)))).notes == ()
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_each_sample_is_read_by_its_name(name):
+    assert isinstance(read_input(name), Picture if name == "photo" else str)
+    assert np.array_equal(inspect(image=name).input, inspect(image=read_input(name)).input)
+
+
+BAD = [
+    ("device", {"device": "gpu"}),
+    ("device", {"device": ""}),
+    ("device", {"device": "cpu:"}),
+    ("dtype", {"dtype": "float64"}),
+    ("dtype", {"dtype": "int8"}),
+    ("dtype", {"dtype": torch.float32}),
+    ("dtype", {"dtype": None}),
+    ("seed", {"seed": -1}),
+    ("seed", {"seed": 2**63}),
+    ("seed", {"seed": 0.5}),
+    ("seed", {"seed": "0"}),
+    ("seed", {"seed": True}),
+    ("seed", {"seed": None}),
+    ("image", {"image": "nobody.png"}),
+    ("image", {"image": ""}),
+    ("image", {"image": "Ramp"}),
+    ("image", {"image": "a\0b"}),
+    ("image", {"image": "a" * 5000}),
+    ("image", {"image": 7}),
+]
+
+
+@pytest.mark.parametrize(("field", "options"), BAD, ids=lambda value: str(value)[:40])
+def test_a_value_that_cannot_be_used_is_named_with_one_that_can(field, options):
+    with pytest.raises(SpecError) as caught:
+        inspect(**options)
+    assert caught.value.field == field
+    assert "\n" not in str(caught.value)
+    assert inspect(**{field: caught.value.suggestion}).disagreements == ()
+
+
+@pytest.mark.parametrize("content", [b"", b"a letter, not a picture", b"\x89PNG\r\n\x1a\n"])
+def test_a_file_that_is_no_image_is_refused(tmp_path, content):
+    path = tmp_path / "letter.png"
+    path.write_bytes(content)
+    with pytest.raises(SpecError, match=r"image = 'letter\.png': it is not an image file"):
+        inspect(image=path)
+    with pytest.raises(SpecError, match="there is no such file"):
+        inspect(image=tmp_path)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8])
+def test_whole_numbers_of_numpy_are_whole_numbers(kind):
+    """numpy's numbers are not JSON's, and its small ones overflow: 16 · 16 is 0 in uint8."""
+    layer = ConvLayer(
+        out_channels=kind(12), kernel_size=kind(16), stride=kind(16), padding=kind(0), bias=True
+    )
+    spec = replace(SMALL, in_channels=kind(3), image_size=(kind(48), kind(64)), convs=(layer,))
+    report = inspect(spec, seed=kind(3))
+    assert plain(report) == plain(inspect(parse_stem("16x16/16:12", image_size=(48, 64)), seed=3))

@@ -1,0 +1,131 @@
+"""The app's command line: read it, refuse what cannot work, and serve the page."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from threading import Thread
+
+from vitc_inspect.cli import EXIT_BAD_INPUT, OneSentenceParser
+from vitc_inspect.errors import SpecError
+from vitc_inspect.fields import parse_int
+from vitc_inspect.presets import PRESETS
+from vitc_inspect.spec import check_choice
+
+_M_ARENA_MAX = -8  # from glibc's malloc.h
+_MAX_PORT = 65_535
+_WHY_NOT = {
+    errno.EADDRINUSE: "another program is listening on it",
+    errno.EACCES: "the system does not let this user open it",
+    errno.EADDRNOTAVAIL: "the host is not an address of this machine",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the page until interrupted.
+
+    Args:
+        arguments: The command line without the program; None means sys.argv.
+
+    Returns:
+        Exit code: 0 after an interrupt, 2 for bad input.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        check_choice("preset", options.preset, PRESETS)
+        port = _free_port(options.host, options.port)
+        _serve(options.host, port, options.preset, options.device, options.image)
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_INPUT
+    return 0
+
+
+def _serve(host: str, port: int | None, preset: str, device: str, image: str | None) -> None:
+    _limit_malloc_arenas()
+    # torch and gradio take seconds to import; each waits for files, so they overlap
+    torch_import = Thread(target=import_module, args=("torch",))
+    torch_import.start()
+    import_module("gradio")
+    torch_import.join()
+    from vitc_inspect.devices import resolve_device
+    from vitc_inspect.images import SAMPLES, read_picture
+    from vitc_inspect.ui.page import LAUNCH_SETTINGS, build_page, look
+
+    resolve_device(device)
+    own = {}
+    if image and image not in SAMPLES:
+        own[Path(image).name] = read_picture(Path(image))
+    page = build_page(preset=preset, device=device, image=image or "photo", own_pictures=own)
+    _, address, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        quiet=True,
+        prevent_thread_lock=True,
+        **LAUNCH_SETTINGS,
+        **look(),
+    )
+    print(f"vitc_inspect is at {address} (Ctrl+C stops it)", flush=True)
+    page.block_thread()
+
+
+def _free_port(host: str, text: str | None) -> int | None:
+    """The port that was asked for, if it is free; None lets Gradio look for one from 7860 on.
+
+    Raises:
+        SpecError: field "port" or "host".
+    """
+    if text is None:
+        return None
+    port = parse_int("port", text, 1, _MAX_PORT)
+    try:
+        socket.getaddrinfo(host, port)
+    except socket.gaierror:
+        reason = "no address of that name is known"
+        raise SpecError("host", host, reason, "Use 127.0.0.1", "127.0.0.1") from None
+    try:
+        with socket.create_server((host, port)):
+            return port
+    except OSError as error:
+        with socket.create_server(("", 0)) as other:
+            free = other.getsockname()[1]
+        reason = _WHY_NOT.get(error.errno or 0, f"it cannot be opened on {host}")
+        raise SpecError("port", port, reason, f"Use {free}", free) from None
+
+
+def _limit_malloc_arenas() -> None:
+    """Keep memory flat under many sessions: glibc gives each thread an arena of its own."""
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt:
+            mallopt(_M_ARENA_MAX, 2)
+
+
+def _parser() -> OneSentenceParser:
+    parser = OneSentenceParser(
+        prog="python app.py", description="Inspect the stem of a Vision Transformer in the browser."
+    )
+    parser.add_argument(
+        "--host",
+        default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
+        help="address to listen on (default: GRADIO_SERVER_NAME or 127.0.0.1, this machine alone)",
+    )
+    parser.add_argument(
+        "--port",
+        default=os.environ.get("GRADIO_SERVER_PORT"),
+        help="port to listen on (default: GRADIO_SERVER_PORT or the first free one from 7860)",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument(
+        "--preset", default="vit_c_4gf", help=f"stem to start with: {', '.join(PRESETS)}"
+    )
+    parser.add_argument(
+        "--image", help="image file to start with; or photo, impulse, checkerboard, edges, ramp"
+    )
+    return parser
