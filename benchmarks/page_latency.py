@@ -30,7 +30,11 @@ _MEASURE = """
 async ([selector, value, kind]) => {
   const root = document.querySelector('.vi');
   const state = (wanted) => new Promise((done) => {
-    const look = () => wanted.includes(root.dataset.state) && (watch.disconnect(), window.afterPaint(done));
+    const look = () => {
+      if (!wanted.includes(root.dataset.state)) return;
+      watch.disconnect();
+      window.afterPaint(done);
+    };
     const watch = new MutationObserver(look);
     watch.observe(root, { attributes: true, attributeFilter: ['data-state'] });
   });

@@ -277,7 +277,10 @@ def test_the_photograph_that_is_always_there() -> None:
 # --- files that cannot -----------------------------------------------------------------------
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-NO_IMAGE = "it is not an image file. Use a PNG or JPEG file."
+NO_IMAGE = (
+    "it is no PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF, JPEG 2000 or PPM image."
+    " Use a PNG or JPEG file."
+)
 CUT_SHORT = "the file is cut short or damaged. Use a whole file."
 
 
@@ -365,9 +368,7 @@ def test_a_file_of_just_as_many_pixels_as_allowed_is_decoded() -> None:
 
 def test_an_icon_does_not_smuggle_in_too_many_pixels() -> None:
     """An icon's own header says 16 x 16; the PNG in it has a header of its own."""
-    assert read_picture(ico(encoded(Image.new("RGBA", (16, 16), RED)))).image.size == (16, 16)
-    reason = refused(ico(png(13_000, 13_000))).reason
-    assert "more than 50,000,000" in reason  # anything else was said by a decoder
+    assert refused(ico(png(13_000, 13_000))).reason == NO_IMAGE.partition(".")[0]
 
 
 def tiff_with_an_empty_second_frame() -> bytes:
@@ -390,7 +391,7 @@ def tiff_with_an_empty_second_frame() -> bytes:
 )
 def test_decoders_that_fail_in_their_own_way(content: bytes) -> None:
     assert refused(content).reason in (
-        "it is not an image file",
+        "it is no PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF, JPEG 2000 or PPM image",
         "the file is cut short or damaged",
     )
 

@@ -16,6 +16,7 @@ ORDER = (
     "errors",
     "arithmetic",
     "spec",
+    "fields",
     "notation",
     "presets",
     "prediction",

@@ -151,7 +151,7 @@ def test_nothing_is_read_or_built_before_the_refusal(monkeypatch):
 
     for step in ("read_input", "image_array", "build_stem", "trace"):
         monkeypatch.setattr(report, step, touched)
-    with pytest.raises(SpecError, match="the run would take about [0-9]{2},[0-9]{3} MiB"):
+    with pytest.raises(SpecError, match=r"the run would take about [0-9]{2},[0-9]{3} MiB"):
         inspect_stem(parse_stem("1x1:1", image_size=16_384), device="cpu")
     with pytest.raises(AssertionError):  # the legal neighbour goes on to the image
         inspect_stem(parse_stem("1x1:1", image_size=16), device="cpu")

@@ -376,7 +376,7 @@ def test_slips_are_pointed_at(
         (
             "3x3/2:48 bn, 3x3:96 g5",
             "proj.groups",
-            "proj.groups = 5: it does not divide the 96 output channels. Use 4.",
+            "proj.groups = 5: it does not divide the 96 output channels. Use 1.",
         ),
         (
             "16x16/16:9, 15x15p0:9",

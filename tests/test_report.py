@@ -251,7 +251,10 @@ def test_a_value_that_cannot_be_used_is_named_with_one_that_can(field, options):
 def test_a_file_that_is_no_image_is_refused(tmp_path, content):
     path = tmp_path / "letter.png"
     path.write_bytes(content)
-    with pytest.raises(SpecError, match=r"image = 'letter\.png': it is not an image file"):
+    with pytest.raises(
+        SpecError,
+        match=r"image = 'letter\.png': it is no PNG, JPEG, GIF, WebP, BMP",
+    ):
         inspect(image=path)
     with pytest.raises(SpecError, match="there is no such file"):
         inspect(image=tmp_path)

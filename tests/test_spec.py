@@ -67,7 +67,7 @@ BOUNDS = {
     "stride": (1, 16_384),
     "padding": (0, 16_384),
     "dilation": (1, 16_384),
-    "groups": (1, 65_536),
+    "groups": (1, 10**9),  # what it must divide bounds it long before
 }
 
 
@@ -83,7 +83,7 @@ def test_a_number_too_low(field: str, below: int) -> None:
     assert getattr(ConvLayer(**{**LAYER, field: error.suggestion}), field) == low
 
 
-@pytest.mark.parametrize("field", BOUNDS)
+@pytest.mark.parametrize("field", [field for field in BOUNDS if field != "groups"])
 @pytest.mark.parametrize("above", [1, 10**30])
 def test_a_number_too_high(field: str, above: int) -> None:
     _, high = BOUNDS[field]
@@ -97,9 +97,9 @@ def test_a_number_too_high(field: str, above: int) -> None:
 
 def test_the_bounds_themselves_are_legal() -> None:
     for field, (low, high) in BOUNDS.items():
-        wide = {**LAYER, "out_channels": high} if field == "groups" else LAYER
         assert getattr(ConvLayer(**{**LAYER, field: low}), field) == low
-        assert getattr(ConvLayer(**{**wide, field: high}), field) == high
+        highest = LAYER["out_channels"] if field == "groups" else high
+        assert getattr(ConvLayer(**{**LAYER, field: highest}), field) == highest
 
 
 @pytest.mark.parametrize("field", BOUNDS)
@@ -107,8 +107,12 @@ def test_the_bounds_themselves_are_legal() -> None:
 def test_what_is_not_a_whole_number(field: str, value: Any) -> None:
     low, _ = BOUNDS[field]
     error = rejected(ConvLayer, **{**LAYER, field: value})
+    near = (
+        2 if value in (2.5, 2.0, "2") else max(low, int(value)) if value in (True, False) else low
+    )
     assert error.field == field
-    assert str(error) == f"{field} = {value!r}: it is not a whole number. Use {low} or more."
+    assert error.suggestion == near
+    assert str(error) == f"{field} = {value!r}: it is not a whole number. Use {near}."
     assert ConvLayer(**{**LAYER, field: error.suggestion})
     assert ConvLayer(**{**LAYER, field: 2})
 
@@ -158,16 +162,15 @@ def test_a_slip_of_the_pen_is_mended(field: str, value: str, meant: str) -> None
     assert error.fix == f"Use {meant}"
 
 
-@pytest.mark.parametrize(
-    ("out_channels", "groups", "divisor"), [(48, 7, 6), (48, 49, 48), (7, 2, 1), (48, 47, 24)]
-)
-def test_groups_that_do_not_divide_the_output(out_channels: int, groups: int, divisor: int) -> None:
+@pytest.mark.parametrize(("out_channels", "groups"), [(48, 7), (48, 49), (7, 2), (48, 10**9)])
+def test_groups_that_do_not_divide_the_output(out_channels: int, groups: int) -> None:
+    """One group is suggested: what divides the input as well is not known to a layer alone."""
     fields = {**LAYER, "out_channels": out_channels, "groups": groups}
     error = rejected(ConvLayer, **fields)
     assert str(error) == (
-        f"groups = {groups}: it does not divide the {out_channels} output channels. Use {divisor}."
+        f"groups = {groups}: it does not divide the {out_channels} output channels. Use 1."
     )
-    assert ConvLayer(**{**fields, "groups": error.suggestion}).groups == divisor
+    assert ConvLayer(**{**fields, "groups": error.suggestion}).groups == 1
 
 
 @pytest.mark.parametrize(
@@ -260,8 +263,8 @@ def test_an_image_size_beyond_the_bound() -> None:
     [
         (0, "in_channels = 0: the least is 1. Use 1 or more."),
         (-3, "in_channels = -3: the least is 1. Use 1 or more."),
-        (1.5, "in_channels = 1.5: it is not a whole number. Use 1 or more."),
-        (True, "in_channels = True: it is not a whole number. Use 1 or more."),
+        (1.5, "in_channels = 1.5: it is not a whole number. Use 2."),
+        (True, "in_channels = True: it is not a whole number. Use 1."),
         (65_537, "in_channels = 65537: the most is 65,536. Use 65536 or less."),
     ],
 )
@@ -522,7 +525,7 @@ def test_the_suggested_strides_work() -> None:
         ),
         (
             {"patch_size": 16.0},
-            "proj.kernel_size = 16.0: it is not a whole number. Use 1 or more.",
+            "proj.kernel_size = 16.0: it is not a whole number. Use 16.",
         ),
         (
             {"image_size": (32, 8)},

@@ -22,9 +22,9 @@ def explain_layer(prediction: Prediction, name: str) -> dict[str, str]:
     Returns:
         Equations by quantity: "height" and "width" of a convolution's map or "tokens" of a
         sequence, "params", "macs", "activations", "bytes", "receptive_field" (pixels),
-        "jump" (pixels) and, where rows or columns of the input stay unread, the last one
-        that is read ("last_row_read", "last_column_read"). What a layer leaves as it was
-        has no equation.
+        "jump" (pixels) and, where rows or columns of the input stay unread and the last
+        window ends on the image, the last one that is read ("last_row_read",
+        "last_column_read"). What a layer leaves as it was has no equation.
 
     Raises:
         KeyError: when there is no layer of that name.
@@ -85,13 +85,13 @@ def _conv(prediction: Prediction, layer: LayerPrediction, stage: Stage) -> dict[
         "receptive_field": _equation(f"{field} + {step}·{jump}", layer.receptive_field),
         "jump": _equation(f"{jump}·{s}", layer.jump),
     }
-    for side, key, unread in (
-        (height, "last_row_read", layer.unread_rows),
-        (width, "last_column_read", layer.unread_columns),
+    for out, size, key, unread in (
+        (height, in_height, "last_row_read", layer.unread_rows),
+        (width, in_width, "last_column_read", layer.unread_columns),
     ):
-        if unread:
-            last = (side - 1) * s + d * (k - 1) - p
-            lines[key] = _equation(f"({side} − 1)·{s} + {step} − {p}", last)
+        last = (out - 1) * s + d * (k - 1) - p  # what the last tap of the last window reads
+        if unread and 0 <= last < size:
+            lines[key] = _equation(f"({out} − 1)·{s} + {step} − {p}", last)
     return lines
 
 

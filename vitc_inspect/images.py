@@ -39,7 +39,20 @@ PATTERNS = tuple(name for name in SAMPLES if name != "photo")
 """Names of the test patterns, which are drawn at the size of the image."""
 
 _CHECK_SIDE = 8  # pixels of one square of the checkerboard
-_BROKEN_FILE = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError)
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+"""Kinds of file that are read: those whose size stands in a header."""
+_FORMAT_NAMES = "PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF, JPEG 2000 or PPM"
+_BROKEN_FILE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    IndexError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+)
 """What Pillow's decoders raise on a broken file."""
 
 
@@ -65,7 +78,7 @@ def sample_picture() -> Picture:
 
 
 def read_picture(source: Path | bytes) -> Picture:
-    """Decode an image file of any kind Pillow knows into RGB, saying what was converted.
+    """Decode an image file into RGB, saying what was converted.
 
     Args:
         source: A path, or the file's content.
@@ -83,14 +96,15 @@ def read_picture(source: Path | bytes) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(source if isinstance(source, Path) else BytesIO(source))
+            file = source if isinstance(source, Path) else BytesIO(source)
+            image = Image.open(file, formats=_FORMATS)
     except Image.DecompressionBombError:
         raise SpecError(
             "image", name, f"it has more than {MAX_PIXELS:,} pixels", "Use a smaller image", "photo"
         ) from None
     except _BROKEN_FILE:
         raise SpecError(
-            "image", name, "it is not an image file", "Use a PNG or JPEG file", "photo"
+            "image", name, f"it is no {_FORMAT_NAMES} image", "Use a PNG or JPEG file", "photo"
         ) from None
     with image:
         width, height = image.size
@@ -103,8 +117,7 @@ def read_picture(source: Path | bytes) -> Picture:
                 "photo",
             )
         try:
-            image.load()
-            return _as_rgb(image)
+            return picture_of(image)
         except _BROKEN_FILE:
             raise SpecError(
                 "image", name, "the file is cut short or damaged", "Use a whole file", "photo"
@@ -112,8 +125,30 @@ def read_picture(source: Path | bytes) -> Picture:
 
 
 def picture_of(image: Image.Image) -> Picture:
-    """The picture of an image that is already in memory, with what had to be converted."""
-    return _as_rgb(image)
+    """The picture of an open image, with what had to be converted.
+
+    Args:
+        image: An image of any mode, decoded or not yet.
+    """
+    # asked first, since decoding a TIFF turns it and forgets
+    sideways = image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
+    image.load()
+    turned = ImageOps.exif_transpose(image)
+    notes = ["The image was turned upright as its EXIF data says."] if sideways else []
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"The first of {frames} frames is shown.")
+    if turned.has_transparency_data:
+        layer = turned.convert("RGBA")
+        turned = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        if np.asarray(layer)[..., 3].min() < 255:
+            notes.append("Transparent parts were laid over white.")
+    elif turned.mode.startswith(("I", "F")):
+        notes.append(f"{_MODES.get(turned.mode, turned.mode)} was scaled to 8 bits.")
+        turned = _to_8_bits(turned)
+    elif turned.mode not in ("RGB", "RGBA"):
+        notes.append(f"{_MODES.get(turned.mode, turned.mode)} was converted to RGB.")
+    return Picture(turned.convert("RGB"), tuple(notes))
 
 
 def _is_file(path: Path) -> bool:
@@ -196,30 +231,7 @@ def _pattern(name: str, image_size: tuple[int, int]) -> FloatArray:
         planes = np.zeros((3, height, width), np.float32)
         planes[0], planes[1] = 2 * down - 1, 2 * across - 1
         return planes
-    raise SpecError(
-        "image", name, f"it is neither a file nor one of {', '.join(SAMPLES)}", "Use photo", "photo"
-    )
-
-
-def _as_rgb(image: Image.Image) -> Picture:
-    """Convert a decoded image of any mode, saying how."""
-    notes = []
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        notes.append(f"The first of {frames} frames is shown.")
-    turned = ImageOps.exif_transpose(image)
-    if image.getexif().get(ExifTags.Base.Orientation) in range(2, 9):
-        notes.append("The image was turned upright as its EXIF data says.")
-    if turned.has_transparency_data:
-        notes.append("Transparent parts were laid over white.")
-        layer = turned.convert("RGBA")
-        turned = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    elif turned.mode.startswith(("I", "F")):
-        notes.append(f"{_MODES.get(turned.mode, turned.mode)} was scaled to 8 bits.")
-        turned = _to_8_bits(turned)
-    elif turned.mode != "RGB":
-        notes.append(f"{_MODES.get(turned.mode, turned.mode)} was converted to RGB.")
-    return Picture(turned.convert("RGB"), tuple(notes))
+    raise SpecError("image", name, f"it is not one of {', '.join(PATTERNS)}", "Use ramp", "ramp")
 
 
 _MODES = {

@@ -36,6 +36,7 @@ _NUMBERED_WORDS = {"g": "groups", "d": "dilation"}
 _WORDS = (*NORM_WORDS, *ACTIVATION_WORDS, *_BIAS_WORDS)
 _WHAT_MAY_FOLLOW = f"{', '.join(_WORDS)}, g or d with a number, or a comma"
 _PATCHIFY = "16x16/16:768"
+_SMALLEST = "1x1:384"  # can be built for any image
 
 
 def parse_stem(
@@ -63,12 +64,27 @@ def parse_stem(
     >>> parse_stem("16x16/16:768") == parse_stem("16x16/16p0:768 bias")
     True
     """
-    return StemSpec(
-        image_size=as_pair(image_size),
-        in_channels=in_channels,
-        convs=parse_convs(text),
-        class_token=class_token,
-    )
+    beside: dict[str, Any] = {
+        "image_size": as_pair(image_size),
+        "in_channels": in_channels,
+        "class_token": class_token,
+    }
+    try:
+        convs = parse_convs(text)
+    except SpecError as error:
+        if error.field == "stem" and not _builds(error.suggestion, beside):
+            error.fix, error.suggestion = f"Use {_SMALLEST}", _SMALLEST
+        raise
+    return StemSpec(convs=convs, **beside)
+
+
+def _builds(text: str, beside: dict[str, Any]) -> bool:
+    """Whether a notation that can be read can be built for the image it is meant for."""
+    try:
+        StemSpec(convs=parse_convs(text), **beside)
+    except SpecError:
+        return False
+    return True
 
 
 def format_stem(stem: StemSpec) -> str:
@@ -146,7 +162,8 @@ class _Reader:
         self.text = text
         self.suggesting = suggesting  # whether a complaint looks for a text that works
         self.position = 0
-        self.complete = 0  # the text up to here is whole layers
+        self.complete = 0  # the text up to here can be read
+        self.ends: list[int] = []  # where each whole layer ended
 
     def layers(self) -> list[dict[str, Any]]:
         layers = [self.layer()]
@@ -172,6 +189,7 @@ class _Reader:
         while self.peek().kind == "word":
             self.option(fields)
             self.complete = self.position
+        self.ends.append(self.position)
         return fields
 
     def kernel(self) -> int:
@@ -263,15 +281,12 @@ class _Reader:
         column = start + 1
         suggestion = None
         if self.suggesting:
-            corrected = " ".join(corrected.split())
-            suggestion = corrected if _readable(corrected) else _PATCHIFY
+            wholes = [self.text[:end] for end in (self.complete, *reversed(self.ends))]
+            texts = [" ".join(text.split()) for text in (corrected, *wholes, _PATCHIFY)]
+            suggestion = next(text for text in texts if _readable(text))
+            use = " ".join(use.split()) if suggestion == texts[0] else suggestion
         raise SpecError(
-            "stem",
-            self.text,
-            f"column {column}: {reason}",
-            f"Use {' '.join(use.split())}",
-            suggestion,
-            column,
+            "stem", self.text, f"column {column}: {reason}", f"Use {use}", suggestion, column
         )
 
     def replaced(self, start: int, new: str) -> str:

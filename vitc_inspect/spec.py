@@ -30,7 +30,7 @@ CONV_BOUNDS: Mapping[str, tuple[int, int]] = MappingProxyType(
         "stride": (1, MAX_SIDE),
         "padding": (0, MAX_SIDE),
         "dilation": (1, MAX_SIDE),
-        "groups": (1, MAX_CHANNELS),
+        "groups": (1, 10**9),  # the channels it must divide bound it
     }
 )
 """The least and the most of each number of a convolution."""
@@ -71,8 +71,8 @@ class ConvLayer:
                 "groups",
                 self.groups,
                 f"it does not divide the {self.out_channels} output channels",
-                f"Use {_divisor(self.out_channels, self.groups)}",
-                _divisor(self.out_channels, self.groups),
+                "Use 1",
+                1,
             )
 
 
@@ -342,7 +342,7 @@ def patchify_stem(
 
 def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
     """Height and width, where one number stands for a square."""
-    return size if isinstance(size, tuple) else (size, size)
+    return (size, size) if isinstance(size, int) else size
 
 
 def check_int(field: str, value: Any, low: int, high: int) -> int:
@@ -356,12 +356,21 @@ def check_int(field: str, value: Any, low: int, high: int) -> int:
     except TypeError:
         number = None
     if number is None or isinstance(value, bool):
-        raise SpecError(field, value, "it is not a whole number", f"Use {low} or more", low)
+        near = _nearest(value, low, high)
+        raise SpecError(field, value, "it is not a whole number", f"Use {near}", near)
     if number < low:
         raise SpecError(field, value, f"the least is {low}", f"Use {low} or more", low)
     if number > high:
         raise SpecError(field, value, f"the most is {high:,}", f"Use {high} or less", high)
     return number
+
+
+def _nearest(value: Any, low: int, high: int) -> int:
+    """The whole number nearest to what was given, within bounds; the least for what is none."""
+    try:
+        return min(high, max(low, round(float(value))))
+    except (TypeError, ValueError, OverflowError):
+        return low
 
 
 def check_bool(field: str, value: Any) -> None:
@@ -382,7 +391,7 @@ def check_pair(field: str, value: Any) -> tuple[int, int]:
     """Return `value` if it is a height and a width within bounds.
 
     Raises:
-        SpecError: naming `field`, with the nearest pair that works.
+        SpecError: naming `field`, with a pair that works.
     """
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise SpecError(
@@ -409,7 +418,7 @@ def _usable_side(side: Any) -> int:
 
 def _check_convs(convs: Any) -> tuple[ConvLayer, ...]:
     """The convolutions as a tuple of 1 to MAX_CONVS layers."""
-    layers: tuple[Any, ...] = tuple(convs)
+    layers: tuple[Any, ...] = tuple(convs) if isinstance(convs, (tuple, list)) else ()
     if not 1 <= len(layers) <= MAX_CONVS or not all(isinstance(c, ConvLayer) for c in layers):
         raise SpecError(
             "convs",
@@ -432,16 +441,17 @@ def _conv_shape(shape: tuple[int, int, int], conv: ConvLayer) -> tuple[int, int,
             f"Use {divisor}",
             divisor,
         )
-    height, width = (
-        arithmetic.output_size(
+    outputs = {  # the shorter side first, so that what is suggested for it works for both
+        side: arithmetic.output_size(
             side,
             kernel_size=conv.kernel_size,
             stride=conv.stride,
             padding=conv.padding,
             dilation=conv.dilation,
         )
-        for side in sides
-    )
+        for side in sorted(sides)
+    }
+    height, width = (outputs[side] for side in sides)
     return conv.out_channels, height, width
 
 

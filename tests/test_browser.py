@@ -1,0 +1,493 @@
+"""The app driven as a person drives it, in a real Chromium."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from io import BytesIO
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, expect
+
+from tests.chromium import browser
+from tests.served import Served, served
+
+DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[Served]:
+    with served("--port", "7901") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture
+def page(app: Served, chromium: Browser) -> Iterator[Page]:
+    """The page as it opens, in a browser that has never seen it; a complaint fails the test."""
+    context = chromium.new_context(viewport=DESK)
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on(
+        "console", lambda said: complaints.append(said.text) if said.type == "error" else None
+    )
+    opened.goto(app.address)
+    confirmed(opened)
+    yield opened
+    context.close()
+    assert not complaints
+
+
+def confirmed(page: Page) -> None:
+    """Wait until the run of the newest choice is on the screen."""
+    expect(page.locator(".vi")).to_have_attribute("data-state", "confirmed", timeout=20_000)
+
+
+def refused(page: Page) -> str:
+    """Wait for a fault and return its sentence."""
+    expect(page.locator(".vi")).to_have_attribute("data-state", "fault", timeout=20_000)
+    return page.locator("[data-slot=fault] [role=alert]").inner_text()
+
+
+def seq_len(page: Page) -> int:
+    return int(page.locator(".length strong").inner_text().replace(",", ""))
+
+
+def rows(page: Page) -> dict[str, list[str]]:
+    """The table: cells by layer."""
+    texts = page.locator(".table tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.cells].map(cell => cell.innerText.trim()))"
+    )
+    return {cells[0]: cells[1:] for cells in texts}
+
+
+def strip(page: Page) -> list[str]:
+    """What each block of the strip says of itself."""
+    blocks = page.locator(".strip [role=button]")
+    return [str(block.get_attribute("aria-label")) for block in blocks.all()]
+
+
+def test_the_first_screen_shows_everything_without_a_click(page: Page) -> None:
+    assert seq_len(page) == 197
+    table = rows(page)
+    assert list(table)[:3] == ["conv1", "norm1", "act1"]
+    assert table["conv2"][:3] == ["96×56×56", "96×56×56", "✓ agrees"]
+    assert table["pos_embed"][:3] == ["197×384", "197×384", "✓ agrees"]
+    assert all(cells[0] == cells[1] and cells[2] == "✓ agrees" for cells in table.values())
+    assert strip(page)[1] == "conv2, 96×56×56, agrees"
+    assert page.locator(".summary").inner_text().count("16 of 16 layers agree") == 1
+    wall = page.locator(".maps img")
+    assert wall.evaluate("image => image.complete && image.naturalWidth") > 800
+    assert wall.bounding_box()["y"] + wall.bounding_box()["height"] < DESK["height"]  # type: ignore[index]
+    assert page.locator("[data-slot=panel] h2").inner_text() == "Output of conv1, before norm1"
+
+
+def test_nothing_is_fetched_from_outside(app: Served, chromium: Browser) -> None:
+    page = chromium.new_page()
+    hosts: set[str | None] = set()
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
+    page.goto(app.address)
+    confirmed(page)
+    page.close()
+    assert hosts <= {"127.0.0.1", None}
+
+
+def test_a_stem_typed_as_text(page: Page) -> None:
+    page.locator("[data-field=stem]").fill("16x16/16:768")
+    expect(page.locator(".length")).to_contain_text("197")
+    confirmed(page)
+    assert list(rows(page)) == ["proj", "tokens", "class_token", "pos_embed"]
+    assert rows(page)["proj"][3] == "590,592"
+    assert page.locator("[data-field=preset]").input_value() == "vit_p_18gf"
+    assert page.locator("[data-row]").count() == 1
+
+
+def test_the_editor_and_the_text_are_in_step(page: Page) -> None:
+    page.get_by_label("conv2 stride").fill("1")
+    expect(page.locator("[data-field=stem]")).to_have_value(
+        "3x3/2:48 bn relu, 3x3:96 bn relu, 3x3/2:192 bn relu, 3x3/2:384 bn relu, 1x1:384"
+    )
+    confirmed(page)
+    assert seq_len(page) == 28 * 28 + 1
+    page.locator("[data-field=stem]").fill("3x3/2:48 bn relu d2 g3, 1x1:7")
+    expect(page.get_by_label("conv1 dilation")).to_have_value("2")
+    confirmed(page)
+    page.get_by_label("proj out channels").fill("9")
+    expect(page.locator("[data-field=stem]")).to_have_value("3x3/2:48 bn relu g3 d2, 1x1:9")
+    page.get_by_label("conv1 activation").select_option("gelu")
+    expect(page.locator("[data-field=stem]")).to_have_value("3x3/2:48 bn gelu g3 d2, 1x1:9")
+
+
+def test_convolutions_are_added_and_removed(page: Page) -> None:
+    page.get_by_text("+ add a convolution").click()
+    expect(page.locator("[data-row]")).to_have_count(6)
+    confirmed(page)
+    assert seq_len(page) == 7 * 7 + 1
+    page.get_by_label("remove conv1").click()
+    expect(page.locator("[data-row]")).to_have_count(5)
+    confirmed(page)
+    assert seq_len(page) == 197
+
+
+@pytest.mark.parametrize(("size", "tokens"), [(225, 226), (223, 197), (32, 5)])
+def test_the_slider_changes_both_sides(page: Page, size: int, tokens: int) -> None:
+    """225 pixels give the padded stem 15 tokens a side, 223 pixels 14 (FACTS, section 4)."""
+    page.locator("[data-slider]").fill(str(size))
+    expect(page.locator(".length strong")).to_have_text(str(tokens))
+    assert page.locator("[data-field=width]").input_value() == str(size)
+    confirmed(page)
+
+
+def test_a_click_on_a_row_a_block_or_a_key_selects_the_layer(page: Page) -> None:
+    title = page.locator("[data-slot=panel] h2")
+    page.locator('tr[data-layer="act3"]').click()
+    expect(title).to_have_text("Output of act3, before conv4")
+    assert page.locator(".strip .chosen").get_attribute("data-layer") == "conv3"
+    page.locator('.strip [data-layer="tokens"]').click()
+    expect(title).to_have_text("Output of tokens, before class_token")
+    assert page.locator("tr.chosen").get_attribute("data-layer") == "tokens"
+    page.locator('.strip [data-layer="tokens"]').focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(title).to_have_text("Output of class_token, before pos_embed")
+    page.locator('tr[data-layer="proj"] button').focus()
+    page.keyboard.press("Enter")
+    expect(title).to_have_text("Output of proj, before tokens")
+    expect(page.locator(".maps figcaption")).to_contain_text("384 maps of 14×14")
+    assert page.locator(".formulas").inner_text().count("✓ observed") == 4
+
+
+def test_every_formula_of_the_panel_stands_beside_its_number(page: Page) -> None:
+    page.locator('tr[data-layer="conv2"]').click()
+    formulas = page.locator(".formulas")
+    expect(formulas).to_contain_text("floor((112 + 2·1 − 3) / 2) + 1 = 56")
+    expect(formulas).to_contain_text("96·56·56·48·3·3 = 130,056,192")
+    expect(formulas).to_contain_text("3 + (3 − 1)·2 = 7")
+
+
+def picture(kind: str, mode: str = "L", size: tuple[int, int] = (300, 200)) -> bytes:
+    file = BytesIO()
+    Image.linear_gradient("L").resize(size).convert(mode).save(file, kind)
+    return file.getvalue()
+
+
+def upload(page: Page, name: str, content: bytes) -> None:
+    page.locator("[data-file]").set_input_files(
+        {"name": name, "mimeType": "image/png", "buffer": content}
+    )
+
+
+def test_an_uploaded_image_is_shown_and_its_conversion_said(page: Page) -> None:
+    before = page.locator(".maps img").get_attribute("src")
+    upload(page, "grey.png", picture("PNG"))
+    expect(page.locator("[data-slot=notes]")).to_have_text("Greyscale was converted to RGB.")
+    expect(page.locator("[data-field=image] option:checked")).to_have_text("Your picture: grey.png")
+    confirmed(page)
+    assert page.locator(".maps img").get_attribute("src") != before
+    page.reload()
+    confirmed(page)
+    expect(page.locator("[data-field=image] option:checked")).to_have_text("Your picture: grey.png")
+    page.locator("[data-field=image]").select_option("photo")
+    confirmed(page)
+    assert page.locator(".maps img").get_attribute("src") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("letter.png", b"a letter, not a picture", "it is no PNG, JPEG"),
+        ("half.png", picture("PNG", "RGB")[:900], "cut short or damaged"),
+        ("huge.png", b"\0" * (9 * 2**20), "9 MiB are more than 8 MiB"),
+    ],
+)
+def test_a_file_that_is_no_image_is_refused_and_the_screen_stays(
+    page: Page, name: str, content: bytes, says: str
+) -> None:
+    upload(page, name, content)
+    expect(page.locator("[data-slot=notes]")).to_contain_text(says)
+    assert seq_len(page) == 197
+    assert page.locator("[data-field=image]").input_value() == "photo"
+    page.get_by_label("conv2 stride").fill("1")
+    expect(page.locator(".length strong")).to_have_text("785")
+    confirmed(page)
+
+
+STEM = "[data-field=stem]"
+
+
+@pytest.mark.parametrize(
+    ("control", "typed", "says"),
+    [
+        (STEM, "3x3/2:48 bn relu, 3x3/", "column 23: expected the stride"),
+        (STEM, "", "column 1: expected the kernel"),
+        (STEM, "3x3/0:48 bn relu, 1x1:384", "conv1.stride = 0: the least is 1. Use 1 or more."),
+        (
+            STEM,
+            "300x300/16:768",
+            "proj.kernel_size = 300: the padded input is only 224 pixels long",
+        ),
+        (STEM, "3x3/2:48 g5, 1x1:4", "conv1.groups = 5: it does not divide the 48 output channels"),
+        (STEM, "3x3/-2:4", "expected the stride, a whole number, found “-2”"),
+        ('[aria-label="conv2 stride"]', "0", "conv2.stride = 0: the least is 1. Use 1 or more."),
+        ('[aria-label="conv3 out channels"]', "1.5", "it is not a whole number. Use 2."),
+        (
+            '[aria-label="conv1 kernel size"]',
+            "",
+            "conv1.kernel_size = '': it is not a whole number",
+        ),
+        ("[data-field=height]", "0", "image_height = 0: the least is 1. Use 224."),
+        ("[data-field=width]", "100000", "image_width = 100000: the most is 16,384. Use 224."),
+        ("[data-field=in_channels]", "-3", "in_channels = -3: the least is 1. Use 1 or more."),
+        ("[data-field=seed]", "1e99", "seed = "),
+    ],
+)
+def test_a_bad_value_is_one_sentence_nothing_stale_stays_and_its_suggestion_works(
+    page: Page, control: str, typed: str, says: str
+) -> None:
+    field = page.locator(control)
+    if field.get_attribute("type") == "number" and not re.fullmatch(r"-?[\d.e]*", typed):
+        raise AssertionError("a number field takes no such text")
+    field.fill(typed)
+    assert says in refused(page)
+    for slot in ("totals", "strip", "table", "panel", "status"):
+        assert page.locator(f"[data-slot={slot}]").inner_html() == ""
+    assert page.locator("[aria-invalid=true]").count() == 1
+    page.locator(".field-fault [data-use]").click()
+    confirmed(page)
+    assert page.locator("[aria-invalid=true]").count() == 0
+    assert page.locator(".field-fault").count() == 0
+    assert all(cells[2] == "✓ agrees" for cells in rows(page).values())
+
+
+def test_a_stem_that_would_not_fit_is_predicted_and_not_run(page: Page) -> None:
+    page.locator("[data-field=height]").fill("12000")
+    page.locator("[data-field=width]").fill("12000")
+    refusal = page.locator("[data-slot=refusal]")
+    expect(refusal).to_contain_text("image_size = 12000 x 12000: the run would take about")
+    assert seq_len(page) == 750 * 750 + 1
+    assert page.locator("[data-run]").is_hidden()
+    assert page.locator(".vi").get_attribute("data-state") == "predicted"
+    refusal.get_by_text("Use it").click()
+    run = page.locator("[data-run]")
+    expect(refusal).to_be_empty()
+    expect(run).to_be_visible()  # it fits, and costs too much to start by itself
+    assert "MACs" in run.inner_text()
+
+
+def test_a_costly_stem_runs_when_it_is_told_to(page: Page) -> None:
+    page.locator(STEM).fill("7x7:96 bn relu, 16x16/16:64")
+    run = page.locator("[data-run]")
+    expect(run).to_be_hidden()
+    page.locator(STEM).fill("7x7:512 bn relu, 16x16/16:64")
+    expect(run).to_have_text(re.compile(r"Run: 5\.42 G MACs, about "))
+    assert page.locator("[data-slot=status]").inner_text() == "predicted, float32"
+    assert rows(page)["conv1"][:3] == ["512×224×224", "", ""]
+    run.click()
+    confirmed(page)
+    assert rows(page)["conv1"][:3] == ["512×224×224", "512×224×224", "✓ agrees"]
+
+
+def test_the_address_holds_the_whole_choice(page: Page, chromium: Browser) -> None:
+    page.locator("[data-field=preset]").select_option("vitpose_b")
+    confirmed(page)
+    page.locator("[data-field=image]").select_option("edges")
+    page.locator('tr[data-layer="tokens"]').click()
+    confirmed(page)
+    assert "stem=16x16/16p2:768&size=256x192&channels=3&class_token=0&image=edges" in page.url
+    query = {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+    assert query["layer"] == "tokens"
+    other = chromium.new_context(viewport=DESK).new_page()
+    other.goto(page.url)
+    confirmed(other)
+    assert other.url == page.url
+    assert rows(other) == rows(page)
+    shown = [where.locator(".maps img").get_attribute("src") for where in (page, other)]
+    assert shown[0] == shown[1]
+    assert (
+        other.locator("[data-slot=panel] h2").inner_text() == "Output of tokens, before pos_embed"
+    )
+    other.context.close()
+
+
+def test_back_forward_and_reload_restore_the_choice(page: Page) -> None:
+    page.locator("[data-field=preset]").select_option("dinov2_s14")
+    expect(page.locator(".length strong")).to_have_text("257")
+    confirmed(page)
+    page.locator('tr[data-layer="pos_embed"]').click()
+    page.locator("[data-field=preset]").select_option("pit_s")
+    expect(page.locator(".length strong")).to_have_text("730")
+    confirmed(page)
+    page.go_back()
+    expect(page.locator(".length strong")).to_have_text("257")
+    expect(page.locator("[data-slot=panel] h2")).to_have_text("Output of pos_embed")
+    page.go_back()
+    expect(page.locator("[data-slot=panel] h2")).to_have_text("Output of proj, before tokens")
+    page.go_back()
+    expect(page.locator(".length strong")).to_have_text("197")
+    page.go_forward()
+    expect(page.locator(".length strong")).to_have_text("257")
+    page.reload()
+    expect(page.locator(".length strong")).to_have_text("257")
+    confirmed(page)
+    assert page.locator("[data-field=preset]").input_value() == "dinov2_s14"
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("?stem=3x3/2:4", None),
+        ("?stem=3x3/", "column 5: expected the stride"),
+        ("?size=100000x100000", "image_height = 100000: the most is 16,384"),
+        ("?size=big", "image_height = 'big': it is not a whole number"),
+        ("?device=tpu", "device = 'tpu': it is not one of auto, cpu, cuda, mps. Use auto."),
+        ("?dtype=int3", "dtype = 'int3': it is not one of float32, bfloat16, float16"),
+        ("?seed=-1", "seed = -1: the least is 0"),
+        ("?image=/etc/passwd", "image = '/etc/passwd': it is not one of photo, impulse"),
+        ("?image=upload-0123", "the picture of this link is in another browser"),
+        ("?stem=<img src=x onerror=alert(1)>", "column 1: expected the kernel"),
+    ],
+)
+def test_a_link_with_a_bad_value_says_so_and_recovers(
+    app: Served, chromium: Browser, query: str, says: str | None
+) -> None:
+    page = chromium.new_page(viewport=DESK)
+    page.on("dialog", lambda dialog: pytest.fail(f"the link ran a script: {dialog.message}"))
+    page.goto(app.address + query)
+    if says:
+        assert says in refused(page)
+        page.locator(".field-fault [data-use]").click()
+    confirmed(page)
+    assert all(cells[2] == "✓ agrees" for cells in rows(page).values())
+    page.close()
+
+
+def test_an_answer_that_comes_late_never_replaces_a_newer_one(page: Page) -> None:
+    """The first of two predictions is held back until the second choice has been made."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/component_server/**", hold)
+    page.locator("[data-slider]").fill("32")
+    assert page.locator(".vi").get_attribute("data-state") == "stale"
+    page.locator("[data-slider]").fill("448")
+    held[0].continue_()
+    expect(page.locator(".length strong")).to_have_text("785")
+    confirmed(page)
+    assert seq_len(page) == 785
+    assert "size=448x448" in page.url
+
+
+def test_many_changes_at_once_end_on_the_last(page: Page) -> None:
+    page.evaluate(
+        """async () => {
+          const slider = document.querySelector('[data-slider]');
+          for (let size = 100; size <= 300; size += 5) {
+            slider.value = size;
+            slider.dispatchEvent(new Event('input', { bubbles: true }));
+            await new Promise((done) => setTimeout(done, 15));
+          }
+        }"""
+    )
+    expect(page.locator(".length strong")).to_have_text(str(19 * 19 + 1))
+    confirmed(page)
+    assert rows(page)["proj"][:3] == ["384×19×19", "384×19×19", "✓ agrees"]
+
+
+def test_a_server_that_is_gone_is_said_and_nothing_stale_stays(chromium: Browser) -> None:
+    page = chromium.new_page(viewport=DESK)
+    with served("--port", "7902", "--preset", "pit_s") as app:
+        page.goto(app.address)
+        confirmed(page)
+        assert seq_len(page) == 730
+    page.locator("[data-slider]").fill("100")
+    assert "The server does not answer" in refused(page)
+    assert page.locator(".length").count() == 0
+    with served("--port", "7902"):
+        page.get_by_text("try again").first.click()
+        confirmed(page)
+        assert seq_len(page) == 11 * 11 + 1
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_reads_totals_strip_table_maps_in_this_order(
+    app: Served, chromium: Browser, scheme: str
+) -> None:
+    context = chromium.new_context(viewport=PHONE, color_scheme=scheme, has_touch=True)
+    page = context.new_page()
+    page.goto(app.address)
+    confirmed(page)
+    tops = [
+        page.locator(f"[data-slot={name}]").bounding_box()
+        for name in ("totals", "strip", "table", "panel")
+    ]
+    assert sorted(box["y"] for box in tops if box) == [box["y"] for box in tops if box]
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    verdict = page.locator("tbody td:nth-child(4)").first.bounding_box()
+    assert verdict
+    assert verdict["x"] + verdict["width"] <= PHONE["width"]
+    assert page.locator(".choose").is_hidden()
+    page.get_by_text("Choose a stem").tap()
+    page.get_by_label("conv2 stride").fill("1")
+    page.get_by_text("Choose a stem").tap()
+    expect(page.locator(".length strong")).to_have_text("785")
+    context.close()
+
+
+# Contrast of text against what is behind it, by the formula of WCAG 2.2, section 1.4.3.
+CONTRAST = """
+() => {
+  const rgb = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const room = e.matches('.chosen') && e.querySelector(':scope > .room');
+      const colour = rgb(room ? getComputedStyle(room).fill : getComputedStyle(e).backgroundColor);
+      if (colour.length === 3 || colour[3] > 0.99) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  const walker = document.createTreeWalker(document.querySelector('.vi'), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const text = walker.currentNode.textContent.trim();
+    if (!text || text === '·' || !element.checkVisibility()) continue;
+    const style = getComputedStyle(element);
+    const front = rgb(element.closest('svg') ? style.fill : style.color);
+    const [a, b] = [light(front), light(behind(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) poor.push(`${text}: ${ratio.toFixed(2)}`);
+  }
+  return poor;
+}
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("query", ["", "?stem=3x3/"])
+def test_all_text_has_enough_contrast(
+    app: Served, chromium: Browser, scheme: str, query: str
+) -> None:
+    context = chromium.new_context(viewport=DESK, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(app.address + query)
+    page.wait_for_selector(".vi[data-state=confirmed], .vi[data-state=fault]")
+    page.wait_for_timeout(400)  # the fade of the results
+    assert page.evaluate(CONTRAST) == []
+    context.close()
