@@ -50,5 +50,7 @@ class SpecError(ValueError):
 
 
 def _shorten(value: Any, limit: int = 60) -> str:
-    text = " x ".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+    parts = value if isinstance(value, tuple) else (value,)
+    # the sides of a size stand bare, 224 x 192, unless one is empty
+    text = " x ".join(repr(p) if len(parts) == 1 or p == "" else str(p) for p in parts)
     return text if len(text) <= limit else text[: limit - 1] + "…"

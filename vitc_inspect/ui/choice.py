@@ -53,12 +53,11 @@ def read_choice(request: Request) -> Choice:
         if "rows" in request
         else parse_convs(_text(request, "stem"))
     )
-    image_size = tuple(parse_side(name, _text(request, name)) for name in ("height", "width"))
     dtype: Any = _text(request, "dtype")
     check_choice("dtype", dtype, get_args(Dtype))
     return Choice(
         spec=StemSpec(
-            image_size=(image_size[0], image_size[1]),
+            image_size=_image_size(_text(request, "height"), _text(request, "width")),
             in_channels=parse_int("in_channels", _text(request, "in_channels"), 1, MAX_CHANNELS),
             convs=convs,
             class_token=_text(request, "class_token") == "1",
@@ -70,16 +69,24 @@ def read_choice(request: Request) -> Choice:
     )
 
 
-def parse_side(name: str, text: str) -> int:
-    """Read the height or the width of the image (pixels), 1 to MAX_SIDE.
+def _image_size(height: str, width: str) -> tuple[int, int]:
+    """Height and width of the image (pixels), each 1 to MAX_SIDE.
 
     Raises:
-        SpecError: field "image_height" or "image_width".
+        SpecError: field "image_height" or "image_width", or "image_size" for both.
     """
-    try:
-        return parse_int(f"image_{name}", text, 1, MAX_SIDE)
-    except SpecError as error:
-        raise SpecError(error.field, error.value, error.reason, "Use 224", 224) from None
+    sides, errors = [], []
+    for name, text in (("height", height), ("width", width)):
+        try:
+            sides.append(parse_int(f"image_{name}", text, 1, MAX_SIDE))
+        except SpecError as error:
+            errors.append(error)
+    if len(errors) == 2:
+        reason = errors[0].reason
+        raise SpecError("image_size", (height, width), reason, "Use 224 x 224", (224, 224))
+    if errors:
+        raise SpecError(errors[0].field, errors[0].value, errors[0].reason, "Use 224", 224)
+    return sides[0], sides[1]
 
 
 def stem_text(request: Request) -> str:

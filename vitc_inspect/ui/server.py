@@ -133,14 +133,19 @@ def _fault(request: Request, fault: SpecError | MissingPicture) -> Answer:
         "error": {
             "field": fault.field,
             "html": panels.error_html(fault),
-            "suggestion": fault.suggestion,
-            "column": fault.column,
+            "suggestion": _suggestion(fault),
         },
         "stem": stem_text(request),
     }
     if "rows" not in request and fault.field != "stem":
         answer["editor"] = _editor_of(answer["stem"])
     return answer
+
+
+def _suggestion(error: SpecError) -> list[str]:
+    """What to write into the error's controls; as text, since JavaScript rounds large numbers."""
+    value = error.suggestion
+    return [str(part) for part in (value if isinstance(value, tuple) else (value,))]
 
 
 def _editor_of(stem: str) -> str:
@@ -206,7 +211,7 @@ def _run_policy(prediction: Prediction) -> Answer:
             "refusal": {
                 "field": refusal.field,
                 "html": panels.error_html(refusal),
-                "suggestion": refusal.suggestion,
+                "suggestion": _suggestion(refusal),
             },
         }
     cheap = prediction.macs <= AUTO_RUN_MACS and needed <= AUTO_RUN_BYTES

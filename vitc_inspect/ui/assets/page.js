@@ -13,6 +13,9 @@ let layer = ''; // name of the selected layer
 let painted = null; // the request whose answer is on the screen
 let confirmed = false; // whether that answer is of a run
 let fault = null; // the error on the screen
+let editorHtml = null; // what the editor was last filled with, until a person changes it
+let mapsHeight = 0; // pixels
+let lateness = null; // timer of the fade
 let typing = false; // whether the last history entry belongs to an edit that goes on
 
 // ---- the choice: controls, address bar -------------------------------------------------
@@ -102,7 +105,7 @@ async function ask(name, request) {
   return {
     error: {
       field: 'image',
-      suggestion: 'photo',
+      suggestion: ['photo'],
       html: '<p role="alert">image: the picture of this link is in another browser, and a link does not '
         + 'carry it. Open the file here, or use the photograph. <button type="button" data-use>Use it</button></p>',
     },
@@ -111,16 +114,25 @@ async function ask(name, request) {
 
 function changed({ history = 'push', ...extra } = {}) {
   newest += 1;
-  root.dataset.state = 'stale';
+  setState('stale');
   const request = { ...readControls(), ...extra, aspect: aspect(), number: newest };
   if (!extra.rows) writeAddress(history); // rows become text first, on the server
   predictions.offer({ request, history });
 }
 
+// What is on the screen is of an older choice while the state is "stale"; it fades if that lasts.
+function setState(state) {
+  root.dataset.state = state;
+  clearTimeout(lateness);
+  root.classList.remove('late');
+  if (state === 'stale') lateness = setTimeout(() => root.classList.add('late'), 120);
+}
+
 // Width over height of the space for feature maps, so that all of them fit the screen.
 function aspect() {
   const height = Math.max(300, window.innerHeight - 580);
-  root.style.setProperty('--maps-height', `${height}px`);
+  if (height !== mapsHeight) root.style.setProperty('--maps-height', `${height}px`);
+  mapsHeight = height;
   return Math.max(300, slot('panel').clientWidth - 34) / height;
 }
 
@@ -159,7 +171,7 @@ const runs = latest(async (request) => {
   if (answer.error) return showFault(request, answer);
   confirmed = true;
   showResults(answer);
-  root.dataset.state = 'confirmed';
+  setState('confirmed');
   if (answer.layer !== layer) panels.offer(layer);
 });
 
@@ -177,13 +189,13 @@ function showPrediction(request, answer) {
   painted = shown;
   confirmed = false;
   layer = answer.layer;
-  if (!request.rows || request.structure) slot('editor').innerHTML = answer.editor;
+  if (!request.rows || request.structure) fillEditor(answer.editor);
   slot('editor').classList.remove('unreadable');
   field('preset').value = answer.preset;
   slot('about').textContent = answer.about;
   showResults(answer);
   writeAddress('replace'); // the layer may be another one now
-  root.dataset.state = 'predicted';
+  setState('predicted');
   slot('refusal').innerHTML = '';
   const button = root.querySelector('[data-run]');
   button.hidden = answer.auto_run || Boolean(answer.refusal);
@@ -194,6 +206,11 @@ function showPrediction(request, answer) {
   } else {
     button.textContent = `Run: ${answer.cost}`;
   }
+}
+
+function fillEditor(html) {
+  if (html !== editorHtml) slot('editor').innerHTML = html;
+  editorHtml = html;
 }
 
 // The prediction is painted before the run takes the processor.
@@ -233,7 +250,7 @@ function showFault(request, answer) {
   slot('refusal').innerHTML = '';
   slot('about').textContent = '';
   if (!request.rows) {
-    if (answer.editor) slot('editor').innerHTML = answer.editor;
+    if (answer.editor) fillEditor(answer.editor);
     slot('editor').classList.toggle('unreadable', fault.field === 'stem');
     field('preset').value = '';
   }
@@ -248,7 +265,7 @@ function showFault(request, answer) {
     group.append(note);
   }
   slot('fault').innerHTML = fault.html;
-  root.dataset.state = 'fault';
+  setState('fault');
 }
 
 function clearFault() {
@@ -269,8 +286,8 @@ function controlsOf(name) {
 function useSuggestion() {
   const { field: name, suggestion } = fault;
   const controls = controlsOf(name);
-  const values = Array.isArray(suggestion) ? suggestion : [suggestion];
-  controls.forEach((control, i) => { control.value = String(values[i] ?? values[0]); });
+  editorHtml = null;
+  controls.forEach((control, i) => { control.value = suggestion[i] ?? suggestion[0]; });
   changed(name.includes('.') ? { rows: readRows() } : {});
 }
 
@@ -290,7 +307,10 @@ function select(name) {
 }
 
 function edited(target, history) {
-  if (target.matches('[data-part]')) return changed({ history, rows: readRows() });
+  if (target.matches('[data-part]')) {
+    editorHtml = null;
+    return changed({ history, rows: readRows() });
+  }
   if (target.matches('[data-slider]')) field('height').value = field('width').value = target.value;
   if (target === field('height')) root.querySelector('[data-slider]').value = target.value;
   if (target === field('preset')) {
