@@ -492,3 +492,26 @@ def test_all_text_has_enough_contrast(
     page.wait_for_timeout(400)  # the fade of the results
     assert page.evaluate(CONTRAST) == []
     context.close()
+
+
+def test_the_pointer_tells_which_map_it_is_on(page: Page) -> None:
+    """The last map of the second row has the index 2 * columns - 1."""
+    wall = page.locator(".maps img")
+    columns = int(str(wall.get_attribute("data-columns")))
+    box = wall.bounding_box()
+    assert box
+    rows_of_maps = -(-48 // columns)
+    x, y = box["width"] * (columns - 0.5) / columns, box["height"] * 1.5 / rows_of_maps
+    wall.hover(position={"x": x, "y": y})
+    expect(page.locator(".hover")).to_have_text(f"map {2 * columns - 1}")
+    page.locator('tr[data-layer="tokens"]').click()
+    expect(page.locator(".maps figcaption")).to_contain_text("196 tokens down, 384 channels across")
+    wall.hover(position={"x": 1, "y": 1})
+    expect(page.locator(".hover")).to_have_text(re.compile(r"token [0-9], channel [0-9]$"))
+
+
+def test_rows_that_are_never_read_are_said(page: Page) -> None:
+    page.locator("[data-field=preset]").select_option("vitpose_b")
+    expect(page.locator(".warning")).to_have_text(
+        "⚠ proj never reads 2 of 256 rows (254, 255) and 2 of 192 columns (190, 191)."
+    )

@@ -107,7 +107,7 @@ def trace(module: nn.Module, input: Tensor, *, keep_bytes: int = KEEP_BYTES) -> 
 
     with _untouched(module, input), torch.inference_mode(), hooked(layers, observe):
         module(input)
-    return Trace(records=tuple(_to_cpu(record) for record in records))
+    return Trace(records=_packed(records))
 
 
 @contextmanager
@@ -184,8 +184,27 @@ def _keep(output: Tensor, allowance: int) -> KeptOutput | None:
     return KeptOutput(values=sample.detach().clone(), step=step, dropped=dropped)
 
 
-def _to_cpu(record: LayerRecord) -> LayerRecord:
-    """The record with its copy on the CPU; done after the run, so that no layer waits."""
-    if record.kept is None or record.kept.values.device.type == "cpu":
-        return record
-    return replace(record, kept=replace(record.kept, values=record.kept.values.cpu()))
+def _packed(records: list[LayerRecord]) -> tuple[LayerRecord, ...]:
+    """The records with their copies on the CPU, side by side in one block of memory.
+
+    After the run, so that no layer waits for a GPU; in one block, which goes back to the
+    system as a whole, since many small long-lived ones would riddle the heap with holes.
+    """
+    room = sum(_aligned(record.kept.bytes) for record in records if record.kept)
+    block = torch.empty(room, dtype=torch.uint8)
+    packed, start = [], 0
+    for record in records:
+        if record.kept:
+            values = record.kept.values
+            size = record.kept.bytes
+            home = block[start : start + size].view(values.dtype).view(values.shape)
+            home.copy_(values)
+            record = replace(record, kept=replace(record.kept, values=home))
+            start += _aligned(size)
+        packed.append(record)
+    return tuple(packed)
+
+
+def _aligned(size: int) -> int:
+    """The next multiple of 16 bytes, where a number of any format may begin."""
+    return -(-size // 16) * 16

@@ -18,7 +18,12 @@ from vitc_inspect.fields import parse_int
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.spec import check_choice
 
-_M_ARENA_MAX = -8  # from glibc's malloc.h
+# Parameters of glibc's mallopt, from malloc.h, and what they are set to.
+_MALLOC_SETTINGS = {
+    -8: 2,  # M_ARENA_MAX: two arenas instead of one for each thread
+    -1: 64 * 2**20,  # M_TRIM_THRESHOLD: bytes that may lie free at the top of the heap
+    -3: 4 * 2**20,  # M_MMAP_THRESHOLD: larger blocks go back to the system when freed
+}
 _MAX_PORT = 65_535
 _WHY_NOT = {
     errno.EADDRINUSE: "another program is listening on it",
@@ -48,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(host: str, port: int | None, preset: str, device: str, image: str | None) -> None:
-    _limit_malloc_arenas()
+    _keep_memory_flat()
     # torch and gradio take seconds to import; each waits for files, so they overlap
     torch_import = Thread(target=import_module, args=("torch",))
     torch_import.start()
@@ -99,12 +104,18 @@ def _free_port(host: str, text: str | None) -> int | None:
         raise SpecError("port", port, reason, f"Use {free}", free) from None
 
 
-def _limit_malloc_arenas() -> None:
-    """Keep memory flat under many sessions: glibc gives each thread an arena of its own."""
+def _keep_memory_flat() -> None:
+    """Bound what is held on to between runs; benchmarks/memory.py shows the difference.
+
+    To be called before torch is imported: by itself its convolution library keeps a plan for
+    each of the last 1024 shapes, and glibc gives little back to the system.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt:
-            mallopt(_M_ARENA_MAX, 2)
+        for parameter, value in _MALLOC_SETTINGS.items():
+            if mallopt:  # other C libraries have none
+                mallopt(parameter, value)
 
 
 def _parser() -> OneSentenceParser:

@@ -71,14 +71,19 @@ def totals_html(prediction: Prediction) -> str:
 
 def status_html(prediction: Prediction, report: Report | None) -> str:
     """What has been confirmed so far, and on what."""
+    lost = "".join(
+        f'<span class="warning">⚠ {sentence}.</span>'
+        for layer in prediction.layers
+        if (sentence := text.unread(layer))
+    )
     if report is None:
-        return f'<span class="badge predicted">predicted, {prediction.dtype}</span>'
+        return f'<span class="badge predicted">predicted, {prediction.dtype}</span>{lost}'
     agreeing = sum(row.agrees for row in report.rows)
     state, mark = ("agrees", "✓") if not report.disagreements else ("differs", "✗")
     return (
         f'<span class="badge {state}">{mark} {agreeing} of {len(report.rows)} layers agree</span>'
         f' <span class="soft">{escape(report.device)} · {escape(report.device_title)} ·'
-        f" {prediction.dtype}</span>"
+        f" {prediction.dtype}</span>{lost}"
     )
 
 
@@ -236,7 +241,7 @@ def _seen(row: Row | None, quantity: str) -> str:
 
 def _remark_html(prediction: Prediction, layer: LayerPrediction) -> str:
     """What a reader may trip over at this layer."""
-    remarks = [text.unread(layer)] if text.unread(layer) else []
+    remarks = []
     stages = {stage.name: stage for stage in prediction.spec.stages}
     if layer.kind == "norm" and stages[str(layer.stage)].conv.norm == "batch":
         remarks.append(
@@ -263,6 +268,7 @@ def _maps_html(report: Report, layer: LayerPrediction, aspect: float) -> str:
         f'<figure><img src="{data_uri(picture.png)}" width="{picture.width}"'
         f' height="{picture.height}" data-columns="{picture.columns}" data-gap="{picture.gap}"'
         f' class="{"signed" if picture.scale.signed else ""}"'
+        f' style="width:min(100%, var(--maps-height) * {picture.width / picture.height:.4f})"'
         f' data-count="{picture.count}"{sequence}'
         f' alt="{_alt(picture, layer)}">'
         f"<figcaption>{_legend_html(picture)}"

@@ -8,6 +8,9 @@ const TEXTS = ['stem', 'height', 'width', 'in_channels', 'image', 'seed', 'devic
 const RESULTS = ['totals', 'status', 'strip', 'table', 'panel'];
 const PICTURE = 'vitc_inspect.picture'; // where the browser holds an opened picture
 
+const STACKED = 1180; // width below which the panel stands under the table, as in page.css
+const TABLE = 560; // about what the table and the panel's padding take beside the maps
+
 let newest = 0; // number of the newest choice; an answer to an older one is dropped
 let layer = ''; // name of the selected layer
 let painted = null; // the request whose answer is on the screen
@@ -133,7 +136,8 @@ function aspect() {
   const height = Math.max(300, window.innerHeight - 580);
   if (height !== mapsHeight) root.style.setProperty('--maps-height', `${height}px`);
   mapsHeight = height;
-  return Math.max(300, slot('panel').clientWidth - 34) / height;
+  const room = root.querySelector('.detail').clientWidth;
+  return (window.innerWidth > STACKED ? room - TABLE : room - 34) / height;
 }
 
 // Work that always ends on the newest request: one on its way, one waiting, none in between.
@@ -388,16 +392,14 @@ root.addEventListener('mousemove', (event) => {
 // Which map, or which token and channel, is under the pointer.
 function placeOn(image, event) {
   const box = image.getBoundingClientRect();
-  const scale = Math.min(box.width / image.width, box.height / image.height);
   const [columns, count, gap] = ['columns', 'count', 'gap'].map((name) => Number(image.dataset[name]));
-  const x = Math.floor((event.clientX - box.left) / scale);
-  const y = Math.floor((event.clientY - box.top) / scale);
   const [width, height] = [Number(image.getAttribute('width')), Number(image.getAttribute('height'))];
-  const real = width / image.width; // pixels of the picture for one of the layout
-  if ('sequence' in image.dataset) return `token ${Math.floor(y * real)}, channel ${Math.floor(x * real)}`;
+  const x = (event.clientX - box.left) * (width / box.width); // in pixels of the picture
+  const y = (event.clientY - box.top) * (height / box.height);
+  if ('sequence' in image.dataset) return `token ${Math.floor(y)}, channel ${Math.floor(x)}`;
   const rows = Math.ceil(count / columns);
-  const column = Math.floor((x * real) / ((width + gap) / columns));
-  const index = Math.floor((y * real) / ((height + gap) / rows)) * columns + column;
+  const column = Math.floor(x / ((width + gap) / columns));
+  const index = Math.floor(y / ((height + gap) / rows)) * columns + column;
   return column < columns && index < count ? `map ${index}` : '';
 }
 
