@@ -41,7 +41,7 @@ def test_the_terminal_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -
     assert program[:4] == ["$", "python", "-m", "vitc_inspect"]
     assert main(program[4:]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert [line for line in printed if line in shown] == shown
+    assert [line for line in printed if line and line in shown] == [line for line in shown if line]
 
 
 def test_ci_runs_the_test_command_as_it_is_written() -> None:
