@@ -15,11 +15,11 @@ from PIL import Image
 
 from vitc_inspect import cli, tracing
 from vitc_inspect.errors import SpecError
+from vitc_inspect.fields import MAX_CHANNELS
 from vitc_inspect.model import MAX_SEED
 from vitc_inspect.notation import parse_stem
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.report import inspect_stem
-from vitc_inspect.spec import MAX_CHANNELS
 from vitc_inspect.views.text import terminal_table
 
 STEM = "3x3/2:8 bn relu, 1x1:12"

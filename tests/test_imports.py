@@ -15,8 +15,8 @@ PACKAGE = ROOT / "vitc_inspect"
 ORDER = (
     "errors",
     "arithmetic",
-    "spec",
     "fields",
+    "spec",
     "notation",
     "presets",
     "prediction",

@@ -230,11 +230,15 @@ def peaks():
     return dict(map(json.loads, finished.stdout.splitlines()))
 
 
+# Threads, their scratch memory and what allocators round up come and go with the machine.
+LIBRARIES = 32 * MIB
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_takes_no_more_than_was_predicted(peaks, name):
     notation, size, channels, dtype, _ = RUNS[name]
     spec = parse_stem(notation, image_size=size, in_channels=channels)
-    assert peaks[name] <= needed(spec, dtype=dtype)
+    assert peaks[name] <= needed(spec, dtype=dtype) + LIBRARIES
 
 
 # On an x86 processor with AVX-512 the predictions that hold are 1.2 to 2.6 times the peak. Twice

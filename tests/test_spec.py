@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 
 from tests.strategies import stem_specs
 from vitc_inspect.errors import SpecError
+from vitc_inspect.fields import MAX_CHANNELS, MAX_SIDE
 from vitc_inspect.model import build_stem
 from vitc_inspect.notation import parse_stem
 from vitc_inspect.prediction import predict
 from vitc_inspect.spec import (
-    MAX_CHANNELS,
     MAX_CONVS,
-    MAX_SIDE,
     ConvLayer,
     Stage,
     StemSpec,

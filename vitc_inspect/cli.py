@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import parse_image_size, parse_int
+from vitc_inspect.fields import MAX_CHANNELS, check_choice, parse_image_size, parse_int
 from vitc_inspect.notation import parse_stem
 from vitc_inspect.presets import PRESETS
-from vitc_inspect.spec import MAX_CHANNELS, StemSpec, check_choice
+from vitc_inspect.spec import StemSpec
 
 EXIT_DISAGREES = 1
 EXIT_BAD_INPUT = 2

@@ -1,9 +1,94 @@
-"""Whole numbers and image sizes as people type them, read or refused in one sentence."""
+"""What may stand in a field: whole numbers, sizes and choices, checked or read from text."""
 
 from __future__ import annotations
 
+import difflib
+import operator
+from collections.abc import Iterable
+from typing import Any
+
 from vitc_inspect.errors import SpecError
-from vitc_inspect.spec import MAX_SIDE, check_int
+
+MAX_SIDE = 16_384
+"""Longest side of an image (pixels); also bounds kernel, stride, padding and dilation."""
+MAX_CHANNELS = 65_536
+"""Most channels of an image or a convolution."""
+
+
+def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width, where one number stands for a square."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def check_int(field: str, value: Any, low: int, high: int) -> int:
+    """Return `value` if it is a whole number from `low` to `high`.
+
+    Raises:
+        SpecError: naming `field`, with the nearest value that works.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        near = _nearest(value, low, high)
+        raise SpecError(field, value, "it is not a whole number", f"Use {near}", near)
+    if number < low:
+        raise SpecError(field, value, f"the least is {low}", f"Use {low} or more", low)
+    if number > high:
+        raise SpecError(field, value, f"the most is {high:,}", f"Use {high} or less", high)
+    return number
+
+
+def _nearest(value: Any, low: int, high: int) -> int:
+    """The whole number nearest to what was given, within bounds; the least for what is none."""
+    try:
+        return min(high, max(low, round(float(value))))
+    except (TypeError, ValueError, OverflowError):
+        return low
+
+
+def check_bool(field: str, value: Any) -> None:
+    """Raise a SpecError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise SpecError(field, value, "it is neither True nor False", "Use True or False", True)
+
+
+def check_choice(field: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise a SpecError unless `value` is one of `choices`."""
+    choices = tuple(choices)
+    if value not in choices:
+        use = next(iter(difflib.get_close_matches(str(value), choices, n=1)), choices[0])
+        raise SpecError(field, value, f"it is not one of {', '.join(choices)}", f"Use {use}", use)
+
+
+def check_pair(field: str, value: Any) -> tuple[int, int]:
+    """Return `value` if it is a height and a width within bounds.
+
+    Raises:
+        SpecError: naming `field`, with a pair that works.
+    """
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise SpecError(
+            field, value, "it is not a height and a width", "Use (224, 224)", (224, 224)
+        )
+    try:
+        return (check_int(field, value[0], 1, MAX_SIDE), check_int(field, value[1], 1, MAX_SIDE))
+    except SpecError as error:
+        pair = tuple(_usable_side(side) for side in value)
+        raise SpecError(
+            field,
+            tuple(value),
+            f"a side of {error.value} pixels cannot be used, {error.reason}",
+            f"Use {pair[0]} x {pair[1]}",
+            pair,
+        ) from None
+
+
+def _usable_side(side: Any) -> int:
+    """The side itself if it can be used, else 224 pixels."""
+    whole = isinstance(side, int) and not isinstance(side, bool)
+    return side if whole and 1 <= side <= MAX_SIDE else 224
 
 
 def parse_int(field: str, text: str, low: int, high: int) -> int:

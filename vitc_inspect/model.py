@@ -9,7 +9,8 @@ import torch
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
-from vitc_inspect.spec import Activation, Stage, StemSpec, check_int
+from vitc_inspect.fields import check_int
+from vitc_inspect.spec import Activation, Stage, StemSpec
 
 MAX_SEED = 2**63 - 1
 """Largest seed torch's generator takes."""

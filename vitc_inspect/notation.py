@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, NoReturn
 
 from vitc_inspect.errors import SpecError
+from vitc_inspect.fields import as_pair
 from vitc_inspect.spec import (
     Activation,
     ConvLayer,
     Norm,
     StemSpec,
-    as_pair,
     conv_layer,
     conv_names,
     default_padding,

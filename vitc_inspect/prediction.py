@@ -8,7 +8,8 @@ from math import prod
 from typing import Literal, get_args
 
 from vitc_inspect import arithmetic
-from vitc_inspect.spec import Stage, StemSpec, check_choice
+from vitc_inspect.fields import check_choice
+from vitc_inspect.spec import Stage, StemSpec
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 ITEM_BYTES: dict[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}

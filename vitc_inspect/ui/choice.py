@@ -7,20 +7,11 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import parse_int
+from vitc_inspect.fields import MAX_CHANNELS, MAX_SIDE, check_choice, parse_int
 from vitc_inspect.model import MAX_SEED
 from vitc_inspect.notation import ACTIVATION_WORDS, NORM_WORDS, format_convs, parse_convs
 from vitc_inspect.prediction import Dtype
-from vitc_inspect.spec import (
-    CONV_BOUNDS,
-    MAX_CHANNELS,
-    MAX_CONVS,
-    MAX_SIDE,
-    ConvLayer,
-    StemSpec,
-    check_choice,
-    conv_names,
-)
+from vitc_inspect.spec import CONV_BOUNDS, MAX_CONVS, ConvLayer, StemSpec, conv_names
 
 Request = Mapping[str, Any]
 """What the page sends: texts by field, and "rows" when the stem was changed in the editor."""

@@ -14,9 +14,8 @@ from threading import Thread
 
 from vitc_inspect.cli import EXIT_BAD_INPUT, OneSentenceParser
 from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import parse_int
+from vitc_inspect.fields import check_choice, parse_int
 from vitc_inspect.presets import PRESETS
-from vitc_inspect.spec import check_choice
 
 # Parameters of glibc's mallopt, from malloc.h, and what they are set to.
 _MALLOC_SETTINGS = {
