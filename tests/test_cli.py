@@ -149,14 +149,14 @@ def test_strict_is_content_when_all_agree(run):
 @pytest.mark.parametrize(("options", "code"), [(["--strict"], 1), ([], 0)])
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_strict_tells_of_a_disagreement_by_its_exit_code(run, monkeypatch, options, code, form):
-    monkeypatch.setattr(tracing, "count_macs", lambda module, output: 1)
+    monkeypatch.setattr(tracing, "count_macs", lambda module, given, output: 1)
     ended, out, err = run(*SMALL, *options, *form)
     assert (ended, err) == (code, "")
     assert "conv1.macs: predicted 69120, observed 1" in out
 
 
 def test_strict_tells_of_what_could_not_be_observed(run, monkeypatch):
-    monkeypatch.setattr(tracing, "count_macs", lambda module, output: None)
+    monkeypatch.setattr(tracing, "count_macs", lambda module, given, output: None)
     assert run(*SMALL, "--strict")[0] == 1
 
 

@@ -17,6 +17,7 @@ ORDER = (
     "arithmetic",
     "fields",
     "spec",
+    "vit",
     "notation",
     "presets",
     "prediction",
@@ -28,6 +29,7 @@ ORDER = (
     "tracing",
     "images",
     "report",
+    "witnesses",
     "views",
     "cli",
     "ui",
@@ -37,7 +39,7 @@ ORDER = (
 AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 """What starts the program may also import this, and all above it."""
 
-TORCH = frozenset({"model", "devices", "counting", "tracing", "report"})
+TORCH = frozenset({"model", "devices", "counting", "tracing", "report", "witnesses"})
 MAY_IMPORT = {
     "torch": TORCH,
     "einops": TORCH,

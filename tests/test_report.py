@@ -42,6 +42,8 @@ TOTALS = {
     "flops": 2 * (8 * 16 * 20 * 27 + 16 * 8 * 10 * 72 + 12 * 8 * 10 * 16),
     "activations": 8 * 16 * 20 + 16 * 8 * 10 + 12 * 8 * 10,
     "bytes": 4 * (3 * 8 * 16 * 20 + 3 * 16 * 8 * 10 + 12 * (80 + 80 + 81 + 81)),
+    "stem_macs": 8 * 16 * 20 * 27 + 16 * 8 * 10 * 72 + 12 * 8 * 10 * 16,
+    "encoder": None,
     "notes": [],
     "disagreements": [],
 }
@@ -84,6 +86,7 @@ def test_the_dictionary_has_both_witnesses_of_each_layer():
             "jump": 2,
             "unread_rows": [],
             "unread_columns": [],
+            "block": None,
         },
         "observed": {
             "kind": "Conv2d",

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from vitc_inspect.notation import format_stem, parse_stem
     from vitc_inspect.prediction import LayerPrediction, Prediction, predict
     from vitc_inspect.presets import PRESETS, Preset
-    from vitc_inspect.report import Report, inspect_stem
+    from vitc_inspect.report import Report, inspect_stem, inspect_vit
     from vitc_inspect.spec import ConvLayer, StemSpec, conv_layer, conv_stem, patchify_stem
+    from vitc_inspect.vit import ViTSpec
 
 _HOMES = {
     "ConvLayer": "spec",
@@ -27,12 +28,14 @@ _HOMES = {
     "Report": "report",
     "SpecError": "errors",
     "StemSpec": "spec",
+    "ViTSpec": "vit",
     "conv_layer": "spec",
     "conv_stem": "spec",
     "explain_layer": "formulas",
     "explain_totals": "formulas",
     "format_stem": "notation",
     "inspect_stem": "report",
+    "inspect_vit": "report",
     "parse_stem": "notation",
     "patchify_stem": "spec",
     "predict": "prediction",
@@ -47,12 +50,14 @@ __all__ = [
     "Report",
     "SpecError",
     "StemSpec",
+    "ViTSpec",
     "conv_layer",
     "conv_stem",
     "explain_layer",
     "explain_totals",
     "format_stem",
     "inspect_stem",
+    "inspect_vit",
     "parse_stem",
     "patchify_stem",
     "predict",

@@ -205,3 +205,72 @@ def norm_params(channels: int) -> int:
     96
     """
     return 2 * channels
+
+
+def linear_macs(tokens: int, in_features: int, out_features: int) -> int:
+    """Count the multiply-accumulates of a linear layer over one image; its bias is not counted.
+
+        macs = tokens * in_features * out_features
+
+    Args:
+        tokens: Vectors the layer is applied to.
+        in_features, out_features: Numbers in a vector before and after.
+
+    Returns:
+        Multiply-accumulates (MACs).
+
+    Source:
+        torch.nn.Linear.
+
+    >>> linear_macs(197, 384, 1152)
+    87146496
+    """
+    return tokens * in_features * out_features
+
+
+def softmax_attention_macs(tokens: int, width: int) -> int:
+    """Count the multiply-accumulates of softmax attention, all heads together.
+
+        macs = tokens^2 * width  (queries with keys)  +  tokens^2 * width  (weights with values)
+
+    The number of heads does not matter: each takes its share of the width. The softmax itself
+    is not counted.
+
+    Args:
+        tokens: Length of the sequence.
+        width: Numbers in a token, over all heads.
+
+    Returns:
+        Multiply-accumulates (MACs).
+
+    Source:
+        Vaswani et al. 2017, arXiv:1706.03762, equation 1 and Table 1.
+
+    >>> softmax_attention_macs(197, 384)
+    29805312
+    """
+    return 2 * tokens**2 * width
+
+
+def linear_attention_macs(tokens: int, width: int, head_dim: int) -> int:
+    """Count the multiply-accumulates of linear attention, all heads together.
+
+        macs = tokens * width * head_dim  (keys with values)
+             + tokens * width * head_dim  (queries with their sum)
+             + tokens * width             (queries with the sum of the keys)
+
+    Args:
+        tokens: Length of the sequence.
+        width: Numbers in a token, over all heads.
+        head_dim: Numbers of a token in one head.
+
+    Returns:
+        Multiply-accumulates (MACs).
+
+    Source:
+        Katharopoulos et al. 2020, arXiv:2006.16236, equation 5.
+
+    >>> linear_attention_macs(197, 384, 64)
+    9758592
+    """
+    return 2 * tokens * width * head_dim + tokens * width

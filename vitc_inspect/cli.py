@@ -6,14 +6,15 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import MAX_CHANNELS, check_choice, parse_image_size, parse_int
 from vitc_inspect.notation import parse_stem
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.spec import StemSpec
+from vitc_inspect.vit import MAX_DEPTH, ViTSpec
 
 EXIT_DISAGREES = 1
 EXIT_BAD_INPUT = 2
@@ -52,18 +53,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
     """The text to print and whether prediction and observation agree."""
     spec = _spec(options)
+    vit = _vit(spec, options)
     # torch takes a second to import, which a misspelt stem need not wait for
     from vitc_inspect.model import MAX_SEED
-    from vitc_inspect.report import inspect_stem
+    from vitc_inspect.report import Report, inspect_stem, inspect_vit
     from vitc_inspect.views.text import terminal_table
 
-    report = inspect_stem(
-        spec,
-        options.image,
-        device=options.device,
-        dtype=options.dtype,
-        seed=parse_int("seed", options.seed, 0, MAX_SEED),
-    )
+    settings = {
+        "device": options.device,
+        "dtype": options.dtype,
+        "seed": parse_int("seed", options.seed, 0, MAX_SEED),
+    }
+    report: Report
+    if vit:
+        report = inspect_vit(vit, options.image, **settings)
+    else:
+        report = inspect_stem(spec, options.image, **settings)
     text = json.dumps(report.to_dict()) if options.json else terminal_table(report)
     return text, not report.disagreements
 
@@ -84,6 +89,48 @@ def _spec(options: argparse.Namespace) -> StemSpec:
         )
     spec = PRESETS[options.preset].stem if options.preset else parse_stem(options.stem)
     return _beside(spec, options)
+
+
+def _vit(stem: StemSpec, options: argparse.Namespace) -> ViTSpec | None:
+    """The model the options describe, or None for the stem alone; what is not said is the preset's.
+
+    Raises:
+        SpecError: naming the field; "encoder" when there is no preset to take it from.
+    """
+    said = {name: getattr(options, name) for name in _ENCODER if getattr(options, name) is not None}
+    if not options.encoder and not said:
+        return None
+    preset = PRESETS[options.preset].vit if options.preset else None
+    values: dict[str, Any] = {name: getattr(preset, name) for name in _ENCODER if preset}
+    for name, text in said.items():
+        values[name] = _ENCODER[name](text)
+    missing = [name for name in ("depth", "num_heads", "mlp_ratio") if name not in values]
+    if missing:
+        flags = ", ".join(_FLAGS[name] for name in missing)
+        reason = "no preset says how deep, how many heads and how wide it is"
+        raise SpecError("encoder", "on", reason, f"Give {flags}")
+    return ViTSpec(stem=stem, **values)
+
+
+def _parse_ratio(text: str) -> float:
+    """Read an MLP ratio.
+
+    Raises:
+        SpecError: field "mlp_ratio".
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise SpecError("mlp_ratio", text, "it is not a number", "Use 4", 4) from None
+
+
+_ENCODER: Mapping[str, Callable[[str], Any]] = {
+    "depth": lambda text: parse_int("depth", text, 1, MAX_DEPTH),
+    "num_heads": lambda text: parse_int("num_heads", text, 1, MAX_CHANNELS),
+    "mlp_ratio": _parse_ratio,
+    "attention": str,
+}
+_FLAGS = {"depth": "--depth", "num_heads": "--heads", "mlp_ratio": "--mlp-ratio"}
 
 
 def _beside(spec: StemSpec, options: argparse.Namespace) -> StemSpec:
@@ -115,6 +162,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--class-token", action=argparse.BooleanOptionalAction, help="put a class token first"
     )
+    parser.add_argument(
+        "--encoder", action="store_true", help="add the preset's encoder to its stem"
+    )
+    parser.add_argument("--depth", metavar="N", help="blocks of the encoder")
+    parser.add_argument("--heads", metavar="N", dest="num_heads", help="attention heads of a block")
+    parser.add_argument("--mlp-ratio", metavar="X", help="hidden width of a block over its width")
+    parser.add_argument("--attention", metavar="KIND", help="softmax or linear")
     parser.add_argument(
         "--image", metavar="PATH", help="an image file, photo, impulse, checkerboard, edges or ramp"
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vitc_inspect.model import ClassToken, PositionTable
+from vitc_inspect.model import ClassToken, LinearAttention, PositionTable, SoftmaxAttention
 
 _AT_MOST_ONCE = (nn.BatchNorm2d, nn.LayerNorm, ClassToken, PositionTable)
 """Modules whose parameters meet each element at most once: they scale, shift or join."""
 
 
-def count_macs(module: nn.Module, output: Tensor) -> int | None:
+def count_macs(module: nn.Module, input: Tensor, output: Tensor) -> int | None:
     """Count the multiply-accumulates that made `output`, bias additions left out.
 
     Every element of a convolution's output is one dot product with a filter of
@@ -18,6 +18,7 @@ def count_macs(module: nn.Module, output: Tensor) -> int | None:
 
     Args:
         module: The module that ran.
+        input: What it was given, with its batch.
         output: What it returned, with its batch.
 
     Returns:
@@ -25,9 +26,17 @@ def count_macs(module: nn.Module, output: Tensor) -> int | None:
         None for a module with parameters that this function has no count for.
 
     Source:
-        The definitions of torch.nn.Conv2d and torch.nn.Linear.
+        The definitions of torch.nn.Conv2d and torch.nn.Linear; for attention, those of
+        the two modules in `model`.
     """
     if isinstance(module, (nn.Conv2d, nn.Linear)):
         return output.numel() * module.weight[0].numel()
+    if isinstance(module, (SoftmaxAttention, LinearAttention)):
+        batch, tokens, triple = input.shape
+        head_dim = triple // 3 // module.num_heads
+        pairs = batch * module.num_heads * tokens
+        if isinstance(module, SoftmaxAttention):  # with n keys, then n values, for each query
+            return pairs * tokens * 2 * head_dim
+        return pairs * (2 * head_dim * head_dim + head_dim)
     has_params = any(True for _ in module.parameters())
     return None if has_params and not isinstance(module, _AT_MOST_ONCE) else 0

@@ -10,6 +10,7 @@ from math import prod
 from vitc_inspect.errors import SpecError
 from vitc_inspect.prediction import ITEM_BYTES, Dtype, Prediction, predict
 from vitc_inspect.spec import ConvLayer, Stage, StemSpec
+from vitc_inspect.vit import ViTSpec
 
 MEMORY_BUDGET = 2 * 2**30
 """Most bytes that one run may be predicted to take, unless told otherwise."""
@@ -37,10 +38,22 @@ def predicted_memory(prediction: Prediction, *, keep_bytes: int) -> int:
     weights = prediction.params * (4 if item == 4 else 4 + item)
     image = prod(spec.image_size) * (spec.in_channels + 1) * 8  # decoded, scaled and fed
     tokens = 3 * prediction.layers[-1].bytes
+    blocks = _encoder_elements(prediction.vit) * item if prediction.vit else 0
     stages = max(_stage_elements(stage, prediction.dtype) * item for stage in spec.stages)
     kept = min(prediction.bytes, keep_bytes)
-    needed = weights + image + max(stages, tokens) + kept
+    needed = weights + image + max(stages, tokens, blocks) + kept
     return needed + needed // 8  # what allocators round up
+
+
+def _encoder_elements(vit: ViTSpec) -> int:
+    """Numbers that one block holds at a time: its tokens, the widest layer, and attention.
+
+    Softmax attention is taken to hold a weight for every pair of tokens in every head, twice,
+    as PyTorch does where it has no fused kernel.
+    """
+    n, d = vit.stem.seq_len, vit.stem.embed_dim
+    weights = 2 * vit.num_heads * n * n if vit.attention == "softmax" else 3 * n * d
+    return 2 * n * d + max(2 * n * vit.hidden_dim, 6 * n * d + weights)
 
 
 def _stage_elements(stage: Stage, dtype: Dtype) -> int:
@@ -86,8 +99,12 @@ def check_memory(prediction: Prediction, *, keep_bytes: int, budget: int) -> int
         return needed
     figure = f"the run would take about {_mebibytes(needed)}, the budget is {_mebibytes(budget)}"
 
-    def fits(spec: StemSpec) -> bool:
-        smaller = predict(spec, dtype=prediction.dtype)
+    def fits(stem: StemSpec) -> bool:
+        try:  # the heads may not divide the width of a narrower stem
+            whole = replace(prediction.vit, stem=stem) if prediction.vit else stem
+        except SpecError:
+            return False
+        smaller = predict(whole, dtype=prediction.dtype)
         return predicted_memory(smaller, keep_bytes=keep_bytes) <= budget
 
     spec = prediction.spec

@@ -1,16 +1,19 @@
-"""A stem as PyTorch modules, to be read beside the paper: every change of shape has a name."""
+"""A stem and its encoder as PyTorch modules, every change of shape with a name."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-from einops.layers.torch import Rearrange
+from einops import rearrange
+from einops.layers.torch import Rearrange, Reduce
 from torch import Tensor, nn
 
 from vitc_inspect.fields import check_int
 from vitc_inspect.spec import Activation, Stage, StemSpec
+from vitc_inspect.vit import ViTSpec
 
 MAX_SEED = 2**63 - 1
 """Largest seed torch's generator takes."""
@@ -59,6 +62,79 @@ class PositionTable(nn.Module):
         return tokens + self.table
 
 
+class SoftmaxAttention(nn.Module):
+    """Compares every token with every other: softmax(q kᵀ / sqrt(head_dim)) v, for each head."""
+
+    def __init__(self, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+
+    def forward(self, qkv: Tensor) -> Tensor:
+        """(b, n, 3 d) -> (b, n, d)"""
+        q, k, v = _heads(qkv, self.num_heads)  # (b, heads, n, head_dim) each
+        return _joined(nn.functional.scaled_dot_product_attention(q, k, v))
+
+
+class LinearAttention(nn.Module):
+    """Sums keys and values over the tokens first, so that the cost grows with n and not n²."""
+
+    def __init__(self, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+
+    def forward(self, qkv: Tensor) -> Tensor:
+        """(b, n, 3 d) -> (b, n, d)"""
+        q, k, v = _heads(qkv, self.num_heads)  # (b, heads, n, head_dim) each
+        q, k = nn.functional.elu(q) + 1, nn.functional.elu(k) + 1
+        pairs = k.transpose(2, 3) @ v  # (b, heads, head_dim, head_dim)
+        weights = q @ k.sum(dim=2).unsqueeze(3)  # (b, heads, n, 1)
+        return _joined((q @ pairs) / weights)
+
+
+def _heads(qkv: Tensor, num_heads: int) -> Tensor:
+    """Queries, keys and values of every head: (b, n, 3 d) -> (3, b, heads, n, head_dim)"""
+    pattern = "b n (qkv heads head_dim) -> qkv b heads n head_dim"
+    heads: Tensor = rearrange(qkv, pattern, qkv=3, heads=num_heads)
+    return heads
+
+
+def _joined(heads: Tensor) -> Tensor:
+    """All heads beside each other: (b, heads, n, head_dim) -> (b, n, d)"""
+    tokens: Tensor = rearrange(heads, "b heads n head_dim -> b n (heads head_dim)")
+    return tokens
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block: attention, then an MLP, each added to what went in."""
+
+    def __init__(self, vit: ViTSpec) -> None:
+        super().__init__()
+        width = vit.stem.embed_dim
+        softmax = vit.attention == "softmax"
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.attend = (SoftmaxAttention if softmax else LinearAttention)(vit.num_heads)
+        self.out = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.fc1 = nn.Linear(width, vit.hidden_dim)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(vit.hidden_dim, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(b, n, d) -> (b, n, d)"""
+        tokens = tokens + self.out(self.attend(self.qkv(self.norm1(tokens))))
+        hidden: Tensor = self.fc2(self.act(self.fc1(self.norm2(tokens))))
+        return tokens + hidden
+
+
+class FirstToken(nn.Module):
+    """Hands the class token to the classifier."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(b, n, d) -> (b, d)"""
+        return tokens.select(dim=1, index=0)
+
+
 def build_stem(spec: StemSpec, *, seed: int = 0) -> nn.Sequential:
     """Build a stem, in evaluation mode, on the CPU, in float32.
 
@@ -79,17 +155,61 @@ def build_stem(spec: StemSpec, *, seed: int = 0) -> nn.Sequential:
         Xiao et al. 2021, arXiv:2106.14881, section 4; Dosovitskiy et al. 2020,
         arXiv:2010.11929, equation 1.
     """
+    with _seeded(seed):
+        return nn.Sequential(_stem_modules(spec)).eval()
+
+
+def build_vit(vit: ViTSpec, *, seed: int = 0) -> nn.Sequential:
+    """Build a whole Vision Transformer, in evaluation mode, on the CPU, in float32.
+
+    Its stem has the weights that `build_stem` gives for the same seed.
+
+    Args:
+        vit: The model.
+        seed: Start of the random weights; the global random state is left as it was.
+
+    Returns:
+        The stem's modules, then block1 … norm pool head, taking
+        (b, in_channels, height, width) to (b, num_classes). Without a class token the
+        classifier gets the mean of the tokens.
+
+    Raises:
+        SpecError: field "seed".
+
+    Source:
+        Dosovitskiy et al. 2020, arXiv:2010.11929, equations 1 to 4; Katharopoulos et al.
+        2020, arXiv:2006.16236, for the linear attention.
+    """
+    stem = vit.stem
+    with _seeded(seed):
+        layers = _stem_modules(stem)
+        for number in range(1, vit.depth + 1):
+            layers[f"block{number}"] = Block(vit)  # (b, n, d) -> (b, n, d)
+        layers["norm"] = nn.LayerNorm(stem.embed_dim, eps=1e-6)
+        # (b, n, d) -> (b, d)
+        layers["pool"] = FirstToken() if stem.class_token else Reduce("b n d -> b d", "mean")
+        layers["head"] = nn.Linear(stem.embed_dim, vit.num_classes)  # (b, d) -> (b, classes)
+        return nn.Sequential(layers).eval()
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draw weights from the seed, and give the CPU's random state back."""
     seed = check_int("seed", seed, 0, MAX_SEED)
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs too
-        for stage in spec.stages:  # (b, c, h, w) -> (b, d, rows, columns)
-            layers.update(_stage_modules(stage))
-        layers["tokens"] = Rearrange("b d rows columns -> b (rows columns) d")
-        if spec.class_token:
-            layers["class_token"] = ClassToken(spec.embed_dim)  # (b, n, d) -> (b, 1 + n, d)
-        layers["pos_embed"] = PositionTable(spec.seq_len, spec.embed_dim)
-    return nn.Sequential(layers).eval()
+        yield
+
+
+def _stem_modules(spec: StemSpec) -> OrderedDict[str, nn.Module]:
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for stage in spec.stages:  # (b, c, h, w) -> (b, d, rows, columns)
+        layers.update(_stage_modules(stage))
+    layers["tokens"] = Rearrange("b d rows columns -> b (rows columns) d")
+    if spec.class_token:
+        layers["class_token"] = ClassToken(spec.embed_dim)  # (b, n, d) -> (b, 1 + n, d)
+    layers["pos_embed"] = PositionTable(spec.seq_len, spec.embed_dim)
+    return layers
 
 
 def _stage_modules(stage: Stage) -> dict[str, nn.Module]:

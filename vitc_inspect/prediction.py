@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from vitc_inspect import arithmetic
 from vitc_inspect.fields import check_choice
 from vitc_inspect.spec import Stage, StemSpec
+from vitc_inspect.vit import ViTSpec
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 ITEM_BYTES: dict[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of one number of each dtype."""
 
-Kind = Literal["conv", "norm", "activation", "tokens", "class_token", "pos_embed"]
+Kind = Literal[
+    "conv",
+    "norm",
+    "activation",
+    "tokens",
+    "class_token",
+    "pos_embed",
+    "linear",
+    "attention",
+    "pool",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,21 +34,21 @@ class LayerPrediction:
     """One row: what one module will do. Shapes are those of one image, without the batch."""
 
     name: str
-    """Name of the module: conv1, norm1, act1, …, proj, tokens, class_token, pos_embed."""
+    """Name of the module: conv1, norm1, act1, …, proj, tokens, …, block1.qkv, …, head."""
     kind: Kind
     """What the module is."""
     stage: str | None
     """Name of the convolution it belongs to; None after the flattening."""
     in_shape: tuple[int, ...]
-    """(channels, height, width) or (tokens, width)."""
+    """(channels, height, width), (tokens, width) or (width,)."""
     out_shape: tuple[int, ...]
-    """(channels, height, width) or (tokens, width)."""
+    """(channels, height, width), (tokens, width) or (width,)."""
     params: int
     """Learned numbers."""
     macs: int
     """Multiply-accumulates for one image; bias, norm and activation are not counted."""
     activations: int
-    """Elements of the output where it is that of a convolution, as the paper counts; else 0."""
+    """Elements of the outputs of convolutions and matrix products, as the paper counts."""
     bytes: int
     """Size of the output."""
     receptive_field: int
@@ -48,6 +59,8 @@ class LayerPrediction:
     """Rows of its input that no window reads."""
     unread_columns: tuple[int, ...] = ()
     """Columns of its input that no window reads."""
+    block: str | None = None
+    """Name of the part of the encoder it belongs to: block1, …, head; None before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +69,8 @@ class Prediction:
 
     spec: StemSpec
     """The stem that was predicted."""
+    vit: ViTSpec | None = None
+    """The whole model that was predicted, or None for the stem alone."""
     dtype: Dtype
     """Number format that the bytes are counted in."""
     layers: tuple[LayerPrediction, ...]
@@ -64,7 +79,7 @@ class Prediction:
     @property
     def embed_dim(self) -> int:
         """Numbers in one token."""
-        return self.layers[-1].out_shape[-1]
+        return self.layer("pos_embed").out_shape[1]
 
     @property
     def grid_size(self) -> tuple[int, int]:
@@ -84,17 +99,17 @@ class Prediction:
     @property
     def seq_len(self) -> int:
         """All tokens."""
-        return self.layers[-1].out_shape[0]
+        return self.layer("pos_embed").out_shape[0]
 
     @property
     def total_stride(self) -> int:
         """Pixels of the image from one token to the next."""
-        return self.layers[-1].jump
+        return self.layer("pos_embed").jump
 
     @property
     def receptive_field(self) -> int:
         """Pixels of the image that one token sees along an axis, with padding."""
-        return self.layers[-1].receptive_field
+        return self.layer("pos_embed").receptive_field
 
     @property
     def params(self) -> int:
@@ -108,7 +123,7 @@ class Prediction:
 
     @property
     def activations(self) -> int:
-        """Elements of the convolutions' outputs, the paper's "acts"."""
+        """Elements of the outputs of convolutions and matrix products, the paper's "acts"."""
         return sum(layer.activations for layer in self.layers)
 
     @property
@@ -121,6 +136,11 @@ class Prediction:
         """Learned numbers of the convolutions and their norms: what the paper calls the stem."""
         return sum(layer.params for layer in self.layers if layer.stage)
 
+    @property
+    def stem_macs(self) -> int:
+        """Multiply-accumulates of the convolutions for one image."""
+        return sum(layer.macs for layer in self.layers if layer.stage)
+
     def layer(self, name: str) -> LayerPrediction:
         """The row called `name`; KeyError if there is none."""
         for layer in self.layers:
@@ -129,15 +149,15 @@ class Prediction:
         raise KeyError(name)
 
 
-def predict(spec: StemSpec, *, dtype: Dtype = "float32") -> Prediction:
-    """Work out every shape, count and size of a stem without building it.
+def predict(spec: StemSpec | ViTSpec, *, dtype: Dtype = "float32") -> Prediction:
+    """Work out every shape, count and size of a stem or a whole ViT without building it.
 
     Args:
-        spec: The stem.
+        spec: The stem, or the model.
         dtype: Number format that bytes are counted in.
 
     Returns:
-        One row for each module of `model.build_stem`, in the same order.
+        One row for each module of `model.build_stem` or `model.build_vit`, in the same order.
 
     Raises:
         SpecError: field "dtype".
@@ -151,7 +171,10 @@ def predict(spec: StemSpec, *, dtype: Dtype = "float32") -> Prediction:
     """
     check_choice("dtype", dtype, get_args(Dtype))
     item = ITEM_BYTES[dtype]
-    return Prediction(spec=spec, dtype=dtype, layers=tuple(_rows(spec, item)))
+    if isinstance(spec, StemSpec):
+        return Prediction(spec=spec, dtype=dtype, layers=tuple(_rows(spec, item)))
+    layers = (*_rows(spec.stem, item), *_encoder_rows(spec, item))
+    return Prediction(spec=spec.stem, vit=spec, dtype=dtype, layers=layers)
 
 
 def _rows(spec: StemSpec, item: int) -> Iterator[LayerPrediction]:
@@ -252,3 +275,101 @@ def _token_rows(spec: StemSpec, field: int, jump: int, item: int) -> Iterator[La
             receptive_field=field,
             jump=jump,
         )
+
+
+def _encoder_rows(vit: ViTSpec, item: int) -> Iterator[LayerPrediction]:
+    """Every block, then the last normalisation, the choice of a token and the classifier."""
+    stem = vit.stem
+    n, d = stem.seq_len, stem.embed_dim
+    layers = _block_layers(vit, item)
+    field = _stem_field(stem)
+    everything = max(stem.image_size)
+    for number in range(1, vit.depth + 1):
+        block = f"block{number}"
+        for name, layer in layers.items():
+            # from the first attention on, each token sees the whole image
+            seen = field if number == 1 and name in ("norm1", "qkv") else everything
+            yield LayerPrediction(
+                name=f"{block}.{name}", block=block, receptive_field=seen, **layer
+            )
+    last: dict[str, dict[str, Any]] = {
+        "norm": _layer("norm", (n, d), (n, d), arithmetic.norm_params(d), 0, 0),
+        "pool": _layer("pool", (n, d), (d,), 0, 0, 0),
+        "head": _linear((d,), vit.num_classes),
+    }
+    for name, layer in last.items():
+        size = prod(layer["out_shape"]) * item
+        yield LayerPrediction(
+            name=name,
+            block="head",
+            receptive_field=everything,
+            bytes=size,
+            jump=stem.total_stride,
+            **layer,
+        )
+
+
+def _block_layers(vit: ViTSpec, item: int) -> dict[str, dict[str, Any]]:
+    """The layers of a block by name, with all that is the same in every block."""
+    stem = vit.stem
+    n, d, heads = stem.seq_len, stem.embed_dim, vit.num_heads
+    if vit.attention == "softmax":
+        macs = arithmetic.softmax_attention_macs(n, d)
+        activations = heads * n * n + n * d  # the weights of every head, and the result
+    else:
+        macs = arithmetic.linear_attention_macs(n, d, vit.head_dim)
+        activations = heads * (vit.head_dim**2 + n) + n * d  # the two sums, and the result
+    norm = _layer("norm", (n, d), (n, d), arithmetic.norm_params(d), 0, 0)
+    hidden = (n, vit.hidden_dim)
+    layers = {
+        "norm1": norm,
+        "qkv": _linear((n, d), 3 * d),
+        "attend": _layer("attention", (n, 3 * d), (n, d), 0, macs, activations),
+        "out": _linear((n, d), d),
+        "norm2": norm,
+        "fc1": _linear((n, d), vit.hidden_dim),
+        "act": _layer("activation", hidden, hidden, 0, 0, 0),
+        "fc2": _linear(hidden, d),
+    }
+    beside = {"jump": stem.total_stride}
+    return {
+        name: {**layer, **beside, "bytes": prod(layer["out_shape"]) * item}
+        for name, layer in layers.items()
+    }
+
+
+def _linear(into: tuple[int, ...], out_features: int) -> dict[str, Any]:
+    out = (*into[:-1], out_features)
+    params = into[-1] * out_features + out_features
+    macs = arithmetic.linear_macs(prod(into[:-1]), into[-1], out_features)
+    return _layer("linear", into, out, params, macs, prod(out))
+
+
+def _layer(
+    kind: Kind,
+    into: tuple[int, ...],
+    out: tuple[int, ...],
+    params: int,
+    macs: int,
+    activations: int,
+) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "stage": None,
+        "in_shape": into,
+        "out_shape": out,
+        "params": params,
+        "macs": macs,
+        "activations": activations,
+    }
+
+
+def _stem_field(stem: StemSpec) -> int:
+    """Receptive field of a token before any attention (pixels)."""
+    field = jump = 1
+    for conv in stem.convs:
+        field = arithmetic.receptive_field(
+            field, jump, kernel_size=conv.kernel_size, dilation=conv.dilation
+        )
+        jump *= conv.stride
+    return field

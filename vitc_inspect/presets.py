@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from vitc_inspect.notation import parse_stem
 from vitc_inspect.spec import StemSpec, conv_stem, patchify_stem
+from vitc_inspect.vit import ViTSpec
 
 _PAPER = "Xiao et al. 2021, arXiv:2106.14881"
 
@@ -22,17 +23,33 @@ class Preset:
     """The name the field uses."""
     stem: StemSpec
     """The stem."""
+    vit: ViTSpec | None = None
+    """The whole model, where the source has one."""
     source: str
     """Where the stem was read."""
     teaches: str
     """What a reader can learn from it, in one sentence."""
 
 
+_HEADS_AND_RATIO = {192: (3, 3), 384: (6, 3), 768: (12, 4), 1024: (16, 4)}
+"""Attention heads and MLP ratio of the paper's models by token width (Table 1)."""
+
+
+def _paper_vit(stem: StemSpec) -> ViTSpec:
+    """The paper's model on a stem: one block less behind convolutions, for equal cost."""
+    width = stem.embed_dim
+    heads, ratio = _HEADS_AND_RATIO[width]
+    depth = (14 if width == 1024 else 12) - (len(stem.convs) > 1)
+    return ViTSpec(stem=stem, depth=depth, num_heads=heads, mlp_ratio=ratio)
+
+
 def _paper_patchify(size: str, embed_dim: int, teaches: str) -> Preset:
+    stem = patchify_stem(16, embed_dim)
     return Preset(
         name=f"vit_p_{size}",
         title=f"ViT_P-{size.upper()}",
-        stem=patchify_stem(16, embed_dim),
+        stem=stem,
+        vit=_paper_vit(stem),
         source=f"{_PAPER}, Table 1",
         teaches=teaches,
     )
@@ -41,10 +58,12 @@ def _paper_patchify(size: str, embed_dim: int, teaches: str) -> Preset:
 def _paper_conv(
     size: str, channels: tuple[int, ...], strides: tuple[int, ...], embed_dim: int, teaches: str
 ) -> Preset:
+    stem = conv_stem(channels, strides, embed_dim)
     return Preset(
         name=f"vit_c_{size}",
         title=f"ViT_C-{size.upper()}",
-        stem=conv_stem(channels, strides, embed_dim),
+        stem=stem,
+        vit=_paper_vit(stem),
         source=f"{_PAPER}, section 4; strides from the authors' configurations",
         teaches=teaches,
     )

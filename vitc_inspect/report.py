@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from torch import nn
 
 from vitc_inspect.devices import device_title, resolve_device
 from vitc_inspect.errors import SpecError
@@ -22,11 +23,12 @@ from vitc_inspect.images import (
     sample_picture,
 )
 from vitc_inspect.memory import MEMORY_BUDGET, check_memory
-from vitc_inspect.model import build_stem
+from vitc_inspect.model import build_stem, build_vit
 from vitc_inspect.notation import format_stem
 from vitc_inspect.prediction import Dtype, LayerPrediction, Prediction, predict
 from vitc_inspect.spec import StemSpec
 from vitc_inspect.tracing import KEEP_BYTES, LayerRecord, Trace, trace
+from vitc_inspect.vit import ViTSpec
 
 QUANTITIES = ("shape", "params", "macs", "bytes")
 """What is compared in each row; "shape" is that of the input and of the output."""
@@ -149,19 +151,72 @@ def inspect_stem(
             "conv2.out_channels" when the run would not fit in the budget.
     """
     prediction = predict(spec, dtype=dtype)
-    target = resolve_device(device)
-    check_memory(prediction, keep_bytes=keep_bytes, budget=memory_budget)
+    settings = _Settings(
+        device=device, seed=seed, memory_budget=memory_budget, keep_bytes=keep_bytes
+    )
+    return _inspect(prediction, lambda: build_stem(spec, seed=seed), image, settings)
+
+
+def inspect_vit(
+    vit: ViTSpec,
+    image: str | Path | Image.Image | Picture | None = None,
+    *,
+    device: str = "auto",
+    dtype: Dtype = "float32",
+    seed: int = 0,
+    memory_budget: int = MEMORY_BUDGET,
+    keep_bytes: int = KEEP_BYTES,
+) -> Report:
+    """Predict a whole Vision Transformer, run it under hooks, and lay the two side by side.
+
+    Args:
+        vit: The model.
+        image, device, dtype, seed, memory_budget, keep_bytes: As in `inspect_stem`.
+
+    Returns:
+        The report, with a row for each layer of the stem and of every block.
+
+    Raises:
+        SpecError: As `inspect_stem`.
+    """
+    prediction = predict(vit, dtype=dtype)
+    settings = _Settings(
+        device=device, seed=seed, memory_budget=memory_budget, keep_bytes=keep_bytes
+    )
+    return _inspect(prediction, lambda: build_vit(vit, seed=seed), image, settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """What an inspection depends on besides what is built and what it looks at."""
+
+    device: str
+    seed: int
+    memory_budget: int
+    keep_bytes: int
+
+
+def _inspect(
+    prediction: Prediction,
+    build: Callable[[], nn.Module],
+    image: str | Path | Image.Image | Picture | None,
+    settings: _Settings,
+) -> Report:
+    """Check what the run needs, then build, feed and trace it."""
+    spec = prediction.spec
+    target = resolve_device(settings.device)
+    check_memory(prediction, keep_bytes=settings.keep_bytes, budget=settings.memory_budget)
     picture = read_input(image)
     array = image_array(picture, spec.image_size, spec.in_channels)
-    kind = getattr(torch, dtype)
-    module = build_stem(spec, seed=seed).to(target, kind)
+    kind = getattr(torch, prediction.dtype)
+    module = build().to(target, kind)
     batch = torch.from_numpy(array).to(target, kind).unsqueeze(0)  # (c, h, w) -> (1, c, h, w)
     return Report(
         prediction=prediction,
-        trace=trace(module, batch, keep_bytes=keep_bytes),
+        trace=trace(module, batch, keep_bytes=settings.keep_bytes),
         input=array,
         notes=picture.notes if isinstance(picture, Picture) else (),
-        seed=int(seed),
+        seed=int(settings.seed),
         device=str(target),
         device_title=device_title(target),
     )
@@ -190,13 +245,18 @@ def read_input(image: str | Path | Image.Image | Picture | None) -> Picture | st
 
 
 def prediction_dict(prediction: Prediction) -> dict[str, Any]:
-    """The stem and its totals as plain values; FLOPs are two for each MAC."""
-    spec = prediction.spec
+    """The stem, the encoder and the totals as plain values; FLOPs are two for each MAC."""
+    spec, vit = prediction.spec, prediction.vit
+    encoder = None
+    if vit:
+        fields = ("depth", "num_heads", "mlp_ratio", "attention", "num_classes")
+        encoder = {field: getattr(vit, field) for field in fields}
     return {
         "stem": format_stem(spec),
         "image_size": list(spec.image_size),
         "in_channels": spec.in_channels,
         "class_token": spec.class_token,
+        "encoder": encoder,
         "dtype": prediction.dtype,
         "embed_dim": prediction.embed_dim,
         "grid_size": list(prediction.grid_size),
@@ -208,6 +268,7 @@ def prediction_dict(prediction: Prediction) -> dict[str, Any]:
         "params": prediction.params,
         "stem_params": prediction.stem_params,
         "macs": prediction.macs,
+        "stem_macs": prediction.stem_macs,
         "flops": 2 * prediction.macs,
         "activations": prediction.activations,
         "bytes": prediction.bytes,

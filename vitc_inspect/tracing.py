@@ -97,7 +97,7 @@ def trace(module: nn.Module, input: Tensor, *, keep_bytes: int = KEEP_BYTES) -> 
     Raises:
         Whatever the module raises, after the hooks are gone.
     """
-    layers = [(name, layer) for name, layer in module.named_modules() if name]
+    layers = [(name, layer) for name, layer in module.named_modules() if name and _works(layer)]
     share = keep_bytes // max(1, len(layers))
     records: list[LayerRecord] = []
 
@@ -108,6 +108,12 @@ def trace(module: nn.Module, input: Tensor, *, keep_bytes: int = KEEP_BYTES) -> 
     with _untouched(module, input), torch.inference_mode(), hooked(layers, observe):
         module(input)
     return Trace(records=_packed(records))
+
+
+def _works(layer: nn.Module) -> bool:
+    """Whether a module does something itself, and is not a mere container of others."""
+    own = next(layer.parameters(recurse=False), None)
+    return own is not None or next(layer.children(), None) is None
 
 
 @contextmanager
@@ -153,7 +159,7 @@ def _record(
         out_shape=tuple(output.shape),
         dtype=str(output.dtype).removeprefix("torch."),
         params=sum(parameter.numel() for parameter in layer.parameters(recurse=False)),
-        macs=count_macs(layer, output),
+        macs=count_macs(layer, given, output),
         bytes=output.numel() * output.element_size(),
         kept=_keep(output[0], allowance),
     )
@@ -167,6 +173,8 @@ def _keep(output: Tensor, allowance: int) -> KeptOutput | None:
     elements = allowance // output.element_size()
     if not elements:
         return None
+    if output.ndim == 1:  # (d,), a sequence of one token
+        output = output.unsqueeze(0)
     if output.ndim == 3:  # (c, h, w)
         channels = min(len(output), elements)
         step = max(1, ceil(sqrt(channels * output[0].numel() / elements)))

@@ -80,7 +80,7 @@ def terminal_table(report: Report) -> str:
     """Draw a report for the terminal: the stem, a line for each layer, the totals."""
     prediction, spec = report.prediction, report.spec
     header = ("layer", "predicted", "observed", "", "params", "MACs", "field")
-    body = [_cells(row) for row in report.rows]
+    body = _folded(report.rows)
     widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
     height, width = spec.image_size
     lines = [
@@ -94,13 +94,49 @@ def terminal_table(report: Report) -> str:
         f"{tokens_sentence(prediction)}, width {prediction.embed_dim},"
         f" stride {prediction.total_stride}, receptive field {prediction.receptive_field} px",
         f"{count(prediction.stem_params)} params in the stem,"
-        f" {count(prediction.params)} with class token and position table;"
+        f" {count(prediction.params)} with {_rest(prediction)};"
         f" {count(prediction.macs)} MACs = {count(2 * prediction.macs)} FLOPs"
         " (bias, norm and activation not counted)",
         *(sentence for layer in prediction.layers if (sentence := unread(layer))),
         *(report.disagreements or ("Every shape, parameter, MAC and byte is as predicted.",)),
     ]
     return "\n".join(lines)
+
+
+def _rest(prediction: Prediction) -> str:
+    """What the model has besides the convolutions."""
+    prefix = "class token, " if prediction.num_prefix_tokens else ""
+    if prediction.vit is None:
+        return f"{prefix.replace(', ', ' and ')}position table"
+    return f"{prefix}position table, {plural(prediction.vit.depth, 'block')} and classifier"
+
+
+def _folded(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The rows' cells, those of equal blocks in one line: "block1 … block11"."""
+    lines: list[tuple[str, ...]] = []
+    blocks: dict[str, list[Row]] = {}
+    for row in rows:
+        block = row.predicted.block if row.predicted else None
+        if block and block != "head":
+            blocks.setdefault(block, []).append(row)
+            continue
+        if blocks:
+            lines.append(_block_line(blocks))
+            blocks = {}
+        lines.append(_cells(row))
+    return lines
+
+
+def _block_line(blocks: dict[str, list[Row]]) -> tuple[str, ...]:
+    """All blocks in one line: what comes out of the last, and what they cost together."""
+    rows = [row for block in blocks.values() for row in block]
+    layers = [row.predicted for row in rows if row.predicted]
+    names = list(blocks)
+    name = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
+    _, predicted, observed, *_ = _cells(rows[-1])
+    word = next((verdict(row) for row in rows if verdict(row) != "agrees"), "agrees")
+    params, macs = sum(layer.params for layer in layers), sum(layer.macs for layer in layers)
+    return name, predicted, observed, word, f"{params:,}", count(macs), _cells(rows[-1])[-1]
 
 
 def _cells(row: Row) -> tuple[str, ...]:
