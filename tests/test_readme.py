@@ -34,8 +34,10 @@ def test_the_python_answers_what_its_comments_say() -> None:
     assert len(code.strip().splitlines()) <= 12
 
 
-def test_the_terminal_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    (session,) = blocks("console")
+@pytest.mark.parametrize("session", blocks("console"))
+def test_the_terminal_prints_what_is_shown(
+    session: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     command, *shown = session.splitlines()
     program = shlex.split(command)
     assert program[:4] == ["$", "python", "-m", "vitc_inspect"]

@@ -8,7 +8,7 @@ from torch import nn
 
 from vitc_inspect.model import build_stem
 from vitc_inspect.spec import conv_stem
-from vitc_inspect.tracing import hooked, trace
+from vitc_inspect.tracing import hooked, packed, trace
 
 
 class Breaks(nn.Module):
@@ -174,7 +174,7 @@ def test_a_record_holds_what_the_module_itself_says():
 def test_parameters_are_counted_where_they_stand():
     module = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), nn.ReLU())
     params = {record.name: record.params for record in trace(module, images(1, 3, 4, 4)).records}
-    assert params == {"0.0": 3 * 4 + 4, "0.1": 2 * 4, "0": 0, "1": 0}
+    assert params == {"0.0": 3 * 4 + 4, "0.1": 2 * 4, "1": 0}  # 0 only holds the two
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -303,3 +303,22 @@ def test_a_budget_of_nothing_keeps_nothing():
     assert [record.kept for record in observed.records] == [None] * 3
     assert observed.kept_bytes == 0
     assert observed.record("0").out_shape == (1, 8, 4, 4)
+
+
+def test_a_packed_trace_holds_the_same_in_one_block():
+    observed = trace(build_stem(conv_stem(image_size=32)), images(1, 3, 32, 32))
+    block = packed(observed)
+    assert [record.name for record in block.records] == [record.name for record in observed.records]
+    for ours, theirs in zip(block.records, observed.records, strict=True):
+        assert torch.equal(ours.kept.values, theirs.kept.values)
+        assert ours.kept.step == theirs.kept.step
+    assert len({record.kept.values.untyped_storage().data_ptr() for record in block.records}) == 1
+    assert packed(trace(nn.Sequential(nn.ReLU()), images(1, 1, 2, 2), keep_bytes=0)).kept_bytes == 0
+
+
+def test_only_the_named_layers_are_kept_and_share_the_whole_budget():
+    module = build_stem(conv_stem(image_size=32))
+    observed = trace(module, images(1, 3, 32, 32), keep={"conv2"}, keep_bytes=4 * 96 * 8 * 8)
+    kept = {record.name: record.kept for record in observed.records if record.kept}
+    assert list(kept) == ["conv2"]
+    assert kept["conv2"].values.shape == (96, 8, 8)

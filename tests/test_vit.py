@@ -15,10 +15,10 @@ from vitc_inspect.memory import predicted_memory
 from vitc_inspect.model import Block, LinearAttention, SoftmaxAttention, build_stem, build_vit
 from vitc_inspect.prediction import predict
 from vitc_inspect.presets import PRESETS
-from vitc_inspect.report import inspect_stem, inspect_vit
+from vitc_inspect.report import inspect_vit
 from vitc_inspect.spec import StemSpec, conv_layer
 from vitc_inspect.vit import ViTSpec
-from vitc_inspect.witnesses import all_witnesses, dispatcher
+from vitc_inspect.witnesses import count_work, dispatcher
 
 # Xiao et al. 2021, Table 1: depth, heads, MLP ratio; then flops (G), params (M) and acts (M) as
 # printed; then parameters as the authors' code gives them.
@@ -108,8 +108,7 @@ def test_random_models_agree_in_every_row_and_every_complete_witness(start: int)
         assert report.disagreements == ()
         module = build_vit(vit, seed=seed)
         assert sum(p.numel() for p in module.parameters()) == report.prediction.params
-        image = torch.from_numpy(report.input).unsqueeze(0)
-        witnesses = all_witnesses(report.prediction, report.trace, module, image)
+        witnesses = count_work(vit, device="cpu")
         counts = {w.name: w.macs for w in witnesses if w.name != "torchinfo"}
         assert set(counts.values()) == {report.prediction.macs}, (seed, counts)
         assert [w.status for w in witnesses[:3]] == ["complete"] * 3, (seed, witnesses)
@@ -117,13 +116,9 @@ def test_random_models_agree_in_every_row_and_every_complete_witness(start: int)
 
 @pytest.mark.parametrize("name", ["vit_c_4gf", "vit_p_1gf"])
 def test_the_paper_s_models_agree_with_pytorchs_own_count(name: str) -> None:
-    vit = model(name)
-    report = inspect_vit(vit, device="cpu", keep_bytes=0)
+    report = inspect_vit(model(name), device="cpu", keep_bytes=0)
     assert report.disagreements == ()
-    module, image = build_vit(vit), torch.from_numpy(report.input).unsqueeze(0)
-    form, hooked, dispatched, torchinfo = all_witnesses(
-        report.prediction, report.trace, module, image
-    )
+    form, hooked, dispatched, torchinfo = count_work(model(name), device="cpu")
     assert form.macs == hooked.macs == dispatched.macs == report.prediction.macs
     assert {form.status, hooked.status, dispatched.status} == {"complete"}
     assert torchinfo.status == "partial"  # about a tenth of the work
@@ -134,15 +129,11 @@ def test_the_paper_s_models_agree_with_pytorchs_own_count(name: str) -> None:
 
 def test_torchinfo_is_complete_where_it_counts_everything() -> None:
     """On a plain stem it differs by the biases and norms alone (FACTS, section 3)."""
-    vit = model("vit_c_1gf")
-    report = inspect_vit(replace(vit, depth=1), "edges", device="cpu")
-    stem = build_stem(vit.stem)
-    image = torch.from_numpy(report.input).unsqueeze(0)
-    alone = inspect_stem(vit.stem, "edges", device="cpu")
-    torchinfo = all_witnesses(alone.prediction, alone.trace, stem, image)[3]
+    stem = model("vit_c_1gf").stem
+    torchinfo = count_work(stem, device="cpu")[3]
     assert torchinfo.status == "complete"
     assert torchinfo.macs is not None
-    assert alone.prediction.macs < torchinfo.macs < 1.02 * alone.prediction.macs
+    assert predict(stem).macs < torchinfo.macs < 1.02 * predict(stem).macs
 
 
 def test_an_operation_without_a_formula_never_looks_complete() -> None:

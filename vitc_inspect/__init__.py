@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vitc_inspect.report import Report, inspect_stem, inspect_vit
     from vitc_inspect.spec import ConvLayer, StemSpec, conv_layer, conv_stem, patchify_stem
     from vitc_inspect.vit import ViTSpec
+    from vitc_inspect.witnesses import Witness, count_work
 
 _HOMES = {
     "ConvLayer": "spec",
@@ -29,6 +30,8 @@ _HOMES = {
     "SpecError": "errors",
     "StemSpec": "spec",
     "ViTSpec": "vit",
+    "Witness": "witnesses",
+    "count_work": "witnesses",
     "conv_layer": "spec",
     "conv_stem": "spec",
     "explain_layer": "formulas",
@@ -51,8 +54,10 @@ __all__ = [
     "SpecError",
     "StemSpec",
     "ViTSpec",
+    "Witness",
     "conv_layer",
     "conv_stem",
+    "count_work",
     "explain_layer",
     "explain_totals",
     "format_stem",

@@ -57,7 +57,8 @@ def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
     # torch takes a second to import, which a misspelt stem need not wait for
     from vitc_inspect.model import MAX_SEED
     from vitc_inspect.report import Report, inspect_stem, inspect_vit
-    from vitc_inspect.views.text import terminal_table
+    from vitc_inspect.views.text import terminal_table, witness_table
+    from vitc_inspect.witnesses import count_work
 
     settings = {
         "device": options.device,
@@ -70,6 +71,9 @@ def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
     else:
         report = inspect_stem(spec, options.image, **settings)
     text = json.dumps(report.to_dict()) if options.json else terminal_table(report)
+    if options.witnesses and not options.json:
+        counts = count_work(vit or spec, device=options.device)
+        text = f"{text}\n\nMACs by every witness:\n{witness_table(counts)}"
     return text, not report.disagreements
 
 
@@ -178,5 +182,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", default="0", help="start of the random weights (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    parser.add_argument(
+        "--witnesses", action="store_true", help="also count the MACs in every other way there is"
+    )
     parser.add_argument("--strict", action="store_true", help="exit 1 on any disagreement")
     return parser

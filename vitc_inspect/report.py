@@ -174,7 +174,8 @@ def inspect_vit(
         image, device, dtype, seed, memory_budget, keep_bytes: As in `inspect_stem`.
 
     Returns:
-        The report, with a row for each layer of the stem and of every block.
+        The report, with a row for each layer of the stem and of every block; outputs are
+        kept of the stem alone.
 
     Raises:
         SpecError: As `inspect_stem`.
@@ -208,12 +209,13 @@ def _inspect(
     check_memory(prediction, keep_bytes=settings.keep_bytes, budget=settings.memory_budget)
     picture = read_input(image)
     array = image_array(picture, spec.image_size, spec.in_channels)
+    stem_layers = {layer.name for layer in prediction.layers if layer.block is None}
     kind = getattr(torch, prediction.dtype)
     module = build().to(target, kind)
     batch = torch.from_numpy(array).to(target, kind).unsqueeze(0)  # (c, h, w) -> (1, c, h, w)
     return Report(
         prediction=prediction,
-        trace=trace(module, batch, keep_bytes=settings.keep_bytes),
+        trace=trace(module, batch, keep_bytes=settings.keep_bytes, keep=stem_layers),
         input=array,
         notes=picture.notes if isinstance(picture, Picture) else (),
         seed=int(settings.seed),

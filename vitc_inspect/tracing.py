@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import ceil, sqrt
@@ -80,7 +80,13 @@ class Trace:
         return sum(record.kept.bytes for record in self.records if record.kept)
 
 
-def trace(module: nn.Module, input: Tensor, *, keep_bytes: int = KEEP_BYTES) -> Trace:
+def trace(
+    module: nn.Module,
+    input: Tensor,
+    *,
+    keep_bytes: int = KEEP_BYTES,
+    keep: Container[str] | None = None,
+) -> Trace:
     """Run a module once and record every layer inside it.
 
     The module is left as it was: hooks, mode, buffers, and torch's random state.
@@ -88,8 +94,9 @@ def trace(module: nn.Module, input: Tensor, *, keep_bytes: int = KEEP_BYTES) -> 
     Args:
         module: The module; its children are recorded, it itself is not.
         input: (b, c, h, w), on the module's device and in its dtype.
-        keep_bytes: Budget for copies of outputs, shared equally by the layers (bytes);
-            0 keeps none.
+        keep_bytes: Budget for copies of outputs, shared equally by the layers that are kept
+            (bytes); 0 keeps none.
+        keep: Names of the layers whose outputs are kept; None means all.
 
     Returns:
         The records.
@@ -98,16 +105,73 @@ def trace(module: nn.Module, input: Tensor, *, keep_bytes: int = KEEP_BYTES) -> 
         Whatever the module raises, after the hooks are gone.
     """
     layers = [(name, layer) for name, layer in module.named_modules() if name and _works(layer)]
-    share = keep_bytes // max(1, len(layers))
+    kept_names = {name for name, _ in layers if keep is None or name in keep}
+    share = keep_bytes // max(1, len(kept_names))
+    params = _params_by_owner(module)
     records: list[LayerRecord] = []
+    left = keep_bytes
 
-    def observe(name: str, layer: nn.Module, given: Any, output: Any) -> None:
-        left = keep_bytes - sum(record.kept.bytes for record in records if record.kept)
-        records.append(_record(name, layer, given, output, min(share, left)))
+    def observe(name: str, layer: nn.Module, given: Tensor, output: Tensor) -> None:
+        nonlocal left
+        kept = _keep(output[0], min(share, left)) if name in kept_names else None
+        left -= kept.bytes if kept else 0
+        records.append(
+            LayerRecord(
+                name=name,
+                kind=type(layer).__name__,
+                in_shape=tuple(given.shape),
+                out_shape=tuple(output.shape),
+                dtype=str(output.dtype).removeprefix("torch."),
+                params=params.get(name, 0),
+                macs=count_macs(layer, given, output),
+                bytes=output.numel() * output.element_size(),
+                kept=kept,
+            )
+        )
 
     with _untouched(module, input), torch.inference_mode(), hooked(layers, observe):
         module(input)
-    return Trace(records=_packed(records))
+    if input.device.type == "cpu":
+        return Trace(records=tuple(records))
+    return Trace(records=tuple(_moved(record) for record in records))
+
+
+def packed(trace: Trace) -> Trace:
+    """The same trace, its copies side by side in one block of memory.
+
+    For a trace that is kept for long: one block goes back to the system as a whole, while many
+    small ones would riddle the heap with holes.
+    """
+    records = trace.records
+    room = sum(_aligned(record.kept.bytes) for record in records if record.kept)
+    block = torch.empty(room, dtype=torch.uint8)
+    homes, start = [], 0
+    for record in records:
+        if record.kept:
+            values, size = record.kept.values, record.kept.bytes
+            home = block[start : start + size].view(values.dtype).view(values.shape)
+            record = _with_values(record, home.copy_(values))
+            start += _aligned(size)
+        homes.append(record)
+    return Trace(records=tuple(homes))
+
+
+def _moved(record: LayerRecord) -> LayerRecord:
+    """The record with its copy on the CPU; after the run, so that no layer waits for the GPU."""
+    return _with_values(record, record.kept.values.cpu()) if record.kept else record
+
+
+def _with_values(record: LayerRecord, values: Tensor) -> LayerRecord:
+    return replace(record, kept=replace(record.kept, values=values)) if record.kept else record
+
+
+def _params_by_owner(module: nn.Module) -> dict[str, int]:
+    """Learned numbers of each module itself, by its name."""
+    counts: dict[str, int] = {}
+    for name, parameter in module.named_parameters():
+        owner = name.rpartition(".")[0]
+        counts[owner] = counts.get(owner, 0) + parameter.numel()
+    return counts
 
 
 def _works(layer: nn.Module) -> bool:
@@ -149,22 +213,6 @@ def _named_hook(name: str, observe: Observer) -> Callable[[nn.Module, Any, Any],
     return hook
 
 
-def _record(
-    name: str, layer: nn.Module, given: Tensor, output: Tensor, allowance: int
-) -> LayerRecord:
-    return LayerRecord(
-        name=name,
-        kind=type(layer).__name__,
-        in_shape=tuple(given.shape),
-        out_shape=tuple(output.shape),
-        dtype=str(output.dtype).removeprefix("torch."),
-        params=sum(parameter.numel() for parameter in layer.parameters(recurse=False)),
-        macs=count_macs(layer, given, output),
-        bytes=output.numel() * output.element_size(),
-        kept=_keep(output[0], allowance),
-    )
-
-
 def _keep(output: Tensor, allowance: int) -> KeptOutput | None:
     """Copy an output of one image, thinned to the allowance (bytes); None if nothing fits.
 
@@ -190,27 +238,6 @@ def _keep(output: Tensor, allowance: int) -> KeptOutput | None:
         sample = output[::step, :channels]
         dropped = output.shape[1] - channels
     return KeptOutput(values=sample.detach().clone(), step=step, dropped=dropped)
-
-
-def _packed(records: list[LayerRecord]) -> tuple[LayerRecord, ...]:
-    """The records with their copies on the CPU, side by side in one block of memory.
-
-    After the run, so that no layer waits for a GPU; in one block, which goes back to the
-    system as a whole, since many small long-lived ones would riddle the heap with holes.
-    """
-    room = sum(_aligned(record.kept.bytes) for record in records if record.kept)
-    block = torch.empty(room, dtype=torch.uint8)
-    packed, start = [], 0
-    for record in records:
-        if record.kept:
-            values = record.kept.values
-            size = record.kept.bytes
-            home = block[start : start + size].view(values.dtype).view(values.shape)
-            home.copy_(values)
-            record = replace(record, kept=replace(record.kept, values=home))
-            start += _aligned(size)
-        packed.append(record)
-    return tuple(packed)
 
 
 def _aligned(size: int) -> int:

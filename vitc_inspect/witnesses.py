@@ -13,8 +13,13 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
 
-from vitc_inspect.prediction import Prediction
-from vitc_inspect.tracing import Trace
+from vitc_inspect.devices import resolve_device
+from vitc_inspect.memory import MEMORY_BUDGET, check_memory
+from vitc_inspect.model import build_stem, build_vit
+from vitc_inspect.prediction import Prediction, predict
+from vitc_inspect.spec import StemSpec
+from vitc_inspect.tracing import Trace, trace
+from vitc_inspect.vit import ViTSpec
 
 Status = Literal["complete", "partial", "unavailable"]
 
@@ -126,24 +131,31 @@ def by_torchinfo(module: nn.Module, input: Tensor, trace: Trace) -> Witness:
     )
 
 
-def all_witnesses(
-    prediction: Prediction, trace: Trace, module: nn.Module, input: Tensor
-) -> tuple[Witness, ...]:
-    """Every count of one model.
+def count_work(spec: StemSpec | ViTSpec, *, device: str = "auto") -> tuple[Witness, ...]:
+    """Count the work of a stem or a whole ViT in every way there is.
 
     Args:
-        prediction: What was predicted.
-        trace: What hooks saw.
-        module, input: The model and what it was fed, (1, c, h, w).
+        spec: The stem, or the model.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
 
     Returns:
-        The witnesses, the closed form first.
+        The closed form, the hooks, PyTorch's dispatcher and torchinfo.
+
+    Raises:
+        SpecError: field "device"; "image_size" or "conv2.out_channels" when the run would not
+            fit in memory.
     """
+    prediction = predict(spec)
+    target = resolve_device(device)
+    check_memory(prediction, keep_bytes=0, budget=MEMORY_BUDGET)
+    module = (build_stem(spec) if isinstance(spec, StemSpec) else build_vit(spec)).to(target)
+    image = torch.zeros(1, prediction.spec.in_channels, *prediction.spec.image_size, device=target)
+    seen = trace(module, image, keep_bytes=0)
     return (
         closed_form(prediction),
-        hooks(trace),
-        dispatcher(module, input),
-        by_torchinfo(module, input, trace),
+        hooks(seen),
+        dispatcher(module, image),
+        by_torchinfo(module, image, seen),
     )
 
 

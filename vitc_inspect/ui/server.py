@@ -6,6 +6,7 @@ import asyncio
 from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from vitc_inspect.prediction import Prediction, predict
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.report import Report, inspect_stem
 from vitc_inspect.spec import StemSpec
-from vitc_inspect.tracing import KEEP_BYTES
+from vitc_inspect.tracing import KEEP_BYTES, packed
 from vitc_inspect.ui import panels
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Choice, Request, read_choice, stem_text
@@ -79,6 +80,7 @@ class Inspector:
             report = inspect_stem(
                 choice.spec, picture, device=choice.device, dtype=choice.dtype, seed=choice.seed
             )
+            report = replace(report, trace=packed(report.trace))
             self._reports.put(choice, report)
         if request.get("part") == "panel":
             layer = _layer_of(request, report.prediction)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from vitc_inspect.prediction import LayerPrediction, Prediction
 from vitc_inspect.report import Report, Row
+from vitc_inspect.witnesses import Witness
 
 _PREFIXES = ((10**6, "M"), (10**9, "G"), (10**12, "T"))
 _BYTE_UNITS = ((2**10, "KiB"), (2**20, "MiB"), (2**30, "GiB"))
@@ -159,6 +160,17 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
         for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return "  ".join(padded).rstrip()
+
+
+def witness_table(witnesses: Sequence[Witness]) -> str:
+    """Draw every count of one model for the terminal, with its convention and its shortfall."""
+    lines = []
+    for witness in witnesses:
+        macs = "none" if witness.macs is None else f"{witness.macs:,}"
+        lines.append(f"{witness.name:<19} {macs:>18}  {witness.status}: {witness.convention}")
+        if witness.reason:
+            lines.append(f"{'':<19} {'':>18}  {witness.reason}")
+    return "\n".join(lines)
 
 
 def plural(number: int, noun: str) -> str:
