@@ -317,6 +317,50 @@ def test_the_address_holds_the_whole_choice(page: Page, chromium: Browser) -> No
     other.context.close()
 
 
+def test_the_encoder_is_added_folded_and_opened(page: Page) -> None:
+    page.get_by_label("encoder behind the stem").check()
+    confirmed(page)
+    assert page.locator(".totals dl").inner_text().startswith("MACs\n3.96 G")
+    assert "107 of 107 layers agree" in page.locator(".summary").inner_text()
+    fold = page.locator("[data-fold]")
+    expect(page.locator("[data-fold-row]")).to_contain_text("16,270,848")
+    assert page.locator('tr[data-layer="block1.qkv"]').is_hidden()
+    fold.click()
+    assert page.locator('tr[data-layer="block1.qkv"]').is_visible()
+    page.locator('tr[data-layer="block1.qkv"]').click()
+    expect(page.locator(".formulas")).to_contain_text("197·384·1152 = 87,146,496")
+    assert "encoder=11,6,3,softmax&layer=block1.qkv" in page.url
+    page.locator("[data-field=attention]").select_option("linear")
+    confirmed(page)
+    expect(page.locator('.strip [data-layer="block1.norm1"]')).to_contain_text("linear")
+    page.reload()
+    confirmed(page)
+    assert page.locator("[data-field=attention]").input_value() == "linear"
+    expect(page.locator("[data-slot=panel] h2")).to_have_text(
+        "Output of block1.qkv, before block1.attend"
+    )
+    page.locator("[data-field=num_heads]").fill("5")
+    assert "num_heads = 5: it does not divide the token width 384. Use 4." in refused(page)
+    page.locator(".field-fault [data-use]").click()
+    confirmed(page)
+    page.get_by_label("encoder behind the stem").uncheck()
+    confirmed(page)
+    assert "16 of 16 layers agree" in page.locator(".summary").inner_text()
+    assert "encoder=off" in page.url
+
+
+def test_the_other_counts_are_shown_on_demand_and_never_of_an_older_stem(page: Page) -> None:
+    page.get_by_label("encoder behind the stem").check()
+    confirmed(page)
+    page.get_by_text("MACs by every other way of counting").click()
+    counts = page.locator("[data-slot=witnesses]")
+    expect(counts).to_contain_text("torchinfo", timeout=20_000)
+    assert counts.inner_text().count("3,958,940,928") == 3
+    expect(counts).to_contain_text("⚠ partial")
+    page.get_by_label("conv2 stride").fill("1")
+    expect(counts).to_be_empty()
+
+
 def test_back_forward_and_reload_restore_the_choice(page: Page) -> None:
     page.locator("[data-field=preset]").select_option("dinov2_s14")
     expect(page.locator(".length strong")).to_have_text("257")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 from math import floor
 
@@ -15,6 +16,7 @@ from vitc_inspect.notation import parse_stem
 from vitc_inspect.prediction import ITEM_BYTES, LayerPrediction, Prediction, predict
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.spec import Stage, StemSpec, conv_stem, patchify_stem
+from vitc_inspect.vit import Attention
 
 
 def worked_out(left: str) -> Fraction:
@@ -191,3 +193,21 @@ def test_the_last_row_read_is_a_row_of_the_image(
     assert prediction.layer("proj").unread_rows
     equation = explain_layer(prediction, "proj").get("last_row_read")
     assert (two_sides(equation) if equation else None) == (last_row and (last_row, last_row))
+
+
+@pytest.mark.parametrize("attention", ["softmax", "linear"])
+@pytest.mark.parametrize("name", ["vit_c_1gf", "vit_p_36gf"])
+def test_no_formula_of_an_encoder_lies(name: str, attention: Attention) -> None:
+    vit = PRESETS[name].vit
+    assert vit
+    prediction = predict(replace(vit, attention=attention))
+    for layer in prediction.layers:
+        equations = explain_layer(prediction, layer.name)
+        for quantity, equation in equations.items():
+            left, right = two_sides(equation)
+            assert left == right, f"{layer.name}, {quantity}: {equation}"
+            if quantity in ("params", "macs", "activations", "bytes"):
+                assert right == getattr(layer, quantity)
+        counted = {name for name in ("params", "macs", "bytes") if getattr(layer, name)}
+        assert counted <= equations.keys()
+    assert_equations(explain_totals(prediction), predicted_totals(prediction), "totals")

@@ -10,7 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import MAX_CHANNELS, check_choice, parse_image_size, parse_int
+from vitc_inspect.fields import (
+    MAX_CHANNELS,
+    check_choice,
+    parse_image_size,
+    parse_int,
+    parse_number,
+)
 from vitc_inspect.notation import parse_stem
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.spec import StemSpec
@@ -116,22 +122,10 @@ def _vit(stem: StemSpec, options: argparse.Namespace) -> ViTSpec | None:
     return ViTSpec(stem=stem, **values)
 
 
-def _parse_ratio(text: str) -> float:
-    """Read an MLP ratio.
-
-    Raises:
-        SpecError: field "mlp_ratio".
-    """
-    try:
-        return float(text)
-    except ValueError:
-        raise SpecError("mlp_ratio", text, "it is not a number", "Use 4", 4) from None
-
-
 _ENCODER: Mapping[str, Callable[[str], Any]] = {
     "depth": lambda text: parse_int("depth", text, 1, MAX_DEPTH),
     "num_heads": lambda text: parse_int("num_heads", text, 1, MAX_CHANNELS),
-    "mlp_ratio": _parse_ratio,
+    "mlp_ratio": lambda text: parse_number("mlp_ratio", text),
     "attention": str,
 }
 _FLAGS = {"depth": "--depth", "num_heads": "--heads", "mlp_ratio": "--mlp-ratio"}

@@ -113,6 +113,22 @@ def parse_int(field: str, text: str, low: int, high: int) -> int:
     return check_int(field, int(text) if whole else text, low, high)
 
 
+def parse_number(field: str, text: str) -> float:
+    """Read a number, whole or not.
+
+    Raises:
+        SpecError: naming `field`.
+
+    >>> parse_number("mlp_ratio", "2.5"), parse_number("mlp_ratio", "4")
+    (2.5, 4)
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        raise SpecError(field, text, "it is not a number", "Use 4", 4) from None
+    return int(number) if number.is_integer() else number
+
+
 def parse_image_size(text: str) -> tuple[int, int]:
     """Read an image size (pixels): one number for a square, or height x width.
 

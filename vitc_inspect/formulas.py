@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from vitc_inspect.prediction import ITEM_BYTES, LayerPrediction, Prediction
 from vitc_inspect.spec import Stage
+from vitc_inspect.vit import ViTSpec
 
 
 def explain_layer(prediction: Prediction, name: str) -> dict[str, str]:
@@ -33,6 +34,8 @@ def explain_layer(prediction: Prediction, name: str) -> dict[str, str]:
     stages = {stage.name: stage for stage in prediction.spec.stages}
     if layer.kind == "conv":
         lines = _conv(prediction, layer, stages[name])
+    elif prediction.vit and layer.block:
+        lines = _encoder(prediction.vit, layer)
     elif layer.stage:
         lines = _pointwise(layer)
     else:
@@ -110,6 +113,34 @@ def _token(prediction: Prediction, layer: LayerPrediction) -> dict[str, str]:
             "params": _equation(f"{prefix}·{width}", layer.params),
         }
     return {"params": _equation(_product(count, width), layer.params)}
+
+
+def _encoder(vit: ViTSpec, layer: LayerPrediction) -> dict[str, str]:
+    """A layer of the encoder."""
+    *tokens, width = layer.in_shape
+    lines: dict[str, str] = {}
+    if layer.kind == "linear":
+        out = layer.out_shape[-1]
+        lines = {
+            "params": _equation(f"{width}·{out} + {out}", layer.params),
+            "macs": _equation(_product(*tokens, width, out), layer.macs),
+            "activations": _equation(_product(*layer.out_shape), layer.activations),
+        }
+    elif layer.kind == "norm":
+        lines = {"params": _equation(f"2·{width}", layer.params)}
+    elif layer.kind == "attention":
+        n, d = layer.out_shape
+        heads, head_dim = vit.num_heads, vit.head_dim
+        if vit.attention == "softmax":
+            macs, weights = f"2·{n}·{n}·{d}", f"{heads}·{n}·{n}"
+        else:
+            macs = f"2·{n}·{d}·{head_dim} + {n}·{d}"
+            weights = f"{heads}·({head_dim}·{head_dim} + {n})"
+        lines = {
+            "macs": _equation(macs, layer.macs),
+            "activations": _equation(f"{weights} + {n}·{d}", layer.activations),
+        }
+    return lines
 
 
 def _incoming(prediction: Prediction, name: str) -> tuple[int, int]:

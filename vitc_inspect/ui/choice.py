@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import MAX_CHANNELS, MAX_SIDE, check_choice, parse_int
+from vitc_inspect.fields import MAX_CHANNELS, MAX_SIDE, check_choice, parse_int, parse_number
 from vitc_inspect.model import MAX_SEED
 from vitc_inspect.notation import ACTIVATION_WORDS, NORM_WORDS, format_convs, parse_convs
 from vitc_inspect.prediction import Dtype
 from vitc_inspect.spec import CONV_BOUNDS, MAX_CONVS, ConvLayer, StemSpec, conv_names
+from vitc_inspect.vit import MAX_DEPTH, ViTSpec
 
 Request = Mapping[str, Any]
 """What the page sends: texts by field, and "rows" when the stem was changed in the editor."""
@@ -23,6 +24,8 @@ class Choice:
 
     spec: StemSpec
     """The stem."""
+    vit: ViTSpec | None
+    """The whole model, or None for the stem alone."""
     image: str
     """Name of a sample, or the key of an opened picture."""
     device: str
@@ -46,17 +49,31 @@ def read_choice(request: Request) -> Choice:
     )
     dtype: Any = _text(request, "dtype")
     check_choice("dtype", dtype, get_args(Dtype))
+    stem = StemSpec(
+        image_size=_image_size(_text(request, "height"), _text(request, "width")),
+        in_channels=parse_int("in_channels", _text(request, "in_channels"), 1, MAX_CHANNELS),
+        convs=convs,
+        class_token=_text(request, "class_token") == "1",
+    )
     return Choice(
-        spec=StemSpec(
-            image_size=_image_size(_text(request, "height"), _text(request, "width")),
-            in_channels=parse_int("in_channels", _text(request, "in_channels"), 1, MAX_CHANNELS),
-            convs=convs,
-            class_token=_text(request, "class_token") == "1",
-        ),
+        spec=stem,
+        vit=_vit(stem, request) if _text(request, "encoder") == "1" else None,
         image=_text(request, "image"),
         device=_text(request, "device"),
         dtype=dtype,
         seed=parse_int("seed", _text(request, "seed"), 0, MAX_SEED),
+    )
+
+
+def _vit(stem: StemSpec, request: Request) -> ViTSpec:
+    """The stem with the encoder that was chosen for it."""
+    attention: Any = _text(request, "attention")
+    return ViTSpec(
+        stem=stem,
+        depth=parse_int("depth", _text(request, "depth"), 1, MAX_DEPTH),
+        num_heads=parse_int("num_heads", _text(request, "num_heads"), 1, MAX_CHANNELS),
+        mlp_ratio=parse_number("mlp_ratio", _text(request, "mlp_ratio")),
+        attention=attention,
     )
 
 

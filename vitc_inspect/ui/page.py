@@ -15,6 +15,7 @@ from vitc_inspect.prediction import Dtype
 from vitc_inspect.presets import PRESETS, Preset
 from vitc_inspect.ui.pictures import MAX_FILE_BYTES
 from vitc_inspect.ui.server import Inspector, server_functions
+from vitc_inspect.vit import Attention
 
 _ASSETS = Path(__file__).parent / "assets"
 
@@ -69,9 +70,12 @@ def build_page(
                 "image": {**{name: f"File: {name}" for name in own}, **SAMPLES},
                 "device": {name: name for name in ("auto", *available_devices())},
                 "dtype": {name: name for name in get_args(Dtype)},
+                "attention": {name: name for name in get_args(Attention)},
             },
             start={
+                **_DEFAULT_ENCODER,
                 **_controls(first),
+                "encoder": "0",
                 "image": image if image in SAMPLES else next(iter(own)),
                 "seed": "0",
                 "device": device,
@@ -98,10 +102,17 @@ def look() -> dict[str, Any]:
     return {"theme": theme, "head": f"<style>{style}</style>"}
 
 
+_DEFAULT_ENCODER = {"depth": "12", "num_heads": "6", "mlp_ratio": "4", "attention": "softmax"}
+"""What the controls hold until a preset says better."""
+
+
 def _controls(preset: Preset) -> dict[str, str]:
-    """What a preset writes into the controls."""
-    spec = preset.stem
+    """What a preset writes into the controls; the encoder's only where it has one."""
+    spec, encoder = preset.stem, {}
+    if preset.vit:
+        encoder = {name: str(getattr(preset.vit, name)) for name in _DEFAULT_ENCODER}
     return {
+        **encoder,
         "title": preset.title,
         "stem": format_stem(spec),
         "height": str(spec.image_size[0]),

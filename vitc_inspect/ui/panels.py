@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 
 from vitc_inspect.errors import SpecError
@@ -11,6 +12,7 @@ from vitc_inspect.report import Report, Row
 from vitc_inspect.spec import Activation, ConvLayer, Norm, conv_names
 from vitc_inspect.views import text
 from vitc_inspect.views.maps import Wall, css_gradient, data_uri, wall
+from vitc_inspect.witnesses import Witness
 
 _NORMS: dict[Norm, str] = {"none": "–", "batch": "bn", "layer": "ln"}
 _ACTIVATIONS: dict[Activation, str] = {
@@ -27,6 +29,7 @@ _QUANTITY_TITLES = {
     "tokens": "tokens",
     "params": "params",
     "macs": "MACs",
+    "activations": "activations",
     "bytes": "bytes",
     "receptive_field": "field, px",
     "jump": "jump, px",
@@ -49,19 +52,19 @@ def totals_html(prediction: Prediction) -> str:
     formulas = explain_totals(prediction)
     rows, columns = prediction.grid_size
     prefix = " + 1 class token" if prediction.num_prefix_tokens else ""
-    fraction = prediction.params - prediction.stem_params
+    rest = f"{prediction.params - prediction.stem_params:,} more in class token and position table"
+    params, name = text.count(prediction.stem_params), "params in the stem"
+    if prediction.vit:
+        params, name = f"{params} / {text.count(prediction.params)}", "params, stem / model"
+        rest = f"{prediction.params:,} in the model"
     return (
         f'<p class="length" title="{formulas["num_patches"]}; {formulas["seq_len"]}">'
         f"<strong>{prediction.seq_len:,}</strong> tokens"
         f' <span class="soft">= <span class="area">{rows} × {columns}</span>{prefix}</span></p>'
         "<dl>"
-        + _figure("MACs", text.count(prediction.macs), formulas["macs"])
+        + _figure("MACs", text.count(prediction.macs), f"{prediction.macs:,}")
         + _figure("FLOPs, 2 a MAC", text.count(2 * prediction.macs), f"2·{prediction.macs}")
-        + _figure(
-            "params in the stem",
-            text.count(prediction.stem_params),
-            f"{formulas['stem_params']}; {fraction:,} more in class token and position table",
-        )
+        + _figure(name, params, f"{formulas['stem_params']}; {rest}")
         + _figure("token width", str(prediction.embed_dim), "channels of proj")
         + _figure("stride, px", str(prediction.total_stride), formulas["total_stride"])
         + _figure("field, px", str(prediction.receptive_field), "receptive field of one token")
@@ -87,10 +90,29 @@ def status_html(prediction: Prediction, report: Report | None) -> str:
     )
 
 
-def table_html(prediction: Prediction, report: Report | None, selected: str) -> str:
-    """Predicted beside observed, a line for each layer; the layer's name is a button."""
+def table_html(
+    prediction: Prediction, report: Report | None, selected: str, *, unfolded: bool
+) -> str:
+    """Predicted beside observed, a line for each layer; the layer's name is a button.
+
+    The transformer blocks are one line, which opens the layers of the first of them and any
+    that does not agree; `unfolded` or a selected layer opens it at once.
+    """
+    ran = report is not None
     rows = report.rows if report else [_unconfirmed(layer) for layer in prediction.layers]
-    lines = "".join(_table_row(row, selected, ran=report is not None) for row in rows)
+    blocks = [row for row in rows if _block_of(row) not in (None, "head")]
+    lines = ""
+    for row in rows:
+        if row not in blocks:
+            lines += _table_row(row, selected, ran=ran)
+        elif row is blocks[0]:
+            shown = [r for r in blocks if _block_of(r) == "block1" or (ran and not r.agrees)]
+            opened = unfolded or selected in [r.name for r in shown]
+            lines += _fold_row(blocks, opened=opened, ran=ran)
+            inner = "".join(_table_row(r, selected, ran=ran) for r in shown)
+            lines += (
+                f"</tbody><tbody data-inside{'' if opened else ' hidden'}>{inner}</tbody><tbody>"
+            )
     return (
         '<table><thead><tr><th scope="col">layer</th><th scope="col">predicted</th>'
         '<th scope="col">observed</th><th scope="col">verdict</th><th scope="col">params</th>'
@@ -136,6 +158,20 @@ def error_html(error: SpecError) -> str:
     return f'<p role="alert">{escape(str(error))}{button}</p>'
 
 
+def witnesses_html(witnesses: tuple[Witness, ...]) -> str:
+    """Every count of the work, with what it counts, and what it leaves out."""
+    rows = "".join(
+        f'<tr><th scope="row">{witness.name}</th>'
+        f"<td>{'none' if witness.macs is None else f'{witness.macs:,}'}</td>"
+        f'<td class="{"agrees" if witness.status == "complete" else "warning"}">'
+        f"{'✓' if witness.status == 'complete' else '⚠'} {witness.status}</td></tr>"
+        f'<tr class="soft"><td colspan="3">{escape(witness.convention)}.'
+        f" {escape(witness.reason)}</td></tr>"
+        for witness in witnesses
+    )
+    return f"<table><tbody>{rows}</tbody></table>"
+
+
 def coloured_shape(shape: tuple[int, ...]) -> str:
     """A shape with the colours of its axes: channels and area, or tokens and channels."""
     if len(shape) == 3:
@@ -143,6 +179,8 @@ def coloured_shape(shape: tuple[int, ...]) -> str:
             f'<span class="channels">{shape[0]}</span>×'
             f'<span class="area">{shape[1]}×{shape[2]}</span>'
         )
+    if len(shape) == 1:
+        return f'<span class="channels">{shape[0]}</span>'
     return f'<span class="token">{shape[0]}</span>×<span class="channels">{shape[1]}</span>'
 
 
@@ -187,6 +225,32 @@ def _kind(row: Row) -> str:
     return row.predicted.kind if row.predicted else "unpredicted"
 
 
+def _block_of(row: Row) -> str | None:
+    return row.predicted.block if row.predicted else None
+
+
+def _fold_row(blocks: list[Row], *, opened: bool, ran: bool) -> str:
+    """All transformer blocks in one line: what leaves the last, and what they cost together."""
+    layers = [row.predicted for row in blocks if row.predicted]
+    names = list(dict.fromkeys(layer.block for layer in layers))
+    whole = Row(
+        name=f"{len(names)} block{'' if len(names) == 1 else 's'}",
+        predicted=replace(
+            layers[-1],
+            name="blocks",
+            params=sum(layer.params for layer in layers),
+            macs=sum(layer.macs for layer in layers),
+        ),
+        observed=blocks[-1].observed,
+        verdicts={"all": all(row.agrees for row in blocks)},
+    )
+    line = _table_row(whole, "", ran=ran)
+    button = f'<button type="button" data-fold aria-expanded="{str(opened).lower()}">'
+    return line.replace('<button type="button" aria-pressed="false">', button).replace(
+        f'data-layer="{whole.name}"', "data-fold-row"
+    )
+
+
 def _or_dot(number: int, words: str) -> str:
     """The number in words; a dot where it is nothing, so that what costs stands out."""
     return words if number else '<span class="soft">·</span>'
@@ -204,7 +268,6 @@ def _formulas_html(prediction: Prediction, report: Report | None, layer: LayerPr
     """Each quantity with its formula, and beside it what was observed."""
     row = next((row for row in report.rows if row.name == layer.name), None) if report else None
     equations = explain_layer(prediction, layer.name)
-    equations.pop("activations", None)  # the same product as the shape above
     if equations.get("height") and equations.get("height") == equations.get("width"):
         equations = {"sides": equations["height"], **equations}
         del equations["height"], equations["width"]
@@ -255,7 +318,7 @@ def _maps_html(report: Report, layer: LayerPrediction, aspect: float) -> str:
     """The wall of maps with its legend."""
     kept = report.trace.record(layer.name).kept
     if kept is None:
-        return '<p class="remark">No copy of this output was kept.</p>'
+        return '<p class="remark">Outputs are kept of the stem alone.</p>'
     picture = wall(kept, aspect=aspect)
     sequence = " data-sequence" if len(layer.out_shape) == 2 else ""
     thinned = []

@@ -19,7 +19,7 @@ from vitc_inspect.memory import MEMORY_BUDGET, check_memory
 from vitc_inspect.notation import format_convs, parse_convs
 from vitc_inspect.prediction import Prediction, predict
 from vitc_inspect.presets import PRESETS
-from vitc_inspect.report import Report, inspect_stem
+from vitc_inspect.report import Report, inspect_stem, inspect_vit
 from vitc_inspect.spec import StemSpec
 from vitc_inspect.tracing import KEEP_BYTES, packed
 from vitc_inspect.ui import panels
@@ -28,6 +28,7 @@ from vitc_inspect.ui.choice import Choice, Request, read_choice, stem_text
 from vitc_inspect.ui.pictures import MissingPicture, PictureStore, address_of
 from vitc_inspect.views import text
 from vitc_inspect.views.strip import strip_svg
+from vitc_inspect.witnesses import count_work
 
 Answer = dict[str, Any]
 
@@ -59,7 +60,7 @@ class Inspector:
     def predict(self, request: Request) -> Answer:
         """Everything that can be shown before a run."""
         choice = read_choice(request)
-        prediction = predict(choice.spec, dtype=choice.dtype)
+        prediction = predict(choice.vit or choice.spec, dtype=choice.dtype)
         picture = self.pictures.find(choice.image)
         return {
             **_stem_parts(request, choice.spec),
@@ -77,9 +78,15 @@ class Inspector:
     def _run(self, request: Request, choice: Choice, picture: Picture | str) -> Answer:
         report = self._reports.get(choice)
         if report is None:
-            report = inspect_stem(
-                choice.spec, picture, device=choice.device, dtype=choice.dtype, seed=choice.seed
-            )
+            settings: dict[str, Any] = {
+                "device": choice.device,
+                "dtype": choice.dtype,
+                "seed": choice.seed,
+            }
+            if choice.vit:
+                report = inspect_vit(choice.vit, picture, **settings)
+            else:
+                report = inspect_stem(choice.spec, picture, **settings)
             report = replace(report, trace=packed(report.trace))
             self._reports.put(choice, report)
         if request.get("part") == "panel":
@@ -88,6 +95,16 @@ class Inspector:
             panel = panels.panel_html(report.prediction, report, layer, aspect=aspect)
             return {"panel": panel, "layer": layer}
         return _parts(request, report.prediction, report, _thumbnail(picture, choice.spec))
+
+    async def witnesses(self, request: Request) -> Answer:
+        """The work of the stem or the model, counted in every way there is."""
+        choice = read_choice(request)
+        loop = asyncio.get_running_loop()
+        spec = choice.vit or choice.spec
+        counts = await loop.run_in_executor(
+            self._runner, lambda: count_work(spec, device=choice.device)
+        )
+        return {"witnesses": panels.witnesses_html(counts)}
 
     def open_picture(self, request: Request) -> Answer:
         """Take in a picture: a file that was uploaded, or one the browser gives back."""
@@ -114,10 +131,16 @@ def server_functions(inspector: Inspector) -> list[Callable[..., Any]]:
         except (SpecError, MissingPicture) as fault:
             return _fault(request, fault)
 
+    async def witnesses(request: Request) -> Answer:
+        try:
+            return await inspector.witnesses(request)
+        except SpecError as fault:
+            return _fault(request, fault)
+
     def open_picture(request: Request) -> Answer:
         return _answer(request, lambda: inspector.open_picture(request))
 
-    return [predict, run, open_picture]
+    return [predict, run, witnesses, open_picture]
 
 
 def _answer(request: Request, work: Callable[[], Answer]) -> Answer:
@@ -198,7 +221,9 @@ def _parts(
         "totals": panels.totals_html(prediction),
         "status": panels.status_html(prediction, report),
         "strip": strip_svg(prediction, report, image_uri=thumbnail, selected=layer),
-        "table": panels.table_html(prediction, report, layer),
+        "table": panels.table_html(
+            prediction, report, layer, unfolded=request.get("unfolded") is True
+        ),
         "panel": panels.panel_html(prediction, report, layer, aspect=aspect),
     }
 

@@ -73,7 +73,12 @@ def strip_svg(
     blocks = [
         _image_block(prediction, image_uri),
         *(_stage_block(prediction, stage, report) for stage in prediction.spec.stages),
-        *(_token_block(prediction, row, report) for row in prediction.layers if not row.stage),
+        *(
+            _token_block(prediction, row, report)
+            for row in prediction.layers
+            if not row.stage and not row.block
+        ),
+        *_encoder_blocks(prediction, report),
     ]
     parts, x = [], 8.0
     for block in blocks:
@@ -145,6 +150,42 @@ def _token_block(prediction: Prediction, row: LayerPrediction, report: Report | 
     )
 
 
+def _encoder_blocks(prediction: Prediction, report: Report | None) -> list[_Block]:
+    """The encoder as one block, whose first transformer block a click selects, and the head."""
+    if prediction.vit is None:
+        return []
+    encoder = [row for row in prediction.layers if row.block and row.block != "head"]
+    head = [row for row in prediction.layers if row.block == "head"]
+    pooled = "1st token" if prediction.num_prefix_tokens else "mean"
+    depth = prediction.vit.depth
+    made_by = (f"{depth} block{'' if depth == 1 else 's'}", prediction.vit.attention)
+    return [
+        _Block(
+            layers=tuple(row.name for row in encoder if row.block == "block1"),
+            title="encoder",
+            made_by=made_by,
+            shape=encoder[-1].out_shape,
+            width=_SEQUENCE,
+            height=_FACE,
+            depth=0,
+            picture=None,
+            state=_state([row.name for row in encoder], report),
+            prefix=prediction.num_prefix_tokens > 0,
+        ),
+        _Block(
+            layers=tuple(row.name for row in head),
+            title="head",
+            made_by=(pooled, "linear"),
+            shape=head[-1].out_shape,
+            width=_SEQUENCE,
+            height=_FACE / 14,
+            depth=0,
+            picture=None,
+            state=_state([row.name for row in head], report),
+        ),
+    ]
+
+
 def _face_size(size: tuple[int, int], prediction: Prediction) -> tuple[float, float]:
     """Width and height of a face, at least wide enough to be hit with a finger."""
     unit = _FACE / sqrt(max(prediction.spec.image_size))
@@ -153,7 +194,7 @@ def _face_size(size: tuple[int, int], prediction: Prediction) -> tuple[float, fl
 
 
 def _depth(channels: int, prediction: Prediction) -> float:
-    most = max(row.in_shape[0] if row.stage else row.out_shape[1] for row in prediction.layers)
+    most = max(row.out_shape[0] for row in prediction.layers if row.stage)
     return max(2.0, _DEPTH * sqrt(channels / max(most, channels)))
 
 
@@ -214,7 +255,7 @@ def _solid(block: _Block, left: float, top: float) -> str:
             f' x="{left:.1f}" y="{top:.1f}" width="{w:.1f}"'
             f' height="{h:.1f}" preserveAspectRatio="none"/>'
         )
-    elif not d:
+    elif block.width == _SEQUENCE and h == _FACE:
         lines = "".join(f"M{left:.1f} {top + h * i / 14:.1f}h{w:.1f}" for i in range(1, 14))
         parts.append(f'<path class="lines" d="{lines}"/>')
     parts.append(_rect("frame", left, top, w, h))
@@ -242,4 +283,6 @@ def _coloured(shape: tuple[int, ...]) -> str:
     if len(shape) == 3:
         area = f"{shape[1]}×{shape[2]}"
         return f'<tspan class="channels">{shape[0]}</tspan>×<tspan class="area">{area}</tspan>'
+    if len(shape) == 1:
+        return f'<tspan class="channels">{shape[0]}</tspan>'
     return f'<tspan class="token">{shape[0]}</tspan>×<tspan class="channels">{shape[1]}</tspan>'

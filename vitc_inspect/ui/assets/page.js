@@ -4,7 +4,9 @@
 const root = element.querySelector('.vi');
 const slot = (name) => root.querySelector(`[data-slot="${name}"]`);
 const field = (name) => root.querySelector(`[data-field="${name}"]`);
-const TEXTS = ['stem', 'height', 'width', 'in_channels', 'image', 'seed', 'device', 'dtype'];
+const TEXTS = ['stem', 'height', 'width', 'in_channels', 'image', 'seed', 'device', 'dtype',
+  'depth', 'num_heads', 'mlp_ratio', 'attention'];
+const TICKS = ['class_token', 'encoder'];
 const RESULTS = ['totals', 'status', 'strip', 'table', 'panel'];
 const PICTURE = 'vitc_inspect.picture'; // where the browser holds an opened picture
 
@@ -15,6 +17,7 @@ let newest = 0; // number of the newest choice; an answer to an older one is dro
 let layer = ''; // name of the selected layer
 let painted = null; // the request whose answer is on the screen
 let confirmed = false; // whether that answer is of a run
+let unfolded = false; // whether the layers of the transformer blocks are shown
 let fault = null; // the error on the screen
 let editorHtml = null; // what the editor was last filled with, until a person changes it
 let mapsHeight = 0; // pixels
@@ -25,20 +28,20 @@ let typing = false; // whether the last history entry belongs to an edit that go
 
 function readControls() {
   const choice = Object.fromEntries(TEXTS.map((name) => [name, field(name).value]));
-  choice.class_token = field('class_token').checked ? '1' : '0';
+  for (const name of TICKS) choice[name] = field(name).checked ? '1' : '0';
   return { ...choice, preset: field('preset').value, layer };
 }
 
 function writeControls(choice) {
   if (!option('image', choice.image)) addOption('image', choice.image, 'A picture from another page');
   for (const name of TEXTS) field(name).value = choice[name];
-  for (const name of ['device', 'dtype']) {
+  for (const name of ['device', 'dtype', 'attention']) {
     if (field(name).value !== choice[name]) { // a link may ask for what is not offered
       addOption(name, choice[name], choice[name]);
       field(name).value = choice[name];
     }
   }
-  field('class_token').checked = choice.class_token === '1';
+  for (const name of TICKS) field(name).checked = choice[name] === '1';
   root.querySelector('[data-slider]').value = choice.height;
   layer = choice.layer;
   showNotes();
@@ -49,11 +52,13 @@ function readRows() {
     Object.fromEntries([...row.querySelectorAll('[data-part]')].map((c) => [c.dataset.part, c.value])));
 }
 
-const OURS = ['stem', 'size', 'channels', 'class_token', 'image', 'seed', 'device', 'dtype', 'layer'];
+const OURS = ['stem', 'size', 'channels', 'class_token', 'image', 'seed', 'device', 'dtype', 'encoder', 'layer'];
+const ENCODER = ['depth', 'num_heads', 'mlp_ratio', 'attention']; // its four parts in the address
 
 function address() {
   const choice = readControls();
   const values = { ...choice, size: `${choice.height}x${choice.width}`, channels: choice.in_channels };
+  values.encoder = choice.encoder === '1' ? ENCODER.map((name) => choice[name]).join(',') : 'off';
   const readable = (text) => encodeURIComponent(text)
     .replace(/%20/g, '+').replace(/%2F/g, '/').replace(/%3A/g, ':').replace(/%2C/g, ',');
   const parts = OURS.map((name) => `${name}=${readable(values[name])}`);
@@ -78,6 +83,11 @@ function readAddress() {
     Object.assign(choice, { height, width: width ?? height });
   }
   if (query.has('channels')) choice.in_channels = query.get('channels');
+  if (query.has('encoder')) {
+    const parts = query.get('encoder').split(',');
+    choice.encoder = parts.length === ENCODER.length ? '1' : '0';
+    if (choice.encoder === '1') ENCODER.forEach((name, i) => { choice[name] = parts[i]; });
+  }
   return choice;
 }
 
@@ -118,7 +128,9 @@ async function ask(name, request) {
 function changed({ history = 'push', ...extra } = {}) {
   newest += 1;
   setState('stale');
-  const request = { ...readControls(), ...extra, aspect: aspect(), number: newest };
+  const request = { ...readControls(), ...extra, unfolded, aspect: aspect(), number: newest };
+  root.querySelector('[data-witnesses]').open = false;
+  slot('witnesses').innerHTML = '';
   if (!extra.rows) writeAddress(history); // rows become text first, on the server
   predictions.offer({ request, history });
 }
@@ -170,7 +182,7 @@ const predictions = latest(async ({ request, history }) => {
 
 const runs = latest(async (request) => {
   if (request.number !== newest) return;
-  const answer = await ask('run', { ...request, layer });
+  const answer = await ask('run', { ...request, layer, unfolded });
   if (request.number !== newest) return;
   if (answer.error) return showFault(request, answer);
   confirmed = true;
@@ -357,6 +369,11 @@ root.addEventListener('click', (event) => {
     const index = [...root.querySelectorAll('[data-row]')].indexOf(on('[data-row]'));
     return restructure((rows) => rows.splice(index, 1));
   }
+  if (on('[data-fold-row]')) {
+    unfolded = root.querySelector('[data-inside]').hidden;
+    root.querySelector('[data-inside]').hidden = !unfolded;
+    return root.querySelector('[data-fold]').setAttribute('aria-expanded', String(unfolded));
+  }
   if (on('[data-layer]')) select(on('[data-layer]').dataset.layer);
 });
 
@@ -370,6 +387,14 @@ function restructure(change) {
   change(rows);
   changed({ rows, structure: true });
 }
+
+root.querySelector('[data-witnesses]').addEventListener('toggle', async (event) => {
+  if (!event.target.open || !painted) return;
+  const asked = painted;
+  slot('witnesses').textContent = 'counting…';
+  const answer = await ask('witnesses', asked);
+  if (asked.number === newest) slot('witnesses').innerHTML = answer.witnesses ?? answer.error.html;
+});
 
 root.addEventListener('keydown', (event) => {
   const block = event.target.closest('.strip [role=button]');
