@@ -80,6 +80,7 @@ def predicted_values(layer: LayerPrediction, stages: dict[str, Stage]) -> dict[s
 
 def predicted_totals(prediction: Prediction) -> dict[str, int]:
     names = ("num_patches", "seq_len", "total_stride", "params", "stem_params", "macs")
+    names += ("activations", "bytes")
     return {name: getattr(prediction, name) for name in names}
 
 
@@ -161,6 +162,8 @@ def test_totals_as_they_are_printed() -> None:
         "params": "6152 + 8 + 40 = 6200",
         "stem_params": "6152 = 6152",
         "macs": "24576 = 24576",
+        "activations": "32 = 32",
+        "bytes": "128 + 128 + 160 + 160 = 576",
     }
 
 

@@ -108,17 +108,26 @@ LAYERED = Image.fromarray(np.array([[[200, 0], [200, 255], [0, 51]]], dtype=np.u
         (
             encoded(colours(((*RED, 255), (*RED, 0), (*RED, 51)))),
             [RED, WHITE, (255, 204, 204)],  # 51 of 255 is a fifth red over four fifths white
-            ("Transparent parts were laid over white.",),
+            (
+                "RGBA was converted to RGB.",
+                "Transparent parts were laid over white.",
+            ),
         ),
         (
             encoded(LAYERED),
             grey(255, 200, 204),
-            ("Transparent parts were laid over white.",),
+            (
+                "Greyscale with transparency was converted to RGB.",
+                "Transparent parts were laid over white.",
+            ),
         ),
         (
             encoded(colours((RED, BLUE, RED)).quantize(2), transparency=0),
             None,
-            ("Transparent parts were laid over white.",),
+            (
+                "A palette was converted to RGB.",
+                "Transparent parts were laid over white.",
+            ),
         ),
         (
             encoded(Image.frombytes("CMYK", (2, 1), bytes((0, 0, 0, 0, 255, 0, 0, 0))), "TIFF"),

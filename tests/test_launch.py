@@ -36,10 +36,12 @@ def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--port", "0"], "port = 0: the least is 1. Use 1 or more."),
-        (["--port", "http"], "port = 'http': it is not a whole number. Use 1."),
-        (["--port", "70000"], "port = 70000: the most is 65,535. Use 65535 or less."),
+        (["--port", "0"], "port = 0: the least is 1. Use 7860."),
+        (["--port", "http"], "port = 'http': it is not a whole number. Use 7860."),
+        (["--port", "70000"], "port = 70000: the most is 65,535. Use 7860."),
         (["--host", "no.such.host.invalid", "--port", "7903"], "no address of that name is known"),
+        (["--host", "no.such.host.invalid"], "no address of that name is known"),
+        (["--host", "192.0.2.1"], "host = '192.0.2.1': it is not an address of this machine"),
         (["--preset", "vit_c_4g"], "Use vit_c_4gf."),
         (["--device", "cuda:77"], "device = 'cuda:77': PyTorch finds only"),
         (["--image", "missing.png"], "image = 'missing.png': there is no such file. Use photo."),

@@ -261,7 +261,7 @@ def test_copies_stay_within_their_budget_and_are_every_step_th_value(shape, dtyp
     for record, layer in zip(observed.records, module, strict=True):
         kept = record.kept
         if kept is None:  # no room for a single number
-            assert keep_bytes // 2 < layer.output.element_size()
+            assert keep_bytes < 4 * layer.output.element_size()
             continue
         whole = layer.output[0]
         if whole.ndim == 3:

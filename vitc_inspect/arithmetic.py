@@ -102,6 +102,8 @@ def unread_positions(
     windows = output_size(
         size, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation
     )
+    if dilation == 1 and stride <= kernel_size:  # no gap between windows, only behind the last
+        return tuple(range(max(0, (windows - 1) * stride + kernel_size - padding), size))
     read = bytearray(size)
     for tap in range(kernel_size):
         first = tap * dilation - padding

@@ -17,7 +17,11 @@ MAX_CHANNELS = 65_536
 
 def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
     """Height and width, where one number stands for a square."""
-    return (size, size) if isinstance(size, int) else size
+    try:
+        side = operator.index(size)  # type: ignore[arg-type]  # a pair has none
+    except TypeError:
+        return size  # type: ignore[return-value]  # whoever builds the stem checks it
+    return side, side
 
 
 def check_int(field: str, value: Any, low: int, high: int) -> int:

@@ -53,7 +53,7 @@ def explain_totals(prediction: Prediction) -> dict[str, str]:
 
     Returns:
         Equations by quantity: "num_patches", "seq_len", "total_stride" (pixels), "params",
-        "stem_params", "macs".
+        "stem_params", "macs", "activations", "bytes".
     """
     stem = [layer for layer in prediction.layers if layer.stage]
     strides = [stage.conv.stride for stage in prediction.spec.stages]
@@ -66,6 +66,10 @@ def explain_totals(prediction: Prediction) -> dict[str, str]:
         "params": _equation(_sum(layer.params for layer in prediction.layers), prediction.params),
         "stem_params": _equation(_sum(layer.params for layer in stem), prediction.stem_params),
         "macs": _equation(_sum(layer.macs for layer in prediction.layers), prediction.macs),
+        "activations": _equation(
+            _sum(layer.activations for layer in prediction.layers), prediction.activations
+        ),
+        "bytes": _equation(_sum(layer.bytes for layer in prediction.layers), prediction.bytes),
     }
 
 

@@ -132,22 +132,25 @@ def picture_of(image: Image.Image) -> Picture:
     """
     # asked first, since decoding a TIFF turns it and forgets
     sideways = image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
+    tiles: Any = getattr(image, "tile", None)  # how the file stores its pixels, until they are loaded
+    deep = bool(tiles) and "16" in str(tiles[0][3]) and not image.mode.startswith("I")
     image.load()
     turned = ImageOps.exif_transpose(image)
     notes = ["The image was turned upright as its EXIF data says."] if sideways else []
+    notes += ["16 bits a channel were reduced to 8."] if deep else []
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"The first of {frames} frames is shown.")
+    if turned.mode.startswith(("I", "F")):
+        notes.append(f"{_MODES.get(turned.mode, turned.mode)} was scaled to 8 bits.")
+        turned = _to_8_bits(turned)
+    elif turned.mode != "RGB":
+        notes.append(f"{_MODES.get(turned.mode, turned.mode)} was converted to RGB.")
     if turned.has_transparency_data:
         layer = turned.convert("RGBA")
         turned = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
         if np.asarray(layer)[..., 3].min() < 255:
             notes.append("Transparent parts were laid over white.")
-    elif turned.mode.startswith(("I", "F")):
-        notes.append(f"{_MODES.get(turned.mode, turned.mode)} was scaled to 8 bits.")
-        turned = _to_8_bits(turned)
-    elif turned.mode not in ("RGB", "RGBA"):
-        notes.append(f"{_MODES.get(turned.mode, turned.mode)} was converted to RGB.")
     return Picture(turned.convert("RGB"), tuple(notes))
 
 
@@ -238,6 +241,8 @@ _MODES = {
     "1": "Black and white",
     "L": "Greyscale",
     "P": "A palette",
+    "LA": "Greyscale with transparency",
+    "RGBA": "RGBA",
     "CMYK": "CMYK",
     "YCbCr": "YCbCr",
     "LAB": "LAB",

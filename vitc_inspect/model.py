@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import torch
 from einops import rearrange
@@ -17,6 +18,8 @@ from vitc_inspect.vit import ViTSpec
 
 MAX_SEED = 2**63 - 1
 """Largest seed torch's generator takes."""
+
+_ONE_AT_A_TIME = Lock()  # torch has one random state for all threads
 
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -196,7 +199,7 @@ def build_vit(vit: ViTSpec, *, seed: int = 0) -> nn.Sequential:
 def _seeded(seed: int) -> Iterator[None]:
     """Draw weights from the seed, and give the CPU's random state back."""
     seed = check_int("seed", seed, 0, MAX_SEED)
-    with torch.random.fork_rng(devices=[]):
+    with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs too
         yield
 

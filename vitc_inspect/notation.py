@@ -36,6 +36,7 @@ _NUMBERED_WORDS = {"g": "groups", "d": "dilation"}
 _WORDS = (*NORM_WORDS, *ACTIVATION_WORDS, *_BIAS_WORDS)
 _WHAT_MAY_FOLLOW = f"{', '.join(_WORDS)}, g or d with a number, or a comma"
 _PATCHIFY = "16x16/16:768"
+_MAX_LENGTH = 4_000  # characters of a notation
 _SMALLEST = "1x1:384"  # can be built for any image
 
 
@@ -108,7 +109,25 @@ def parse_convs(text: str) -> tuple[ConvLayer, ...]:
     Raises:
         SpecError: As `parse_stem`.
     """
+    if not isinstance(text, str):
+        kind = type(text).__name__
+        raise SpecError("stem", kind, "it is not a text", f"Use {_PATCHIFY}", _PATCHIFY)
+    if len(text) > _MAX_LENGTH:
+        reason = f"it has {len(text):,} characters, the most is {_MAX_LENGTH:,}"
+        raise SpecError("stem", text, reason, f"Use {_PATCHIFY}", _PATCHIFY, column=_MAX_LENGTH + 1)
     return _convs(_Reader(text))
+
+
+def parse_fields(text: str) -> tuple[dict[str, Any], ...]:
+    """Read the fields of each layer as `conv_layer` takes them, whether or not it can be built.
+
+    Raises:
+        SpecError: field "stem", for a text that cannot be read.
+
+    >>> parse_fields("3x3/0:48")
+    ({'kernel_size': 3, 'stride': 0, 'out_channels': 48},)
+    """
+    return tuple(_Reader(text).layers())
 
 
 def _convs(reader: _Reader) -> tuple[ConvLayer, ...]:
@@ -282,9 +301,10 @@ class _Reader:
         suggestion = None
         if self.suggesting:
             wholes = [self.text[:end] for end in (self.complete, *reversed(self.ends))]
-            texts = [" ".join(text.split()) for text in (corrected, *wholes, _PATCHIFY)]
+            texts = (" ".join(text.split()) for text in (corrected, *wholes, _PATCHIFY))
             suggestion = next(text for text in texts if _readable(text))
-            use = " ".join(use.split()) if suggestion == texts[0] else suggestion
+            same = suggestion == " ".join(corrected.split())
+            use = " ".join(use.split()) if same else suggestion
         raise SpecError(
             "stem", self.text, f"column {column}: {reason}", f"Use {use}", suggestion, column
         )

@@ -307,7 +307,7 @@ def _say(verdict: bool | None, quantity: str, row: Row) -> str:
 
 
 def _row_dict(row: Row) -> dict[str, Any]:
-    predicted = asdict(row.predicted) if row.predicted else None
+    predicted = _plain(asdict(row.predicted)) if row.predicted else None
     kind = row.predicted.kind if row.predicted else None
     for key in ("name", "kind"):
         if predicted:
@@ -316,8 +316,8 @@ def _row_dict(row: Row) -> dict[str, Any]:
     if row.observed:
         observed = {
             "kind": row.observed.kind,
-            "in_shape": row.observed.in_shape[1:],
-            "out_shape": row.observed.out_shape[1:],
+            "in_shape": list(row.observed.in_shape[1:]),
+            "out_shape": list(row.observed.out_shape[1:]),
             "dtype": row.observed.dtype,
             "params": row.observed.params,
             "macs": row.observed.macs,
@@ -330,4 +330,11 @@ def _row_dict(row: Row) -> dict[str, Any]:
         "observed": observed,
         "verdicts": dict(row.verdicts),
         "agrees": row.agrees,
+    }
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same with lists for tuples, as JSON gives them back."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()
     }

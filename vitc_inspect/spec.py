@@ -278,6 +278,11 @@ def conv_stem(
     >>> conv_stem().seq_len
     197
     """
+    for field, given in (("channels", channels), ("strides", strides)):
+        if given is not None and not isinstance(given, Sequence):
+            raise SpecError(
+                field, given, "it is not one number for each convolution", "Use (48, 96)", (48, 96)
+            )
     strides = (2,) * len(channels) if strides is None else tuple(strides)
     if len(strides) != len(channels):
         raise SpecError(

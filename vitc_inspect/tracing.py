@@ -94,8 +94,8 @@ def trace(
     Args:
         module: The module; its children are recorded, it itself is not.
         input: (b, c, h, w), on the module's device and in its dtype.
-        keep_bytes: Budget for copies of outputs, shared equally by the layers that are kept
-            (bytes); 0 keeps none.
+        keep_bytes: Budget for copies of outputs (bytes); 0 keeps none. An output is copied
+            whole as long as every later layer can still have a quarter of an equal share.
         keep: Names of the layers whose outputs are kept; None means all.
 
     Returns:
@@ -106,15 +106,19 @@ def trace(
     """
     layers = [(name, layer) for name, layer in module.named_modules() if name and _works(layer)]
     kept_names = {name for name, _ in layers if keep is None or name in keep}
-    share = keep_bytes // max(1, len(kept_names))
+    reserve = keep_bytes // max(1, 4 * len(kept_names))
+    waiting = len(kept_names)
     params = _params_by_owner(module)
     records: list[LayerRecord] = []
     left = keep_bytes
 
     def observe(name: str, layer: nn.Module, given: Tensor, output: Tensor) -> None:
-        nonlocal left
-        kept = _keep(output[0], min(share, left)) if name in kept_names else None
-        left -= kept.bytes if kept else 0
+        nonlocal left, waiting
+        kept = None
+        if name in kept_names:
+            waiting = max(0, waiting - 1)
+            kept = _keep(output[0], max(0, left - waiting * reserve))
+            left -= kept.bytes if kept else 0
         records.append(
             LayerRecord(
                 name=name,
@@ -183,7 +187,10 @@ def _works(layer: nn.Module) -> bool:
 @contextmanager
 def _untouched(module: nn.Module, input: Tensor) -> Iterator[None]:
     """Put buffers and random state back, which a module in training mode changes."""
-    before = [(buffer, buffer.clone()) for buffer in module.buffers()] if module.training else []
+    if not any(layer.training for layer in module.modules()):
+        yield
+        return
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
     with torch.random.fork_rng(devices=[input.device] if input.is_cuda else []):
         try:
             yield

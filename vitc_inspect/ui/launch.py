@@ -27,7 +27,6 @@ _MAX_PORT = 65_535
 _WHY_NOT = {
     errno.EADDRINUSE: "another program is listening on it",
     errno.EACCES: "the system does not let this user open it",
-    errno.EADDRNOTAVAIL: "the host is not an address of this machine",
 }
 
 
@@ -85,9 +84,7 @@ def _free_port(host: str, text: str | None) -> int | None:
     Raises:
         SpecError: field "port" or "host".
     """
-    if text is None:
-        return None
-    port = parse_int("port", text, 1, _MAX_PORT)
+    port = _port_number(text) if text is not None else 0
     try:
         socket.getaddrinfo(host, port)
     except socket.gaierror:
@@ -95,12 +92,22 @@ def _free_port(host: str, text: str | None) -> int | None:
         raise SpecError("host", host, reason, "Use 127.0.0.1", "127.0.0.1") from None
     try:
         with socket.create_server((host, port)):
-            return port
+            return port or None
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            reason = "it is not an address of this machine"
+            raise SpecError("host", host, reason, "Use 127.0.0.1", "127.0.0.1") from None
         with socket.create_server(("", 0)) as other:
             free = other.getsockname()[1]
         reason = _WHY_NOT.get(error.errno or 0, f"it cannot be opened on {host}")
         raise SpecError("port", port, reason, f"Use {free}", free) from None
+
+
+def _port_number(text: str) -> int:
+    try:
+        return parse_int("port", text, 1, _MAX_PORT)
+    except SpecError as error:
+        raise SpecError("port", error.value, error.reason, "Use 7860", 7860) from None
 
 
 def _keep_memory_flat() -> None:

@@ -97,7 +97,8 @@ def terminal_table(report: Report) -> str:
         f"{count(prediction.stem_params)} params in the stem,"
         f" {count(prediction.params)} with {_rest(prediction)};"
         f" {count(prediction.macs)} MACs = {count(2 * prediction.macs)} FLOPs"
-        " (bias, norm and activation not counted)",
+        " (bias, norm and activation not counted);"
+        f" {count(prediction.activations)} activations",
         *(sentence for layer in prediction.layers if (sentence := unread(layer))),
         *(report.disagreements or ("Every shape, parameter, MAC and byte is as predicted.",)),
     ]
