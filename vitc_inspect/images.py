@@ -132,7 +132,9 @@ def picture_of(image: Image.Image) -> Picture:
     """
     # asked first, since decoding a TIFF turns it and forgets
     sideways = image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
-    tiles: Any = getattr(image, "tile", None)  # how the file stores its pixels, until they are loaded
+    tiles: Any = getattr(
+        image, "tile", None
+    )  # how the file stores its pixels, until they are loaded
     deep = bool(tiles) and "16" in str(tiles[0][3]) and not image.mode.startswith("I")
     image.load()
     turned = ImageOps.exif_transpose(image)

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import MAX_CHANNELS, MAX_SIDE, check_choice, parse_int, parse_number
 from vitc_inspect.model import MAX_SEED
-from vitc_inspect.notation import ACTIVATION_WORDS, NORM_WORDS, format_convs, parse_convs
+from vitc_inspect.notation import (
+    ACTIVATION_WORDS,
+    NORM_WORDS,
+    format_convs,
+    parse_fields,
+    parse_stem,
+)
 from vitc_inspect.prediction import Dtype
-from vitc_inspect.spec import CONV_BOUNDS, MAX_CONVS, ConvLayer, StemSpec, conv_names
+from vitc_inspect.spec import (
+    CONV_BOUNDS,
+    MAX_CONVS,
+    ConvLayer,
+    StemSpec,
+    conv_names,
+    default_padding,
+)
 from vitc_inspect.vit import MAX_DEPTH, ViTSpec
 
 Request = Mapping[str, Any]
 """What the page sends: texts by field, and "rows" when the stem was changed in the editor."""
+
+Row = dict[str, str]
+"""One line of the editor: texts by field of ConvLayer; bias is "1" or "0"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,19 +58,17 @@ def read_choice(request: Request) -> Choice:
     Raises:
         SpecError: naming the control, for example "conv2.stride" or "seed".
     """
-    convs = (
-        _convs_of_rows(request["rows"])
-        if "rows" in request
-        else parse_convs(_text(request, "stem"))
-    )
+    beside: dict[str, Any] = {
+        "image_size": _image_size(_text(request, "height"), _text(request, "width")),
+        "in_channels": parse_int("in_channels", _text(request, "in_channels"), 1, MAX_CHANNELS),
+        "class_token": _text(request, "class_token") == "1",
+    }
     dtype: Any = _text(request, "dtype")
     check_choice("dtype", dtype, get_args(Dtype))
-    stem = StemSpec(
-        image_size=_image_size(_text(request, "height"), _text(request, "width")),
-        in_channels=parse_int("in_channels", _text(request, "in_channels"), 1, MAX_CHANNELS),
-        convs=convs,
-        class_token=_text(request, "class_token") == "1",
-    )
+    if "rows" in request:
+        stem = StemSpec(convs=_convs_of_rows(request["rows"]), **beside)
+    else:
+        stem = parse_stem(_text(request, "stem"), **beside)
     return Choice(
         spec=stem,
         vit=_vit(stem, request) if _text(request, "encoder") == "1" else None,
@@ -97,6 +111,38 @@ def _image_size(height: str, width: str) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
+def editor_rows(request: Request) -> list[Row] | None:
+    """What the editor is to hold for a request, also when it cannot be built.
+
+    Returns:
+        Texts by field for each layer, or None for a notation that cannot be read.
+    """
+    if "rows" in request:
+        return _rows(request["rows"])
+    try:
+        layers = parse_fields(_text(request, "stem"))
+    except SpecError:
+        return None
+    return [_row_of_fields(fields) for fields in layers]
+
+
+def _row_of_fields(fields: Mapping[str, Any]) -> Row:
+    """The fields of a layer as the editor shows them, what was left out filled in."""
+    stride = fields.get("stride", 1)
+    norm = fields.get("norm", "none")
+    filled = {
+        "stride": stride,
+        "padding": default_padding(fields["kernel_size"], stride),
+        "dilation": 1,
+        "groups": 1,
+        "norm": norm,
+        "activation": "none",
+        **fields,
+    }
+    bias = fields.get("bias", norm == "none")
+    return {**{name: str(value) for name, value in filled.items()}, "bias": str(int(bias))}
+
+
 def stem_text(request: Request) -> str:
     """The stem notation of a request, also when its rows cannot be built.
 
@@ -117,12 +163,11 @@ def stem_text(request: Request) -> str:
 
 def _convs_of_rows(rows: Any) -> tuple[ConvLayer, ...]:
     rows = _rows(rows)
-    return tuple(
-        _conv_of_row(name, row) for name, row in zip(conv_names(len(rows)), rows, strict=True)
-    )
+    names = conv_names(len(rows)) if rows else ()  # StemSpec refuses a stem without layers
+    return tuple(_conv_of_row(name, row) for name, row in zip(names, rows, strict=True))
 
 
-def _conv_of_row(name: str, row: Mapping[str, str]) -> ConvLayer:
+def _conv_of_row(name: str, row: Row) -> ConvLayer:
     """The convolution of one row of the editor."""
     numbers = {
         field: parse_int(f"{name}.{field}", row[field], low, high)
@@ -139,14 +184,14 @@ def _conv_of_row(name: str, row: Mapping[str, str]) -> ConvLayer:
         raise error.within(name) from None
 
 
-def _rows(rows: Any) -> Sequence[dict[str, str]]:
+def _rows(rows: Any) -> list[Row]:
     """The editor's rows as texts by field; whatever a row lacks is empty."""
     fields = (*CONV_BOUNDS, "bias", "norm", "activation")
     listed = rows[:MAX_CONVS] if isinstance(rows, list) else []
     return [{field: _text(row, field) for field in fields} for row in listed]
 
 
-def _as_typed(row: Mapping[str, str]) -> str:
+def _as_typed(row: Row) -> str:
     """A row in the notation, every part of it written out."""
     words = [word for word, norm in NORM_WORDS.items() if norm == row["norm"]]
     words += [word for word, act in ACTIVATION_WORDS.items() if act == row["activation"]]

@@ -82,6 +82,7 @@ def build_page(
                 "dtype": "float32",
                 "layer": "",
             },
+            own_notes={name: " ".join(picture.notes) for name, picture in own.items()},
             max_file_bytes=MAX_FILE_BYTES,
         )
     return page

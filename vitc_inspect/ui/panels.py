@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 
@@ -9,13 +10,14 @@ from vitc_inspect.errors import SpecError
 from vitc_inspect.formulas import explain_layer, explain_totals
 from vitc_inspect.prediction import LayerPrediction, Prediction
 from vitc_inspect.report import Report, Row
-from vitc_inspect.spec import Activation, ConvLayer, Norm, conv_names
+from vitc_inspect.spec import conv_names
 from vitc_inspect.views import text
 from vitc_inspect.views.maps import Wall, css_gradient, data_uri, wall
 from vitc_inspect.witnesses import Witness
 
-_NORMS: dict[Norm, str] = {"none": "–", "batch": "bn", "layer": "ln"}
-_ACTIVATIONS: dict[Activation, str] = {
+_NORMS = {"none": "–", "batch": "bn", "layer": "ln"}
+_YES_NO = {"1": "yes", "0": "no"}
+_ACTIVATIONS = {
     "none": "–",
     "relu": "relu",
     "gelu": "gelu",
@@ -52,24 +54,32 @@ def totals_html(prediction: Prediction) -> str:
     formulas = explain_totals(prediction)
     rows, columns = prediction.grid_size
     prefix = " + 1 class token" if prediction.num_prefix_tokens else ""
-    rest = f"{prediction.params - prediction.stem_params:,} more in class token and position table"
-    params, name = text.count(prediction.stem_params), "params in the stem"
-    if prediction.vit:
-        params, name = f"{params} / {text.count(prediction.params)}", "params, stem / model"
-        rest = f"{prediction.params:,} in the model"
-    return (
-        f'<p class="length" title="{formulas["num_patches"]}; {formulas["seq_len"]}">'
-        f"<strong>{prediction.seq_len:,}</strong> tokens"
-        f' <span class="soft">= <span class="area">{rows} × {columns}</span>{prefix}</span></p>'
-        "<dl>"
-        + _figure("MACs", text.count(prediction.macs), f"{prediction.macs:,}")
-        + _figure("FLOPs, 2 a MAC", text.count(2 * prediction.macs), f"2·{prediction.macs}")
-        + _figure(name, params, f"{formulas['stem_params']}; {rest}")
-        + _figure("token width", str(prediction.embed_dim), "channels of proj")
-        + _figure("stride, px", str(prediction.total_stride), formulas["total_stride"])
-        + _figure("field, px", str(prediction.receptive_field), "receptive field of one token")
-        + "</dl>"
+    params = f"{text.count(prediction.stem_params)} / {text.count(prediction.params)}"
+    figures = {
+        "MACs": text.count(prediction.macs),
+        "FLOPs, 2 a MAC": text.count(2 * prediction.macs),
+        "params, stem / all": params,
+        "activations": text.count(prediction.activations),
+        "width": str(prediction.embed_dim),
+        "stride, px": str(prediction.total_stride),
+        "field, px": str(prediction.receptive_field),
+    }
+    shown = "".join(
+        f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items()
     )
+    lines = "".join(f"<li>{name}: {_separated(line)}</li>" for name, line in formulas.items())
+    return (
+        f'<p class="length"><strong>{prediction.seq_len:,}</strong> tokens'
+        f' <span class="soft">= <span class="area">{rows} × {columns}</span>{prefix}</span></p>'
+        f"<dl>{shown}</dl>"
+        f'<details class="how"><summary>how these come about</summary><ul>{lines}</ul></details>'
+    )
+
+
+def _separated(equation: str) -> str:
+    """An equation whose result has separators of thousands."""
+    left, _, right = equation.rpartition(" = ")
+    return f"{left} = <b>{int(right):,}</b>"
 
 
 def status_html(prediction: Prediction, report: Report | None) -> str:
@@ -142,11 +152,12 @@ def panel_html(
     )
 
 
-def editor_html(convs: tuple[ConvLayer, ...]) -> str:
-    """A line of controls for each convolution."""
+def editor_html(rows: Sequence[Mapping[str, str]]) -> str:
+    """A line of controls for each convolution, from the texts they are to hold."""
+    names = conv_names(len(rows))
     return "".join(
-        _editor_row(name, conv, removable=len(convs) > 1)
-        for name, conv in zip(conv_names(len(convs)), convs, strict=True)
+        _editor_row(name, row, removable=len(rows) > 1)
+        for name, row in zip(names, rows, strict=True)
     )
 
 
@@ -184,10 +195,6 @@ def coloured_shape(shape: tuple[int, ...]) -> str:
     return f'<span class="token">{shape[0]}</span>×<span class="channels">{shape[1]}</span>'
 
 
-def _figure(name: str, value: str, formula: str) -> str:
-    return f'<div title="{escape(formula)}"><dt>{name}</dt><dd>{value}</dd></div>'
-
-
 def _unconfirmed(layer: LayerPrediction) -> Row:
     return Row(name=layer.name, predicted=layer, observed=None, verdicts={})
 
@@ -205,7 +212,7 @@ def _table_row(row: Row, selected: str, *, ran: bool) -> str:
             f'<span class="{"agrees" if word == "agrees" else "differs"}">{mark} {word}</span>'
         )
     if predicted is None:
-        cells = '<td colspan="1">not predicted</td>'
+        cells = "<td>not predicted</td>"
         figures = "<td></td><td></td><td></td>"
     else:
         cells = f"<td>{coloured_shape(predicted.out_shape)}</td>"
@@ -304,14 +311,13 @@ def _seen(row: Row | None, quantity: str) -> str:
 
 def _remark_html(prediction: Prediction, layer: LayerPrediction) -> str:
     """What a reader may trip over at this layer."""
-    remarks = []
     stages = {stage.name: stage for stage in prediction.spec.stages}
-    if layer.kind == "norm" and stages[str(layer.stage)].conv.norm == "batch":
-        remarks.append(
-            "A fresh BatchNorm in evaluation mode only divides by √(1 + 1e-5):"
-            " its stored mean is 0, its variance 1"
-        )
-    return "".join(f'<p class="remark">{escape(remark)}.</p>' for remark in remarks)
+    if layer.kind != "norm" or not layer.stage or stages[layer.stage].conv.norm != "batch":
+        return ""
+    return (
+        '<p class="remark">A fresh BatchNorm in evaluation mode only divides by √(1 + 1e-5):'
+        " its stored mean is 0, its variance 1.</p>"
+    )
 
 
 def _maps_html(report: Report, layer: LayerPrediction, aspect: float) -> str:
@@ -320,19 +326,24 @@ def _maps_html(report: Report, layer: LayerPrediction, aspect: float) -> str:
     if kept is None:
         return '<p class="remark">Outputs are kept of the stem alone.</p>'
     picture = wall(kept, aspect=aspect)
-    sequence = " data-sequence" if len(layer.out_shape) == 2 else ""
+    sequence = len(layer.out_shape) == 2
+    step = kept.step * picture.step
     thinned = []
-    if kept.step > 1:
-        thinned.append(f"every {_ordinal(kept.step)} row and column")
+    if step > 1:
+        thinned.append(f"every {_ordinal(step)} {'token' if sequence else 'row and column'}")
     if kept.dropped:
         thinned.append(f"without the last {kept.dropped:,} channels")
-    sample = f" Shown {', '.join(thinned)}, to stay within memory." if thinned else ""
+    sample = f" Shown: {', '.join(thinned)}." if thinned else ""
+    marks, size = "", f"width:min(100%, var(--maps-height) * {picture.width / picture.height:.4f})"
+    if sequence:
+        marks = f' data-sequence data-step="{step}"'
+        size = f"width:100%;height:min(var(--maps-height), {2 * picture.height}px)"
     return (
         f'<figure><img src="{data_uri(picture.png)}" width="{picture.width}"'
         f' height="{picture.height}" data-columns="{picture.columns}" data-gap="{picture.gap}"'
         f' class="{"signed" if picture.scale.signed else ""}"'
-        f' style="width:min(100%, var(--maps-height) * {picture.width / picture.height:.4f})"'
-        f' data-count="{picture.count}"{sequence}'
+        f' style="{size}"'
+        f' data-count="{picture.count}"{marks}'
         f' alt="{_alt(picture, layer)}">'
         f"<figcaption>{_legend_html(picture)}"
         f'<span class="soft">{_alt(picture, layer)}.{sample}</span>'
@@ -364,8 +375,9 @@ def _ordinal(number: int) -> str:
     return f"{number}{suffix or 'th'}"
 
 
-def _editor_row(name: str, conv: ConvLayer, *, removable: bool) -> str:
-    more = conv.dilation != 1 or conv.groups != 1 or conv.bias != (conv.norm == "none")
+def _editor_row(name: str, row: Mapping[str, str], *, removable: bool) -> str:
+    default_bias = "1" if row["norm"] == "none" else "0"
+    more = (row["dilation"], row["groups"], row["bias"]) != ("1", "1", default_bias)
     remove = (
         f'<button type="button" class="remove" data-remove aria-label="remove {name}">×</button>'
         if removable
@@ -374,36 +386,31 @@ def _editor_row(name: str, conv: ConvLayer, *, removable: bool) -> str:
     return (
         f'<div class="row{" open" if more else ""}" data-row="{name}">'
         f'<span class="row-name">{name}</span>'
-        + _number(name, "kernel_size", conv.kernel_size, 1)
-        + _number(name, "stride", conv.stride, 1)
-        + _number(name, "padding", conv.padding, 0)
-        + _number(name, "out_channels", conv.out_channels, 1)
-        + _select(name, "norm", conv.norm, _NORMS)
-        + _select(name, "activation", conv.activation, _ACTIVATIONS)
+        + _number(name, row, "kernel_size", 1)
+        + _number(name, row, "stride", 1)
+        + _number(name, row, "padding", 0)
+        + _number(name, row, "out_channels", 1)
+        + _select(name, row, "norm", _NORMS)
+        + _select(name, row, "activation", _ACTIVATIONS)
         + f'<button type="button" class="more" data-more aria-label="more of {name}"'
         f' aria-expanded="{str(more).lower()}">⋯</button>{remove}'
-        f'<div class="extra"><label>dilation {_number(name, "dilation", conv.dilation, 1)}</label>'
-        f"<label>groups {_number(name, 'groups', conv.groups, 1)}</label>"
-        f"<label>bias {_select(name, 'bias', str(int(conv.bias)), {'1': 'yes', '0': 'no'})}</label>"
-        "</div></div>"
+        f'<div class="extra"><label>dilation {_number(name, row, "dilation", 1)}</label>'
+        f"<label>groups {_number(name, row, 'groups', 1)}</label>"
+        f"<label>bias {_select(name, row, 'bias', _YES_NO)}</label></div></div>"
     )
 
 
-def _number(name: str, field: str, value: int, least: int) -> str:
+def _number(name: str, row: Mapping[str, str], field: str, least: int) -> str:
     return (
-        f'<input type="number" inputmode="numeric" min="{least}" step="1" value="{value}"'
-        f' data-part="{field}" aria-label="{name} {field.replace("_", " ")}">'
+        f'<input type="number" inputmode="numeric" min="{least}" step="1"'
+        f' value="{escape(row[field])}" data-part="{field}"'
+        f' aria-label="{name} {field.replace("_", " ")}">'
     )
 
 
-def _select(
-    name: str,
-    field: str,
-    value: str,
-    titles: dict[str, str] | dict[Norm, str] | dict[Activation, str],
-) -> str:
+def _select(name: str, row: Mapping[str, str], field: str, titles: Mapping[str, str]) -> str:
     options = "".join(
-        f'<option value="{key}"{" selected" if key == value else ""}>{title}</option>'
+        f'<option value="{key}"{" selected" if key == row[field] else ""}>{title}</option>'
         for key, title in titles.items()
     )
     return f'<select data-part="{field}" aria-label="{name} {field}">{options}</select>'

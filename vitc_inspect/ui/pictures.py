@@ -84,7 +84,7 @@ class PictureStore:
             raise SpecError("image", "upload", "the data is no PNG", "Open the file again", "photo")
         try:
             content = b64decode(address.removeprefix(_DATA), validate=True)
-        except Base64Error:
+        except (Base64Error, ValueError):
             raise SpecError(
                 "image", "upload", "the data is damaged", "Open the file again", "photo"
             ) from None
@@ -113,7 +113,8 @@ class PictureStore:
         )
 
     def _keep(self, picture: Picture) -> tuple[str, Picture]:
-        key = _PREFIX + sha256(picture.image.tobytes()).hexdigest()[:32]
+        content = repr((picture.image.size, picture.notes)).encode() + picture.image.tobytes()
+        key = _PREFIX + sha256(content).hexdigest()[:32]
         self._cache.put(key, StoredPicture(picture))
         return key, picture
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +17,7 @@ from gradio.utils import get_upload_folder
 from vitc_inspect.errors import SpecError
 from vitc_inspect.images import Picture, image_array, to_image
 from vitc_inspect.memory import MEMORY_BUDGET, check_memory
-from vitc_inspect.notation import format_convs, parse_convs
+from vitc_inspect.notation import format_convs
 from vitc_inspect.prediction import Prediction, predict
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.report import Report, inspect_stem, inspect_vit
@@ -24,7 +25,7 @@ from vitc_inspect.spec import StemSpec
 from vitc_inspect.tracing import KEEP_BYTES, packed
 from vitc_inspect.ui import panels
 from vitc_inspect.ui.cache import ByteCache
-from vitc_inspect.ui.choice import Choice, Request, read_choice, stem_text
+from vitc_inspect.ui.choice import Choice, Request, editor_rows, read_choice, stem_text
 from vitc_inspect.ui.pictures import MissingPicture, PictureStore, address_of
 from vitc_inspect.views import text
 from vitc_inspect.views.strip import strip_svg
@@ -72,10 +73,14 @@ class Inspector:
         """Everything that can be shown after a run, from the cache if it is there."""
         choice = read_choice(request)
         picture = self.pictures.find(choice.image)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._runner, self._run, request, choice, picture)
+        report = self._reports.get(choice)
+        if report is None:  # waits in turn; what is cached is drawn at once
+            loop = asyncio.get_running_loop()
+            report = await loop.run_in_executor(self._runner, self._report, choice, picture)
+        return await asyncio.to_thread(self._drawn, request, choice, picture, report)
 
-    def _run(self, request: Request, choice: Choice, picture: Picture | str) -> Answer:
+    def _report(self, choice: Choice, picture: Picture | str) -> Report:
+        """Run the stem or the model, unless somebody else just has."""
         report = self._reports.get(choice)
         if report is None:
             settings: dict[str, Any] = {
@@ -89,6 +94,11 @@ class Inspector:
                 report = inspect_stem(choice.spec, picture, **settings)
             report = replace(report, trace=packed(report.trace))
             self._reports.put(choice, report)
+        return report
+
+    def _drawn(
+        self, request: Request, choice: Choice, picture: Picture | str, report: Report
+    ) -> Answer:
         if request.get("part") == "panel":
             layer = _layer_of(request, report.prediction)
             aspect = _aspect_of(request)
@@ -113,7 +123,8 @@ class Inspector:
             try:
                 key, picture = self.pictures.open_file(path)
             finally:
-                path.unlink(missing_ok=True)
+                if path.is_file():
+                    path.unlink()
         else:
             key, picture = self.pictures.open_data(str(request.get("data", "")))
         return {"key": key, "data": address_of(picture.image), "notes": list(picture.notes)}
@@ -122,63 +133,57 @@ class Inspector:
 def server_functions(inspector: Inspector) -> list[Callable[..., Any]]:
     """The functions the page can call; each answers a fault with one sentence."""
 
-    def predict(request: Request) -> Answer:
-        return _answer(request, lambda: inspector.predict(request))
+    def predict(request: Any) -> Answer:
+        with _faults(request) as answer:
+            answer.update(inspector.predict(_fields(request)))
+        return answer
 
-    async def run(request: Request) -> Answer:
-        try:
-            return await inspector.run(request)
-        except (SpecError, MissingPicture) as fault:
-            return _fault(request, fault)
+    async def run(request: Any) -> Answer:
+        with _faults(request) as answer:
+            answer.update(await inspector.run(_fields(request)))
+        return answer
 
-    async def witnesses(request: Request) -> Answer:
-        try:
-            return await inspector.witnesses(request)
-        except SpecError as fault:
-            return _fault(request, fault)
+    async def witnesses(request: Any) -> Answer:
+        with _faults(request) as answer:
+            answer.update(await inspector.witnesses(_fields(request)))
+        return answer
 
-    def open_picture(request: Request) -> Answer:
-        return _answer(request, lambda: inspector.open_picture(request))
+    def open_picture(request: Any) -> Answer:
+        with _faults(request) as answer:
+            answer.update(inspector.open_picture(_fields(request)))
+        return answer
 
     return [predict, run, witnesses, open_picture]
 
 
-def _answer(request: Request, work: Callable[[], Answer]) -> Answer:
+def _fields(request: Any) -> Request:
+    """The request, or an empty one for what is none."""
+    return request if isinstance(request, dict) else {}
+
+
+@contextmanager
+def _faults(request: Any) -> Iterator[Answer]:
+    """An answer to be filled in; a fault inside becomes the answer."""
+    answer: Answer = {}
     try:
-        return work()
-    except (SpecError, MissingPicture) as fault:
-        return _fault(request, fault)
-
-
-def _fault(request: Request, fault: SpecError | MissingPicture) -> Answer:
-    """What the page needs to say what is wrong, where, and what would work."""
-    if isinstance(fault, MissingPicture):
-        return {"missing_picture": True}
-    answer: Answer = {
-        "error": {
-            "field": fault.field,
-            "html": panels.error_html(fault),
-            "suggestion": _suggestion(fault),
-        },
-        "stem": stem_text(request),
-    }
-    if "rows" not in request and fault.field != "stem":
-        answer["editor"] = _editor_of(answer["stem"])
-    return answer
+        yield answer
+    except MissingPicture:
+        answer["missing_picture"] = True
+    except SpecError as error:
+        rows = editor_rows(_fields(request))
+        answer["stem"] = stem_text(_fields(request))
+        answer["editor"] = panels.editor_html(rows) if rows else ""
+        answer["error"] = {
+            "field": error.field,
+            "html": panels.error_html(error),
+            "suggestion": _suggestion(error),
+        }
 
 
 def _suggestion(error: SpecError) -> list[str]:
     """What to write into the error's controls; as text, since JavaScript rounds large numbers."""
     value = error.suggestion
     return [str(part) for part in (value if isinstance(value, tuple) else (value,))]
-
-
-def _editor_of(stem: str) -> str:
-    """The editor for a text whose layers can be read; empty for any other."""
-    try:
-        return panels.editor_html(parse_convs(stem))
-    except SpecError:
-        return ""
 
 
 def _layer_of(request: Request, prediction: Prediction) -> str:
@@ -198,17 +203,25 @@ def _stem_parts(request: Request, spec: StemSpec) -> Answer:
     """The stem in its three forms: text, editor, preset."""
     asked = str(request.get("preset", ""))
     names = (asked, *PRESETS) if asked in PRESETS else PRESETS  # two presets may be one stem
-    preset = next((name for name in names if PRESETS[name].stem == spec), "")
-    written = format_convs(spec.convs) if "rows" in request else stem_text(request)
+    preset = next((name for name in names if _same_layers(PRESETS[name].stem, spec)), "")
     about = ""
     if preset:
         about = f"{PRESETS[preset].teaches} Source: {PRESETS[preset].source}."
     return {
-        "stem": written,
-        "editor": panels.editor_html(spec.convs),
+        "stem": format_convs(spec.convs) if "rows" in request else stem_text(request),
+        "editor": panels.editor_html(editor_rows(request) or ()),
         "preset": preset,
         "about": about,
     }
+
+
+def _same_layers(stem: StemSpec, other: StemSpec) -> bool:
+    """Whether two stems have the same layers, whatever the size of the image."""
+    return (stem.convs, stem.in_channels, stem.class_token) == (
+        other.convs,
+        other.in_channels,
+        other.class_token,
+    )
 
 
 def _parts(
@@ -258,7 +271,11 @@ def _thumbnail(picture: Picture | str, spec: StemSpec) -> str:
 
 def _uploaded(name: str) -> Path:
     """The path of an uploaded file; any other path is refused unread."""
-    path = Path(name).resolve()
-    if not path.is_relative_to(Path(get_upload_folder()).resolve()):
+    try:
+        path = Path(name).resolve()
+        uploaded = path.is_relative_to(Path(get_upload_folder()).resolve()) and path.is_file()
+    except (OSError, ValueError):
+        uploaded = False
+    if not uploaded:
         raise SpecError("image", Path(name).name, "it was not uploaded", "Open a file", "photo")
     return path

@@ -18,6 +18,7 @@ from PIL import Image
 from vitc_inspect.tracing import KeptOutput
 
 _GAP = 0  # palette index of the gaps between maps, which is transparent
+_MOST_TOKENS = 800  # rows of a picture of tokens
 SIGNED_MAP, UNSIGNED_MAP = "RdBu_r", "magma"
 """Colour maps of values on both sides of zero and of values that are never negative."""
 
@@ -58,6 +59,8 @@ class Wall:
     """Pixels between two maps."""
     count: int
     """Maps drawn."""
+    step: int
+    """Every step-th token is drawn; 1 for maps."""
     scale: Scale
     """Colours of the values."""
 
@@ -75,8 +78,10 @@ def wall(kept: KeptOutput, *, aspect: float = 1.0) -> Wall:
     values = _numbers(kept)
     scale = value_scale(values)
     indexes = colour_indexes(values, scale)
+    step = 1
     if values.ndim == 2:
-        canvas, columns, gap, count = indexes, 1, 0, 1
+        step = ceil(len(values) / _MOST_TOKENS)
+        canvas, columns, gap, count = indexes[::step], 1, 0, 1
     else:
         columns, gap, count = _columns(values.shape, aspect), _gap(values.shape), len(values)
         canvas = _tile(indexes, columns, gap)
@@ -87,6 +92,7 @@ def wall(kept: KeptOutput, *, aspect: float = 1.0) -> Wall:
         height=height,
         columns=columns,
         gap=gap,
+        step=step,
         count=count,
         scale=scale,
     )

@@ -20,8 +20,9 @@ _FACE = 80  # side of the image's face, the largest
 _DEPTH = 20  # depth of the block with most channels
 _BASELINE = 126  # where the blocks stand
 _HEIGHT = 184
-_ARROW = 24  # room between two blocks
-_CHARACTER = 6.6  # width of a character of a label
+_ARROW = 24  # least room between two blocks
+_FULL = 900  # a strip that is narrower spreads its blocks up to this width
+_CHARACTER, _TITLE_CHARACTER = 6.4, 7.7  # width of a character of a label, of a bold title
 _SEQUENCE = 30  # width of a block of tokens
 _PREFIX = 5  # height of the bar that stands for the class token
 
@@ -45,8 +46,8 @@ class _Block:
     @property
     def room(self) -> float:
         """Width of the drawing or of the longest label."""
-        label = max(len(text) for text in (self.title, shape_text(self.shape), *self.made_by))
-        return max(self.width + self.depth, label * _CHARACTER)
+        label = max(len(text) for text in (shape_text(self.shape), *self.made_by)) * _CHARACTER
+        return max(self.width + self.depth, label, len(self.title) * _TITLE_CHARACTER)
 
 
 def strip_svg(
@@ -80,11 +81,13 @@ def strip_svg(
         ),
         *_encoder_blocks(prediction, report),
     ]
+    spare = (_FULL - sum(block.room for block in blocks)) / max(1, len(blocks) - 1)
+    arrow = min(4 * _ARROW, max(_ARROW, spare))
     parts, x = [], 8.0
     for block in blocks:
         if block is not blocks[0]:
-            parts.append(_arrow(x))
-            x += _ARROW
+            parts.append(_arrow(x, arrow))
+            x += arrow
         parts.append(_draw(block, x, chosen=selected in block.layers))
         x += block.room
     width = ceil(x + 8)
@@ -232,7 +235,7 @@ def _draw(block: _Block, x: float, *, chosen: bool) -> str:
         f'<g class="{css}" role="button" tabindex="0" aria-pressed="{str(chosen).lower()}"'
         f' data-layer="{block.layers[0]}" data-layers="{" ".join(block.layers)}"'
         f' aria-label="{block.title}, {shape_text(block.shape)}, {block.state}">'
-        f'<rect class="room" x="{x - 6:.1f}" y="1" width="{block.room + 12:.1f}"'
+        f'<rect class="room" x="{x - 4:.1f}" y="1" width="{block.room + 8:.1f}"'
         f' height="{_HEIGHT - 2}" rx="8"/>{body}</g>'
     )
 
@@ -262,9 +265,9 @@ def _solid(block: _Block, left: float, top: float) -> str:
     return "".join(parts)
 
 
-def _arrow(x: float) -> str:
+def _arrow(x: float, length: float) -> str:
     return (
-        f'<path class="arrow" d="M{x + 5:.1f} {_BASELINE - 22}h{_ARROW - 11}'
+        f'<path class="arrow" d="M{x + 6:.1f} {_BASELINE - 22}h{length - 13:.1f}'
         'm-4.5 -4l4.5 4l-4.5 4"/>'
     )
 

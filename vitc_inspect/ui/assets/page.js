@@ -10,11 +10,13 @@ const TICKS = ['class_token', 'encoder'];
 const RESULTS = ['totals', 'status', 'strip', 'table', 'panel'];
 const PICTURE = 'vitc_inspect.picture'; // where the browser holds an opened picture
 
-const STACKED = 1180; // width below which the panel stands under the table, as in page.css
+const STACKED = 1340; // width below which the panel stands under the table, as in page.css
 const TABLE = 560; // about what the table and the panel's padding take beside the maps
 
 let newest = 0; // number of the newest choice; an answer to an older one is dropped
 let layer = ''; // name of the selected layer
+let rowsNewer = false; // whether the editor was changed since the notation was written from it
+let pushDue = false; // whether the address of the newest choice is to be a new entry of the history
 let painted = null; // the request whose answer is on the screen
 let confirmed = false; // whether that answer is of a run
 let unfolded = false; // whether the layers of the transformer blocks are shown
@@ -68,10 +70,11 @@ function address() {
   return `${location.pathname}?${parts.join('&')}`;
 }
 
-function writeAddress(how) {
+function writeAddress() {
   const next = address();
-  if (next === location.pathname + location.search) return;
-  history[how === 'push' ? 'pushState' : 'replaceState'](null, '', next);
+  const method = pushDue ? 'pushState' : 'replaceState';
+  pushDue = false;
+  if (next !== location.pathname + location.search) history[method](null, '', next);
 }
 
 function readAddress() {
@@ -79,8 +82,8 @@ function readAddress() {
   const choice = { ...props.start };
   for (const name of OURS) if (query.has(name)) choice[name] = query.get(name);
   if (query.has('size')) {
-    const [height, width] = query.get('size').split('x');
-    Object.assign(choice, { height, width: width ?? height });
+    const [height, ...width] = query.get('size').split('x');
+    Object.assign(choice, { height, width: width.length ? width.join('x') : height });
   }
   if (query.has('channels')) choice.in_channels = query.get('channels');
   if (query.has('encoder')) {
@@ -125,22 +128,26 @@ async function ask(name, request) {
   };
 }
 
-function changed({ history = 'push', ...extra } = {}) {
+// `by` says what a person changed: "text" also stands for a preset, a link, or a restored page.
+function changed({ history = 'push', by = 'other', structure = false } = {}) {
   newest += 1;
   setState('stale');
-  const request = { ...readControls(), ...extra, unfolded, aspect: aspect(), number: newest };
+  if (by !== 'other') rowsNewer = by === 'rows';
+  pushDue ||= history === 'push';
+  const request = { ...readControls(), structure, unfolded, aspect: aspect(), number: newest };
+  if (rowsNewer) request.rows = readRows();
   root.querySelector('[data-witnesses]').open = false;
   slot('witnesses').innerHTML = '';
-  if (!extra.rows) writeAddress(history); // rows become text first, on the server
-  predictions.offer({ request, history });
+  if (!rowsNewer) writeAddress(); // rows become text first, on the server
+  predictions.offer(request);
 }
 
-// What is on the screen is of an older choice while the state is "stale"; it fades if that lasts.
+// What is on the screen is of an older choice while the state is "stale"; it goes if that lasts.
 function setState(state) {
   root.dataset.state = state;
   clearTimeout(lateness);
   root.classList.remove('late');
-  if (state === 'stale') lateness = setTimeout(() => root.classList.add('late'), 120);
+  if (state === 'stale') lateness = setTimeout(() => root.classList.add('late'), 250);
 }
 
 // Width over height of the space for feature maps, so that all of them fit the screen.
@@ -161,21 +168,27 @@ function latest(work) {
       waiting = item;
       if (busy) return;
       busy = true;
-      while (waiting) {
-        const next = waiting;
-        waiting = null;
-        await work(next);
+      try {
+        while (waiting) {
+          const next = waiting;
+          waiting = null;
+          await work(next);
+        }
+      } finally {
+        busy = false;
       }
-      busy = false;
     },
   };
 }
 
-const predictions = latest(async ({ request, history }) => {
+const predictions = latest(async (request) => {
   const answer = await ask('predict', request);
   if (request.number !== newest) return;
-  if (request.rows && 'stem' in answer) field('stem').value = answer.stem;
-  if (request.rows) writeAddress(history);
+  if (request.rows && 'stem' in answer) {
+    field('stem').value = answer.stem;
+    rowsNewer = false;
+    writeAddress();
+  }
   if (answer.error) showFault(request, answer);
   else showPrediction(request, answer);
 });
@@ -188,8 +201,15 @@ const runs = latest(async (request) => {
   confirmed = true;
   showResults(answer);
   setState('confirmed');
-  if (answer.layer !== layer) panels.offer(layer);
+  keepSelection(answer);
 });
+
+// A layer that was clicked while the answer was on its way stays the selected one.
+function keepSelection(answer) {
+  if (answer.layer === layer) return;
+  mark(layer);
+  panels.offer(layer);
+}
 
 const panels = latest(async (name) => {
   const asked = painted;
@@ -204,14 +224,15 @@ function showPrediction(request, answer) {
   const shown = { ...request, stem: answer.stem, rows: undefined };
   painted = shown;
   confirmed = false;
-  layer = answer.layer;
+  if (request.layer === layer) layer = answer.layer; // else another one was clicked meanwhile
   if (!request.rows || request.structure) fillEditor(answer.editor);
-  slot('editor').classList.remove('unreadable');
   field('preset').value = answer.preset;
   slot('about').textContent = answer.about;
   showResults(answer);
-  writeAddress('replace'); // the layer may be another one now
+  writeAddress(); // the layer may be another one now
   setState('predicted');
+  keepSelection(answer);
+  root.classList.toggle('waiting', !answer.auto_run);
   slot('refusal').innerHTML = '';
   const button = root.querySelector('[data-run]');
   button.hidden = answer.auto_run || Boolean(answer.refusal);
@@ -244,6 +265,7 @@ function showResults(answer) {
   const home = focused?.closest('[data-slot]');
   for (const name of RESULTS.slice(0, -1)) slot(name).innerHTML = answer[name];
   showPanel(answer.panel);
+  bringIntoView();
   if (home) focusLayer(home, focused.dataset.layer);
 }
 
@@ -265,11 +287,8 @@ function showFault(request, answer) {
   for (const name of RESULTS) slot(name).innerHTML = '';
   slot('refusal').innerHTML = '';
   slot('about').textContent = '';
-  if (!request.rows) {
-    if (answer.editor) fillEditor(answer.editor);
-    slot('editor').classList.toggle('unreadable', fault.field === 'stem');
-    field('preset').value = '';
-  }
+  if ('editor' in answer && (!request.rows || request.structure)) fillEditor(answer.editor);
+  field('preset').value = '';
   const marked = controlsOf(fault.field);
   for (const control of marked) control.setAttribute('aria-invalid', 'true');
   const group = marked[0]?.closest('.group');
@@ -281,6 +300,7 @@ function showFault(request, answer) {
     group.append(note);
   }
   slot('fault').innerHTML = fault.html;
+  slot('fault').classList.toggle('elsewhere', Boolean(group)); // its sentence stands at the field
   setState('fault');
 }
 
@@ -304,7 +324,7 @@ function useSuggestion() {
   const controls = controlsOf(name);
   editorHtml = null;
   controls.forEach((control, i) => { control.value = suggestion[i] ?? suggestion[0]; });
-  changed(name.includes('.') ? { rows: readRows() } : {});
+  changed({ by: { stem: 'text' }[name] ?? (name.includes('.') ? 'rows' : 'other') });
 }
 
 // ---- what a person does --------------------------------------------------------------------
@@ -312,20 +332,38 @@ function useSuggestion() {
 function select(name) {
   if (!painted) return;
   layer = name;
-  for (const mark of root.querySelectorAll('[data-layer]')) {
-    const layers = (mark.dataset.layers ?? mark.dataset.layer).split(' ');
-    mark.classList.toggle('chosen', layers.includes(name));
-    const pressed = mark.matches('tr') ? mark.querySelector('button') : mark;
+  mark(name);
+  if (!rowsNewer) { // else the address follows with the text
+    pushDue = true;
+    writeAddress();
+  }
+  panels.offer(name);
+}
+
+function mark(name) {
+  for (const part of root.querySelectorAll('[data-layer]')) {
+    const layers = (part.dataset.layers ?? part.dataset.layer).split(' ');
+    part.classList.toggle('chosen', layers.includes(name));
+    const pressed = part.matches('tr') ? part.querySelector('button') : part;
     pressed.setAttribute('aria-pressed', String(layers.includes(name)));
   }
-  writeAddress('push');
-  panels.offer(name);
+  bringIntoView();
+}
+
+// The strip scrolls in its own box until the chosen block is inside it.
+function bringIntoView() {
+  const box = slot('strip');
+  const block = box.querySelector('.chosen');
+  if (!block) return;
+  const [inner, outer] = [block.getBoundingClientRect(), box.getBoundingClientRect()];
+  if (inner.left < outer.left) box.scrollLeft -= outer.left - inner.left + 20;
+  if (inner.right > outer.right) box.scrollLeft += inner.right - outer.right + 20;
 }
 
 function edited(target, history) {
   if (target.matches('[data-part]')) {
     editorHtml = null;
-    return changed({ history, rows: readRows() });
+    return changed({ history, by: 'rows' });
   }
   if (target.matches('[data-slider]')) field('height').value = field('width').value = target.value;
   if (target === field('height')) root.querySelector('[data-slider]').value = target.value;
@@ -333,9 +371,10 @@ function edited(target, history) {
     const preset = props.presets[target.value];
     if (!preset) return;
     writeControls({ ...readControls(), ...preset });
-    return changed({ history, preset: target.value });
+    field('preset').value = target.value;
+    return changed({ history, by: 'text' });
   }
-  changed({ history });
+  changed({ history, by: target === field('stem') ? 'text' : 'other' });
 }
 
 root.addEventListener('input', (event) => {
@@ -352,7 +391,7 @@ root.addEventListener('change', (event) => {
 root.addEventListener('click', (event) => {
   const on = (selector) => event.target.closest(selector);
   if (on('[data-use]')) return useSuggestion();
-  if (on('[data-retry]')) return changed();
+  if (on('[data-retry]')) return changed({ history: 'replace' });
   if (on('[data-run]')) {
     root.querySelector('[data-run]').hidden = true;
     slot('status').textContent = 'running…';
@@ -364,17 +403,20 @@ root.addEventListener('click', (event) => {
     const open = on('[data-row]').classList.toggle('open');
     return on('[data-more]').setAttribute('aria-expanded', String(open));
   }
-  if (on('[data-add]')) return restructure((rows) => rows.splice(-1, 0, { ...(rows.at(-2) ?? NEW_CONV) }));
+  if (on('[data-add]')) return addRow();
   if (on('[data-remove]')) {
-    const index = [...root.querySelectorAll('[data-row]')].indexOf(on('[data-row]'));
-    return restructure((rows) => rows.splice(index, 1));
+    on('[data-row]').remove();
+    return restructured();
   }
   if (on('[data-fold-row]')) {
     unfolded = root.querySelector('[data-inside]').hidden;
     root.querySelector('[data-inside]').hidden = !unfolded;
     return root.querySelector('[data-fold]').setAttribute('aria-expanded', String(unfolded));
   }
-  if (on('[data-layer]')) select(on('[data-layer]').dataset.layer);
+  if (on('[data-layer]')) {
+    select(on('[data-layer]').dataset.layer);
+    if (on('tr') && window.innerWidth <= 900) slot('panel').scrollIntoView({ block: 'nearest' });
+  }
 });
 
 const NEW_CONV = {
@@ -382,10 +424,28 @@ const NEW_CONV = {
   dilation: '1', groups: '1', bias: '0',
 };
 
-function restructure(change) {
-  const rows = readRows();
-  change(rows);
-  changed({ rows, structure: true });
+// A copy of the last convolution before proj; of a stem that is proj alone, a new one.
+function addRow() {
+  const rows = [...root.querySelectorAll('[data-row]')];
+  if (!rows.length) return;
+  const model = rows.at(-2) ?? rows[0];
+  const row = model.cloneNode(true);
+  for (const part of row.querySelectorAll('[data-part]')) {
+    const name = part.dataset.part;
+    part.value = rows.length > 1 ? model.querySelector(`[data-part="${name}"]`).value : NEW_CONV[name];
+  }
+  rows.at(-1).before(row);
+  restructured();
+}
+
+function restructured() {
+  const rows = [...root.querySelectorAll('[data-row]')];
+  rows.forEach((row, i) => {
+    row.dataset.row = i === rows.length - 1 ? 'proj' : `conv${i + 1}`;
+    row.querySelector('.row-name').textContent = row.dataset.row;
+  });
+  editorHtml = null;
+  changed({ by: 'rows', structure: true });
 }
 
 root.querySelector('[data-witnesses]').addEventListener('toggle', async (event) => {
@@ -421,7 +481,9 @@ function placeOn(image, event) {
   const [width, height] = [Number(image.getAttribute('width')), Number(image.getAttribute('height'))];
   const x = (event.clientX - box.left) * (width / box.width); // in pixels of the picture
   const y = (event.clientY - box.top) * (height / box.height);
-  if ('sequence' in image.dataset) return `token ${Math.floor(y)}, channel ${Math.floor(x)}`;
+  if ('sequence' in image.dataset) {
+    return `token ${Math.floor(y) * Number(image.dataset.step)}, channel ${Math.floor(x)}`;
+  }
   const rows = Math.ceil(count / columns);
   const column = Math.floor(x / ((width + gap) / columns));
   const index = Math.floor(y / ((height + gap) / rows)) * columns + column;
@@ -445,7 +507,7 @@ async function openFile(file) {
   let answer;
   try {
     const { path } = await upload(file);
-    answer = await ask('open_picture', { path, name: file.name });
+    answer = await ask('open_picture', { path });
   } catch {
     answer = SILENT;
   }
@@ -460,14 +522,15 @@ async function openFile(file) {
 // The choice stays as it was, so what is on the screen still holds; only the file is refused.
 function refusePicture(html) {
   slot('notes').innerHTML = html;
-  slot('notes').classList.add('field-fault');
+  slot('notes').classList.add('refused');
   slot('notes').querySelector('[data-use]')?.remove();
 }
 
 function showNotes() {
   const held = heldPicture();
-  slot('notes').classList.remove('field-fault');
-  slot('notes').textContent = held?.key === field('image').value ? held.notes.join(' ') : '';
+  const image = field('image').value;
+  slot('notes').classList.remove('refused');
+  slot('notes').textContent = held?.key === image ? held.notes.join(' ') : props.own_notes[image] ?? '';
 }
 
 let inMemory = null; // the picture, where the browser's storage has no room for it
@@ -477,13 +540,17 @@ function holdPicture(picture) {
   try {
     sessionStorage.setItem(PICTURE, JSON.stringify(picture));
   } catch {
-    sessionStorage.removeItem(PICTURE);
+    // no room, or no leave to store: it lasts until the page is left
   }
 }
 
 function heldPicture() {
-  inMemory ??= JSON.parse(sessionStorage.getItem(PICTURE));
-  return inMemory;
+  try {
+    inMemory ??= JSON.parse(sessionStorage.getItem(PICTURE));
+  } catch {
+    // as above
+  }
+  return inMemory?.key ? inMemory : null;
 }
 
 // ---- start -----------------------------------------------------------------------------------
@@ -506,7 +573,8 @@ if (held) addOption('image', held.key, `Your picture: ${held.name}`);
 
 function restore() {
   writeControls(readAddress());
-  changed({ history: 'replace' });
+  pushDue = false;
+  changed({ history: 'replace', by: 'text' });
 }
 
 window.addEventListener('popstate', restore);
