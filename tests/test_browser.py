@@ -435,6 +435,101 @@ def test_an_answer_that_comes_late_never_replaces_a_newer_one(page: Page) -> Non
     assert "size=448x448" in page.url
 
 
+def hold_the_first_answer(page: Page) -> list[Route]:
+    """Let no answer through until the returned route is continued."""
+    held: list[Route] = []
+    page.route(
+        "**/component_server/**",
+        lambda route: route.continue_() if held else held.append(route),
+    )
+    return held
+
+
+def test_changes_made_while_an_answer_is_on_its_way_all_count(page: Page) -> None:
+    held = hold_the_first_answer(page)
+    page.get_by_label("conv2 stride").fill("1")
+    page.locator("[data-slider]").fill("256")
+    page.get_by_text("+ add a convolution").click()
+    page.get_by_text("+ add a convolution").click()
+    page.locator('tr[data-layer="proj"]').click()
+    held[0].continue_()
+    expect(page.locator(STEM)).to_have_value(
+        "3x3/2:48 bn relu, 3x3:96 bn relu, 3x3/2:192 bn relu, 3x3/2:384 bn relu,"
+        " 3x3/2:384 bn relu, 3x3/2:384 bn relu, 1x1:384"
+    )
+    confirmed(page)
+    assert seq_len(page) == 8 * 8 + 1
+    expect(page.locator("[data-slot=panel] h2")).to_have_text("Output of proj, before tokens")
+    assert page.locator("tr.chosen").get_attribute("data-layer") == "proj"
+    assert "size=256x256" in page.url
+    assert "layer=proj" in page.url
+
+
+def test_back_reaches_the_stem_before_a_fast_edit_of_a_row(page: Page) -> None:
+    page.locator("[data-field=preset]").select_option("pit_s")
+    confirmed(page)
+    held = hold_the_first_answer(page)
+    channels = page.get_by_label("proj out channels")
+    for typed in ("1", "12", "128"):
+        channels.fill(typed)
+    held[0].continue_()
+    expect(page.locator(STEM)).to_have_value("16x16/8p0:128")
+    confirmed(page)
+    page.go_back()
+    expect(page.locator(STEM)).to_have_value("16x16/8p0:144")
+
+
+def test_a_faulty_text_is_shown_in_the_editor_and_mended_there(page: Page) -> None:
+    page.locator(STEM).fill("3x3/0:8 bn relu, 1x1:16")
+    assert "conv1.stride = 0: the least is 1." in refused(page)
+    assert page.locator("[data-row]").count() == 2
+    assert page.locator("[aria-invalid=true]").get_attribute("aria-label") == "conv1 stride"
+    page.locator(".field-fault [data-use]").click()
+    expect(page.locator(STEM)).to_have_value("3x3:8 bn relu, 1x1:16")
+    confirmed(page)
+    page.locator(STEM).fill("3x3/2:8 bn relu, 1x")
+    refused(page)
+    assert page.locator("[data-row]").count() == 0
+
+
+def test_a_refused_file_does_not_spoil_what_follows(page: Page) -> None:
+    upload(page, "letter.png", b"a letter, not a picture")
+    expect(page.locator("[data-slot=notes]")).to_contain_text("it is no PNG, JPEG")
+    page.locator("[data-slider]").fill("240")
+    confirmed(page)
+    page.go_back()
+    expect(page.locator("[data-slider]")).to_have_value("224")
+    confirmed(page)
+    upload(page, "grey.png", picture("PNG"))
+    expect(page.locator("[data-field=image] option:checked")).to_have_text("Your picture: grey.png")
+    confirmed(page)
+
+
+def test_a_browser_without_storage_still_works(app: Served, chromium: Browser) -> None:
+    page = chromium.new_page(viewport=DESK)
+    page.add_init_script(
+        "Object.defineProperty(window, 'sessionStorage', { get() { throw new Error('blocked'); } })"
+    )
+    page.goto(app.address)
+    confirmed(page)
+    assert seq_len(page) == 197
+    page.close()
+
+
+def test_the_strip_stays_in_sight_of_a_long_stem(page: Page) -> None:
+    stem = ", ".join(["3x3:8 bn relu"] * 24 + ["16x16/16:32"])
+    page.locator(STEM).fill(stem)
+    expect(page.locator(".table tbody tr")).to_have_count(24 * 3 + 4)
+    confirmed(page)
+    page.locator('tr[data-layer="conv22"] button').scroll_into_view_if_needed()
+    page.locator('tr[data-layer="conv22"] button').click()
+    block = page.locator(".strip .chosen").bounding_box()
+    assert block
+    assert 0 <= block["x"] <= DESK["width"] - block["width"]
+    assert 0 <= block["y"] <= DESK["height"] - block["height"]
+    expect(page.locator("[data-slot=panel] h2")).to_be_in_viewport()
+
+
 def test_many_changes_at_once_end_on_the_last(page: Page) -> None:
     page.evaluate(
         """async () => {
@@ -461,7 +556,7 @@ def test_a_server_that_is_gone_is_said_and_nothing_stale_stays(chromium: Browser
     assert "The server does not answer" in refused(page)
     assert page.locator(".length").count() == 0
     with served("--port", "7902"):
-        page.get_by_text("try again").first.click()
+        page.locator("[data-retry]").first.click()
         confirmed(page)
         assert seq_len(page) == 11 * 11 + 1
     page.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -292,3 +293,14 @@ def test_a_stem_without_norm_and_activation_is_one_affine_map(name):
 def test_a_stem_with_activations_is_not_an_affine_map(name):
     bent, size = bend(name)
     assert bent > 1e-2 * size
+
+
+def test_the_seed_gives_the_same_weights_in_every_thread():
+    spec = conv_stem(image_size=32)
+    with ThreadPoolExecutor(max_workers=4) as threads:
+        built = list(threads.map(lambda seed: build_stem(spec, seed=seed), [3, 4] * 12))
+    for seed, module in zip([3, 4] * 12, built, strict=True):
+        expected = build_stem(spec, seed=seed).state_dict()
+        assert all(
+            torch.equal(value, expected[name]) for name, value in module.state_dict().items()
+        )

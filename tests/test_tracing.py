@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from vitc_inspect.model import build_stem
+from vitc_inspect.presets import PRESETS
 from vitc_inspect.spec import conv_stem
 from vitc_inspect.tracing import hooked, packed, trace
 
@@ -322,3 +323,10 @@ def test_only_the_named_layers_are_kept_and_share_the_whole_budget():
     kept = {record.name: record.kept for record in observed.records if record.kept}
     assert list(kept) == ["conv2"]
     assert kept["conv2"].values.shape == (96, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["vit_c_4gf", "vit_c_18gf", "swin_t"])
+def test_outputs_that_fit_together_are_all_kept_whole(name):
+    module = build_stem(PRESETS[name].stem)
+    observed = trace(module, images(1, 3, 224, 224))
+    assert {record.kept.step for record in observed.records} == {1}

@@ -140,7 +140,7 @@ def conv_names(count: int) -> tuple[str, ...]:
     >>> conv_names(3)
     ('conv1', 'conv2', 'proj')
     """
-    return (*(f"conv{i}" for i in range(1, count)), "proj")
+    return (*(f"conv{i}" for i in range(1, count)), "proj") if count else ()
 
 
 @dataclass(frozen=True, kw_only=True)

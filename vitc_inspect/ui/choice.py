@@ -163,8 +163,9 @@ def stem_text(request: Request) -> str:
 
 def _convs_of_rows(rows: Any) -> tuple[ConvLayer, ...]:
     rows = _rows(rows)
-    names = conv_names(len(rows)) if rows else ()  # StemSpec refuses a stem without layers
-    return tuple(_conv_of_row(name, row) for name, row in zip(names, rows, strict=True))
+    return tuple(
+        _conv_of_row(name, row) for name, row in zip(conv_names(len(rows)), rows, strict=True)
+    )
 
 
 def _conv_of_row(name: str, row: Row) -> ConvLayer:

@@ -31,7 +31,7 @@ _QUANTITY_TITLES = {
     "tokens": "tokens",
     "params": "params",
     "macs": "MACs",
-    "activations": "activations",
+    "activations": "acts",
     "bytes": "bytes",
     "receptive_field": "field, px",
     "jump": "jump, px",

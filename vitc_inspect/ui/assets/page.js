@@ -152,7 +152,7 @@ function setState(state) {
 
 // Width over height of the space for feature maps, so that all of them fit the screen.
 function aspect() {
-  const height = Math.max(300, window.innerHeight - 580);
+  const height = Math.max(300, window.innerHeight - 596);
   if (height !== mapsHeight) root.style.setProperty('--maps-height', `${height}px`);
   mapsHeight = height;
   const room = root.querySelector('.detail').clientWidth;

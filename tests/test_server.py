@@ -1,0 +1,110 @@
+"""What the page is answered: pictures by their content, odd requests, cached reports."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+from vitc_inspect.images import Picture
+from vitc_inspect.presets import PRESETS
+from vitc_inspect.ui import server
+from vitc_inspect.ui.cache import ByteCache
+from vitc_inspect.ui.page import _controls
+from vitc_inspect.ui.pictures import PictureStore, StoredPicture, address_of
+from vitc_inspect.ui.server import Inspector, server_functions
+
+START = {
+    **_controls(PRESETS["vit_c_1gf"]),
+    "image": "photo",
+    "seed": "0",
+    "device": "cpu",
+    "dtype": "float32",
+}
+
+
+def call(name: str, request: Any, inspector: Inspector | None = None) -> dict[str, Any]:
+    functions = {f.__name__: f for f in server_functions(inspector or Inspector())}
+    answer = functions[name](request)
+    return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
+
+
+def test_a_picture_is_known_by_its_shape_as_well_as_its_bytes(tmp_path: Path) -> None:
+    store = PictureStore(2**24, {})
+    noise = Image.effect_noise((64, 16), 80).convert("RGB")
+    turned = Image.frombytes("RGB", (16, 64), noise.tobytes())
+    keys = [store.open_data(address_of(image))[0] for image in (noise, turned, noise)]
+    assert keys[0] != keys[1]
+    assert keys[0] == keys[2]
+
+
+def test_a_picture_that_was_dropped_is_asked_for_again() -> None:
+    inspector = Inspector()
+    image = Image.effect_noise((8, 8), 80).convert("RGB")
+    key = call("open_picture", {"data": address_of(image)}, inspector)["key"]
+    assert "totals" in call("predict", {**START, "image": key}, inspector)
+    assert call("predict", {**START, "image": key}) == {"missing_picture": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "request_", "says"),
+    [
+        ("predict", None, "image_size"),
+        ("predict", [], "image_size"),
+        ("predict", {**START, "rows": "x"}, "convs = "),
+        ("predict", {**START, "rows": []}, "convs = "),
+        ("predict", {**START, "rows": [None]}, "proj.out_channels"),
+        ("predict", {**START, "stem": "1x1:1," * 30_000}, "the most is 4,000"),
+        ("open_picture", {"path": "/etc/passwd"}, "it was not uploaded"),
+        ("open_picture", {"path": get_upload_folder()}, "it was not uploaded"),
+        ("open_picture", {"path": "a\0b"}, "it was not uploaded"),
+        ("open_picture", {"path": "a" * 5_000}, "it was not uploaded"),
+        ("open_picture", {"data": "data:image/png;base64,é"}, "the data is damaged"),
+        ("open_picture", {"data": "http://example.invalid/"}, "the data is no PNG"),
+        ("open_picture", {}, "the data is no PNG"),
+        ("run", {**START, "device": "cuda:9"}, "device = "),
+        ("witnesses", {**START, "seed": "-1"}, "seed = -1"),
+    ],
+)
+def test_an_odd_request_is_answered_with_a_sentence(name: str, request_: Any, says: str) -> None:
+    assert says in call(name, request_)["error"]["html"]
+
+
+def test_what_a_person_typed_is_escaped() -> None:
+    html = call("predict", {**START, "stem": "<script>alert(1)</script>"})["error"]["html"]
+    assert "<script" not in html
+    rows = [{"kernel_size": '3"><img src=x onerror=alert(1)>', "stride": "1"}]
+    answer = call("predict", {**START, "rows": rows})
+    assert "<img" not in answer["error"]["html"] + answer["editor"]
+
+
+def test_a_cached_report_is_drawn_without_waiting_for_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inspector = Inspector()
+    first = call("run", START, inspector)
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("it ran again")
+
+    monkeypatch.setattr(server, "inspect_stem", never)
+    assert call("run", START, inspector) == first
+    panel = call("run", {**START, "layer": "conv2", "part": "panel"}, inspector)
+    assert "Output of conv2" in panel["panel"]
+
+
+def test_the_cache_keeps_to_its_budget_and_drops_what_was_used_longest_ago() -> None:
+    cache: ByteCache[str, StoredPicture] = ByteCache(3 * 100)
+    small = StoredPicture(Picture(Image.new("RGB", (10, 4))))  # 120 bytes
+    for name in ("a", "b"):
+        cache.put(name, small)
+    assert cache.get("a") is small
+    cache.put("c", small)
+    assert (cache.get("b"), cache.get("a"), cache.get("c")) == (None, small, small)
+    assert cache.bytes <= 300
+    cache.put("large", StoredPicture(Picture(Image.new("RGB", (100, 100)))))
+    assert cache.bytes <= 300
