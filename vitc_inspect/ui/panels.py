@@ -124,7 +124,8 @@ def table_html(
                 f"</tbody><tbody data-inside{'' if opened else ' hidden'}>{inner}</tbody><tbody>"
             )
     return (
-        '<table><thead><tr><th scope="col">layer</th><th scope="col">predicted</th>'
+        f'<table class="{"" if ran else "unconfirmed"}"><thead><tr>'
+        '<th scope="col">layer</th><th scope="col">predicted</th>'
         '<th scope="col">observed</th><th scope="col">verdict</th><th scope="col">params</th>'
         '<th scope="col">MACs</th><th scope="col" title="receptive field, pixels">field</th>'
         f"</tr></thead><tbody>{lines}</tbody></table>"

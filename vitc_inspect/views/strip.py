@@ -91,8 +91,9 @@ def strip_svg(
         parts.append(_draw(block, x, chosen=selected in block.layers))
         x += block.room
     width = ceil(x + 8)
+    css = "strip" if report else "strip unconfirmed"
     return (
-        f'<svg class="strip" viewBox="0 0 {width} {_HEIGHT}" role="group"'
+        f'<svg class="{css}" viewBox="0 0 {width} {_HEIGHT}" role="group"'
         f' style="max-width:{width}px;min-width:{ceil(0.84 * width)}px"'
         f' aria-label="The stem from image to tokens">{"".join(parts)}</svg>'
     )

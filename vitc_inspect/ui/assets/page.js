@@ -132,6 +132,7 @@ async function ask(name, request) {
 function changed({ history = 'push', by = 'other', structure = false } = {}) {
   newest += 1;
   setState('stale');
+  root.classList.toggle('with-encoder', field('encoder').checked);
   if (by !== 'other') rowsNewer = by === 'rows';
   pushDue ||= history === 'push';
   const request = { ...readControls(), structure, unfolded, aspect: aspect(), number: newest };
@@ -263,16 +264,20 @@ function afterPaint(next) {
 function showResults(answer) {
   const focused = document.activeElement?.closest?.('[data-layer]');
   const home = focused?.closest('[data-slot]');
+  const explained = slot('totals').querySelector('.how')?.open;
   for (const name of RESULTS.slice(0, -1)) slot(name).innerHTML = answer[name];
+  slot('totals').querySelector('.how').open = Boolean(explained);
   showPanel(answer.panel);
-  bringIntoView();
   if (home) focusLayer(home, focused.dataset.layer);
 }
 
 function showPanel(html) {
   slot('panel').innerHTML = html;
-  const image = slot('panel').querySelector('.maps img'); // one value a pixel, unless it must shrink
-  image?.classList.toggle('shrunk', Number(image.getAttribute('width')) > image.clientWidth);
+  requestAnimationFrame(() => { // what needs the layout waits for the one the frame makes anyway
+    const image = slot('panel').querySelector('.maps img'); // a value a pixel, unless it must shrink
+    image?.classList.toggle('shrunk', Number(image.getAttribute('width')) > image.clientWidth);
+    bringIntoView();
+  });
 }
 
 function focusLayer(home, name) {
