@@ -74,6 +74,18 @@ def test_an_odd_request_is_answered_with_a_sentence(name: str, request_: Any, sa
     assert says in call(name, request_)["error"]["html"]
 
 
+def test_too_many_rows_are_refused_and_not_cut_off() -> None:
+    row = {
+        "kernel_size": "1", "stride": "1", "padding": "0", "out_channels": "4", "dilation": "1",
+        "groups": "1", "bias": "1", "norm": "none", "activation": "none",
+    }  # fmt: skip
+    assert "totals" in call("predict", {**START, "rows": [row] * 64})
+    error = call("predict", {**START, "rows": [row] * 65})["error"]
+    assert "65 layers" in error["html"]
+    assert error["suggestion"] == []
+    assert "data-use" not in error["html"]
+
+
 def test_what_a_person_typed_is_escaped() -> None:
     html = call("predict", {**START, "stem": "<script>alert(1)</script>"})["error"]["html"]
     assert "<script" not in html

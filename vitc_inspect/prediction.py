@@ -173,8 +173,9 @@ def predict(spec: StemSpec | ViTSpec, *, dtype: Dtype = "float32") -> Prediction
     item = ITEM_BYTES[dtype]
     if isinstance(spec, StemSpec):
         return Prediction(spec=spec, dtype=dtype, layers=tuple(_rows(spec, item)))
-    layers = (*_rows(spec.stem, item), *_encoder_rows(spec, item))
-    return Prediction(spec=spec.stem, vit=spec, dtype=dtype, layers=layers)
+    stem = tuple(_rows(spec.stem, item))
+    encoder = _encoder_rows(spec, stem[-1].receptive_field, item)
+    return Prediction(spec=spec.stem, vit=spec, dtype=dtype, layers=(*stem, *encoder))
 
 
 def _rows(spec: StemSpec, item: int) -> Iterator[LayerPrediction]:
@@ -277,13 +278,12 @@ def _token_rows(spec: StemSpec, field: int, jump: int, item: int) -> Iterator[La
         )
 
 
-def _encoder_rows(vit: ViTSpec, item: int) -> Iterator[LayerPrediction]:
+def _encoder_rows(vit: ViTSpec, field: int, item: int) -> Iterator[LayerPrediction]:
     """Every block, then the last normalisation, the choice of a token and the classifier."""
     stem = vit.stem
     n, d = stem.seq_len, stem.embed_dim
     layers = _block_layers(vit, item)
-    field = _stem_field(stem)
-    everything = max(stem.image_size)
+    everything = max(field, *stem.image_size)
     for number in range(1, vit.depth + 1):
         block = f"block{number}"
         for name, layer in layers.items():
@@ -362,14 +362,3 @@ def _layer(
         "macs": macs,
         "activations": activations,
     }
-
-
-def _stem_field(stem: StemSpec) -> int:
-    """Receptive field of a token before any attention (pixels)."""
-    field = jump = 1
-    for conv in stem.convs:
-        field = arithmetic.receptive_field(
-            field, jump, kernel_size=conv.kernel_size, dilation=conv.dilation
-        )
-        jump *= conv.stride
-    return field

@@ -188,7 +188,8 @@ def _conv_of_row(name: str, row: Row) -> ConvLayer:
 def _rows(rows: Any) -> list[Row]:
     """The editor's rows as texts by field; whatever a row lacks is empty."""
     fields = (*CONV_BOUNDS, "bias", "norm", "activation")
-    listed = rows[:MAX_CONVS] if isinstance(rows, list) else []
+    # one more than a stem may have, so that StemSpec refuses what would be cut off here
+    listed = rows[: MAX_CONVS + 1] if isinstance(rows, list) else []
     return [{field: _text(row, field) for field in fields} for row in listed]
 
 

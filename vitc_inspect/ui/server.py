@@ -182,7 +182,7 @@ def _faults(request: Any) -> Iterator[Answer]:
 
 def _suggestion(error: SpecError) -> list[str]:
     """What to write into the error's controls; as text, since JavaScript rounds large numbers."""
-    value = error.suggestion
+    value = () if error.suggestion is None else error.suggestion
     return [str(part) for part in (value if isinstance(value, tuple) else (value,))]
 
 
