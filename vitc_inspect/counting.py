@@ -38,5 +38,6 @@ def count_macs(module: nn.Module, input: Tensor, output: Tensor) -> int | None:
         if isinstance(module, SoftmaxAttention):  # with n keys, then n values, for each query
             return pairs * tokens * 2 * head_dim
         return pairs * (2 * head_dim * head_dim + head_dim)
-    has_params = any(True for _ in module.parameters())
-    return None if has_params and not isinstance(module, _AT_MOST_ONCE) else 0
+    if isinstance(module, _AT_MOST_ONCE):
+        return 0
+    return 0 if next(module.parameters(), None) is None else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil, sqrt
 from typing import Any
@@ -66,6 +66,9 @@ class Trace:
 
     records: tuple[LayerRecord, ...]
     """One a call, in the order in which the calls returned."""
+    peak_bytes: int | None = None
+    """The most memory PyTorch held on a CUDA device during the run, weights and kept copies
+    included; None elsewhere, where PyTorch does not keep count."""
 
     def record(self, name: str) -> LayerRecord:
         """The first record of the module called `name`; KeyError if it never ran."""
@@ -104,11 +107,11 @@ def trace(
     Raises:
         Whatever the module raises, after the hooks are gone.
     """
-    layers = [(name, layer) for name, layer in module.named_modules() if name and _works(layer)]
+    params = _params_by_owner(module)
+    layers = _layers(module, params)
     kept_names = {name for name, _ in layers if keep is None or name in keep}
     reserve = keep_bytes // max(1, 4 * len(kept_names))
     waiting = len(kept_names)
-    params = _params_by_owner(module)
     records: list[LayerRecord] = []
     left = keep_bytes
 
@@ -133,11 +136,29 @@ def trace(
             )
         )
 
+    on_cuda = input.device.type == "cuda"
+    if on_cuda:
+        torch.cuda.reset_peak_memory_stats(input.device)
     with _untouched(module, input), torch.inference_mode(), hooked(layers, observe):
         module(input)
-    if input.device.type == "cpu":
-        return Trace(records=tuple(records))
-    return Trace(records=tuple(_moved(record) for record in records))
+    peak = torch.cuda.max_memory_allocated(input.device) if on_cuda else None
+    if input.device.type != "cpu":
+        records = [_moved(record) for record in records]
+    return Trace(records=tuple(records), peak_bytes=peak)
+
+
+def layers_of(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Every module inside that does something itself, by name: the ones that get a hook."""
+    return _layers(module, _params_by_owner(module))
+
+
+def _layers(module: nn.Module, owners: Container[str]) -> list[tuple[str, nn.Module]]:
+    """All but the mere containers of others."""
+    return [
+        (name, layer)
+        for name, layer in module.named_modules()
+        if name and (name in owners or next(layer.children(), None) is None)
+    ]
 
 
 def packed(trace: Trace) -> Trace:
@@ -157,7 +178,7 @@ def packed(trace: Trace) -> Trace:
             record = _with_values(record, home.copy_(values))
             start += _aligned(size)
         homes.append(record)
-    return Trace(records=tuple(homes))
+    return replace(trace, records=tuple(homes))
 
 
 def _moved(record: LayerRecord) -> LayerRecord:
@@ -170,18 +191,15 @@ def _with_values(record: LayerRecord, values: Tensor) -> LayerRecord:
 
 
 def _params_by_owner(module: nn.Module) -> dict[str, int]:
-    """Learned numbers of each module itself, by its name."""
+    """Learned numbers of each module itself, by its name; what two share counts at the first."""
     counts: dict[str, int] = {}
-    for name, parameter in module.named_parameters():
+    seen = set()
+    for name, parameter in module.named_parameters(remove_duplicate=False):
         owner = name.rpartition(".")[0]
-        counts[owner] = counts.get(owner, 0) + parameter.numel()
+        fresh = 0 if id(parameter) in seen else parameter.numel()
+        counts[owner] = counts.get(owner, 0) + fresh
+        seen.add(id(parameter))
     return counts
-
-
-def _works(layer: nn.Module) -> bool:
-    """Whether a module does something itself, and is not a mere container of others."""
-    own = next(layer.parameters(recurse=False), None)
-    return own is not None or next(layer.children(), None) is None
 
 
 @contextmanager
@@ -206,11 +224,14 @@ def hooked(layers: list[tuple[str, nn.Module]], observe: Observer) -> Iterator[N
 
     The hooks are gone when the block is left, also by an exception.
     """
-    with ExitStack() as stack:
+    handles = []
+    try:
         for name, layer in layers:
-            hook = _named_hook(name, observe)
-            stack.callback(layer.register_forward_hook(hook).remove)
+            handles.append(layer.register_forward_hook(_named_hook(name, observe)))
         yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _named_hook(name: str, observe: Observer) -> Callable[[nn.Module, Any, Any], None]:
