@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.chromium import browser
 from tests.served import Served, served
@@ -329,7 +329,7 @@ def test_the_encoder_is_added_folded_and_opened(page: Page) -> None:
     assert page.locator('tr[data-layer="block1.qkv"]').is_visible()
     page.locator('tr[data-layer="block1.qkv"]').click()
     expect(page.locator(".formulas")).to_contain_text("197·384·1152 = 87,146,496")
-    assert "encoder=11,6,3,softmax&layer=block1.qkv" in page.url
+    assert "encoder=11,6,3,softmax&layer=block1.qkv&view=maps" in page.url
     page.locator("[data-field=attention]").select_option("linear")
     confirmed(page)
     expect(page.locator('.strip [data-layer="block1.norm1"]')).to_contain_text("linear")
@@ -349,16 +349,109 @@ def test_the_encoder_is_added_folded_and_opened(page: Page) -> None:
     assert "encoder=off" in page.url
 
 
+def opened_view(page: Page, name: str) -> Locator:
+    """The panel after a click on one of its tabs."""
+    page.get_by_role("tab", name=name, exact=True).click()
+    expect(page.get_by_role("tab", name=name, exact=True)).to_have_attribute(
+        "aria-selected", "true"
+    )
+    return page.locator("[data-slot=panel]")
+
+
 def test_the_other_counts_are_shown_on_demand_and_never_of_an_older_stem(page: Page) -> None:
     page.get_by_label("encoder behind the stem").check()
     confirmed(page)
-    page.get_by_text("MACs by every other way of counting").click()
+    opened_view(page, "Cost").get_by_text("MACs by every other way of counting").click()
     counts = page.locator("[data-slot=witnesses]")
     expect(counts).to_contain_text("torchinfo", timeout=20_000)
-    assert counts.inner_text().count("3,958,940,928") == 3
+    assert counts.locator(".counts").inner_text().count("3,958,940,928") == 3
     expect(counts).to_contain_text("⚠ partial")
+    counts.get_by_text("layer by layer").click()
+    line = counts.locator(".layers tr", has_text="block1.qkv")
+    assert line.inner_text().split() == ["block1.qkv", "87,146,496", "=", "=", "443,520"]
     page.get_by_label("conv2 stride").fill("1")
     expect(counts).to_be_empty()
+
+
+def test_the_cost_is_split_weighed_and_held_against_the_paper(page: Page) -> None:
+    panel = opened_view(page, "Cost")
+    expect(panel).to_contain_text("The paper's Table 3, C, prints 435 M flops")
+    panel.get_by_role("button", name="Put the encoder behind the stem").click()
+    expect(panel).to_contain_text("1.36 transformer blocks")
+    expect(panel).to_contain_text("378 M MACs more than patchify")
+    expect(panel).to_contain_text("Table 1, ViT_C-4GF, prints 4.0 G flops")
+    bars = panel.locator(".shares tbody tr")
+    assert bars.first.inner_text().split()[:3] == ["conv1", "16.3", "M"]
+    assert "attention × 11" in panel.locator(".shares").inner_text()
+    panel.get_by_text("the paper's tables beside ours").click()
+    expect(panel.locator(".printed")).to_contain_text("printed about 17.5 G")
+    expect(panel.locator(".printed")).to_contain_text("with 52 it costs the 422 M printed")
+    assert "view=cost" in page.url
+    page.reload()
+    confirmed(page)
+    expect(panel).to_contain_text("1.36 transformer blocks")
+
+
+def test_the_length_panel_follows_the_model(page: Page) -> None:
+    panel = opened_view(page, "Length")
+    expect(panel).to_contain_text("197 rows; 197 tokens arrived (✓ observed)")
+    expect(panel).to_contain_text("It takes images of 209 to 224 px")
+    expect(panel).to_contain_text("size of tensor a (226) must match the size of tensor b (197)")
+    panel.get_by_role("button", name="Put the encoder behind the stem").click()
+    expect(panel.locator("svg.plot")).to_have_count(3)
+    expect(panel).to_contain_text("8,448·n² (328 M)")
+    page.locator("[data-field=attention]").select_option("linear")
+    expect(panel).to_contain_text("Linear attention has no n² term")
+    page.locator("[data-slider]").fill("208")
+    expect(panel).to_contain_text("170 rows; 170 tokens arrived")
+    assert panel.locator("svg.plot").first.get_attribute("aria-label") == (
+        "Tokens against image size; 170 at 208 pixels"
+    )
+
+
+def test_every_layer_is_timed_with_progress_and_the_result_stays(page: Page) -> None:
+    panel = opened_view(page, "Time")
+    panel.get_by_role("button", name="Time every layer").click()
+    expect(panel.get_by_role("button", name="Time again")).to_be_visible(timeout=60_000)
+    expect(panel).to_contain_text("20 runs")
+    assert panel.locator(".times tbody tr").count() == 16 + 1
+    expect(panel).to_contain_text("0.75 for MACs and 0.93 for activations")
+    assert panel.locator("svg.plot title").all_inner_texts() is not None
+    figure = panel.locator(".figures strong").inner_text()
+    opened_view(page, "Cost")
+    expect(opened_view(page, "Time").locator(".figures strong")).to_have_text(figure)
+    page.get_by_label("conv2 stride").fill("1")  # another stem, of which nothing is known
+    expect(panel.get_by_role("button", name="Time every layer")).to_be_visible()
+
+
+def test_a_measurement_can_be_stopped(page: Page) -> None:
+    page.locator("[data-field=height]").fill("448")
+    confirmed(page)
+    panel = opened_view(page, "Time")
+    panel.get_by_role("button", name="Time every layer").click()
+    expect(panel.locator("progress")).to_be_visible(timeout=30_000)
+    panel.get_by_role("button", name="Stop").click()
+    expect(panel).to_contain_text("Stopped.")
+    runs = panel.locator(".figures").inner_text()
+    page.wait_for_timeout(1500)
+    assert panel.locator(".figures").inner_text() == runs
+    assert "of 20 runs" in runs
+    expect(panel.get_by_role("button", name="Time again")).to_be_visible()
+
+
+def test_the_tabs_work_by_keyboard_and_a_layer_brings_its_maps_back(page: Page) -> None:
+    page.get_by_role("tab", name="Maps", exact=True).focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Cost", exact=True)).to_be_focused()
+    expect(page.locator(".shares")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("tab").last).to_be_focused()
+    page.locator('tr[data-layer="conv2"]').click()
+    expect(page.locator("[data-slot=panel] h2")).to_have_text("Output of conv2, before norm2")
+    expect(page.get_by_role("tab", name="Maps", exact=True)).to_have_attribute(
+        "aria-selected", "true"
+    )
 
 
 def test_back_forward_and_reload_restore_the_choice(page: Page) -> None:
@@ -620,7 +713,10 @@ CONTRAST = """
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("query", ["", "?stem=3x3/"])
+@pytest.mark.parametrize(
+    "query",
+    ["", "?stem=3x3/", "?view=cost&encoder=11,6,3,softmax", "?view=length&encoder=11,6,3,linear"],
+)
 def test_all_text_has_enough_contrast(
     app: Served, chromium: Browser, scheme: str, query: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -318,3 +319,29 @@ def test_the_program_complains_in_one_line():
 def test_the_program_prints_to_a_terminal_without_its_signs(encoding):
     ended = program(*SMALL, encoding=encoding)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_witnesses_and_times_are_part_of_the_json(capsys):
+    assert cli.main([*SMALL, "--json", "--witnesses", "--time"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    names = [witness["name"] for witness in plain["witnesses"]]
+    assert names == ["closed form", "hooks", "PyTorch dispatcher", "torchinfo"]
+    assert plain["witnesses"][0]["macs"] == plain["macs"]
+    assert sum(plain["witnesses"][2]["layers"].values()) == plain["macs"]
+    assert plain["timing"]["rounds"] == 20
+    assert {layer["name"] for layer in plain["timing"]["layers"]} >= {"conv1", "proj"}
+
+
+def test_times_are_printed_with_their_spread(capsys):
+    assert cli.main([*SMALL, "--time"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^conv1 +[\d.]+ [mµ]s  [\d.]+ [mµ]s to [\d.]+ [mµ]s$", printed, re.MULTILINE)
+    assert "20 runs on" in printed
+
+
+def test_the_papers_tables_need_no_stem(capsys):
+    assert cli.main(["--paper"]) == 0
+    printed = capsys.readouterr().out
+    assert "Table 1  ViT_P-18GF  17,563,828,224  about 17.5 G" in printed
+    assert "not 0.8 M" in printed
+    assert "with 52 it costs the 422 M printed" in printed

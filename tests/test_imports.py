@@ -22,6 +22,8 @@ ORDER = (
     "presets",
     "prediction",
     "formulas",
+    "cost",
+    "paper",
     "memory",
     "model",
     "devices",
@@ -30,6 +32,7 @@ ORDER = (
     "images",
     "report",
     "witnesses",
+    "timing",
     "views",
     "cli",
     "ui",
@@ -39,7 +42,7 @@ ORDER = (
 AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 """What starts the program may also import this, and all above it."""
 
-TORCH = frozenset({"model", "devices", "counting", "tracing", "report", "witnesses"})
+TORCH = frozenset({"model", "devices", "counting", "tracing", "report", "witnesses", "timing"})
 MAY_IMPORT = {
     "torch": TORCH,
     "einops": TORCH,

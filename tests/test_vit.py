@@ -112,6 +112,8 @@ def test_random_models_agree_in_every_row_and_every_complete_witness(start: int)
         counts = {w.name: w.macs for w in witnesses if w.name != "torchinfo"}
         assert set(counts.values()) == {report.prediction.macs}, (seed, counts)
         assert [w.status for w in witnesses[:3]] == ["complete"] * 3, (seed, witnesses)
+        form, hooked, dispatched = (dict(w.layers) for w in witnesses[:3])
+        assert form == hooked == dispatched, seed
 
 
 @pytest.mark.parametrize("name", ["vit_c_4gf", "vit_p_1gf"])
@@ -125,6 +127,9 @@ def test_the_paper_s_models_agree_with_pytorchs_own_count(name: str) -> None:
     assert torchinfo.macs is not None
     assert torchinfo.macs < 0.2 * report.prediction.macs
     assert "block1.qkv, block1.attend" in torchinfo.reason
+    assert form.layers == hooked.layers == dispatched.layers
+    assert sum(form.layers.values()) == form.macs
+    assert torchinfo.layers["block1.qkv"] == 384 * 1152 + 1152  # as if there were one token
 
 
 def test_torchinfo_is_complete_where_it_counts_everything() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NoReturn
 
 from vitc_inspect.errors import SpecError
@@ -58,12 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
     """The text to print and whether prediction and observation agree."""
+    if options.paper:
+        from vitc_inspect.views.text import paper_table
+
+        return paper_table(), True
     spec = _spec(options)
     vit = _vit(spec, options)
     # torch takes a second to import, which a misspelt stem need not wait for
     from vitc_inspect.model import MAX_SEED
     from vitc_inspect.report import Report, inspect_stem, inspect_vit
-    from vitc_inspect.views.text import terminal_table, witness_table
+    from vitc_inspect.timing import time_layers, timing_dict
+    from vitc_inspect.views.text import terminal_table, time_table, witness_table
     from vitc_inspect.witnesses import count_work
 
     settings = {
@@ -76,10 +82,16 @@ def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
         report = inspect_vit(vit, options.image, **settings)
     else:
         report = inspect_stem(spec, options.image, **settings)
-    text = json.dumps(report.to_dict()) if options.json else terminal_table(report)
-    if options.witnesses and not options.json:
+    plain, drawn = report.to_dict(), [terminal_table(report)]
+    if options.witnesses:
         counts = count_work(vit or spec, device=options.device)
-        text = f"{text}\n\nMACs by every witness:\n{witness_table(counts)}"
+        plain["witnesses"] = [asdict(witness) for witness in counts]
+        drawn.append(f"MACs by every witness:\n{witness_table(counts)}")
+    if options.time:
+        *_, timing = time_layers(vit or spec, device=options.device, dtype=options.dtype)
+        plain["timing"] = timing_dict(timing)
+        drawn.append(time_table(timing))
+    text = json.dumps(plain) if options.json else "\n\n".join(drawn)
     return text, not report.disagreements
 
 
@@ -178,6 +190,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     parser.add_argument(
         "--witnesses", action="store_true", help="also count the MACs in every other way there is"
+    )
+    parser.add_argument("--time", action="store_true", help="also time every layer")
+    parser.add_argument(
+        "--paper", action="store_true", help="print the paper's tables beside our exact numbers"
     )
     parser.add_argument("--strict", action="store_true", help="exit 1 on any disagreement")
     return parser

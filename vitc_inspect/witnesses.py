@@ -18,7 +18,7 @@ from vitc_inspect.memory import MEMORY_BUDGET, check_memory
 from vitc_inspect.model import build_stem, build_vit
 from vitc_inspect.prediction import Prediction, predict
 from vitc_inspect.spec import StemSpec
-from vitc_inspect.tracing import Trace, trace
+from vitc_inspect.tracing import Trace, layers_of, trace
 from vitc_inspect.vit import ViTSpec
 
 Status = Literal["complete", "partial", "unavailable"]
@@ -38,6 +38,8 @@ class Witness:
     """"complete" when nothing that multiplies was left out, as far as it can tell."""
     reason: str
     """Why it is not complete, or differs from the closed form, in a sentence; else empty."""
+    layers: Mapping[str, int]
+    """Multiply-accumulates by name of the layer, for the layers it tells apart."""
 
 
 def closed_form(prediction: Prediction) -> Witness:
@@ -48,6 +50,7 @@ def closed_form(prediction: Prediction) -> Witness:
         convention="one multiply-accumulate counts 1; bias, norm, activation and softmax count 0",
         status="complete",
         reason="",
+        layers={layer.name: layer.macs for layer in prediction.layers},
     )
 
 
@@ -62,6 +65,9 @@ def hooks(trace: Trace) -> Witness:
         convention="the same, for every module that ran",
         status="partial" if unknown else "complete",
         reason=f"It has no count for {_some(unknown)}." if unknown else "",
+        layers={
+            record.name: record.macs // batch for record in trace.records if record.macs is not None
+        },
     )
 
 
@@ -84,6 +90,11 @@ def dispatcher(module: nn.Module, input: Tensor) -> Witness:
     with torch.no_grad(), counter, seen:
         module(input)
     known = {*flop_registry, *_MISSING_FORMULAS}
+    root = type(module).__name__  # what the counter puts before each name
+    flops = counter.get_flop_counts()
+    layers = {
+        name: sum(flops.get(f"{root}.{name}", {}).values()) // 2 for name, _ in layers_of(module)
+    }
     unknown = sorted(
         str(name) for name in seen.packets if name not in known and str(name) not in _FREE
     )
@@ -93,6 +104,7 @@ def dispatcher(module: nn.Module, input: Tensor) -> Witness:
         convention="FLOPs of matrix products and convolutions, 2 a multiply-accumulate; halved",
         status="partial" if unknown else "complete",
         reason=f"It has no formula for {_some(unknown)}." if unknown else "",
+        layers=layers,
     )
 
 
@@ -128,6 +140,7 @@ def by_torchinfo(module: nn.Module, input: Tensor, trace: Trace) -> Witness:
         " one, and attention as nothing."
         if low
         else "",
+        layers={record.name: by_name.get(record.name, 0) for record in trace.records},
     )
 
 
@@ -171,14 +184,17 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def _cpu_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
     """FLOPs of scaled dot product attention from the shapes of its operands."""
     flops: int = sdpa_flop_count(query, key, value)  # type: ignore[no-untyped-call]
     return flops
 
 
 _MISSING_FORMULAS: Mapping[Any, Callable[..., int]] = MappingProxyType(
-    {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention}
+    {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+        torch.ops.aten._scaled_dot_product_attention_math_for_mps: _attention,
+    }
 )
 
 _MOVES = (
@@ -189,6 +205,7 @@ _MOVES = (
 _ONE_BY_ONE = (
     "add", "add_", "div", "mul", "sum", "mean", "relu", "gelu", "silu", "hardswish", "elu",
     "native_batch_norm", "_native_batch_norm_legit_no_training", "native_layer_norm",
+    "cudnn_batch_norm", "miopen_batch_norm",
 )  # fmt: skip
 _FREE = frozenset(f"aten.{name}" for name in (*_MOVES, *_ONE_BY_ONE))
 """Operations without a multiply-accumulate, by the convention that is used here."""

@@ -49,6 +49,11 @@ class ByteCache(Generic[Key, Value]):
             while self._values and self.bytes > self._budget:
                 self._values.popitem(last=False)
 
+    def drop(self, key: Key) -> None:
+        """Forget a value, if it is there."""
+        with self._lock:
+            self._values.pop(key, None)
+
     @property
     def bytes(self) -> int:
         """Memory all values hold together (bytes)."""

@@ -81,6 +81,7 @@ def build_page(
                 "device": device,
                 "dtype": "float32",
                 "layer": "",
+                "view": "maps",
             },
             own_notes={name: " ".join(picture.notes) for name, picture in own.items()},
             max_file_bytes=MAX_FILE_BYTES,

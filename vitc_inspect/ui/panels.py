@@ -13,7 +13,6 @@ from vitc_inspect.report import Report, Row
 from vitc_inspect.spec import conv_names
 from vitc_inspect.views import text
 from vitc_inspect.views.maps import Wall, css_gradient, data_uri, wall
-from vitc_inspect.witnesses import Witness
 
 _NORMS = {"none": "–", "batch": "bn", "layer": "ln"}
 _YES_NO = {"1": "yes", "0": "no"}
@@ -132,7 +131,7 @@ def table_html(
     )
 
 
-def panel_html(
+def maps_html(
     prediction: Prediction, report: Report | None, selected: str, *, aspect: float
 ) -> str:
     """One layer: what came out of it, and its numbers with their formulas.
@@ -168,20 +167,6 @@ def error_html(error: SpecError) -> str:
     if error.suggestion is not None:
         button = ' <button type="button" data-use>Use it</button>'
     return f'<p role="alert">{escape(str(error))}{button}</p>'
-
-
-def witnesses_html(witnesses: tuple[Witness, ...]) -> str:
-    """Every count of the work, with what it counts, and what it leaves out."""
-    rows = "".join(
-        f'<tr><th scope="row">{witness.name}</th>'
-        f"<td>{'none' if witness.macs is None else f'{witness.macs:,}'}</td>"
-        f'<td class="{"agrees" if witness.status == "complete" else "warning"}">'
-        f"{'✓' if witness.status == 'complete' else '⚠'} {witness.status}</td></tr>"
-        f'<tr class="soft"><td colspan="3">{escape(witness.convention)}.'
-        f" {escape(witness.reason)}</td></tr>"
-        for witness in witnesses
-    )
-    return f"<table><tbody>{rows}</tbody></table>"
 
 
 def coloured_shape(shape: tuple[int, ...]) -> str:

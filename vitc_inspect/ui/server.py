@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from gradio.utils import get_upload_folder
 
 from vitc_inspect.errors import SpecError
 from vitc_inspect.images import Picture, image_array, to_image
-from vitc_inspect.memory import MEMORY_BUDGET, check_memory
+from vitc_inspect.memory import MEMORY_BUDGET, check_memory, predicted_memory
 from vitc_inspect.notation import format_convs
 from vitc_inspect.prediction import Prediction, predict
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.report import Report, inspect_stem, inspect_vit
 from vitc_inspect.spec import StemSpec
+from vitc_inspect.timing import Timing, time_layers
 from vitc_inspect.tracing import KEEP_BYTES, packed
-from vitc_inspect.ui import panels
+from vitc_inspect.ui import costs, panels
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Choice, Request, editor_rows, read_choice, stem_text
 from vitc_inspect.ui.pictures import MissingPicture, PictureStore, address_of
@@ -41,7 +43,18 @@ AUTO_RUN_MACS = 4 * 10**9
 """A stem with at most this many MACs runs by itself."""
 AUTO_RUN_BYTES = 512 * 2**20
 """A run that is predicted to take at most this much memory starts by itself (bytes)."""
+TIMING_BYTES = 8 * 2**20
+"""The most that finished measurements of time may hold (bytes)."""
+_TIMING_SECONDS = 0.4  # what the page waits for the next figures of a measurement
 _THUMBNAIL = 112  # longest side of the image in the strip (pixels)
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    """A measurement that goes on."""
+
+    rounds: Iterator[Timing]
+    bytes: int  # what its model is predicted to take
 
 
 class Inspector:
@@ -55,6 +68,8 @@ class Inspector:
         """
         self.pictures = PictureStore(PICTURE_BYTES, own_pictures or {})
         self._reports: ByteCache[Choice, Report] = ByteCache(REPORT_BYTES)
+        self._timings: ByteCache[Hashable, Timing] = ByteCache(TIMING_BYTES)
+        self._under_way: ByteCache[str, _UnderWay] = ByteCache(MEMORY_BUDGET)
         # one thread: forward passes wait in turn, and their memory is used again
         self._runner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
 
@@ -63,9 +78,10 @@ class Inspector:
         choice = read_choice(request)
         prediction = predict(choice.vit or choice.spec, dtype=choice.dtype)
         picture = self.pictures.find(choice.image)
+        timing = self._timings.get(_timed(choice))
         return {
             **_stem_parts(request, choice.spec),
-            **_parts(request, prediction, None, _thumbnail(picture, choice.spec)),
+            **_parts(request, prediction, None, timing, _thumbnail(picture, choice.spec)),
             **_run_policy(prediction),
         }
 
@@ -99,12 +115,12 @@ class Inspector:
     def _drawn(
         self, request: Request, choice: Choice, picture: Picture | str, report: Report
     ) -> Answer:
+        timing = self._timings.get(_timed(choice))
         if request.get("part") == "panel":
             layer = _layer_of(request, report.prediction)
-            aspect = _aspect_of(request)
-            panel = panels.panel_html(report.prediction, report, layer, aspect=aspect)
-            return {"panel": panel, "layer": layer}
-        return _parts(request, report.prediction, report, _thumbnail(picture, choice.spec))
+            return {"panel": _panel(request, report.prediction, report, timing), "layer": layer}
+        thumbnail = _thumbnail(picture, choice.spec)
+        return _parts(request, report.prediction, report, timing, thumbnail)
 
     async def witnesses(self, request: Request) -> Answer:
         """The work of the stem or the model, counted in every way there is."""
@@ -114,7 +130,37 @@ class Inspector:
         counts = await loop.run_in_executor(
             self._runner, lambda: count_work(spec, device=choice.device)
         )
-        return {"witnesses": panels.witnesses_html(counts)}
+        return {"witnesses": costs.witnesses_html(counts)}
+
+    async def time(self, request: Request) -> Answer:
+        """Time the layers for a moment, and say how far it is; the page asks until it is done.
+
+        So a person who stops asking has stopped it, and forward passes of others go between.
+        """
+        choice = read_choice(request)
+        loop = asyncio.get_running_loop()
+        ticket = str(request.get("ticket", ""))
+        timing = await loop.run_in_executor(self._runner, self._time_on, choice, ticket)
+        panel = costs.time_html(timing, width=_width_of(request))
+        return {"panel": panel, "done": timing.done}
+
+    def _time_on(self, choice: Choice, ticket: str) -> Timing:
+        """The next rounds of the measurement with this ticket, or the first of a new one."""
+        under_way = self._under_way.get(ticket)
+        if under_way is None:
+            spec = choice.vit or choice.spec
+            rounds = time_layers(spec, device=choice.device, dtype=choice.dtype)
+            needed = predicted_memory(predict(spec, dtype=choice.dtype), keep_bytes=0)
+            under_way = _UnderWay(rounds, needed)
+            self._under_way.put(ticket, under_way)
+        until = monotonic() + _TIMING_SECONDS
+        for timing in under_way.rounds:
+            if timing.done:
+                self._under_way.drop(ticket)
+                self._timings.put(_timed(choice), timing)
+            if timing.done or monotonic() > until:
+                return timing
+        raise AssertionError("a measurement that is done is not asked again")
 
     def open_picture(self, request: Request) -> Answer:
         """Take in a picture: a file that was uploaded, or one the browser gives back."""
@@ -148,12 +194,17 @@ def server_functions(inspector: Inspector) -> list[Callable[..., Any]]:
             answer.update(await inspector.witnesses(_fields(request)))
         return answer
 
+    async def time(request: Any) -> Answer:
+        with _faults(request) as answer:
+            answer.update(await inspector.time(_fields(request)))
+        return answer
+
     def open_picture(request: Any) -> Answer:
         with _faults(request) as answer:
             answer.update(inspector.open_picture(_fields(request)))
         return answer
 
-    return [predict, run, witnesses, open_picture]
+    return [predict, run, witnesses, time, open_picture]
 
 
 def _fields(request: Any) -> Request:
@@ -199,6 +250,32 @@ def _aspect_of(request: Request) -> float:
     return min(4.0, max(0.5, aspect)) if isinstance(aspect, (int, float)) else 1.3
 
 
+def _width_of(request: Request) -> int:
+    """Width of the panel (pixels)."""
+    width = request.get("panel_width")
+    return round(min(1200, max(240, width))) if isinstance(width, (int, float)) else 400
+
+
+def _timed(choice: Choice) -> Hashable:
+    """The part of a choice that its time depends on."""
+    return choice.vit or choice.spec, choice.device, choice.dtype
+
+
+def _panel(
+    request: Request, prediction: Prediction, report: Report | None, timing: Timing | None
+) -> str:
+    """The panel that was chosen; the maps of a layer where none of that name is."""
+    view, width = request.get("view"), _width_of(request)
+    if view == "cost":
+        return costs.cost_html(prediction, report)
+    if view == "length":
+        return costs.length_html(prediction, report, width=width)
+    if view == "time":
+        return costs.time_html(timing, width=width)
+    layer, aspect = _layer_of(request, prediction), _aspect_of(request)
+    return panels.maps_html(prediction, report, layer, aspect=aspect)
+
+
 def _stem_parts(request: Request, spec: StemSpec) -> Answer:
     """The stem in its three forms: text, editor, preset."""
     asked = str(request.get("preset", ""))
@@ -225,10 +302,14 @@ def _same_layers(stem: StemSpec, other: StemSpec) -> bool:
 
 
 def _parts(
-    request: Request, prediction: Prediction, report: Report | None, thumbnail: str
+    request: Request,
+    prediction: Prediction,
+    report: Report | None,
+    timing: Timing | None,
+    thumbnail: str,
 ) -> Answer:
     """The parts of the page that show a stem."""
-    layer, aspect = _layer_of(request, prediction), _aspect_of(request)
+    layer = _layer_of(request, prediction)
     return {
         "layer": layer,
         "totals": panels.totals_html(prediction),
@@ -237,7 +318,7 @@ def _parts(
         "table": panels.table_html(
             prediction, report, layer, unfolded=request.get("unfolded") is True
         ),
-        "panel": panels.panel_html(prediction, report, layer, aspect=aspect),
+        "panel": _panel(request, prediction, report, timing),
     }
 
 

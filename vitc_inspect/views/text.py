@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vitc_inspect.paper import PRINTED, PRINTED_CORRELATIONS, counted_params
 from vitc_inspect.prediction import LayerPrediction, Prediction
 from vitc_inspect.report import Report, Row
+from vitc_inspect.timing import Timing
 from vitc_inspect.witnesses import Witness
 
 _PREFIXES = ((10**6, "M"), (10**9, "G"), (10**12, "T"))
@@ -30,6 +32,15 @@ def count(number: int) -> str:
     return f"{number:,}" if number < 10**6 else _scaled(number, _PREFIXES, 1000)
 
 
+def brief(number: int) -> str:
+    """Write a count in at most four digits and a prefix, also below a million.
+
+    >>> brief(75648), brief(768), brief(435326976)
+    ('75.6 k', '768', '435 M')
+    """
+    return count(number) if number < 1000 else _scaled(number, ((1000, "k"), *_PREFIXES), 1000)
+
+
 def size(number: int) -> str:
     """Write a number of bytes.
 
@@ -37,6 +48,29 @@ def size(number: int) -> str:
     ('2.30 MiB', '600 B')
     """
     return f"{number} B" if number < 2**10 else _scaled(number, _BYTE_UNITS, 1024)
+
+
+def seconds(duration: float) -> str:
+    """Write a time.
+
+    >>> seconds(0.00171), seconds(0.0000034), seconds(2.5)
+    ('1.71 ms', '3.40 µs', '2.50 s')
+    """
+    for unit, name in ((1.0, "s"), (1e-3, "ms")):
+        if duration >= 0.9995 * unit:
+            return f"{_three_digits(duration / unit)} {name}"
+    return f"{_three_digits(duration / 1e-6)} µs"
+
+
+def percent(part: float) -> str:
+    """Write a fraction in hundredths, small ones with a digit more.
+
+    >>> percent(0.8897), percent(0.0041), percent(0), percent(0.00002)
+    ('89 %', '0.4 %', '0 %', '< 0.1 %')
+    """
+    if 0 < part < 0.0005:
+        return "< 0.1 %"
+    return f"{100 * part:.0f} %" if part >= 0.0995 or part == 0 else f"{100 * part:.1f} %"
 
 
 def tokens_sentence(prediction: Prediction) -> str:
@@ -172,6 +206,66 @@ def witness_table(witnesses: Sequence[Witness]) -> str:
         if witness.reason:
             lines.append(f"{'':<19} {'':>18}  {witness.reason}")
     return "\n".join(lines)
+
+
+def time_table(timing: Timing) -> str:
+    """Draw the time of every layer for the terminal, with its spread and what it follows."""
+    bare, names = timing.bare, [layer.name for layer in timing.layers]
+    width = max(map(len, ["layer", *names]))
+    lines = [
+        f"{seconds(bare.median)} for the bare forward pass, middle half {seconds(bare.low)} to"
+        f" {seconds(bare.high)}, {plural(timing.rounds, 'run')} on {timing.device}"
+        f" ({timing.device_title}), {timing.prediction.dtype};"
+        f" {seconds(timing.hooked.median)} with a clock at each layer",
+        "",
+        f"{'layer':<{width}}  {'median':>8}  middle half",
+    ]
+    for layer in timing.layers:
+        spread = layer.spread
+        if layer.resolved:
+            half = f"{seconds(spread.low)} to {seconds(spread.high)}"
+            lines.append(f"{layer.name:<{width}}  {seconds(spread.median):>8}  {half}")
+        else:
+            lines.append(f"{layer.name:<{width}}  {'':>8}  too short to be told")
+    lines.append("")
+    for quantity, title in (("macs", "MACs"), ("activations", "activations")):
+        r = timing.correlation(quantity)
+        lines.append(
+            f"time against {title}: {'too few layers' if r is None else f'r = {r:.2f}'} over the"
+            f" layers; the paper has {PRINTED_CORRELATIONS[quantity]} over whole models on a GPU"
+        )
+    lines.append(f"a layer that does nothing measures {seconds(timing.floor)}")
+    return "\n".join(lines)
+
+
+def paper_table() -> str:
+    """Draw the paper's Tables 1 and 3 beside our exact numbers, misprints named."""
+    titles = ("", "", "MACs", "printed", "params", "printed", "acts", "printed")
+    rows: list[tuple[str, ...]] = [titles]
+    notes = []
+    for row in PRINTED:
+        exact, verdicts = row.exact(), row.verdicts()
+        numbers = {
+            "macs": exact.macs,
+            "params": counted_params(row.table, exact),
+            "activations": exact.activations,
+        }
+        cells = [row.table, row.row]
+        for quantity, number in numbers.items():
+            word = {"rounds to it": "", "about": "about ", "misprint": "not "}[verdicts[quantity]]
+            cells += [f"{number:,}", f"{word}{getattr(row, quantity)}"]
+        rows.append(tuple(cells))
+        if row.misprint:
+            notes.append(f"{row.table}, {row.row}: {row.misprint}.")
+    widths = [max(len(cells[i]) for cells in rows) for i in range(len(titles))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ).rstrip()
+        for cells in rows
+    ]
+    return "\n".join((*lines, "", *notes))
 
 
 def plural(number: int, noun: str) -> str:

@@ -8,6 +8,8 @@ const TEXTS = ['stem', 'height', 'width', 'in_channels', 'image', 'seed', 'devic
   'depth', 'num_heads', 'mlp_ratio', 'attention'];
 const TICKS = ['class_token', 'encoder'];
 const RESULTS = ['totals', 'status', 'strip', 'table', 'panel'];
+const LAYER_VIEWS = ['maps']; // those that show one layer; the others show the whole
+const VIEWS = [...root.querySelectorAll('[data-view]')].map((tab) => tab.dataset.view);
 const PICTURE = 'vitc_inspect.picture'; // where the browser holds an opened picture
 
 const STACKED = 1340; // width below which the panel stands under the table, as in page.css
@@ -15,6 +17,9 @@ const TABLE = 560; // about what the table and the panel's padding take beside t
 
 let newest = 0; // number of the newest choice; an answer to an older one is dropped
 let layer = ''; // name of the selected layer
+let view = 'maps'; // what the panel shows
+let panelHtml = ''; // what the panel was last filled with
+let measuring = 0; // number of the measurement of time under way; 0 when there is none
 let rowsNewer = false; // whether the editor was changed since the notation was written from it
 let pushDue = false; // whether the address of the newest choice is to be a new entry of the history
 let painted = null; // the request whose answer is on the screen
@@ -31,7 +36,7 @@ let typing = false; // whether the last history entry belongs to an edit that go
 function readControls() {
   const choice = Object.fromEntries(TEXTS.map((name) => [name, field(name).value]));
   for (const name of TICKS) choice[name] = field(name).checked ? '1' : '0';
-  return { ...choice, preset: field('preset').value, layer };
+  return { ...choice, preset: field('preset').value, layer, view };
 }
 
 function writeControls(choice) {
@@ -46,6 +51,7 @@ function writeControls(choice) {
   for (const name of TICKS) field(name).checked = choice[name] === '1';
   root.querySelector('[data-slider]').value = choice.height;
   layer = choice.layer;
+  markView(VIEWS.includes(choice.view) ? choice.view : 'maps');
   showNotes();
 }
 
@@ -54,7 +60,7 @@ function readRows() {
     Object.fromEntries([...row.querySelectorAll('[data-part]')].map((c) => [c.dataset.part, c.value])));
 }
 
-const OURS = ['stem', 'size', 'channels', 'class_token', 'image', 'seed', 'device', 'dtype', 'encoder', 'layer'];
+const OURS = ['stem', 'size', 'channels', 'class_token', 'image', 'seed', 'device', 'dtype', 'encoder', 'layer', 'view'];
 const ENCODER = ['depth', 'num_heads', 'mlp_ratio', 'attention']; // its four parts in the address
 
 function address() {
@@ -135,10 +141,9 @@ function changed({ history = 'push', by = 'other', structure = false } = {}) {
   root.classList.toggle('with-encoder', field('encoder').checked);
   if (by !== 'other') rowsNewer = by === 'rows';
   pushDue ||= history === 'push';
-  const request = { ...readControls(), structure, unfolded, aspect: aspect(), number: newest };
+  stopMeasuring();
+  const request = { ...readControls(), structure, unfolded, ...room(), number: newest };
   if (rowsNewer) request.rows = readRows();
-  root.querySelector('[data-witnesses]').open = false;
-  slot('witnesses').innerHTML = '';
   if (!rowsNewer) writeAddress(); // rows become text first, on the server
   predictions.offer(request);
 }
@@ -151,13 +156,14 @@ function setState(state) {
   if (state === 'stale') lateness = setTimeout(() => root.classList.add('late'), 250);
 }
 
-// Width over height of the space for feature maps, so that all of them fit the screen.
-function aspect() {
+// The panel's width (pixels), and its width over height for maps, so that all fit the screen.
+function room() {
   const height = Math.max(300, window.innerHeight - 596);
   if (height !== mapsHeight) root.style.setProperty('--maps-height', `${height}px`);
   mapsHeight = height;
-  const room = root.querySelector('.detail').clientWidth;
-  return (window.innerWidth > STACKED ? room - TABLE : room - 34) / height;
+  const whole = root.querySelector('.detail').clientWidth;
+  const width = window.innerWidth > STACKED ? whole - TABLE : whole - 34;
+  return { panel_width: width, aspect: width / height };
 }
 
 // Work that always ends on the newest request: one on its way, one waiting, none in between.
@@ -196,27 +202,54 @@ const predictions = latest(async (request) => {
 
 const runs = latest(async (request) => {
   if (request.number !== newest) return;
-  const answer = await ask('run', { ...request, layer, unfolded });
+  const answer = await ask('run', { ...request, layer, view, unfolded });
   if (request.number !== newest) return;
   if (answer.error) return showFault(request, answer);
   confirmed = true;
   showResults(answer);
   setState('confirmed');
-  keepSelection(answer);
+  keepSelection(answer, { view });
 });
 
-// A layer that was clicked while the answer was on its way stays the selected one.
-function keepSelection(answer) {
-  if (answer.layer === layer) return;
+// A layer or a view that was chosen while the answer was on its way stays the chosen one.
+function keepSelection(answer, asked) {
+  if (answer.layer === layer && asked.view === view) return;
   mark(layer);
-  panels.offer(layer);
+  panels.offer({ layer, view });
 }
 
-const panels = latest(async (name) => {
+const panels = latest(async (chosen) => {
   const asked = painted;
-  const answer = await ask(confirmed ? 'run' : 'predict', { ...asked, layer: name, part: 'panel' });
-  if (asked.number === newest && name === layer && !answer.error) showPanel(answer.panel);
+  const answer = await ask(confirmed ? 'run' : 'predict', { ...asked, ...chosen, part: 'panel' });
+  const current = asked.number === newest && chosen.layer === layer && chosen.view === view;
+  if (current && !answer.error) showPanel(answer.panel);
 });
+
+// Asks for more runs until all are made, somebody stops it, or the panel shows something else.
+async function measure() {
+  const number = measuring = Math.random();
+  const asked = painted;
+  showPanel('<p class="remark">Warming up… <button type="button" data-cancel>Stop</button></p>');
+  for (let done = false; !done;) {
+    const answer = await ask('time', { ...asked, ticket: String(number) });
+    if (number !== measuring) return;
+    showPanel(answer.panel ?? answer.error.html);
+    done = answer.done ?? true;
+  }
+  measuring = 0;
+}
+
+function stopMeasuring() {
+  measuring = 0;
+  root.querySelector('.progress')?.replaceChildren('Stopped. ', timeButton());
+}
+
+function timeButton() {
+  const button = document.createElement('button');
+  Object.assign(button, { type: 'button', textContent: 'Time again' });
+  button.dataset.time = '';
+  return button;
+}
 
 // ---- showing answers ---------------------------------------------------------------------
 
@@ -232,7 +265,7 @@ function showPrediction(request, answer) {
   showResults(answer);
   writeAddress(); // the layer may be another one now
   setState('predicted');
-  keepSelection(answer);
+  keepSelection(answer, request);
   root.classList.toggle('waiting', !answer.auto_run);
   slot('refusal').innerHTML = '';
   const button = root.querySelector('[data-run]');
@@ -272,11 +305,14 @@ function showResults(answer) {
 }
 
 function showPanel(html) {
+  if (html === panelHtml) return; // so that what is open in it stays open
+  panelHtml = html;
   slot('panel').innerHTML = html;
   requestAnimationFrame(() => { // what needs the layout waits for the one the frame makes anyway
     const image = slot('panel').querySelector('.maps img'); // a value a pixel, unless it must shrink
     image?.classList.toggle('shrunk', Number(image.getAttribute('width')) > image.clientWidth);
     bringIntoView();
+    root.style.setProperty('--strip', `${slot('strip').offsetHeight}px`); // what sticks stands below it
   });
 }
 
@@ -290,6 +326,7 @@ function showFault(request, answer) {
   fault = answer.error;
   painted = null;
   for (const name of RESULTS) slot(name).innerHTML = '';
+  panelHtml = '';
   slot('refusal').innerHTML = '';
   slot('about').textContent = '';
   if ('editor' in answer && (!request.rows || request.structure)) fillEditor(answer.editor);
@@ -334,15 +371,25 @@ function useSuggestion() {
 
 // ---- what a person does --------------------------------------------------------------------
 
-function select(name) {
+function select(name, shown = LAYER_VIEWS.includes(view) ? view : 'maps') {
   if (!painted) return;
+  stopMeasuring();
   layer = name;
   mark(name);
+  markView(shown);
   if (!rowsNewer) { // else the address follows with the text
     pushDue = true;
     writeAddress();
   }
-  panels.offer(name);
+  panels.offer({ layer, view });
+}
+
+function markView(name) {
+  view = name;
+  for (const tab of root.querySelectorAll('[data-view]')) {
+    tab.setAttribute('aria-selected', String(tab.dataset.view === view));
+    tab.tabIndex = tab.dataset.view === view ? 0 : -1;
+  }
 }
 
 function mark(name) {
@@ -396,6 +443,18 @@ root.addEventListener('change', (event) => {
 root.addEventListener('click', (event) => {
   const on = (selector) => event.target.closest(selector);
   if (on('[data-use]')) return useSuggestion();
+  if (on('[data-view]')) return select(layer, on('[data-view]').dataset.view);
+  if (on('[data-time]')) return void measure();
+  if (on('[data-cancel]')) {
+    const before = panelHtml;
+    stopMeasuring();
+    if (!before.includes('progress')) panels.offer({ layer, view });
+    return;
+  }
+  if (on('[data-add-encoder]')) {
+    field('encoder').checked = true;
+    return changed();
+  }
   if (on('[data-retry]')) return changed({ history: 'replace' });
   if (on('[data-run]')) {
     root.querySelector('[data-run]').hidden = true;
@@ -453,13 +512,14 @@ function restructured() {
   changed({ by: 'rows', structure: true });
 }
 
-root.querySelector('[data-witnesses]').addEventListener('toggle', async (event) => {
-  if (!event.target.open || !painted) return;
+root.addEventListener('toggle', async (event) => { // which does not bubble, hence the capture
+  const home = event.target.matches('[data-witnesses]') && slot('witnesses');
+  if (!home || !event.target.open || home.innerHTML) return;
   const asked = painted;
-  slot('witnesses').textContent = 'counting…';
+  home.textContent = 'counting…';
   const answer = await ask('witnesses', asked);
-  if (asked.number === newest) slot('witnesses').innerHTML = answer.witnesses ?? answer.error.html;
-});
+  if (asked.number === newest) home.innerHTML = answer.witnesses ?? answer.error.html;
+}, true);
 
 root.addEventListener('keydown', (event) => {
   const block = event.target.closest('.strip [role=button]');
@@ -470,6 +530,13 @@ root.addEventListener('keydown', (event) => {
   if (block && (event.key === 'ArrowRight' || event.key === 'ArrowLeft')) {
     const blocks = [...root.querySelectorAll('.strip [role=button]')];
     blocks[blocks.indexOf(block) + (event.key === 'ArrowRight' ? 1 : -1)]?.focus();
+  }
+  const tab = event.target.closest('[data-view]');
+  if (tab && (event.key === 'ArrowRight' || event.key === 'ArrowLeft')) {
+    const next = VIEWS.indexOf(tab.dataset.view) + (event.key === 'ArrowRight' ? 1 : -1);
+    const other = root.querySelector(`[data-view="${VIEWS.at(next % VIEWS.length)}"]`);
+    select(layer, other.dataset.view);
+    other.focus();
   }
   if (event.key === 'Escape') choosing(false);
 });
