@@ -29,6 +29,7 @@ TOTALS = {
     "device": "cpu",
     "dtype": "float32",
     "seed": 5,
+    "norm_statistics": "image",
     "grid_size": [32 // 4, 40 // 4],
     "num_patches": 8 * 10,
     "num_prefix_tokens": 1,
@@ -155,6 +156,14 @@ def test_each_argument_changes_what_is_seen(one, other):
     assert values[0].shape != values[1].shape or not torch.equal(*values)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"), [({"norm_statistics": "image"}, {"norm_statistics": "stored"})]
+)
+def test_each_choice_for_the_norms_and_the_weights_changes_the_tokens(one, other):
+    tokens = [inspect(**options).trace.record("tokens").kept.values for options in (one, other)]
+    assert not torch.equal(*tokens)
+
+
 def test_the_dtype_changes_what_is_stored():
     report = inspect(dtype="bfloat16")
     assert report.trace.record("conv1").dtype == "bfloat16"
@@ -171,10 +180,43 @@ def test_the_budget_for_copies_reaches_the_trace(keep_bytes):
 
 
 def test_what_was_fed_gives_what_was_kept():
-    report = inspect(image="photo", seed=7)
+    report = inspect(image="photo", seed=7, norm_statistics="stored")
     with torch.no_grad():
         tokens = build_stem(SMALL, seed=7)(torch.from_numpy(report.input)[None])[0]
     assert torch.equal(report.trace.record("pos_embed").kept.values, tokens)
+
+
+def test_batch_norm_normalises_by_the_image_unless_told_otherwise():
+    report = inspect(image="photo", seed=7)
+    module = build_stem(SMALL, seed=7).train()  # where torch itself does the same
+    with torch.no_grad():
+        tokens = module(torch.from_numpy(report.input)[None])[0]
+    assert torch.equal(report.trace.record("pos_embed").kept.values, tokens)
+    normed = report.trace.record("norm1").kept.values  # (c, h, w)
+    assert normed.mean(dim=(1, 2)).abs().max() < 1e-5
+    assert torch.allclose(normed.var(dim=(1, 2), correction=0), torch.ones(8), atol=0.01)
+    assert (report.norm_statistics, report.disagreements) == ("image", ())
+
+
+def test_stored_statistics_of_a_fresh_stem_change_nothing_but_by_their_epsilon():
+    report = inspect(image="photo", norm_statistics="stored")
+    before, after = (report.trace.record(name).kept.values for name in ("conv1", "norm1"))
+    assert torch.allclose(after, before / (1 + 1e-5) ** 0.5, atol=1e-6)
+    assert (report.norm_statistics, plain(report)["norm_statistics"]) == ("stored", "stored")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_batch_norm_over_one_position_uses_what_it_stores_and_says_so(dtype):
+    spec = parse_stem("3x3/2:8 bn, 8x8p0:6 bn", image_size=16)
+    report = inspect(spec, image="photo", dtype=dtype)
+    before, after = (report.trace.record(name).kept.values for name in ("proj", "proj_norm"))
+    assert torch.allclose(after, before, rtol=0.01)
+    assert report.trace.record("norm1").kept.values.float().mean().abs() < 1e-3
+    assert report.notes == (
+        "proj_norm gets one value a channel, which has no spread: it used the statistics it"
+        " stores.",
+    )
+    assert inspect(spec, dtype=dtype, norm_statistics="stored").notes == ()
 
 
 def test_the_arguments_are_kept():
@@ -226,6 +268,8 @@ BAD = [
     ("dtype", {"dtype": "int8"}),
     ("dtype", {"dtype": torch.float32}),
     ("dtype", {"dtype": None}),
+    ("norm_statistics", {"norm_statistics": "batch"}),
+    ("norm_statistics", {"norm_statistics": None}),
     ("seed", {"seed": -1}),
     ("seed", {"seed": 2**63}),
     ("seed", {"seed": 0.5}),

@@ -9,7 +9,7 @@ from torch import nn
 from vitc_inspect.model import build_stem
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.spec import conv_stem
-from vitc_inspect.tracing import hooked, packed, trace
+from vitc_inspect.tracing import hooked, image_statistics, packed, trace
 
 
 class Breaks(nn.Module):
@@ -131,6 +131,57 @@ def test_the_module_still_learns_after_a_trace():
     trace(module, images(1, 3, 8, 8))
     module(images(1, 3, 8, 8)).sum().backward()
     assert module[0].weight.grad is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (9, 7)])
+@pytest.mark.parametrize("training", [True, False])
+def test_the_images_own_statistics_leave_the_stored_ones_bit_for_bit(dtype, size, training):
+    module = one_stage()[1].to(dtype).train(training)
+    holder = nn.Sequential(module)
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    tensors = [id(value) for value in module.buffers()]
+    with image_statistics(holder):
+        batch = images(2, 8, *size).to(dtype) * 3 + 5
+        normed = trace(holder, batch).record("0").kept.values.float()
+    after = module.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[key], before[key]) for key in before)
+    assert [id(value) for value in module.buffers()] == tensors
+    assert hook_count(holder) == 0
+    values = batch.float()
+    spread = values.var(dim=(0, 2, 3), correction=0) + module.eps
+    expected = (values[0] - values.mean(dim=(0, 2, 3))[:, None, None]) / spread[
+        :, None, None
+    ] ** 0.5
+    assert torch.allclose(normed, expected, atol=0.03 if dtype != torch.float32 else 1e-5)
+
+
+def test_the_stored_statistics_are_back_after_a_forward_pass_that_raises():
+    module = nn.Sequential(*one_stage().eval(), Breaks())
+    mean, variance = module[1].running_mean, module[1].running_var
+    with pytest.raises(RuntimeError, match="broken on purpose"), image_statistics(module):
+        trace(module, images(1, 3, 8, 8))
+    assert module[1].running_mean is mean
+    assert module[1].running_var is variance
+    assert hook_count(module) == 0
+
+
+def test_one_value_a_channel_is_normalised_by_what_is_stored():
+    module = one_stage().eval()
+    batch = images(1, 3, 1, 1)
+    expected = outputs_of(module, batch)["1"]
+    with image_statistics(module):
+        assert torch.equal(trace(module, batch).record("1").kept.values, expected)
+
+
+def test_a_norm_that_stores_nothing_or_is_no_batch_norm_is_let_be():
+    norms = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), nn.GroupNorm(1, 3)).eval()
+    batch = images(1, 3, 4, 4)
+    expected = outputs_of(norms, batch)
+    with image_statistics(norms):
+        records = trace(norms, batch).records
+    assert all(torch.equal(record.kept.values, expected[record.name]) for record in records)
 
 
 @pytest.mark.parametrize("inplace", [True, False])

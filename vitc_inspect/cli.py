@@ -76,6 +76,7 @@ def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
         "device": options.device,
         "dtype": options.dtype,
         "seed": parse_int("seed", options.seed, 0, MAX_SEED),
+        "norm_statistics": options.norm_statistics,
     }
     report: Report
     if vit:
@@ -187,6 +188,12 @@ def _parser() -> argparse.ArgumentParser:
         "--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)"
     )
     parser.add_argument("--seed", default="0", help="start of the random weights (default: 0)")
+    parser.add_argument(
+        "--norm-statistics",
+        default="image",
+        metavar="KIND",
+        help="BatchNorm's mean and variance: image or stored (default: image)",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     parser.add_argument(
         "--witnesses", action="store_true", help="also count the MACs in every other way there is"

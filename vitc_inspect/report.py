@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from PIL import Image
@@ -13,6 +15,7 @@ from torch import nn
 
 from vitc_inspect.devices import device_title, resolve_device
 from vitc_inspect.errors import SpecError
+from vitc_inspect.fields import check_choice
 from vitc_inspect.images import (
     PATTERNS,
     FloatArray,
@@ -27,7 +30,14 @@ from vitc_inspect.model import build_stem, build_vit
 from vitc_inspect.notation import format_stem
 from vitc_inspect.prediction import Dtype, LayerPrediction, Prediction, predict
 from vitc_inspect.spec import StemSpec
-from vitc_inspect.tracing import KEEP_BYTES, LayerRecord, Trace, trace
+from vitc_inspect.tracing import (
+    KEEP_BYTES,
+    LayerRecord,
+    NormStatistics,
+    Trace,
+    image_statistics,
+    trace,
+)
 from vitc_inspect.vit import ViTSpec
 
 QUANTITIES = ("shape", "params", "macs", "bytes")
@@ -64,9 +74,11 @@ class Report:
     input: FloatArray
     """(in_channels, height, width): what the stem was fed."""
     notes: tuple[str, ...]
-    """What was done to the image, in sentences."""
+    """What was done to the image, and what is odd about the run, in sentences."""
     seed: int
     """Start of the random weights."""
+    norm_statistics: NormStatistics
+    """What BatchNorm normalised by: "image" its own mean and variance, "stored" those it stores."""
     device: str
     """Device of the run, for example "cpu"."""
     device_title: str
@@ -115,6 +127,7 @@ class Report:
             "device": self.device,
             "device_title": self.device_title,
             "seed": self.seed,
+            "norm_statistics": self.norm_statistics,
             "notes": list(self.notes),
             "layers": [_row_dict(row) for row in self.rows],
             "disagreements": list(self.disagreements),
@@ -128,6 +141,7 @@ def inspect_stem(
     device: str = "auto",
     dtype: Dtype = "float32",
     seed: int = 0,
+    norm_statistics: NormStatistics = "image",
     memory_budget: int = MEMORY_BUDGET,
     keep_bytes: int = KEEP_BYTES,
 ) -> Report:
@@ -140,6 +154,8 @@ def inspect_stem(
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         dtype: Number format of weights and image.
         seed: Start of the random weights.
+        norm_statistics: "image" lets BatchNorm normalise by the mean and variance of this very
+            image, as in training; "stored" by those it stores, which in a fresh stem are 0 and 1.
         memory_budget: The most the run may be predicted to take (bytes).
         keep_bytes: Budget for copies of outputs (bytes).
 
@@ -147,12 +163,16 @@ def inspect_stem(
         The report. The same arguments give the same report.
 
     Raises:
-        SpecError: field "device", "dtype", "seed" or "image"; "image_size" or
+        SpecError: field "device", "dtype", "seed", "norm_statistics" or "image"; "image_size" or
             "conv2.out_channels" when the run would not fit in the budget.
     """
     prediction = predict(spec, dtype=dtype)
     settings = _Settings(
-        device=device, seed=seed, memory_budget=memory_budget, keep_bytes=keep_bytes
+        device=device,
+        seed=seed,
+        norm_statistics=norm_statistics,
+        memory_budget=memory_budget,
+        keep_bytes=keep_bytes,
     )
     return _inspect(prediction, lambda: build_stem(spec, seed=seed), image, settings)
 
@@ -164,6 +184,7 @@ def inspect_vit(
     device: str = "auto",
     dtype: Dtype = "float32",
     seed: int = 0,
+    norm_statistics: NormStatistics = "image",
     memory_budget: int = MEMORY_BUDGET,
     keep_bytes: int = KEEP_BYTES,
 ) -> Report:
@@ -171,7 +192,8 @@ def inspect_vit(
 
     Args:
         vit: The model.
-        image, device, dtype, seed, memory_budget, keep_bytes: As in `inspect_stem`.
+        image, device, dtype, seed, norm_statistics, memory_budget, keep_bytes: As in
+            `inspect_stem`.
 
     Returns:
         The report, with a row for each layer of the stem and of every block; outputs are
@@ -182,7 +204,11 @@ def inspect_vit(
     """
     prediction = predict(vit, dtype=dtype)
     settings = _Settings(
-        device=device, seed=seed, memory_budget=memory_budget, keep_bytes=keep_bytes
+        device=device,
+        seed=seed,
+        norm_statistics=norm_statistics,
+        memory_budget=memory_budget,
+        keep_bytes=keep_bytes,
     )
     return _inspect(prediction, lambda: build_vit(vit, seed=seed), image, settings)
 
@@ -193,6 +219,7 @@ class _Settings:
 
     device: str
     seed: int
+    norm_statistics: NormStatistics
     memory_budget: int
     keep_bytes: int
 
@@ -205,6 +232,7 @@ def _inspect(
 ) -> Report:
     """Check what the run needs, then build, feed and trace it."""
     spec = prediction.spec
+    check_choice("norm_statistics", settings.norm_statistics, get_args(NormStatistics))
     target = resolve_device(settings.device)
     check_memory(prediction, keep_bytes=settings.keep_bytes, budget=settings.memory_budget)
     picture = read_input(image)
@@ -213,14 +241,29 @@ def _inspect(
     kind = getattr(torch, prediction.dtype)
     module = build().to(target, kind)
     batch = torch.from_numpy(array).to(target, kind).unsqueeze(0)  # (c, h, w) -> (1, c, h, w)
+    by_image = settings.norm_statistics == "image"
+    with image_statistics(module) if by_image else nullcontext():
+        observed = trace(module, batch, keep_bytes=settings.keep_bytes, keep=stem_layers)
+    picture_notes = picture.notes if isinstance(picture, Picture) else ()
     return Report(
         prediction=prediction,
-        trace=trace(module, batch, keep_bytes=settings.keep_bytes, keep=stem_layers),
+        trace=observed,
         input=array,
-        notes=picture.notes if isinstance(picture, Picture) else (),
+        notes=(*picture_notes, *(_spreadless(spec) if by_image else ())),
         seed=int(settings.seed),
+        norm_statistics=settings.norm_statistics,
         device=str(target),
         device_title=device_title(target),
+    )
+
+
+def _spreadless(spec: StemSpec) -> tuple[str, ...]:
+    """A sentence for each BatchNorm whose map is a single position."""
+    return tuple(
+        f"{stage.norm_name} gets one value a channel, which has no spread:"
+        " it used the statistics it stores."
+        for stage in spec.stages
+        if stage.conv.norm == "batch" and prod(stage.out_shape[1:]) == 1
     )
 
 

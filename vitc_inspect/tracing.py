@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil, sqrt
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,11 @@ KEEP_BYTES = 64 * 2**20
 """Most bytes of outputs that one trace keeps, unless told otherwise."""
 
 Observer = Callable[[str, nn.Module, Any, Any], None]
+
+NormStatistics = Literal["image", "stored"]
+"""What BatchNorm normalises by: the mean and variance of this very image, or those it stores."""
+
+_BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +221,47 @@ def _untouched(module: nn.Module, input: Tensor) -> Iterator[None]:
             with torch.no_grad():
                 for buffer, value in before:
                     buffer.copy_(value)
+
+
+@contextmanager
+def image_statistics(module: nn.Module) -> Iterator[None]:
+    """Let every BatchNorm normalise by the mean and variance of what it is given, as in training.
+
+    A fresh BatchNorm stores mean 0 and variance 1, by which it would do nothing. One value a
+    channel has no spread: less its own mean it would be 0 whatever it was, and torch refuses it
+    in training. Such a map is normalised by what is stored. The stored statistics are set aside
+    for the time of the forward pass, never written to, and there again when the block is left,
+    also by an exception.
+
+    Args:
+        module: A module in evaluation mode.
+
+    Source:
+        Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1; torch.nn.BatchNorm2d, which takes
+        the statistics of the batch where it has none of its own.
+    """
+    with ExitStack() as stack:
+        for layer in module.modules():
+            if isinstance(layer, _BatchNorm) and layer.running_mean is not None:
+                hook = _statistics_hook(layer)
+                stack.callback(_set_statistics, layer, layer.running_mean, layer.running_var)
+                stack.callback(layer.register_forward_pre_hook(hook).remove)
+        yield
+
+
+def _statistics_hook(norm: _BatchNorm) -> Callable[[nn.Module, Any], None]:
+    """Before a BatchNorm runs, hide what it stores, unless a channel has a single value."""
+    stored = norm.running_mean, norm.running_var
+
+    def hook(_: nn.Module, inputs: Any) -> None:
+        single = inputs[0].numel() == inputs[0].shape[1]
+        _set_statistics(norm, *(stored if single else (None, None)))
+
+    return hook
+
+
+def _set_statistics(norm: _BatchNorm, mean: Tensor | None, variance: Tensor | None) -> None:
+    norm.running_mean, norm.running_var = mean, variance
 
 
 @contextmanager
