@@ -213,8 +213,8 @@ def test_a_layer_that_ran_twice_is_not_taken_for_one_that_ran_once(position):
 def test_a_stem_that_is_built_wrongly_is_caught(monkeypatch):
     """The whole way: another padding in the module than in the description."""
 
-    def careless(spec, *, seed):
-        module = build_stem(spec, seed=seed)
+    def careless(spec, **options):
+        module = build_stem(spec, **options)
         module.conv1.padding = (3, 1)
         module.pos_embed = torch.nn.Identity()
         return module

@@ -71,7 +71,7 @@ def test_every_option_reaches_the_report(run_json, tmp_path):
     path = tmp_path / "grey.png"
     Image.new("L", (9, 9), 50).save(path)
     options = ["--in-channels", "5", "--no-class-token", "--dtype", "bfloat16", "--seed", "17"]
-    options += ["--norm-statistics", "stored"]
+    options += ["--norm-statistics", "stored", "--init", "trunc_normal"]
     report = inspect_stem(
         parse_stem(STEM, image_size=(32, 40), in_channels=5, class_token=False),
         path,
@@ -79,6 +79,7 @@ def test_every_option_reaches_the_report(run_json, tmp_path):
         dtype="bfloat16",
         seed=17,
         norm_statistics="stored",
+        init="trunc_normal",
     )
     printed = run_json(*SMALL, *options, "--image", str(path))
     assert printed == json.loads(json.dumps(report.to_dict()))
@@ -89,7 +90,7 @@ def test_what_is_not_said_has_its_default(run_json):
     printed = run_json("16x16/16:8")
     assert (printed["image_size"], printed["in_channels"]) == ([224, 224], 3)
     assert (printed["class_token"], printed["dtype"], printed["seed"]) == (True, "float32", 0)
-    assert printed["norm_statistics"] == "image"
+    assert (printed["norm_statistics"], printed["init"]) == ("image", "torch")
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -221,6 +222,7 @@ BAD = [
     ([STEM, "--device", "tpu"], "device = 'tpu': "),
     ([STEM, "--device", "cpu:"], "device = 'cpu:': "),
     ([STEM, "--dtype", "float64"], "dtype = 'float64': "),
+    ([STEM, "--init", ""], "init = '': "),
     ([STEM, "--norm-statistics", "batch"], "norm_statistics = 'batch': "),
     (["--preset", "vit_c_5gf"], "preset = 'vit_c_5gf': "),
     ([STEM, "--preset", ""], "preset = '': "),
@@ -269,6 +271,10 @@ def test_bad_input_gets_one_line_and_exit_code_2(run, monkeypatch, tmp_path, arg
             "image_size = 0 x 0: a side of 0 pixels cannot be used, the least is 1. Use 224 x 224.",
         ),
         ([STEM, "--seed", "x"], "seed = 'x': it is not a whole number. Use 0."),
+        (
+            [STEM, "--init", "trunk_normal"],
+            "init = 'trunk_normal': it is not one of torch, trunc_normal. Use trunc_normal.",
+        ),
         (
             [STEM, "--norm-statistics", "images"],
             "norm_statistics = 'images': it is not one of image, stored. Use image.",

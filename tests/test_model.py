@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from vitc_inspect.errors import SpecError
-from vitc_inspect.model import ChannelNorm, build_stem
+from vitc_inspect.model import ChannelNorm, build_stem, build_vit
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.spec import StemSpec, conv_layer, conv_stem, patchify_stem
+from vitc_inspect.vit import ViTSpec
 
 LAYER = conv_layer(8, 3, 2, norm="batch", activation="relu")
 
@@ -304,3 +305,89 @@ def test_the_seed_gives_the_same_weights_in_every_thread():
         assert all(
             torch.equal(value, expected[name]) for name, value in module.state_dict().items()
         )
+
+
+# How torchvision's models/vision_transformer.py draws a ViT, in the test's own words and numbers.
+
+
+def drawn(name, spec, seed=0):
+    return build_stem(spec, seed=seed, init="trunc_normal").get_parameter(name)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_patchify_convolution_is_drawn_with_the_root_of_one_over_its_inputs(groups):
+    conv = conv_layer(384, 16, 16, groups=groups)
+    spec = StemSpec(image_size=(32, 32), convs=(conv,))
+    inputs = (3 // groups) * 16 * 16
+    assert drawn("proj.weight", spec).std().item() == pytest.approx(inputs**-0.5, rel=0.02)
+    assert not drawn("proj.bias", spec).any()
+
+
+@pytest.mark.parametrize(
+    ("closing", "fan_out"),
+    [
+        (conv_layer(384, 1), 384),
+        (conv_layer(384, 2, 2), 384 * 4),
+        (conv_layer(384, 1, norm="batch"), 384),
+    ],
+)
+def test_the_last_of_several_convolutions_is_drawn_with_the_root_of_two_over_its_outputs(
+    closing, fan_out
+):
+    spec = replace(conv_stem(image_size=32), convs=(LAYER, closing))
+    weight = drawn("proj.weight", spec)
+    assert weight.mean().item() == pytest.approx(0, abs=0.01)
+    assert weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+    assert weight.abs().max().item() > 2.5 * (2 / fan_out) ** 0.5  # not cut off
+    if closing.bias:
+        assert not drawn("proj.bias", spec).any()
+
+
+def test_what_torchvision_leaves_alone_is_as_pytorch_draws_it():
+    spec = conv_stem(image_size=32)
+    plain, redrawn = (build_stem(spec, seed=3, init=init) for init in ("torch", "trunc_normal"))
+    changed = {
+        name
+        for name, value in plain.state_dict().items()
+        if not torch.equal(value, redrawn.state_dict()[name])
+    }
+    assert changed == {"proj.weight", "proj.bias"}
+
+
+VIT = ViTSpec(stem=conv_stem((8,), embed_dim=64, image_size=16), depth=2, num_heads=4, mlp_ratio=4)
+
+
+def test_blocks_and_classifier_are_drawn_as_torchvision_draws_them():
+    weights = dict(build_vit(VIT, init="trunc_normal").named_parameters())
+    # Xavier's uniform distribution: up to sqrt(6 / (inputs + outputs))
+    for name, inputs, outputs in (("qkv", 64, 192), ("fc1", 64, 256), ("fc2", 256, 64)):
+        for block in ("block1", "block2"):
+            most = weights[f"{block}.{name}.weight"].abs().max().item()
+            assert most == pytest.approx((6 / (inputs + outputs)) ** 0.5, rel=0.01)
+    for name in ("qkv.bias", "out.bias"):
+        assert not weights[f"block1.{name}"].any()
+    for name in ("fc1.bias", "fc2.bias"):
+        assert weights[f"block1.{name}"].std().item() == pytest.approx(1e-6, rel=0.3)
+    assert not weights["head.weight"].any()
+    assert not weights["head.bias"].any()
+
+
+@pytest.mark.parametrize("init", ["torch", "trunc_normal"])
+def test_seed_and_init_give_the_weights_of_stem_and_model(init):
+    before = torch.get_rng_state()
+    alone, whole, again = (
+        build(VIT.stem if build is build_stem else VIT, seed=6, init=init).state_dict()
+        for build in (build_stem, build_vit, build_vit)
+    )
+    assert all(torch.equal(value, whole[name]) for name, value in alone.items())
+    assert all(torch.equal(value, again[name]) for name, value in whole.items())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("build", [build_stem, build_vit])
+def test_an_unknown_way_to_draw_weights_is_refused(build):
+    with pytest.raises(SpecError) as caught:
+        build(VIT.stem if build is build_stem else VIT, init="xavier")
+    assert str(caught.value) == (
+        "init = 'xavier': it is not one of torch, trunc_normal. Use torch."
+    )

@@ -29,6 +29,7 @@ TOTALS = {
     "device": "cpu",
     "dtype": "float32",
     "seed": 5,
+    "init": "torch",
     "norm_statistics": "image",
     "grid_size": [32 // 4, 40 // 4],
     "num_patches": 8 * 10,
@@ -157,7 +158,11 @@ def test_each_argument_changes_what_is_seen(one, other):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [({"norm_statistics": "image"}, {"norm_statistics": "stored"})]
+    ("one", "other"),
+    [
+        ({"norm_statistics": "image"}, {"norm_statistics": "stored"}),
+        ({"init": "torch"}, {"init": "trunc_normal"}),
+    ],
 )
 def test_each_choice_for_the_norms_and_the_weights_changes_the_tokens(one, other):
     tokens = [inspect(**options).trace.record("tokens").kept.values for options in (one, other)]
@@ -220,8 +225,9 @@ def test_a_batch_norm_over_one_position_uses_what_it_stores_and_says_so(dtype):
 
 
 def test_the_arguments_are_kept():
-    report = inspect(seed=3, dtype="float16")
+    report = inspect(seed=3, dtype="float16", init="trunc_normal")
     assert (report.spec, report.seed, report.device) == (SMALL, 3, "cpu")
+    assert report.init == plain(report)["init"] == "trunc_normal"
     assert report.prediction == predict(SMALL, dtype="float16")
     assert report.device_title == plain(report)["device_title"] != ""
 
@@ -268,6 +274,8 @@ BAD = [
     ("dtype", {"dtype": "int8"}),
     ("dtype", {"dtype": torch.float32}),
     ("dtype", {"dtype": None}),
+    ("init", {"init": "truncated"}),
+    ("init", {"init": None}),
     ("norm_statistics", {"norm_statistics": "batch"}),
     ("norm_statistics", {"norm_statistics": None}),
     ("seed", {"seed": -1}),

@@ -76,6 +76,7 @@ def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
         "device": options.device,
         "dtype": options.dtype,
         "seed": parse_int("seed", options.seed, 0, MAX_SEED),
+        "init": options.init,
         "norm_statistics": options.norm_statistics,
     }
     report: Report
@@ -188,6 +189,12 @@ def _parser() -> argparse.ArgumentParser:
         "--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)"
     )
     parser.add_argument("--seed", default="0", help="start of the random weights (default: 0)")
+    parser.add_argument(
+        "--init",
+        default="torch",
+        metavar="KIND",
+        help="how they are drawn: torch or trunc_normal (default: torch)",
+    )
     parser.add_argument(
         "--norm-statistics",
         default="image",

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod, sqrt
 from threading import Lock
+from typing import Literal, get_args
 
 import torch
 from einops import rearrange
 from einops.layers.torch import Rearrange, Reduce
 from torch import Tensor, nn
 
-from vitc_inspect.fields import check_int
+from vitc_inspect.fields import check_choice, check_int
 from vitc_inspect.spec import Activation, Stage, StemSpec
 from vitc_inspect.vit import ViTSpec
+
+Init = Literal["torch", "trunc_normal"]
+"""How fresh weights are drawn: by PyTorch's defaults, or as torchvision draws those of a ViT."""
 
 MAX_SEED = 2**63 - 1
 """Largest seed torch's generator takes."""
@@ -138,7 +143,7 @@ class FirstToken(nn.Module):
         return tokens.select(dim=1, index=0)
 
 
-def build_stem(spec: StemSpec, *, seed: int = 0) -> nn.Sequential:
+def build_stem(spec: StemSpec, *, seed: int = 0, init: Init = "torch") -> nn.Sequential:
     """Build a stem, in evaluation mode, on the CPU, in float32.
 
     A fresh BatchNorm in evaluation mode divides by sqrt(1 + 1e-5) and nothing more.
@@ -146,30 +151,37 @@ def build_stem(spec: StemSpec, *, seed: int = 0) -> nn.Sequential:
     Args:
         spec: The stem.
         seed: Start of the random weights; the global random state is left as it was.
+        init: "torch" keeps PyTorch's defaults. "trunc_normal" is torchvision's: a patchify
+            convolution gets a truncated normal distribution of standard deviation
+            sqrt(1 / fan_in), the last of several a normal one of sqrt(2 / fan_out), each with
+            biases of 0; the convolutions before it keep PyTorch's defaults.
 
     Returns:
         Modules named conv1 norm1 act1 … proj tokens class_token pos_embed, taking
         (b, in_channels, height, width) to (b, seq_len, embed_dim).
 
     Raises:
-        SpecError: field "seed".
+        SpecError: field "seed" or "init".
 
     Source:
         Xiao et al. 2021, arXiv:2106.14881, section 4; Dosovitskiy et al. 2020,
-        arXiv:2010.11929, equation 1.
+        arXiv:2010.11929, equation 1; for "trunc_normal" torchvision's
+        models/vision_transformer.py, class VisionTransformer.
     """
     with _seeded(seed):
-        return nn.Sequential(_stem_modules(spec)).eval()
+        return nn.Sequential(_stem_modules(spec, init)).eval()
 
 
-def build_vit(vit: ViTSpec, *, seed: int = 0) -> nn.Sequential:
+def build_vit(vit: ViTSpec, *, seed: int = 0, init: Init = "torch") -> nn.Sequential:
     """Build a whole Vision Transformer, in evaluation mode, on the CPU, in float32.
 
-    Its stem has the weights that `build_stem` gives for the same seed.
+    Its stem has the weights that `build_stem` gives for the same seed and init.
 
     Args:
         vit: The model.
         seed: Start of the random weights; the global random state is left as it was.
+        init: As in `build_stem`. "trunc_normal" draws qkv and the MLP from Xavier's uniform
+            distribution and sets the classifier to 0, so that a fresh model prefers no class.
 
     Returns:
         The stem's modules, then block1 … norm pool head, taking
@@ -177,21 +189,27 @@ def build_vit(vit: ViTSpec, *, seed: int = 0) -> nn.Sequential:
         classifier gets the mean of the tokens.
 
     Raises:
-        SpecError: field "seed".
+        SpecError: field "seed" or "init".
 
     Source:
         Dosovitskiy et al. 2020, arXiv:2010.11929, equations 1 to 4; Katharopoulos et al.
-        2020, arXiv:2006.16236, for the linear attention.
+        2020, arXiv:2006.16236, for the linear attention; for "trunc_normal" torchvision's
+        models/vision_transformer.py, classes MLPBlock and VisionTransformer.
     """
     stem = vit.stem
     with _seeded(seed):
-        layers = _stem_modules(stem)
+        layers = _stem_modules(stem, init)
         for number in range(1, vit.depth + 1):
-            layers[f"block{number}"] = Block(vit)  # (b, n, d) -> (b, n, d)
+            block = layers[f"block{number}"] = Block(vit)  # (b, n, d) -> (b, n, d)
+            if init == "trunc_normal":
+                _redraw_block(block)
         layers["norm"] = nn.LayerNorm(stem.embed_dim, eps=1e-6)
         # (b, n, d) -> (b, d)
         layers["pool"] = FirstToken() if stem.class_token else Reduce("b n d -> b d", "mean")
-        layers["head"] = nn.Linear(stem.embed_dim, vit.num_classes)  # (b, d) -> (b, classes)
+        head = layers["head"] = nn.Linear(stem.embed_dim, vit.num_classes)  # (b, d) -> (b, classes)
+        if init == "trunc_normal":
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
         return nn.Sequential(layers).eval()
 
 
@@ -204,7 +222,8 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _stem_modules(spec: StemSpec) -> OrderedDict[str, nn.Module]:
+def _stem_modules(spec: StemSpec, init: Init) -> OrderedDict[str, nn.Module]:
+    check_choice("init", init, get_args(Init))
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for stage in spec.stages:  # (b, c, h, w) -> (b, d, rows, columns)
         layers.update(_stage_modules(stage))
@@ -212,6 +231,8 @@ def _stem_modules(spec: StemSpec) -> OrderedDict[str, nn.Module]:
     if spec.class_token:
         layers["class_token"] = ClassToken(spec.embed_dim)  # (b, n, d) -> (b, 1 + n, d)
     layers["pos_embed"] = PositionTable(spec.seq_len, spec.embed_dim)
+    if init == "trunc_normal":
+        _redraw_projection(layers["proj"], patchify=len(spec.convs) == 1)
     return layers
 
 
@@ -237,3 +258,25 @@ def _stage_modules(stage: Stage) -> dict[str, nn.Module]:
     if conv.activation != "none":
         modules[stage.act_name] = ACTIVATIONS[conv.activation]()
     return modules
+
+
+def _redraw_projection(proj: nn.Module, *, patchify: bool) -> None:
+    """Draw the convolution that gives the tokens their width as torchvision draws it."""
+    assert isinstance(proj, nn.Conv2d)
+    outputs, _, *kernel = proj.weight.shape
+    if patchify:
+        nn.init.trunc_normal_(proj.weight, std=sqrt(1 / proj.weight[0].numel()))
+    else:  # torchvision's last kernel is 1x1, so that its fan_out is its channels alone
+        nn.init.normal_(proj.weight, std=sqrt(2 / (outputs * prod(kernel))))
+    if proj.bias is not None:
+        nn.init.zeros_(proj.bias)
+
+
+def _redraw_block(block: Block) -> None:
+    """Draw a block as torchvision and its nn.MultiheadAttention draw it."""
+    for layer in (block.qkv, block.fc1, block.fc2):
+        nn.init.xavier_uniform_(layer.weight)
+    for layer in (block.qkv, block.out):
+        nn.init.zeros_(layer.bias)
+    for layer in (block.fc1, block.fc2):
+        nn.init.normal_(layer.bias, std=1e-6)

@@ -26,7 +26,7 @@ from vitc_inspect.images import (
     sample_picture,
 )
 from vitc_inspect.memory import MEMORY_BUDGET, check_memory
-from vitc_inspect.model import build_stem, build_vit
+from vitc_inspect.model import Init, build_stem, build_vit
 from vitc_inspect.notation import format_stem
 from vitc_inspect.prediction import Dtype, LayerPrediction, Prediction, predict
 from vitc_inspect.spec import StemSpec
@@ -77,6 +77,8 @@ class Report:
     """What was done to the image, and what is odd about the run, in sentences."""
     seed: int
     """Start of the random weights."""
+    init: Init
+    """How the random weights were drawn, as in `build_stem`."""
     norm_statistics: NormStatistics
     """What BatchNorm normalised by: "image" its own mean and variance, "stored" those it stores."""
     device: str
@@ -127,6 +129,7 @@ class Report:
             "device": self.device,
             "device_title": self.device_title,
             "seed": self.seed,
+            "init": self.init,
             "norm_statistics": self.norm_statistics,
             "notes": list(self.notes),
             "layers": [_row_dict(row) for row in self.rows],
@@ -141,6 +144,7 @@ def inspect_stem(
     device: str = "auto",
     dtype: Dtype = "float32",
     seed: int = 0,
+    init: Init = "torch",
     norm_statistics: NormStatistics = "image",
     memory_budget: int = MEMORY_BUDGET,
     keep_bytes: int = KEEP_BYTES,
@@ -154,6 +158,7 @@ def inspect_stem(
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         dtype: Number format of weights and image.
         seed: Start of the random weights.
+        init: How they are drawn, "torch" or "trunc_normal", as in `build_stem`.
         norm_statistics: "image" lets BatchNorm normalise by the mean and variance of this very
             image, as in training; "stored" by those it stores, which in a fresh stem are 0 and 1.
         memory_budget: The most the run may be predicted to take (bytes).
@@ -163,18 +168,19 @@ def inspect_stem(
         The report. The same arguments give the same report.
 
     Raises:
-        SpecError: field "device", "dtype", "seed", "norm_statistics" or "image"; "image_size" or
-            "conv2.out_channels" when the run would not fit in the budget.
+        SpecError: field "device", "dtype", "seed", "init", "norm_statistics" or "image";
+            "image_size" or "conv2.out_channels" when the run would not fit in the budget.
     """
     prediction = predict(spec, dtype=dtype)
     settings = _Settings(
         device=device,
         seed=seed,
+        init=init,
         norm_statistics=norm_statistics,
         memory_budget=memory_budget,
         keep_bytes=keep_bytes,
     )
-    return _inspect(prediction, lambda: build_stem(spec, seed=seed), image, settings)
+    return _inspect(prediction, lambda: build_stem(spec, seed=seed, init=init), image, settings)
 
 
 def inspect_vit(
@@ -184,6 +190,7 @@ def inspect_vit(
     device: str = "auto",
     dtype: Dtype = "float32",
     seed: int = 0,
+    init: Init = "torch",
     norm_statistics: NormStatistics = "image",
     memory_budget: int = MEMORY_BUDGET,
     keep_bytes: int = KEEP_BYTES,
@@ -192,7 +199,7 @@ def inspect_vit(
 
     Args:
         vit: The model.
-        image, device, dtype, seed, norm_statistics, memory_budget, keep_bytes: As in
+        image, device, dtype, seed, init, norm_statistics, memory_budget, keep_bytes: As in
             `inspect_stem`.
 
     Returns:
@@ -206,11 +213,12 @@ def inspect_vit(
     settings = _Settings(
         device=device,
         seed=seed,
+        init=init,
         norm_statistics=norm_statistics,
         memory_budget=memory_budget,
         keep_bytes=keep_bytes,
     )
-    return _inspect(prediction, lambda: build_vit(vit, seed=seed), image, settings)
+    return _inspect(prediction, lambda: build_vit(vit, seed=seed, init=init), image, settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +227,7 @@ class _Settings:
 
     device: str
     seed: int
+    init: Init
     norm_statistics: NormStatistics
     memory_budget: int
     keep_bytes: int
@@ -251,6 +260,7 @@ def _inspect(
         input=array,
         notes=(*picture_notes, *(_spreadless(spec) if by_image else ())),
         seed=int(settings.seed),
+        init=settings.init,
         norm_statistics=settings.norm_statistics,
         device=str(target),
         device_title=device_title(target),
