@@ -26,6 +26,7 @@ ORDER = (
     "paper",
     "memory",
     "model",
+    "checkpoints",
     "devices",
     "counting",
     "tracing",
@@ -42,10 +43,15 @@ ORDER = (
 AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 """What starts the program may also import this, and all above it."""
 
-TORCH = frozenset({"model", "devices", "counting", "tracing", "report", "witnesses", "timing"})
+TORCH = frozenset(
+    {
+        "model", "checkpoints", "devices", "counting", "tracing", "report", "witnesses", "timing",
+    }
+)  # fmt: skip
 MAY_IMPORT = {
     "torch": TORCH,
     "einops": TORCH,
+    "safetensors": frozenset({"checkpoints"}),
     "gradio": frozenset({"ui", "app"}),
     "matplotlib": frozenset({"images", "views"}),
 }

@@ -29,6 +29,7 @@ TOTALS = {
     "device": "cpu",
     "dtype": "float32",
     "seed": 5,
+    "weights": None,
     "init": "torch",
     "norm_statistics": "image",
     "grid_size": [32 // 4, 40 // 4],

@@ -10,8 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vitc_inspect.checkpoints import (
+        Checkpoint,
+        WeightMatch,
+        load_weights,
+        match_weights,
+        put_weights,
+        save_weights,
+    )
     from vitc_inspect.errors import SpecError
     from vitc_inspect.formulas import explain_layer, explain_totals
+    from vitc_inspect.model import build_stem, build_vit
     from vitc_inspect.notation import format_stem, parse_stem
     from vitc_inspect.prediction import LayerPrediction, Prediction, predict
     from vitc_inspect.presets import PRESETS, Preset
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from vitc_inspect.witnesses import Witness, count_work
 
 _HOMES = {
+    "Checkpoint": "checkpoints",
     "ConvLayer": "spec",
     "LayerPrediction": "prediction",
     "PRESETS": "presets",
@@ -30,7 +40,10 @@ _HOMES = {
     "SpecError": "errors",
     "StemSpec": "spec",
     "ViTSpec": "vit",
+    "WeightMatch": "checkpoints",
     "Witness": "witnesses",
+    "build_stem": "model",
+    "build_vit": "model",
     "count_work": "witnesses",
     "conv_layer": "spec",
     "conv_stem": "spec",
@@ -39,13 +52,18 @@ _HOMES = {
     "format_stem": "notation",
     "inspect_stem": "report",
     "inspect_vit": "report",
+    "load_weights": "checkpoints",
+    "match_weights": "checkpoints",
     "parse_stem": "notation",
     "patchify_stem": "spec",
     "predict": "prediction",
+    "put_weights": "checkpoints",
+    "save_weights": "checkpoints",
 }
 
 __all__ = [
     "PRESETS",
+    "Checkpoint",
     "ConvLayer",
     "LayerPrediction",
     "Prediction",
@@ -54,7 +72,10 @@ __all__ = [
     "SpecError",
     "StemSpec",
     "ViTSpec",
+    "WeightMatch",
     "Witness",
+    "build_stem",
+    "build_vit",
     "conv_layer",
     "conv_stem",
     "count_work",
@@ -63,9 +84,13 @@ __all__ = [
     "format_stem",
     "inspect_stem",
     "inspect_vit",
+    "load_weights",
+    "match_weights",
     "parse_stem",
     "patchify_stem",
     "predict",
+    "put_weights",
+    "save_weights",
 ]
 
 

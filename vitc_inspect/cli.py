@@ -78,6 +78,7 @@ def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
         "seed": parse_int("seed", options.seed, 0, MAX_SEED),
         "init": options.init,
         "norm_statistics": options.norm_statistics,
+        "weights": options.weights,
     }
     report: Report
     if vit:
@@ -194,6 +195,9 @@ def _parser() -> argparse.ArgumentParser:
         default="torch",
         metavar="KIND",
         help="how they are drawn: torch or trunc_normal (default: torch)",
+    )
+    parser.add_argument(
+        "--weights", metavar="PATH", help="a .safetensors or .pt file instead of random weights"
     )
     parser.add_argument(
         "--norm-statistics",

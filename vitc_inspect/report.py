@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from vitc_inspect.checkpoints import load_weights, match_weights, put_weights
 from vitc_inspect.devices import device_title, resolve_device
 from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import check_choice
@@ -74,7 +75,10 @@ class Report:
     input: FloatArray
     """(in_channels, height, width): what the stem was fed."""
     notes: tuple[str, ...]
-    """What was done to the image, and what is odd about the run, in sentences."""
+    """What was done to the image, and what is odd about the run or a file of weights, in
+    sentences."""
+    weights: str | None
+    """Name of the file that the weights are from; None where all are from the seed."""
     seed: int
     """Start of the random weights."""
     init: Init
@@ -128,6 +132,7 @@ class Report:
             **prediction_dict(prediction),
             "device": self.device,
             "device_title": self.device_title,
+            "weights": self.weights,
             "seed": self.seed,
             "init": self.init,
             "norm_statistics": self.norm_statistics,
@@ -146,6 +151,7 @@ def inspect_stem(
     seed: int = 0,
     init: Init = "torch",
     norm_statistics: NormStatistics = "image",
+    weights: str | Path | None = None,
     memory_budget: int = MEMORY_BUDGET,
     keep_bytes: int = KEEP_BYTES,
 ) -> Report:
@@ -161,6 +167,8 @@ def inspect_stem(
         init: How they are drawn, "torch" or "trunc_normal", as in `build_stem`.
         norm_statistics: "image" lets BatchNorm normalise by the mean and variance of this very
             image, as in training; "stored" by those it stores, which in a fresh stem are 0 and 1.
+        weights: The path of a file to take the weights from, as in `load_weights` and
+            `match_weights`; None draws them from the seed.
         memory_budget: The most the run may be predicted to take (bytes).
         keep_bytes: Budget for copies of outputs (bytes).
 
@@ -168,8 +176,8 @@ def inspect_stem(
         The report. The same arguments give the same report.
 
     Raises:
-        SpecError: field "device", "dtype", "seed", "init", "norm_statistics" or "image";
-            "image_size" or "conv2.out_channels" when the run would not fit in the budget.
+        SpecError: field "device", "dtype", "seed", "init", "norm_statistics", "weights" or
+            "image"; "image_size" or "conv2.out_channels" when the run would not fit in the budget.
     """
     prediction = predict(spec, dtype=dtype)
     settings = _Settings(
@@ -177,6 +185,7 @@ def inspect_stem(
         seed=seed,
         init=init,
         norm_statistics=norm_statistics,
+        weights=weights,
         memory_budget=memory_budget,
         keep_bytes=keep_bytes,
     )
@@ -192,6 +201,7 @@ def inspect_vit(
     seed: int = 0,
     init: Init = "torch",
     norm_statistics: NormStatistics = "image",
+    weights: str | Path | None = None,
     memory_budget: int = MEMORY_BUDGET,
     keep_bytes: int = KEEP_BYTES,
 ) -> Report:
@@ -201,6 +211,8 @@ def inspect_vit(
         vit: The model.
         image, device, dtype, seed, init, norm_statistics, memory_budget, keep_bytes: As in
             `inspect_stem`.
+        weights: The same; what the file lacks of the encoder is drawn from the seed, and a
+            note says so.
 
     Returns:
         The report, with a row for each layer of the stem and of every block; outputs are
@@ -215,6 +227,7 @@ def inspect_vit(
         seed=seed,
         init=init,
         norm_statistics=norm_statistics,
+        weights=weights,
         memory_budget=memory_budget,
         keep_bytes=keep_bytes,
     )
@@ -229,6 +242,7 @@ class _Settings:
     seed: int
     init: Init
     norm_statistics: NormStatistics
+    weights: str | Path | None
     memory_budget: int
     keep_bytes: int
 
@@ -248,17 +262,28 @@ def _inspect(
     array = image_array(picture, spec.image_size, spec.in_channels)
     stem_layers = {layer.name for layer in prediction.layers if layer.block is None}
     kind = getattr(torch, prediction.dtype)
-    module = build().to(target, kind)
+    module = build()
+    match = None
+    if settings.weights is not None:
+        match = match_weights(load_weights(settings.weights), prediction.vit or spec)
+        put_weights(module, match)
+    module = module.to(target, kind)
     batch = torch.from_numpy(array).to(target, kind).unsqueeze(0)  # (c, h, w) -> (1, c, h, w)
     by_image = settings.norm_statistics == "image"
     with image_statistics(module) if by_image else nullcontext():
         observed = trace(module, batch, keep_bytes=settings.keep_bytes, keep=stem_layers)
-    picture_notes = picture.notes if isinstance(picture, Picture) else ()
+    notes = [
+        *(picture.notes if isinstance(picture, Picture) else ()),
+        *(_spreadless(spec) if by_image else ()),
+        *(match.notes if match else ()),
+        *(_other_statistics(spec) if match and by_image else ()),
+    ]
     return Report(
         prediction=prediction,
         trace=observed,
         input=array,
-        notes=(*picture_notes, *(_spreadless(spec) if by_image else ())),
+        notes=tuple(notes),
+        weights=match.file if match else None,
         seed=int(settings.seed),
         init=settings.init,
         norm_statistics=settings.norm_statistics,
@@ -275,6 +300,13 @@ def _spreadless(spec: StemSpec) -> tuple[str, ...]:
         for stage in spec.stages
         if stage.conv.norm == "batch" and prod(stage.out_shape[1:]) == 1
     )
+
+
+def _other_statistics(spec: StemSpec) -> tuple[str, ...]:
+    """That a trained model in use would normalise otherwise."""
+    if all(conv.norm != "batch" for conv in spec.convs):
+        return ()
+    return ("BatchNorm used the image's statistics; norm_statistics \"stored\" takes the file's.",)
 
 
 def read_input(image: str | Path | Image.Image | Picture | None) -> Picture | str:
