@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from vitc_inspect.checkpoints import load_weights, match_weights, put_weights
 from vitc_inspect.devices import device_title, resolve_device
@@ -62,6 +62,41 @@ class Row:
     def agrees(self) -> bool:
         """Whether every quantity was predicted, observed and equal."""
         return all(self.verdicts.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """A stem or a model on its device with the image it is to look at, ready to run."""
+
+    prediction: Prediction
+    """What was worked out before anything was built."""
+    module: nn.Sequential
+    """The stem or the model, in evaluation mode."""
+    batch: Tensor
+    """(1, in_channels, height, width): the image, on the module's device and in its dtype."""
+    input: FloatArray
+    """(in_channels, height, width): the image in float32."""
+    notes: tuple[str, ...]
+    """What was done to the image, and what is odd about the run or a file of weights, in
+    sentences."""
+    weights: str | None
+    """Name of the file that the weights are from; None where all are from the seed."""
+    seed: int
+    """Start of the random weights."""
+    init: Init
+    """How the random weights were drawn, as in `build_stem`."""
+    norm_statistics: NormStatistics
+    """What BatchNorm normalises by: "image" its own mean and variance, "stored" those it stores."""
+
+    def normalising(self) -> AbstractContextManager[None]:
+        """A block in which BatchNorm normalises as chosen."""
+        return image_statistics(self.module) if self.norm_statistics == "image" else nullcontext()
+
+    @property
+    def bytes(self) -> int:
+        """Memory held (bytes): the weights and the image twice."""
+        item = self.batch.element_size()
+        return self.prediction.params * item + self.input.size * (4 + item)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,9 +214,11 @@ def inspect_stem(
         SpecError: field "device", "dtype", "seed", "init", "norm_statistics", "weights" or
             "image"; "image_size" or "conv2.out_channels" when the run would not fit in the budget.
     """
-    prediction = predict(spec, dtype=dtype)
-    settings = _Settings(
+    bench = prepare(
+        spec,
+        image,
         device=device,
+        dtype=dtype,
         seed=seed,
         init=init,
         norm_statistics=norm_statistics,
@@ -189,7 +226,7 @@ def inspect_stem(
         memory_budget=memory_budget,
         keep_bytes=keep_bytes,
     )
-    return _inspect(prediction, lambda: build_stem(spec, seed=seed, init=init), image, settings)
+    return inspect(bench, keep_bytes=keep_bytes)
 
 
 def inspect_vit(
@@ -221,9 +258,11 @@ def inspect_vit(
     Raises:
         SpecError: As `inspect_stem`.
     """
-    prediction = predict(vit, dtype=dtype)
-    settings = _Settings(
+    bench = prepare(
+        vit,
+        image,
         device=device,
+        dtype=dtype,
         seed=seed,
         init=init,
         norm_statistics=norm_statistics,
@@ -231,64 +270,95 @@ def inspect_vit(
         memory_budget=memory_budget,
         keep_bytes=keep_bytes,
     )
-    return _inspect(prediction, lambda: build_vit(vit, seed=seed, init=init), image, settings)
+    return inspect(bench, keep_bytes=keep_bytes)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Settings:
-    """What an inspection depends on besides what is built and what it looks at."""
+def prepare(
+    spec: StemSpec | ViTSpec,
+    image: str | Path | Image.Image | Picture | None = None,
+    *,
+    device: str = "auto",
+    dtype: Dtype = "float32",
+    seed: int = 0,
+    init: Init = "torch",
+    norm_statistics: NormStatistics = "image",
+    weights: str | Path | None = None,
+    memory_budget: int = MEMORY_BUDGET,
+    keep_bytes: int = KEEP_BYTES,
+) -> Bench:
+    """Build a stem or a whole Vision Transformer and the image it is to look at.
 
-    device: str
-    seed: int
-    init: Init
-    norm_statistics: NormStatistics
-    weights: str | Path | None
-    memory_budget: int
-    keep_bytes: int
+    Args:
+        spec: The stem, or the model.
+        image, device, dtype, seed, init, norm_statistics, weights, memory_budget, keep_bytes: As
+            in `inspect_stem`.
 
+    Returns:
+        What `inspect` runs and the experiments of `probes` take.
 
-def _inspect(
-    prediction: Prediction,
-    build: Callable[[], nn.Module],
-    image: str | Path | Image.Image | Picture | None,
-    settings: _Settings,
-) -> Report:
-    """Check what the run needs, then build, feed and trace it."""
-    spec = prediction.spec
-    check_choice("norm_statistics", settings.norm_statistics, get_args(NormStatistics))
-    target = resolve_device(settings.device)
-    check_memory(prediction, keep_bytes=settings.keep_bytes, budget=settings.memory_budget)
+    Raises:
+        SpecError: As `inspect_stem`.
+    """
+    prediction = predict(spec, dtype=dtype)
+    stem = prediction.spec
+    check_choice("norm_statistics", norm_statistics, get_args(NormStatistics))
+    target = resolve_device(device)
+    check_memory(prediction, keep_bytes=keep_bytes, budget=memory_budget)
     picture = read_input(image)
-    array = image_array(picture, spec.image_size, spec.in_channels)
-    stem_layers = {layer.name for layer in prediction.layers if layer.block is None}
-    kind = getattr(torch, prediction.dtype)
-    module = build()
+    array = image_array(picture, stem.image_size, stem.in_channels)
+    if isinstance(spec, StemSpec):
+        module = build_stem(spec, seed=seed, init=init)
+    else:
+        module = build_vit(spec, seed=seed, init=init)
     match = None
-    if settings.weights is not None:
-        match = match_weights(load_weights(settings.weights), prediction.vit or spec)
+    if weights is not None:
+        match = match_weights(load_weights(weights), spec)
         put_weights(module, match)
-    module = module.to(target, kind)
-    batch = torch.from_numpy(array).to(target, kind).unsqueeze(0)  # (c, h, w) -> (1, c, h, w)
-    by_image = settings.norm_statistics == "image"
-    with image_statistics(module) if by_image else nullcontext():
-        observed = trace(module, batch, keep_bytes=settings.keep_bytes, keep=stem_layers)
+    kind = getattr(torch, dtype)
+    by_image = norm_statistics == "image"
     notes = [
         *(picture.notes if isinstance(picture, Picture) else ()),
-        *(_spreadless(spec) if by_image else ()),
+        *(_spreadless(stem) if by_image else ()),
         *(match.notes if match else ()),
-        *(_other_statistics(spec) if match and by_image else ()),
+        *(_other_statistics(stem) if match and by_image else ()),
     ]
-    return Report(
+    return Bench(
         prediction=prediction,
-        trace=observed,
+        module=module.to(target, kind),
+        batch=torch.from_numpy(array).to(target, kind).unsqueeze(0),  # (c, h, w) -> (1, c, h, w)
         input=array,
         notes=tuple(notes),
         weights=match.file if match else None,
-        seed=int(settings.seed),
-        init=settings.init,
-        norm_statistics=settings.norm_statistics,
-        device=str(target),
-        device_title=device_title(target),
+        seed=int(seed),
+        init=init,
+        norm_statistics=norm_statistics,
+    )
+
+
+def inspect(bench: Bench, *, keep_bytes: int = KEEP_BYTES) -> Report:
+    """Run what was prepared under hooks, and lay the prediction beside it.
+
+    Args:
+        bench: From `prepare`.
+        keep_bytes: Budget for copies of outputs (bytes).
+
+    Returns:
+        The report.
+    """
+    stem_layers = {layer.name for layer in bench.prediction.layers if layer.block is None}
+    with bench.normalising():
+        observed = trace(bench.module, bench.batch, keep_bytes=keep_bytes, keep=stem_layers)
+    return Report(
+        prediction=bench.prediction,
+        trace=observed,
+        input=bench.input,
+        notes=bench.notes,
+        weights=bench.weights,
+        seed=bench.seed,
+        init=bench.init,
+        norm_statistics=bench.norm_statistics,
+        device=str(bench.batch.device),
+        device_title=device_title(bench.batch.device),
     )
 
 
