@@ -22,6 +22,7 @@ ORDER = (
     "presets",
     "prediction",
     "formulas",
+    "geometry",
     "cost",
     "paper",
     "memory",
