@@ -31,6 +31,7 @@ ORDER = (
     "devices",
     "counting",
     "tracing",
+    "probes",
     "images",
     "report",
     "witnesses",
@@ -46,7 +47,8 @@ AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 
 TORCH = frozenset(
     {
-        "model", "checkpoints", "devices", "counting", "tracing", "report", "witnesses", "timing",
+        "model", "checkpoints", "devices", "counting", "tracing", "probes", "report", "witnesses",
+        "timing",
     }
 )  # fmt: skip
 MAY_IMPORT = {
