@@ -42,7 +42,10 @@ class ChannelNorm(nn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (b, c, h, w) over c."""
-        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        normed = super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        # in the usual order of memory: behind any other, convolutions of maps a pixel wide can
+        # read out of bounds (pytorch/pytorch#195394)
+        return normed.clone(memory_format=torch.contiguous_format)
 
 
 class ClassToken(nn.Module):

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import MAX_CHANNELS, MAX_SIDE, check_choice, parse_int, parse_number
-from vitc_inspect.model import MAX_SEED
+from vitc_inspect.model import MAX_SEED, Init
 from vitc_inspect.notation import (
     ACTIVATION_WORDS,
     NORM_WORDS,
@@ -25,10 +25,14 @@ from vitc_inspect.spec import (
     conv_names,
     default_padding,
 )
+from vitc_inspect.tracing import NormStatistics
 from vitc_inspect.vit import MAX_DEPTH, ViTSpec
 
 Request = Mapping[str, Any]
 """What the page sends: texts by field, and "rows" when the stem was changed in the editor."""
+
+FILE = "file:"
+"""What stands before the name of a file of weights in a request."""
 
 Row = dict[str, str]
 """One line of the editor: texts by field of ConvLayer; bias is "1" or "0"."""
@@ -50,6 +54,12 @@ class Choice:
     """Number format of the run."""
     seed: int
     """Start of the random weights."""
+    init: Init
+    """How random weights are drawn."""
+    weights: str
+    """Name of a file of weights the program was given; empty for random ones."""
+    norm_statistics: NormStatistics
+    """What BatchNorm normalises by."""
 
 
 def read_choice(request: Request) -> Choice:
@@ -69,6 +79,13 @@ def read_choice(request: Request) -> Choice:
         stem = StemSpec(convs=_convs_of_rows(request["rows"]), **beside)
     else:
         stem = parse_stem(_text(request, "stem"), **beside)
+    init: Any = _text(request, "weights") or "torch"
+    weights = ""
+    if init.startswith(FILE):
+        init, weights = "torch", init.removeprefix(FILE)
+    check_choice("weights", init, get_args(Init))
+    statistics: Any = _text(request, "norm_statistics") or "image"
+    check_choice("norm_statistics", statistics, get_args(NormStatistics))
     return Choice(
         spec=stem,
         vit=_vit(stem, request) if _text(request, "encoder") == "1" else None,
@@ -76,6 +93,9 @@ def read_choice(request: Request) -> Choice:
         device=_text(request, "device"),
         dtype=dtype,
         seed=parse_int("seed", _text(request, "seed"), 0, MAX_SEED),
+        init=init,
+        weights=weights,
+        norm_statistics=statistics,
     )
 
 

@@ -13,6 +13,7 @@ from vitc_inspect.images import SAMPLES, Picture
 from vitc_inspect.notation import format_stem
 from vitc_inspect.prediction import Dtype
 from vitc_inspect.presets import PRESETS, Preset
+from vitc_inspect.ui.choice import FILE
 from vitc_inspect.ui.pictures import MAX_FILE_BYTES
 from vitc_inspect.ui.server import Inspector, server_functions
 from vitc_inspect.vit import Attention
@@ -39,6 +40,7 @@ def build_page(
     device: str = "auto",
     image: str = "photo",
     own_pictures: Mapping[str, Picture] | None = None,
+    own_weights: Mapping[str, Path] | None = None,
 ) -> gr.Blocks:
     """Build the app.
 
@@ -47,6 +49,8 @@ def build_page(
         device: Device the page starts with.
         image: Image the page starts with: a sample, or the one of `own_pictures`.
         own_pictures: Pictures by name, offered beside the samples.
+        own_weights: Files of weights by name, offered beside random ones; the page starts with
+            the first.
 
     Returns:
         The app, ready for `launch(**LAUNCH_SETTINGS, **look())`.
@@ -54,23 +58,24 @@ def build_page(
     Raises:
         KeyError: when there is no such preset.
     """
-    own = dict(own_pictures or {})
+    own, files = dict(own_pictures or {}), dict(own_weights or {})
     first = PRESETS[preset]
     page: gr.Blocks = gr.Blocks(
         title="vitc_inspect", analytics_enabled=False, delete_cache=(600, 600), fill_width=True
     )
     with page:
         gr.HTML(
-            html_template=(_ASSETS / "page.html").read_text(encoding="utf-8"),
-            js_on_load=(_ASSETS / "page.js").read_text(encoding="utf-8"),
+            html_template=_read("page.html"),
+            js_on_load=_read("page.js", "maps.js", "cells.js", "tokens.js", "start.js"),
             apply_default_css=False,
-            server_functions=server_functions(Inspector(own)),
+            server_functions=server_functions(Inspector(own, files)),
             presets={name: _controls(preset) for name, preset in PRESETS.items()},
             options={
                 "image": {**{name: f"File: {name}" for name in own}, **SAMPLES},
                 "device": {name: name for name in ("auto", *available_devices())},
                 "dtype": {name: name for name in get_args(Dtype)},
                 "attention": {name: name for name in get_args(Attention)},
+                "weights": {**{f"{FILE}{name}": f"File: {name}" for name in files}, **_INITS},
             },
             start={
                 **_DEFAULT_ENCODER,
@@ -80,8 +85,14 @@ def build_page(
                 "seed": "0",
                 "device": device,
                 "dtype": "float32",
+                "weights": f"{FILE}{next(iter(files))}" if files else "torch",
+                "norm_statistics": "image",
+                "sorting": "index",
+                "scale": "layer",
                 "layer": "",
                 "view": "maps",
+                "cell": "",
+                "token": "",
             },
             own_notes={name: " ".join(picture.notes) for name, picture in own.items()},
             max_file_bytes=MAX_FILE_BYTES,
@@ -100,10 +111,16 @@ def look() -> dict[str, Any]:
         font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "monospace"],
     )
     # in the head, since `css` rewrites selectors and breaks lists inside :is()
-    style = (_ASSETS / "page.css").read_text(encoding="utf-8")
+    style = _read("page.css", "maps.css", "cells.css", "tokens.css")
     return {"theme": theme, "head": f"<style>{style}</style>"}
 
 
+def _read(*names: str) -> str:
+    """The assets one after the other."""
+    return "\n".join((_ASSETS / name).read_text(encoding="utf-8") for name in names)
+
+
+_INITS = {"torch": "random, PyTorch's default", "trunc_normal": "random, truncated normal"}
 _DEFAULT_ENCODER = {"depth": "12", "num_heads": "6", "mlp_ratio": "4", "attention": "softmax"}
 """What the controls hold until a preset says better."""
 

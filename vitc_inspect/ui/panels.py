@@ -12,7 +12,7 @@ from vitc_inspect.prediction import LayerPrediction, Prediction
 from vitc_inspect.report import Report, Row
 from vitc_inspect.spec import conv_names
 from vitc_inspect.views import text
-from vitc_inspect.views.maps import Wall, css_gradient, data_uri, wall
+from vitc_inspect.views.maps import Scale, Wall, css_gradient, data_uri, wall
 
 _NORMS = {"none": "–", "batch": "bn", "layer": "ln"}
 _YES_NO = {"1": "yes", "0": "no"}
@@ -327,11 +327,11 @@ def _maps_html(report: Report, layer: LayerPrediction, aspect: float) -> str:
     return (
         f'<figure><img src="{data_uri(picture.png)}" width="{picture.width}"'
         f' height="{picture.height}" data-columns="{picture.columns}" data-gap="{picture.gap}"'
-        f' class="{"signed" if picture.scale.signed else ""}"'
+        f' class="{"signed" if picture.signed else ""}"'
         f' style="{size}"'
         f' data-count="{picture.count}"{marks}'
         f' alt="{_alt(picture, layer)}">'
-        f"<figcaption>{_legend_html(picture)}"
+        f"<figcaption>{legend_html(picture.scale)}"
         f'<span class="soft">{_alt(picture, layer)}.{sample}</span>'
         '<output class="hover"></output></figcaption></figure>'
     )
@@ -344,8 +344,10 @@ def _alt(picture: Wall, layer: LayerPrediction) -> str:
     return f"{picture.count:,} {noun} of {layer.out_shape[1]}×{layer.out_shape[2]}"
 
 
-def _legend_html(picture: Wall) -> str:
-    scale = picture.scale
+def legend_html(scale: Scale | None) -> str:
+    """The colours with their values; without values where each map has its own scale."""
+    if scale is None:
+        return '<span class="legend own">each map from its own least to its own most</span>'
     zero = "<span>0</span>" if scale.signed else ""
     css = "bar signed" if scale.signed else "bar"
     return (

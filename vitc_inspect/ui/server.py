@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,16 +21,17 @@ from vitc_inspect.memory import MEMORY_BUDGET, check_memory, predicted_memory
 from vitc_inspect.notation import format_convs
 from vitc_inspect.prediction import Prediction, predict
 from vitc_inspect.presets import PRESETS
-from vitc_inspect.report import Report, inspect_stem, inspect_vit
+from vitc_inspect.report import Bench, Report, inspect, prepare
 from vitc_inspect.spec import StemSpec
 from vitc_inspect.timing import Timing, time_layers
 from vitc_inspect.tracing import KEEP_BYTES, packed
-from vitc_inspect.ui import costs, panels
+from vitc_inspect.ui import cells, costs, panels, tokens
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Choice, Request, editor_rows, read_choice, stem_text
 from vitc_inspect.ui.pictures import MissingPicture, PictureStore, address_of
 from vitc_inspect.views import text
 from vitc_inspect.views.strip import strip_svg
+from vitc_inspect.vit import ViTSpec
 from vitc_inspect.witnesses import count_work
 
 Answer = dict[str, Any]
@@ -43,9 +44,12 @@ AUTO_RUN_MACS = 4 * 10**9
 """A stem with at most this many MACs runs by itself."""
 AUTO_RUN_BYTES = 512 * 2**20
 """A run that is predicted to take at most this much memory starts by itself (bytes)."""
+BENCH_BYTES = 128 * 2**20
+"""The most that stems kept for experiments may hold (bytes)."""
 TIMING_BYTES = 8 * 2**20
 """The most that finished measurements of time may hold (bytes)."""
 _TIMING_SECONDS = 0.4  # what the page waits for the next figures of a measurement
+_PROBING = ("cell", "tokens")  # views that run the stem again
 _THUMBNAIL = 112  # longest side of the image in the strip (pixels)
 
 
@@ -60,14 +64,21 @@ class _UnderWay:
 class Inspector:
     """Answers requests. Everything it remembers can be computed again."""
 
-    def __init__(self, own_pictures: dict[str, Picture] | None = None) -> None:
+    def __init__(
+        self,
+        own_pictures: dict[str, Picture] | None = None,
+        own_weights: Mapping[str, Path] | None = None,
+    ) -> None:
         """Start with empty caches.
 
         Args:
             own_pictures: Pictures by name, offered beside the samples.
+            own_weights: Files of weights by name, offered beside random ones.
         """
+        self._weights = dict(own_weights or {})
         self.pictures = PictureStore(PICTURE_BYTES, own_pictures or {})
         self._reports: ByteCache[Choice, Report] = ByteCache(REPORT_BYTES)
+        self._benches: ByteCache[Choice, Bench] = ByteCache(BENCH_BYTES)
         self._timings: ByteCache[Hashable, Timing] = ByteCache(TIMING_BYTES)
         self._under_way: ByteCache[str, _UnderWay] = ByteCache(MEMORY_BUDGET)
         # one thread: forward passes wait in turn, and their memory is used again
@@ -78,10 +89,10 @@ class Inspector:
         choice = read_choice(request)
         prediction = predict(choice.vit or choice.spec, dtype=choice.dtype)
         picture = self.pictures.find(choice.image)
-        timing = self._timings.get(_timed(choice))
+        panel = _panel(request, prediction, None, self._timings.get(_timed(choice)))
         return {
             **_stem_parts(request, choice.spec),
-            **_parts(request, prediction, None, timing, _thumbnail(picture, choice.spec)),
+            **_parts(request, prediction, None, panel, _thumbnail(picture, choice.spec)),
             **_run_policy(prediction),
         }
 
@@ -90,37 +101,70 @@ class Inspector:
         choice = read_choice(request)
         picture = self.pictures.find(choice.image)
         report = self._reports.get(choice)
+        loop = asyncio.get_running_loop()
         if report is None:  # waits in turn; what is cached is drawn at once
-            loop = asyncio.get_running_loop()
             report = await loop.run_in_executor(self._runner, self._report, choice, picture)
-        return await asyncio.to_thread(self._drawn, request, choice, picture, report)
+        timing = self._timings.get(_timed(choice))
+        if request.get("view") in _PROBING:  # runs the stem again, so it waits in turn too
+            panel = await loop.run_in_executor(
+                self._runner, self._probed, request, choice, picture, report
+            )
+        else:
+            panel = await asyncio.to_thread(_panel, request, report.prediction, report, timing)
+        if request.get("part") == "panel":
+            return {"panel": panel, "layer": _layer_of(request, report.prediction)}
+        thumbnail = _thumbnail(picture, choice.spec)
+        return await asyncio.to_thread(_parts, request, report.prediction, report, panel, thumbnail)
 
     def _report(self, choice: Choice, picture: Picture | str) -> Report:
         """Run the stem or the model, unless somebody else just has."""
         report = self._reports.get(choice)
         if report is None:
-            settings: dict[str, Any] = {
-                "device": choice.device,
-                "dtype": choice.dtype,
-                "seed": choice.seed,
-            }
-            if choice.vit:
-                report = inspect_vit(choice.vit, picture, **settings)
-            else:
-                report = inspect_stem(choice.spec, picture, **settings)
+            report = inspect(self._prepared(choice, choice.vit or choice.spec, picture))
             report = replace(report, trace=packed(report.trace))
             self._reports.put(choice, report)
         return report
 
-    def _drawn(
+    def _probed(
         self, request: Request, choice: Choice, picture: Picture | str, report: Report
-    ) -> Answer:
-        timing = self._timings.get(_timed(choice))
-        if request.get("part") == "panel":
-            layer = _layer_of(request, report.prediction)
-            return {"panel": _panel(request, report.prediction, report, timing), "layer": layer}
-        thumbnail = _thumbnail(picture, choice.spec)
-        return _parts(request, report.prediction, report, timing, thumbnail)
+    ) -> str:
+        """A panel that needs the stem itself: a cell taken apart, or a token's field."""
+        bench = self._benches.get(choice)
+        if bench is None:  # of a whole model too the stem alone, which has the same weights
+            bench = self._prepared(choice, choice.spec, picture)
+            self._benches.put(choice, bench)
+        width, layer = _width_of(request), _layer_of(request, report.prediction)
+        if request.get("view") == "cell":
+            return cells.cell_html(
+                bench, report, layer=layer, cell=str(request.get("cell", "")), width=width
+            )
+        return tokens.tokens_html(bench, report, token=str(request.get("token", "")), width=width)
+
+    def _prepared(self, choice: Choice, spec: StemSpec | ViTSpec, picture: Picture | str) -> Bench:
+        return prepare(
+            spec,
+            picture,
+            device=choice.device,
+            dtype=choice.dtype,
+            seed=choice.seed,
+            init=choice.init,
+            norm_statistics=choice.norm_statistics,
+            weights=self._file_of(choice),
+        )
+
+    def _file_of(self, choice: Choice) -> Path | None:
+        """The path of the file of weights that was chosen; a name of no such file is refused."""
+        if not choice.weights:
+            return None
+        if choice.weights not in self._weights:
+            raise SpecError(
+                "weights",
+                choice.weights,
+                "the program was not started with this file",
+                "Use torch",
+                "torch",
+            )
+        return self._weights[choice.weights]
 
     async def witnesses(self, request: Request) -> Answer:
         """The work of the stem or the model, counted in every way there is."""
@@ -272,6 +316,10 @@ def _panel(
         return costs.length_html(prediction, report, width=width)
     if view == "time":
         return costs.time_html(timing, width=width)
+    if view == "pixels":
+        return tokens.pixels_html(prediction, report, width=width)
+    if view in _PROBING:  # drawn from the run
+        return ""
     layer, aspect = _layer_of(request, prediction), _aspect_of(request)
     return panels.maps_html(prediction, report, layer, aspect=aspect)
 
@@ -305,7 +353,7 @@ def _parts(
     request: Request,
     prediction: Prediction,
     report: Report | None,
-    timing: Timing | None,
+    panel: str,
     thumbnail: str,
 ) -> Answer:
     """The parts of the page that show a stem."""
@@ -318,7 +366,8 @@ def _parts(
         "table": panels.table_html(
             prediction, report, layer, unfolded=request.get("unfolded") is True
         ),
-        "panel": _panel(request, prediction, report, timing),
+        "panel": panel,
+        "batch_norm": any(conv.norm == "batch" for conv in prediction.spec.convs),
     }
 
 

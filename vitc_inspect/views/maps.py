@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from math import ceil
-from typing import Any
+from typing import Any, Literal
 from zlib import Z_HUFFMAN_ONLY
 
 import numpy as np
@@ -61,23 +62,123 @@ class Wall:
     """Maps drawn."""
     step: int
     """Every step-th token is drawn; 1 for maps."""
-    scale: Scale
-    """Colours of the values."""
+    scale: Scale | None
+    """Colours of the values; None where each map has its own scale."""
+    signed: bool
+    """Whether the colours have zero in the middle."""
+    order: tuple[int, ...]
+    """Index of the map at each place."""
 
 
-def wall(kept: KeptOutput, *, aspect: float = 1.0) -> Wall:
+@dataclass(frozen=True, kw_only=True)
+class MapStatistics:
+    """Figures of every map of a layer, by index."""
+
+    mean: NDArray[np.float32]
+    """Means."""
+    std: NDArray[np.float32]
+    """Standard deviations."""
+    low: NDArray[np.float32]
+    """Smallest values."""
+    high: NDArray[np.float32]
+    """Largest values."""
+    zeros: NDArray[np.float32]
+    """Share of the values that are exactly 0."""
+    dead: tuple[int, ...]
+    """Maps whose values are all equal."""
+    duplicates: tuple[tuple[int, ...], ...]
+    """Groups of maps that are equal in every value and not dead."""
+    not_finite: tuple[int, ...]
+    """Maps with a value that is infinite or no number."""
+
+
+Sorting = Literal["index", "variance", "sparsity", "mean"]
+
+
+def map_statistics(kept: KeptOutput) -> MapStatistics:
+    """Figures of every map of a layer's output.
+
+    Args:
+        kept: The output: (c, h, w), as far as it was kept.
+
+    Returns:
+        Figures by index; maps are duplicates when they are equal to the last bit.
+    """
+    numbers = _numbers(kept).reshape(len(kept.values), -1)
+    low, high = numbers.min(axis=1), numbers.max(axis=1)
+    dead = low == high
+    same: dict[bytes, list[int]] = {}
+    for index, plane in enumerate(numbers):
+        if not dead[index]:
+            same.setdefault(plane.tobytes(), []).append(index)
+    return MapStatistics(
+        mean=numbers.mean(axis=1),
+        std=numbers.std(axis=1),
+        low=low,
+        high=high,
+        zeros=(numbers == 0).mean(axis=1, dtype=np.float32),
+        dead=tuple(np.flatnonzero(dead).tolist()),
+        duplicates=tuple(tuple(group) for group in same.values() if len(group) > 1),
+        not_finite=tuple(np.flatnonzero(~np.isfinite(numbers).all(axis=1)).tolist()),
+    )
+
+
+def sorted_maps(statistics: MapStatistics, sorting: Sorting) -> tuple[int, ...]:
+    """The indexes of a layer's maps in an order: by index, or the most of a figure first.
+
+    Args:
+        statistics: The figures.
+        sorting: "index", "variance", "sparsity" (the share of zeros) or "mean".
+
+    Returns:
+        Every index once; maps that are equal in the figure stay in the order of their index.
+    """
+    figures = {
+        "variance": statistics.std,
+        "sparsity": statistics.zeros,
+        "mean": statistics.mean,
+    }
+    if sorting == "index":
+        return tuple(range(len(statistics.mean)))
+    figure = np.nan_to_num(figures[sorting], nan=-np.inf)
+    return tuple(np.argsort(-figure, kind="stable").tolist())
+
+
+def wall(
+    kept: KeptOutput,
+    *,
+    aspect: float = 1.0,
+    order: Sequence[int] | None = None,
+    scale: Scale | Literal["layer", "channel"] = "layer",
+) -> Wall:
     """Draw all maps of a layer side by side, or a sequence of tokens as a table of values.
 
     Args:
         kept: The layer's output: (c, h, w), or (n, d), of which a row becomes a row.
         aspect: Width over height of the space the wall is meant for.
+        order: Index of the map for each place; None is by index.
+        scale: One scale that holds all of the layer's values, one for each map, or this one.
 
     Returns:
-        The wall; maps run left to right, then down, by index.
+        The wall; maps run left to right, then down.
     """
     values = _numbers(kept)
-    scale = value_scale(values)
-    indexes = colour_indexes(values, scale)
+    shown: Scale | None
+    if scale == "channel" and values.ndim == 3:
+        scales = [value_scale(plane) for plane in values]
+        signed = any(one.signed for one in scales)  # one palette, so one kind of scale for all
+        scales = [_as_signed(one) if signed else one for one in scales]
+        indexes = np.stack(
+            [colour_indexes(plane, one) for plane, one in zip(values, scales, strict=True)]
+        )
+        painted, shown = scales[0], None
+    else:
+        painted = scale if isinstance(scale, Scale) else value_scale(values)
+        shown = painted
+        indexes = colour_indexes(values, painted)
+    places = tuple(order) if order is not None else tuple(range(len(values)))
+    if values.ndim == 3 and order is not None:
+        indexes = indexes[list(places)]
     step = 1
     if values.ndim == 2:
         step = ceil(len(values) / _MOST_TOKENS)
@@ -87,15 +188,33 @@ def wall(kept: KeptOutput, *, aspect: float = 1.0) -> Wall:
         canvas = _tile(indexes, columns, gap)
     height, width = canvas.shape
     return Wall(
-        png=_png(canvas, scale),
+        png=_png(canvas, painted),
         width=width,
         height=height,
         columns=columns,
         gap=gap,
         step=step,
         count=count,
-        scale=scale,
+        scale=shown,
+        signed=painted.signed,
+        order=places,
     )
+
+
+def plane_png(plane: NDArray[np.float32], scale: Scale) -> bytes:
+    """One map as a PNG, a pixel a value: (h, w)."""
+    return _png(colour_indexes(plane, scale), scale)
+
+
+def common_scale(scales: Iterable[Scale]) -> Scale:
+    """The scale that holds all of these: symmetric if any of them is signed."""
+    every = list(scales)
+    high = max((one.high for one in every), default=0.0)
+    return Scale(low=-high if any(one.signed for one in every) else 0.0, high=high)
+
+
+def _as_signed(scale: Scale) -> Scale:
+    return Scale(low=-scale.high, high=scale.high)
 
 
 def face(kept: KeptOutput, *, side: int = 64) -> tuple[bytes, Scale]:

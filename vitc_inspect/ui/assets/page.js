@@ -5,10 +5,10 @@ const root = element.querySelector('.vi');
 const slot = (name) => root.querySelector(`[data-slot="${name}"]`);
 const field = (name) => root.querySelector(`[data-field="${name}"]`);
 const TEXTS = ['stem', 'height', 'width', 'in_channels', 'image', 'seed', 'device', 'dtype',
-  'depth', 'num_heads', 'mlp_ratio', 'attention'];
+  'depth', 'num_heads', 'mlp_ratio', 'attention', 'weights', 'norm_statistics', 'sorting', 'scale'];
 const TICKS = ['class_token', 'encoder'];
 const RESULTS = ['totals', 'status', 'strip', 'table', 'panel'];
-const LAYER_VIEWS = ['maps']; // those that show one layer; the others show the whole
+const LAYER_VIEWS = ['maps', 'cell']; // those that show one layer; the others show the whole
 const VIEWS = [...root.querySelectorAll('[data-view]')].map((tab) => tab.dataset.view);
 const PICTURE = 'vitc_inspect.picture'; // where the browser holds an opened picture
 
@@ -18,6 +18,9 @@ const TABLE = 560; // about what the table and the panel's padding take beside t
 let newest = 0; // number of the newest choice; an answer to an older one is dropped
 let layer = ''; // name of the selected layer
 let view = 'maps'; // what the panel shows
+let cell = ''; // "channel" or "channel,row,column" of the selected layer; '' for none
+let token = ''; // "row,column" of a token in the grid; '' for none
+const onPanel = []; // called with the panel whenever it has been filled
 let panelHtml = ''; // what the panel was last filled with
 let measuring = 0; // number of the measurement of time under way; 0 when there is none
 let rowsNewer = false; // whether the editor was changed since the notation was written from it
@@ -36,13 +39,13 @@ let typing = false; // whether the last history entry belongs to an edit that go
 function readControls() {
   const choice = Object.fromEntries(TEXTS.map((name) => [name, field(name).value]));
   for (const name of TICKS) choice[name] = field(name).checked ? '1' : '0';
-  return { ...choice, preset: field('preset').value, layer, view };
+  return { ...choice, preset: field('preset').value, layer, view, cell, token };
 }
 
 function writeControls(choice) {
   if (!option('image', choice.image)) addOption('image', choice.image, 'A picture from another page');
   for (const name of TEXTS) field(name).value = choice[name];
-  for (const name of ['device', 'dtype', 'attention']) {
+  for (const name of ['device', 'dtype', 'attention', 'weights']) {
     if (field(name).value !== choice[name]) { // a link may ask for what is not offered
       addOption(name, choice[name], choice[name]);
       field(name).value = choice[name];
@@ -50,7 +53,7 @@ function writeControls(choice) {
   }
   for (const name of TICKS) field(name).checked = choice[name] === '1';
   root.querySelector('[data-slider]').value = choice.height;
-  layer = choice.layer;
+  ({ layer, cell, token } = choice);
   markView(VIEWS.includes(choice.view) ? choice.view : 'maps');
   showNotes();
 }
@@ -60,7 +63,9 @@ function readRows() {
     Object.fromEntries([...row.querySelectorAll('[data-part]')].map((c) => [c.dataset.part, c.value])));
 }
 
-const OURS = ['stem', 'size', 'channels', 'class_token', 'image', 'seed', 'device', 'dtype', 'encoder', 'layer', 'view'];
+const OURS = ['stem', 'size', 'channels', 'class_token', 'image', 'seed', 'device', 'dtype', 'encoder', 'layer', 'view', 'cell', 'token',
+  'weights', 'norm_statistics', 'sorting', 'scale'];
+const QUIET = ['cell', 'token', 'weights', 'norm_statistics', 'sorting', 'scale']; // unsaid where it is as at the start
 const ENCODER = ['depth', 'num_heads', 'mlp_ratio', 'attention']; // its four parts in the address
 
 function address() {
@@ -69,7 +74,8 @@ function address() {
   values.encoder = choice.encoder === '1' ? ENCODER.map((name) => choice[name]).join(',') : 'off';
   const readable = (text) => encodeURIComponent(text)
     .replace(/%20/g, '+').replace(/%2F/g, '/').replace(/%3A/g, ':').replace(/%2C/g, ',');
-  const parts = OURS.map((name) => `${name}=${readable(values[name])}`);
+  const said = OURS.filter((name) => !QUIET.includes(name) || values[name] !== props.start[name]);
+  const parts = said.map((name) => `${name}=${readable(values[name])}`);
   for (const [name, value] of new URLSearchParams(location.search)) {
     if (!OURS.includes(name)) parts.push(`${readable(name)}=${readable(value)}`);
   }
@@ -202,27 +208,34 @@ const predictions = latest(async (request) => {
 
 const runs = latest(async (request) => {
   if (request.number !== newest) return;
-  const answer = await ask('run', { ...request, layer, view, unfolded });
+  const asked = { ...request, ...looking(), unfolded };
+  const answer = await ask('run', asked);
   if (request.number !== newest) return;
   if (answer.error) return showFault(request, answer);
   confirmed = true;
   showResults(answer);
   setState('confirmed');
-  keepSelection(answer, { view });
+  keepSelection(answer, asked);
 });
 
 // A layer or a view that was chosen while the answer was on its way stays the chosen one.
 function keepSelection(answer, asked) {
-  if (answer.layer === layer && asked.view === view) return;
+  if (answer.layer === layer && ['view', 'cell', 'token'].every((key) => asked[key] === looking()[key])) return;
   mark(layer);
-  panels.offer({ layer, view });
+  panels.offer(looking());
+}
+
+// What the panel is to show.
+function looking() {
+  return { layer, view, cell, token, sorting: field('sorting').value, scale: field('scale').value };
 }
 
 const panels = latest(async (chosen) => {
   const asked = painted;
   const answer = await ask(confirmed ? 'run' : 'predict', { ...asked, ...chosen, part: 'panel' });
-  const current = asked.number === newest && chosen.layer === layer && chosen.view === view;
-  if (current && !answer.error) showPanel(answer.panel);
+  const now = looking();
+  const current = asked.number === newest && Object.keys(now).every((key) => now[key] === chosen[key]);
+  if (current) showPanel(answer.panel ?? answer.error.html);
 });
 
 // Asks for more runs until all are made, somebody stops it, or the panel shows something else.
@@ -267,6 +280,7 @@ function showPrediction(request, answer) {
   setState('predicted');
   keepSelection(answer, request);
   root.classList.toggle('waiting', !answer.auto_run);
+  root.classList.toggle('batch-norm', answer.batch_norm);
   slot('refusal').innerHTML = '';
   const button = root.querySelector('[data-run]');
   button.hidden = answer.auto_run || Boolean(answer.refusal);
@@ -308,6 +322,7 @@ function showPanel(html) {
   if (html === panelHtml) return; // so that what is open in it stays open
   panelHtml = html;
   slot('panel').innerHTML = html;
+  for (const fill of onPanel) fill(slot('panel'));
   requestAnimationFrame(() => { // what needs the layout waits for the one the frame makes anyway
     const image = slot('panel').querySelector('.maps img'); // a value a pixel, unless it must shrink
     image?.classList.toggle('shrunk', Number(image.getAttribute('width')) > image.clientWidth);
@@ -373,19 +388,40 @@ function useSuggestion() {
 
 function select(name, shown = LAYER_VIEWS.includes(view) ? view : 'maps') {
   if (!painted) return;
-  stopMeasuring();
+  if (name !== layer) cell = '';
   layer = name;
   mark(name);
   markView(shown);
+  look();
+}
+
+// Choose a map ("7") or a cell ("7,0,12") of the selected layer, and the panel that shows it.
+function selectCell(chosen, shown = view) {
+  cell = chosen;
+  markView(shown);
+  look();
+}
+
+// Choose a token ("3,5": row and column of the grid).
+function selectToken(chosen) {
+  token = chosen;
+  look();
+}
+
+// Ask for the panel of what is chosen now, and write it into the address.
+function look() {
+  if (!painted) return;
+  stopMeasuring();
   if (!rowsNewer) { // else the address follows with the text
     pushDue = true;
     writeAddress();
   }
-  panels.offer({ layer, view });
+  panels.offer(looking());
 }
 
 function markView(name) {
   view = name;
+  root.dataset.view = name;
   for (const tab of root.querySelectorAll('[data-view]')) {
     tab.setAttribute('aria-selected', String(tab.dataset.view === view));
     tab.tabIndex = tab.dataset.view === view ? 0 : -1;
@@ -413,6 +449,8 @@ function bringIntoView() {
 }
 
 function edited(target, history) {
+  if (target.matches('[data-find]')) return;
+  if (target.matches('[data-look]')) return look();
   if (target.matches('[data-part]')) {
     editorHtml = null;
     return changed({ history, by: 'rows' });
@@ -448,7 +486,7 @@ root.addEventListener('click', (event) => {
   if (on('[data-cancel]')) {
     const before = panelHtml;
     stopMeasuring();
-    if (!before.includes('progress')) panels.offer({ layer, view });
+    if (!before.includes('progress')) panels.offer(looking());
     return;
   }
   if (on('[data-add-encoder]')) {
@@ -624,35 +662,3 @@ function heldPicture() {
   }
   return inMemory?.key ? inMemory : null;
 }
-
-// ---- start -----------------------------------------------------------------------------------
-
-function option(name, value) {
-  return [...field(name).options].find((candidate) => candidate.value === value);
-}
-
-function addOption(name, value, title) {
-  if (!option(name, value)) field(name).add(new Option(title, value));
-}
-
-field('preset').add(new Option('a stem of your own', ''));
-for (const [name, preset] of Object.entries(props.presets)) addOption('preset', name, preset.title);
-for (const [name, titles] of Object.entries(props.options)) {
-  for (const [value, title] of Object.entries(titles)) addOption(name, value, title);
-}
-const held = heldPicture();
-if (held) addOption('image', held.key, `Your picture: ${held.name}`);
-
-function restore() {
-  writeControls(readAddress());
-  pushDue = false;
-  changed({ history: 'replace', by: 'text' });
-}
-
-window.addEventListener('popstate', restore);
-root.addEventListener('dragover', (event) => event.preventDefault());
-root.addEventListener('drop', (event) => {
-  event.preventDefault();
-  openFile(event.dataTransfer.files[0]);
-});
-restore();

@@ -1,0 +1,31 @@
+// The page's start: fill the lists, then show what the address asks for.
+
+function option(name, value) {
+  return [...field(name).options].find((candidate) => candidate.value === value);
+}
+
+function addOption(name, value, title) {
+  if (!option(name, value)) field(name).add(new Option(title, value));
+}
+
+field('preset').add(new Option('a stem of your own', ''));
+for (const [name, preset] of Object.entries(props.presets)) addOption('preset', name, preset.title);
+for (const [name, titles] of Object.entries(props.options)) {
+  for (const [value, title] of Object.entries(titles)) addOption(name, value, title);
+}
+const held = heldPicture();
+if (held) addOption('image', held.key, `Your picture: ${held.name}`);
+
+function restore() {
+  writeControls(readAddress());
+  pushDue = false;
+  changed({ history: 'replace', by: 'text' });
+}
+
+window.addEventListener('popstate', restore);
+root.addEventListener('dragover', (event) => event.preventDefault());
+root.addEventListener('drop', (event) => {
+  event.preventDefault();
+  openFile(event.dataTransfer.files[0]);
+});
+restore();

@@ -1,0 +1,1 @@
+// The token and pixel panels: which cell becomes which token, which token reads which pixel.
