@@ -529,6 +529,15 @@ def test_a_probe_leaves_the_module_as_it_was(name, breaks):
     assert [what for what in before if not same(before[what], after[what])] == []
 
 
+def test_a_cell_stays_as_it_was_when_the_weights_move_on():
+    module, image = build_stem(SMALL).double(), noise(SMALL).double()
+    cell = probe_cell(module, image, "conv1", 0, 4, 4)
+    module.conv1.weight.data.zero_()
+    image.zero_()
+    assert cell.agrees
+    assert cell.products.all()
+
+
 def test_what_a_probe_returns_cannot_be_written_to():
     module, image = build_stem(SMALL), noise(SMALL)
     cell = probe_cell(module, image, "conv2", 0, 0, 0)

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite, sqrt
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
@@ -92,13 +91,14 @@ class Cell:
         """How far the run may be from the total by rounding alone.
 
             growth * unit * (sum of |products| + |bias|)  +  2 * unit' * (|total| + |bias|)
-            + 2 * factor_rounding * sum of |products|
+            + 2 * factor_rounding * sum of |products|  +  what is too small for the formats
 
         Adding n numbers in any order is off by at most n units of the sum of their sizes. The
         signs of single roundings differ, so that 8 * sqrt(n) units are passed with probability
         below 2 * n * exp(-32), one in 10^10 for 3456 products; growth is the smaller of the two.
         Sums are kept in float32 at least (unit), and the result is rounded to the format of
-        the run (unit'), a second time where the bias is added after that.
+        the run (unit'), a second time where the bias is added after that. This speaks of sums
+        of products; a device that takes another way (Winograd, FFT) may be further off.
 
         Source:
             Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 4.2; Higham
@@ -484,7 +484,7 @@ def _widened(tensor: Tensor) -> Tensor:
 
 
 def _doubles(tensor: Tensor) -> DoubleArray:
-    """The numbers on the CPU in float64, for reading only."""
-    array: NDArray[Any] = tensor.detach().to("cpu", torch.float64).numpy()
+    """A copy of the numbers on the CPU in float64, for reading only."""
+    array: DoubleArray = tensor.detach().to("cpu", torch.float64, copy=True).numpy()
     array.setflags(write=False)
     return array
