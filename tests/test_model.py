@@ -12,6 +12,7 @@ from torch import nn
 
 from vitc_inspect.errors import SpecError
 from vitc_inspect.model import ChannelNorm, build_stem, build_vit
+from vitc_inspect.notation import parse_stem
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.spec import StemSpec, conv_layer, conv_stem, patchify_stem
 from vitc_inspect.vit import ViTSpec
@@ -391,3 +392,27 @@ def test_an_unknown_way_to_draw_weights_is_refused(build):
     assert str(caught.value) == (
         "init = 'xavier': it is not one of torch, trunc_normal. Use torch."
     )
+
+
+def test_a_layer_norm_hands_on_maps_in_the_usual_order_of_memory() -> None:
+    """Behind any other order convolutions of tiny maps crash the process: pytorch#195394."""
+    norm = ChannelNorm(8)
+    for shape in ((1, 8, 2, 1), (1, 8, 5, 7), (2, 8, 1, 1)):
+        images = torch.randn(shape)
+        assert norm(images).stride() == images.stride()
+    one = ChannelNorm(1)
+    images = torch.randn(1, 1, 4, 3)
+    assert one(images).stride() == images.stride()
+
+
+def test_the_stem_that_crashed_the_process_runs() -> None:
+    stem = parse_stem(
+        "3x3/3p3:4 ln silu d3, 3x3/3p2:4 bn hardswish g4 d2, 1x1/2:8 relu g4,"
+        " 1x1/2p1:4 ln hardswish g4 d3 bias, 1x1/4:3 bn silu d3 bias",
+        image_size=(22, 5),
+        in_channels=1,
+    )
+    module = build_stem(stem, seed=2)
+    with torch.inference_mode():
+        for _ in range(20):
+            assert module(torch.randn(1, 1, 22, 5)).shape == (1, stem.seq_len, 3)
