@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Route, expect
@@ -439,14 +440,86 @@ def test_a_measurement_can_be_stopped(page: Page) -> None:
     expect(panel.get_by_role("button", name="Time again")).to_be_visible()
 
 
+def test_a_map_is_opened_pointed_at_and_left_by_mouse(page: Page) -> None:
+    page.locator('tr[data-layer="conv2"]').click()
+    panel = page.locator("[data-slot=panel]")
+    expect(panel.locator("h2")).to_have_text("Output of conv2, before norm2")
+    page.locator("[data-field=sorting]").select_option("variance")
+    expect(panel.locator(".wall img")).to_have_attribute("data-order", re.compile(r"^\d+,\d+"))
+    order = str(panel.locator(".wall img").get_attribute("data-order")).split(",")
+    panel.locator(".wall img").click(position={"x": 5, "y": 5})
+    expect(panel.locator("h2")).to_have_text(f"Map {order[0]} of conv2")
+    expect(panel).to_contain_text(f"Kernel {order[0]} of conv2: 48 slices of 3×3")
+    assert f"cell={order[0]}" in page.url
+    panel.locator("[data-plane]").hover(position={"x": 2, "y": 2})
+    expect(panel.locator(".hover")).to_have_text(re.compile(r"^row 0, column 0: -?\d"))
+    panel.get_by_role("button", name="map after").click()
+    expect(panel.locator("h2")).to_have_text(f"Map {(int(order[0]) + 1) % 96} of conv2")
+    panel.get_by_role("button", name="all 96").click()
+    expect(panel.locator("h2")).to_have_text("Output of conv2, before norm2")
+    page.go_back()
+    expect(panel.locator("h2")).to_have_text(f"Map {(int(order[0]) + 1) % 96} of conv2")
+
+
+def test_a_map_is_found_opened_and_left_by_keyboard(page: Page) -> None:
+    panel = page.locator("[data-slot=panel]")
+    page.locator("[data-find]").fill("99")
+    expect(page.locator("[data-find]")).to_have_attribute("aria-invalid", "true")
+    page.locator("[data-find]").fill("17")
+    expect(panel.locator(".hover")).to_have_text("map 17")
+    page.locator("[data-find]").press("Enter")
+    expect(panel.locator("h2")).to_have_text("Map 17 of conv1")
+    panel.locator("[data-plane]").focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    expect(panel.locator(".hover")).to_have_text(re.compile(r"^row 2, column 1: "))
+    page.keyboard.press("Escape")
+    expect(panel.locator("h2")).to_have_text("Output of conv1, before norm1")
+    panel.locator(".wall").focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    expect(panel.locator("h2")).to_have_text("Map 2 of conv1")
+
+
+def test_statistics_and_weights_are_part_of_the_choice(page: Page) -> None:
+    page.locator('tr[data-layer="norm1"]').click()
+    panel = page.locator("[data-slot=panel]")
+    expect(panel).to_contain_text("from this image, as in training")
+    page.locator("[data-field=norm_statistics]").select_option("stored")
+    confirmed(page)
+    expect(panel).to_contain_text("it only divides by √(1 + 1e-5)")
+    before = panel.locator(".wall img").get_attribute("src")
+    page.locator("[data-field=weights]").select_option("trunc_normal")
+    confirmed(page)
+    assert panel.locator(".wall img").get_attribute("src") == before  # it draws proj alone anew
+    assert "norm_statistics=stored" in page.url
+    assert "weights=trunc_normal" in page.url
+    page.locator("[data-field=stem]").fill("16x16/16:768")
+    confirmed(page)
+    expect(page.locator(".norm-choice")).to_be_hidden()
+
+
+def test_pictures_and_numbers_are_saved(page: Page) -> None:
+    with page.expect_download() as wall:
+        page.get_by_role("button", name="Save the wall (PNG)").click()
+    assert wall.value.suggested_filename == "conv1.png"
+    with Image.open(wall.value.path()) as picture:
+        assert picture.size[0] > 800
+    with page.expect_download() as tensor:
+        page.get_by_role("button", name="Save the layer (NPZ)").click()
+    assert tensor.value.suggested_filename == "conv1.npz"
+    with np.load(tensor.value.path()) as arrays:
+        assert arrays["values"].shape == (48, 112, 112)
+
+
 def test_the_tabs_work_by_keyboard_and_a_layer_brings_its_maps_back(page: Page) -> None:
     page.get_by_role("tab", name="Maps", exact=True).focus()
-    page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("tab", name="Cost", exact=True)).to_be_focused()
-    expect(page.locator(".shares")).to_be_visible()
-    page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
     expect(page.get_by_role("tab").last).to_be_focused()
+    for _ in range(2):
+        page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("tab", name="Cost", exact=True)).to_be_focused()
+    expect(page.locator(".shares")).to_be_visible()
     page.locator('tr[data-layer="conv2"]').click()
     expect(page.locator("[data-slot=panel] h2")).to_have_text("Output of conv2, before norm2")
     expect(page.get_by_role("tab", name="Maps", exact=True)).to_have_attribute(

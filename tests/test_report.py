@@ -15,7 +15,8 @@ from vitc_inspect.images import SAMPLES, Picture, read_picture
 from vitc_inspect.model import build_stem
 from vitc_inspect.notation import parse_stem
 from vitc_inspect.prediction import predict
-from vitc_inspect.report import QUANTITIES, inspect_stem, read_input
+from vitc_inspect.report import QUANTITIES, inspect_stem, prepare, read_input
+from vitc_inspect.report import inspect as run_bench
 from vitc_inspect.spec import ConvLayer, conv_stem, patchify_stem
 from vitc_inspect.views.text import terminal_table
 
@@ -48,6 +49,7 @@ TOTALS = {
     "stem_macs": 8 * 16 * 20 * 27 + 16 * 8 * 10 * 72 + 12 * 8 * 10 * 16,
     "encoder": None,
     "notes": [],
+    "first_not_finite": None,
     "disagreements": [],
 }
 
@@ -71,7 +73,11 @@ def test_the_dictionary_has_nothing_else():
 
 
 def test_the_dictionary_has_both_witnesses_of_each_layer():
-    layers = plain(inspect())["layers"]
+    report = inspect()
+    layers = plain(report)["layers"]
+    conv1 = report.trace.record("conv1")
+    values = conv1.kept.values
+    assert (conv1.low, conv1.high) == (float(values.min()), float(values.max()))
     names = " ".join(layer["name"] for layer in layers)
     assert names == "conv1 norm1 act1 conv2 norm2 act2 proj tokens class_token pos_embed"
     assert layers[0] == {
@@ -99,6 +105,8 @@ def test_the_dictionary_has_both_witnesses_of_each_layer():
             "params": 8 * 27,
             "macs": 8 * 16 * 20 * 27,
             "bytes": 4 * 8 * 16 * 20,
+            "low": conv1.low,
+            "high": conv1.high,
         },
         "verdicts": dict.fromkeys(QUANTITIES, True),
         "agrees": True,
@@ -325,3 +333,18 @@ def test_whole_numbers_of_numpy_are_whole_numbers(kind):
     spec = replace(SMALL, in_channels=kind(3), image_size=(kind(48), kind(64)), convs=(layer,))
     report = inspect(spec, seed=kind(3))
     assert plain(report) == plain(inspect(parse_stem("16x16/16:12", image_size=(48, 64)), seed=3))
+
+
+def test_the_first_layer_that_overflows_is_named():
+    """65,504 is the largest number of float16: a bright image through large weights passes it."""
+    report = inspect()
+    assert report.first_not_finite is None
+    bench = prepare(SMALL, "ramp", device="cpu", dtype="float16", norm_statistics="stored")
+    bench.module.conv2.weight.data.fill_(6e4)
+    broken = run_bench(bench)
+    assert broken.first_not_finite.name == "conv2"
+    assert broken.disagreements == ()
+    said = "conv2 is the first layer with values that are not finite"
+    assert any(line.startswith(said) for line in terminal_table(broken).splitlines())
+    assert json.loads(json.dumps(broken.to_dict()))["first_not_finite"] == "conv2"
+    assert {layer["observed"]["high"] for layer in plain(broken)["layers"]} & {"inf", "nan"}

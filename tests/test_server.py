@@ -103,7 +103,7 @@ def test_a_cached_report_is_drawn_without_waiting_for_a_run(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("it ran again")
 
-    monkeypatch.setattr(server, "inspect_stem", never)
+    monkeypatch.setattr(server, "inspect", never)
     assert call("run", START, inspector) == first
     panel = call("run", {**START, "layer": "conv2", "part": "panel"}, inspector)
     assert "Output of conv2" in panel["panel"]

@@ -212,6 +212,26 @@ def probe_cell(
         )
 
 
+def kernel_of(module: nn.Sequential, layer: str, channel: int) -> NDArray[np.float32]:
+    """The weights that make one map of a convolution.
+
+    Args:
+        module: A stem, as `model.build_stem` builds it.
+        layer: Name of one of its nn.Conv2d.
+        channel: Output channel, counted from 0.
+
+    Returns:
+        (in_channels / groups, kernel height, kernel width).
+
+    Raises:
+        SpecError: field "layer" or "channel".
+    """
+    conv = _convolution(module, layer)
+    check_int("channel", channel, 0, conv.out_channels - 1)
+    kernel: NDArray[np.float32] = conv.weight[channel].detach().float().cpu().numpy()
+    return kernel
+
+
 def gradient_field(module: nn.Sequential, input: Tensor, row: int, column: int) -> DoubleArray:
     """Measure how strongly each pixel of the image moves one token.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any, get_args
 
@@ -76,9 +76,10 @@ class Bench:
     """(1, in_channels, height, width): the image, on the module's device and in its dtype."""
     input: FloatArray
     """(in_channels, height, width): the image in float32."""
-    notes: tuple[str, ...]
-    """What was done to the image, and what is odd about the run or a file of weights, in
-    sentences."""
+    image_notes: tuple[str, ...]
+    """What was done to the image, in sentences."""
+    run_notes: tuple[str, ...]
+    """What is odd about the run or a file of weights, in sentences."""
     weights: str | None
     """Name of the file that the weights are from; None where all are from the seed."""
     seed: int
@@ -109,9 +110,10 @@ class Report:
     """What the hooks saw."""
     input: FloatArray
     """(in_channels, height, width): what the stem was fed."""
-    notes: tuple[str, ...]
-    """What was done to the image, and what is odd about the run or a file of weights, in
-    sentences."""
+    image_notes: tuple[str, ...]
+    """What was done to the image, in sentences."""
+    run_notes: tuple[str, ...]
+    """What is odd about the run or a file of weights, in sentences."""
     weights: str | None
     """Name of the file that the weights are from; None where all are from the seed."""
     seed: int
@@ -124,6 +126,11 @@ class Report:
     """Device of the run, for example "cpu"."""
     device_title: str
     """The device's own name."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All that is to be known about the image and the run, in sentences."""
+        return (*self.image_notes, *self.run_notes)
 
     @property
     def spec(self) -> StemSpec:
@@ -153,6 +160,11 @@ class Report:
         )
 
     @property
+    def first_not_finite(self) -> LayerRecord | None:
+        """The first layer whose output has a value that is infinite or no number."""
+        return next((call for call in self.trace.records if call.finite is False), None)
+
+    @property
     def bytes(self) -> int:
         """Memory the report holds (bytes), nearly all of it kept outputs and the input."""
         return self.trace.kept_bytes + self.input.nbytes
@@ -172,6 +184,7 @@ class Report:
             "init": self.init,
             "norm_statistics": self.norm_statistics,
             "notes": list(self.notes),
+            "first_not_finite": self.first_not_finite and self.first_not_finite.name,
             "layers": [_row_dict(row) for row in self.rows],
             "disagreements": list(self.disagreements),
         }
@@ -317,7 +330,6 @@ def prepare(
     kind = getattr(torch, dtype)
     by_image = norm_statistics == "image"
     notes = [
-        *(picture.notes if isinstance(picture, Picture) else ()),
         *(_spreadless(stem) if by_image else ()),
         *(match.notes if match else ()),
         *(_other_statistics(stem) if match and by_image else ()),
@@ -327,7 +339,8 @@ def prepare(
         module=module.to(target, kind),
         batch=torch.from_numpy(array).to(target, kind).unsqueeze(0),  # (c, h, w) -> (1, c, h, w)
         input=array,
-        notes=tuple(notes),
+        image_notes=picture.notes if isinstance(picture, Picture) else (),
+        run_notes=tuple(notes),
         weights=match.file if match else None,
         seed=int(seed),
         init=init,
@@ -352,7 +365,8 @@ def inspect(bench: Bench, *, keep_bytes: int = KEEP_BYTES) -> Report:
         prediction=bench.prediction,
         trace=observed,
         input=bench.input,
-        notes=bench.notes,
+        image_notes=bench.image_notes,
+        run_notes=bench.run_notes,
         weights=bench.weights,
         seed=bench.seed,
         init=bench.init,
@@ -477,6 +491,8 @@ def _row_dict(row: Row) -> dict[str, Any]:
             "params": row.observed.params,
             "macs": row.observed.macs,
             "bytes": row.observed.bytes,
+            "low": _number(row.observed.low),
+            "high": _number(row.observed.high),
         }
     return {
         "name": row.name,
@@ -486,6 +502,11 @@ def _row_dict(row: Row) -> dict[str, Any]:
         "verdicts": dict(row.verdicts),
         "agrees": row.agrees,
     }
+
+
+def _number(value: float | None) -> float | str | None:
+    """A number as JSON can hold it: "inf", "-inf" and "nan" in words."""
+    return value if value is None or isfinite(value) else str(value)
 
 
 def _plain(fields: dict[str, Any]) -> dict[str, Any]:

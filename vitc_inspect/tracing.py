@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from math import ceil, sqrt
+from math import ceil, isfinite, sqrt
 from typing import Any, Literal
 
 import torch
@@ -63,6 +63,18 @@ class LayerRecord:
     """Size of the output."""
     kept: KeptOutput | None
     """A copy of the output, or None where none was asked for."""
+    low: float | None
+    """Least value of the first image's whole output, nan where one is no number; None where no
+    copy was asked for."""
+    high: float | None
+    """Largest value, likewise."""
+
+    @property
+    def finite(self) -> bool | None:
+        """Whether every value of the first image's output is a finite number."""
+        if self.low is None or self.high is None:
+            return None
+        return isfinite(self.low) and isfinite(self.high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +130,7 @@ def trace(
     reserve = keep_bytes // max(1, 4 * len(kept_names))
     waiting = len(kept_names)
     records: list[LayerRecord] = []
+    ends: list[tuple[Tensor, Tensor] | None] = []  # least and largest values, on the device
     left = keep_bytes
 
     def observe(name: str, layer: nn.Module, given: Tensor, output: Tensor) -> None:
@@ -127,6 +140,8 @@ def trace(
             waiting = max(0, waiting - 1)
             kept = _keep(output[0], max(0, left - waiting * reserve))
             left -= kept.bytes if kept else 0
+        looked_at = name in kept_names and output.numel()
+        ends.append(torch.aminmax(output[0]) if looked_at else None)
         records.append(
             LayerRecord(
                 name=name,
@@ -138,6 +153,8 @@ def trace(
                 macs=count_macs(layer, given, output),
                 bytes=output.numel() * output.element_size(),
                 kept=kept,
+                low=None,
+                high=None,
             )
         )
 
@@ -147,9 +164,8 @@ def trace(
     with _untouched(module, input), torch.inference_mode(), hooked(layers, observe):
         module(input)
     peak = torch.cuda.max_memory_allocated(input.device) if on_cuda else None
-    if input.device.type != "cpu":
-        records = [_moved(record) for record in records]
-    return Trace(records=tuple(records), peak_bytes=peak)
+    finished = map(_finished, records, ends)
+    return Trace(records=tuple(finished), peak_bytes=peak)
 
 
 def layers_of(module: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -186,8 +202,11 @@ def packed(trace: Trace) -> Trace:
     return replace(trace, records=tuple(homes))
 
 
-def _moved(record: LayerRecord) -> LayerRecord:
-    """The record with its copy on the CPU; after the run, so that no layer waits for the GPU."""
+def _finished(record: LayerRecord, ends: tuple[Tensor, Tensor] | None) -> LayerRecord:
+    """The record with its figures and its copy fetched; after the run, so that no layer waits."""
+    if ends is None:
+        return record
+    record = replace(record, low=float(ends[0]), high=float(ends[1]))
     return _with_values(record, record.kept.values.cpu()) if record.kept else record
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import errno
 import os
@@ -43,31 +44,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_choice("preset", options.preset, PRESETS)
         port = _free_port(options.host, options.port)
-        _serve(options.host, port, options.preset, options.device, options.image)
+        _serve(port, options)
     except SpecError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
     return 0
 
 
-def _serve(host: str, port: int | None, preset: str, device: str, image: str | None) -> None:
+def _serve(port: int | None, options: argparse.Namespace) -> None:
     _keep_memory_flat()
     # torch and gradio take seconds to import; each waits for files, so they overlap
     torch_import = Thread(target=import_module, args=("torch",))
     torch_import.start()
     import_module("gradio")
     torch_import.join()
+    from vitc_inspect.checkpoints import load_weights
     from vitc_inspect.devices import resolve_device
     from vitc_inspect.images import SAMPLES, read_picture
     from vitc_inspect.ui.page import LAUNCH_SETTINGS, build_page, look
 
-    resolve_device(device)
-    own = {}
-    if image and image not in SAMPLES:
+    resolve_device(options.device)
+    own, files = {}, {}
+    image = options.image or "photo"
+    if image not in SAMPLES:
         own[Path(image).name] = read_picture(Path(image))
-    page = build_page(preset=preset, device=device, image=image or "photo", own_pictures=own)
+    if options.weights:
+        load_weights(options.weights)  # a file that cannot be read is refused at once
+        files[Path(options.weights).name] = Path(options.weights)
+    page = build_page(
+        preset=options.preset,
+        device=options.device,
+        image=image,
+        own_pictures=own,
+        own_weights=files,
+    )
     _, address, _ = page.launch(
-        server_name=host,
+        server_name=options.host,
         server_port=port,
         quiet=True,
         prevent_thread_lock=True,
@@ -145,4 +157,5 @@ def _parser() -> OneSentenceParser:
     parser.add_argument(
         "--image", help="image file to start with; or photo, impulse, checkerboard, edges, ramp"
     )
+    parser.add_argument("--weights", help="file of weights: safetensors, or a .pt of tensors alone")
     return parser

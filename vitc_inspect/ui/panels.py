@@ -12,7 +12,6 @@ from vitc_inspect.prediction import LayerPrediction, Prediction
 from vitc_inspect.report import Report, Row
 from vitc_inspect.spec import conv_names
 from vitc_inspect.views import text
-from vitc_inspect.views.maps import Scale, Wall, css_gradient, data_uri, wall
 
 _NORMS = {"none": "–", "batch": "bn", "layer": "ln"}
 _YES_NO = {"1": "yes", "0": "no"}
@@ -90,12 +89,17 @@ def status_html(prediction: Prediction, report: Report | None) -> str:
     )
     if report is None:
         return f'<span class="badge predicted">predicted, {prediction.dtype}</span>{lost}'
+    notes = "".join(f'<span class="soft note">{escape(note)}</span>' for note in report.run_notes)
+    broken = text.not_finite(report)
+    if broken:
+        lost += f'<span class="warning">⚠ {broken}.</span>'
+    weights = f" · {escape(report.weights)}" if report.weights else ""
     agreeing = sum(row.agrees for row in report.rows)
     state, mark = ("agrees", "✓") if not report.disagreements else ("differs", "✗")
     return (
         f'<span class="badge {state}">{mark} {agreeing} of {len(report.rows)} layers agree</span>'
         f' <span class="soft">{escape(report.device)} · {escape(report.device_title)} ·'
-        f" {prediction.dtype}</span>{lost}"
+        f" {prediction.dtype}{weights}</span>{lost}{notes}"
     )
 
 
@@ -128,27 +132,6 @@ def table_html(
         '<th scope="col">observed</th><th scope="col">verdict</th><th scope="col">params</th>'
         '<th scope="col">MACs</th><th scope="col" title="receptive field, pixels">field</th>'
         f"</tr></thead><tbody>{lines}</tbody></table>"
-    )
-
-
-def maps_html(
-    prediction: Prediction, report: Report | None, selected: str, *, aspect: float
-) -> str:
-    """One layer: what came out of it, and its numbers with their formulas.
-
-    Args:
-        prediction: The prediction.
-        report: The run, or None before it.
-        selected: Name of the layer.
-        aspect: Width over height of the space for its maps.
-    """
-    layer = prediction.layer(selected)
-    return (
-        f"<header><h2>{_title(prediction, layer)}</h2>"
-        f"<p>{coloured_shape(layer.out_shape)}</p></header>"
-        f'<div class="maps">{_maps_html(report, layer, aspect) if report else ""}</div>'
-        f"{_remark_html(prediction, layer)}"
-        f"{_formulas_html(prediction, report, layer)}"
     )
 
 
@@ -249,15 +232,7 @@ def _or_dot(number: int, words: str) -> str:
     return words if number else '<span class="soft">·</span>'
 
 
-def _title(prediction: Prediction, layer: LayerPrediction) -> str:
-    """Says where in the stem the maps were taken: "output of conv2, before norm2"."""
-    names = [row.name for row in prediction.layers]
-    after = names[names.index(layer.name) + 1 :]
-    before = f'<span class="soft">, before {after[0]}</span>' if after else ""
-    return f"Output of {layer.name}{before}"
-
-
-def _formulas_html(prediction: Prediction, report: Report | None, layer: LayerPrediction) -> str:
+def formulas_html(prediction: Prediction, report: Report | None, layer: LayerPrediction) -> str:
     """Each quantity with its formula, and beside it what was observed."""
     row = next((row for row in report.rows if row.name == layer.name), None) if report else None
     equations = explain_layer(prediction, layer.name)
@@ -293,74 +268,6 @@ def _seen(row: Row | None, quantity: str) -> str:
         return '<span class="agrees">✓ observed</span>'
     value = text.shape(seen) if isinstance(seen, tuple) else f"{seen:,}"
     return f'<span class="differs">✗ observed {value}</span>'
-
-
-def _remark_html(prediction: Prediction, layer: LayerPrediction) -> str:
-    """What a reader may trip over at this layer."""
-    stages = {stage.name: stage for stage in prediction.spec.stages}
-    if layer.kind != "norm" or not layer.stage or stages[layer.stage].conv.norm != "batch":
-        return ""
-    return (
-        '<p class="remark">A fresh BatchNorm in evaluation mode only divides by √(1 + 1e-5):'
-        " its stored mean is 0, its variance 1.</p>"
-    )
-
-
-def _maps_html(report: Report, layer: LayerPrediction, aspect: float) -> str:
-    """The wall of maps with its legend."""
-    kept = report.trace.record(layer.name).kept
-    if kept is None:
-        return '<p class="remark">Outputs are kept of the stem alone.</p>'
-    picture = wall(kept, aspect=aspect)
-    sequence = len(layer.out_shape) == 2
-    step = kept.step * picture.step
-    thinned = []
-    if step > 1:
-        thinned.append(f"every {_ordinal(step)} {'token' if sequence else 'row and column'}")
-    if kept.dropped:
-        thinned.append(f"without the last {kept.dropped:,} channels")
-    sample = f" Shown: {', '.join(thinned)}." if thinned else ""
-    marks, size = "", f"width:min(100%, var(--maps-height) * {picture.width / picture.height:.4f})"
-    if sequence:
-        marks = f' data-sequence data-step="{step}"'
-        size = f"width:100%;height:min(var(--maps-height), {2 * picture.height}px)"
-    return (
-        f'<figure><img src="{data_uri(picture.png)}" width="{picture.width}"'
-        f' height="{picture.height}" data-columns="{picture.columns}" data-gap="{picture.gap}"'
-        f' class="{"signed" if picture.signed else ""}"'
-        f' style="{size}"'
-        f' data-count="{picture.count}"{marks}'
-        f' alt="{_alt(picture, layer)}">'
-        f"<figcaption>{legend_html(picture.scale)}"
-        f'<span class="soft">{_alt(picture, layer)}.{sample}</span>'
-        '<output class="hover"></output></figcaption></figure>'
-    )
-
-
-def _alt(picture: Wall, layer: LayerPrediction) -> str:
-    if len(layer.out_shape) == 2:
-        return f"{layer.out_shape[0]} tokens down, {layer.out_shape[1]} channels across"
-    noun = "map" if picture.count == 1 else "maps"
-    return f"{picture.count:,} {noun} of {layer.out_shape[1]}×{layer.out_shape[2]}"
-
-
-def legend_html(scale: Scale | None) -> str:
-    """The colours with their values; without values where each map has its own scale."""
-    if scale is None:
-        return '<span class="legend own">each map from its own least to its own most</span>'
-    zero = "<span>0</span>" if scale.signed else ""
-    css = "bar signed" if scale.signed else "bar"
-    return (
-        f'<span class="legend"><span class="{css}"'
-        f' style="background:{css_gradient(scale.colour_map)}"></span>'
-        f'<span class="ends"><span>{scale.low:.3g}</span>{zero}<span>{scale.high:.3g}</span></span>'
-        "</span>"
-    )
-
-
-def _ordinal(number: int) -> str:
-    suffix = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
-    return f"{number}{suffix or 'th'}"
 
 
 def _editor_row(name: str, row: Mapping[str, str], *, removable: bool) -> str:

@@ -25,7 +25,7 @@ from vitc_inspect.report import Bench, Report, inspect, prepare
 from vitc_inspect.spec import StemSpec
 from vitc_inspect.timing import Timing, time_layers
 from vitc_inspect.tracing import KEEP_BYTES, packed
-from vitc_inspect.ui import cells, costs, panels, tokens
+from vitc_inspect.ui import cells, costs, maps, panels, tokens
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Choice, Request, editor_rows, read_choice, stem_text
 from vitc_inspect.ui.pictures import MissingPicture, PictureStore, address_of
@@ -105,7 +105,10 @@ class Inspector:
         if report is None:  # waits in turn; what is cached is drawn at once
             report = await loop.run_in_executor(self._runner, self._report, choice, picture)
         timing = self._timings.get(_timed(choice))
-        if request.get("view") in _PROBING:  # runs the stem again, so it waits in turn too
+        one_map = request.get("view", "maps") == "maps" and request.get("cell")
+        if (
+            one_map or request.get("view") in _PROBING
+        ):  # runs the stem again, so it waits in turn too
             panel = await loop.run_in_executor(
                 self._runner, self._probed, request, choice, picture, report
             )
@@ -134,6 +137,12 @@ class Inspector:
             bench = self._prepared(choice, choice.spec, picture)
             self._benches.put(choice, bench)
         width, layer = _width_of(request), _layer_of(request, report.prediction)
+        if request.get("view") == "maps":
+            channel = maps.channel_of(str(request.get("cell", "")), report, layer)
+            if channel is None:
+                return _panel(request, report.prediction, report, None)
+            scale = str(request.get("scale", ""))
+            return maps.one_map_html(bench, report, layer, channel, scale=scale)
         if request.get("view") == "cell":
             return cells.cell_html(
                 bench, report, layer=layer, cell=str(request.get("cell", "")), width=width
@@ -206,6 +215,21 @@ class Inspector:
                 return timing
         raise AssertionError("a measurement that is done is not asked again")
 
+    async def save(self, request: Request) -> Answer:
+        """A layer's output as a file, from the run that is on the screen."""
+        choice = read_choice(request)
+        report = self._reports.get(choice)
+        if report is None:
+            loop = asyncio.get_running_loop()
+            picture = self.pictures.find(choice.image)
+            report = await loop.run_in_executor(self._runner, self._report, choice, picture)
+        layer = _layer_of(request, report.prediction)
+        file = maps.npz_of(report, layer)
+        if file is None:
+            reason = "its output was not kept: only the stem's are"
+            raise SpecError("layer", layer, reason, "Choose a layer of the stem", "conv1")
+        return {"name": file[0], "data": b64encode(file[1]).decode()}
+
     def open_picture(self, request: Request) -> Answer:
         """Take in a picture: a file that was uploaded, or one the browser gives back."""
         if "path" in request:
@@ -243,12 +267,17 @@ def server_functions(inspector: Inspector) -> list[Callable[..., Any]]:
             answer.update(await inspector.time(_fields(request)))
         return answer
 
+    async def save(request: Any) -> Answer:
+        with _faults(request) as answer:
+            answer.update(await inspector.save(_fields(request)))
+        return answer
+
     def open_picture(request: Any) -> Answer:
         with _faults(request) as answer:
             answer.update(inspector.open_picture(_fields(request)))
         return answer
 
-    return [predict, run, witnesses, time, open_picture]
+    return [predict, run, witnesses, time, save, open_picture]
 
 
 def _fields(request: Any) -> Request:
@@ -320,8 +349,15 @@ def _panel(
         return tokens.pixels_html(prediction, report, width=width)
     if view in _PROBING:  # drawn from the run
         return ""
-    layer, aspect = _layer_of(request, prediction), _aspect_of(request)
-    return panels.maps_html(prediction, report, layer, aspect=aspect)
+    return maps.maps_html(
+        prediction,
+        report,
+        _layer_of(request, prediction),
+        aspect=_aspect_of(request),
+        width=width,
+        sorting=str(request.get("sorting", "")),
+        scale=str(request.get("scale", "")),
+    )
 
 
 def _stem_parts(request: Request, spec: StemSpec) -> Answer:

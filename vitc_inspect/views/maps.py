@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from io import BytesIO
 from math import ceil
@@ -19,7 +19,9 @@ from PIL import Image
 from vitc_inspect.tracing import KeptOutput
 
 _GAP = 0  # palette index of the gaps between maps, which is transparent
+_SAMPLE = 20_000  # values that the usual size is taken from
 _MOST_TOKENS = 800  # rows of a picture of tokens
+FloatArray = NDArray[np.float32]
 SIGNED_MAP, UNSIGNED_MAP = "RdBu_r", "magma"
 """Colour maps of values on both sides of zero and of values that are never negative."""
 
@@ -32,6 +34,8 @@ class Scale:
     """Value of the first colour."""
     high: float
     """Value of the last colour."""
+    beyond: bool = False
+    """Whether a few values lie beyond the ends and have the colour of the end."""
 
     @property
     def signed(self) -> bool:
@@ -74,15 +78,15 @@ class Wall:
 class MapStatistics:
     """Figures of every map of a layer, by index."""
 
-    mean: NDArray[np.float32]
+    mean: FloatArray
     """Means."""
-    std: NDArray[np.float32]
+    std: FloatArray
     """Standard deviations."""
-    low: NDArray[np.float32]
+    low: FloatArray
     """Smallest values."""
-    high: NDArray[np.float32]
+    high: FloatArray
     """Largest values."""
-    zeros: NDArray[np.float32]
+    zeros: FloatArray
     """Share of the values that are exactly 0."""
     dead: tuple[int, ...]
     """Maps whose values are all equal."""
@@ -104,22 +108,22 @@ def map_statistics(kept: KeptOutput) -> MapStatistics:
     Returns:
         Figures by index; maps are duplicates when they are equal to the last bit.
     """
-    numbers = _numbers(kept).reshape(len(kept.values), -1)
-    low, high = numbers.min(axis=1), numbers.max(axis=1)
+    flat = numbers(kept).reshape(len(kept.values), -1)
+    low, high = flat.min(axis=1), flat.max(axis=1)
     dead = low == high
     same: dict[bytes, list[int]] = {}
-    for index, plane in enumerate(numbers):
+    for index, plane in enumerate(flat):
         if not dead[index]:
             same.setdefault(plane.tobytes(), []).append(index)
     return MapStatistics(
-        mean=numbers.mean(axis=1),
-        std=numbers.std(axis=1),
+        mean=flat.mean(axis=1),
+        std=flat.std(axis=1),
         low=low,
         high=high,
-        zeros=(numbers == 0).mean(axis=1, dtype=np.float32),
+        zeros=(flat == 0).mean(axis=1, dtype=np.float32),
         dead=tuple(np.flatnonzero(dead).tolist()),
         duplicates=tuple(tuple(group) for group in same.values() if len(group) > 1),
-        not_finite=tuple(np.flatnonzero(~np.isfinite(numbers).all(axis=1)).tolist()),
+        not_finite=tuple(np.flatnonzero(~np.isfinite(flat).all(axis=1)).tolist()),
     )
 
 
@@ -145,7 +149,7 @@ def sorted_maps(statistics: MapStatistics, sorting: Sorting) -> tuple[int, ...]:
 
 
 def wall(
-    kept: KeptOutput,
+    output: KeptOutput | FloatArray,
     *,
     aspect: float = 1.0,
     order: Sequence[int] | None = None,
@@ -154,7 +158,7 @@ def wall(
     """Draw all maps of a layer side by side, or a sequence of tokens as a table of values.
 
     Args:
-        kept: The layer's output: (c, h, w), or (n, d), of which a row becomes a row.
+        output: The layer's output: (c, h, w), or (n, d), of which a row becomes a row.
         aspect: Width over height of the space the wall is meant for.
         order: Index of the map for each place; None is by index.
         scale: One scale that holds all of the layer's values, one for each map, or this one.
@@ -162,7 +166,7 @@ def wall(
     Returns:
         The wall; maps run left to right, then down.
     """
-    values = _numbers(kept)
+    values = numbers(output) if isinstance(output, KeptOutput) else output
     shown: Scale | None
     if scale == "channel" and values.ndim == 3:
         scales = [value_scale(plane) for plane in values]
@@ -201,16 +205,25 @@ def wall(
     )
 
 
-def plane_png(plane: NDArray[np.float32], scale: Scale) -> bytes:
+def plane_png(plane: FloatArray, scale: Scale) -> bytes:
     """One map as a PNG, a pixel a value: (h, w)."""
     return _png(colour_indexes(plane, scale), scale)
 
 
-def common_scale(scales: Iterable[Scale]) -> Scale:
-    """The scale that holds all of these: symmetric if any of them is signed."""
-    every = list(scales)
-    high = max((one.high for one in every), default=0.0)
-    return Scale(low=-high if any(one.signed for one in every) else 0.0, high=high)
+def common_scale(ranges: Iterable[tuple[float, float]]) -> Scale:
+    """The scale that holds all of these, each from its least value to its largest."""
+    ends = list(ranges)
+    low, high = (
+        min((low for low, _ in ends), default=0.0),
+        max((high for _, high in ends), default=0.0),
+    )
+    return _scale_of(low, high)
+
+
+def _scale_of(low: float, high: float) -> Scale:
+    """Symmetric if any value is negative, else from zero."""
+    limit = max(-low, high)
+    return Scale(low=-limit, high=limit) if low < 0 else Scale(low=0.0, high=high)
 
 
 def _as_signed(scale: Scale) -> Scale:
@@ -227,35 +240,47 @@ def face(kept: KeptOutput, *, side: int = 64) -> tuple[bytes, Scale]:
     Returns:
         A PNG and the scale of its colours.
     """
-    values = _numbers(kept)
+    values = numbers(kept)
     if values.ndim == 3:
         thin = values[:, :: ceil(values.shape[1] / side), :: ceil(values.shape[2] / side)]
-        plane = thin[int(np.argmax(thin.reshape(len(thin), -1).var(axis=1)))]
+        flat = thin.reshape(len(thin), -1)
+        # by mean deviation, since a variance may be that of one pixel
+        deviations = np.abs(flat - flat.mean(axis=1, keepdims=True)).mean(axis=1)
+        plane = thin[int(np.argmax(np.nan_to_num(deviations)))]
     else:
         plane = values[:: ceil(len(values) / side), :side]
     scale = value_scale(plane)
     return _png(colour_indexes(plane, scale), scale), scale
 
 
-def value_scale(values: NDArray[np.float32]) -> Scale:
-    """The scale that holds every finite value: symmetric if any is negative, else from zero."""
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if low < 0:
-        limit = max(-low, high)
-        return Scale(low=-limit, high=limit)
-    return Scale(low=0.0, high=high)
+def value_scale(values: FloatArray) -> Scale:
+    """The scale of some values: symmetric if any is negative, else from zero.
+
+    A few values far beyond all others would leave one colour for the rest, so the scale ends
+    where all but 1 in 200 are, if the largest is twice as large, and says so.
+    """
+    finite = values if np.isfinite(values.sum()) else values[np.isfinite(values)]
+    if not finite.size:
+        return _scale_of(0, 0)
+    low, high = float(finite.min()), float(finite.max())
+    most = max(-low, high)
+    sample = np.abs(finite.ravel()[:: 1 + finite.size // _SAMPLE])
+    usual = float(np.quantile(sample, 0.995))
+    if 0 < 2 * usual < most:
+        return replace(_scale_of(-usual if low < 0 else 0, usual), beyond=True)
+    return _scale_of(low, high)
 
 
-def colour_indexes(values: NDArray[np.float32], scale: Scale) -> NDArray[np.uint8]:
+def colour_indexes(values: FloatArray, scale: Scale) -> NDArray[np.uint8]:
     """Palette indexes 1 to 255 of values on a scale; 0 is left for gaps."""
     span = scale.high - scale.low
     factor = 254 / span if span > 0 else 0.0
     shifted = np.multiply(values, factor, dtype=np.float32)
     shifted += 1.5 - scale.low * factor  # 1, plus a half that rounds
-    if not np.isfinite(shifted).all():
-        shifted = np.nan_to_num(shifted, nan=_GAP, posinf=255, neginf=1)
-    return shifted.clip(0, 255).astype(np.uint8)
+    shifted.clip(1, 255, out=shifted)
+    if np.isnan(shifted.sum()):
+        shifted = np.nan_to_num(shifted, nan=_GAP)
+    return shifted.astype(np.uint8)
 
 
 @cache
@@ -278,9 +303,10 @@ def data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{b64encode(png).decode()}"
 
 
-def _numbers(kept: KeptOutput) -> NDArray[np.float32]:
-    numbers: NDArray[np.float32] = kept.values.float().numpy()
-    return numbers
+def numbers(kept: KeptOutput) -> FloatArray:
+    """A kept output as an array, in float32."""
+    array: FloatArray = kept.values.float().numpy()
+    return array
 
 
 def _columns(shape: tuple[int, ...], aspect: float) -> int:

@@ -111,6 +111,29 @@ def unread(layer: LayerPrediction) -> str:
     return f"{layer.name} never reads {' and '.join(parts)}" if parts else ""
 
 
+def weights(report: Report) -> str:
+    """Say where the weights are from, and what BatchNorm normalised by where there is one."""
+    source = f"weights of {report.weights}" if report.weights else f"seed {report.seed}"
+    if report.init != "torch" and not report.weights:
+        source = f"{source} ({report.init})"
+    norms = any(conv.norm == "batch" for conv in report.spec.convs)
+    by = {"image": "this image", "stored": "what it stores"}[report.norm_statistics]
+    return f"{source}; BatchNorm by {by}" if norms else source
+
+
+def not_finite(report: Report) -> str:
+    """Say which layer first has values that are no finite numbers; empty if none has."""
+    layer = report.first_not_finite
+    if layer is None:
+        return ""
+    later = sum(call.finite is False for call in report.trace.records) - 1
+    after = f", and {plural(later, 'layer')} after it too" if later else ""
+    return (
+        f"{layer.name} is the first layer with values that are not finite (least {layer.low},"
+        f" largest {layer.high}){after}"
+    )
+
+
 def terminal_table(report: Report) -> str:
     """Draw a report for the terminal: the stem, a line for each layer, the totals."""
     prediction, spec = report.prediction, report.spec
@@ -120,7 +143,7 @@ def terminal_table(report: Report) -> str:
     height, width = spec.image_size
     lines = [
         f"image {height}×{width}, {plural(spec.in_channels, 'channel')}; {report.device}"
-        f" ({report.device_title}), {prediction.dtype}, seed {report.seed}",
+        f" ({report.device_title}), {prediction.dtype}, {weights(report)}",
         *report.notes,
         "",
         _line(header, widths),
@@ -134,6 +157,7 @@ def terminal_table(report: Report) -> str:
         " (bias, norm and activation not counted);"
         f" {count(prediction.activations)} activations",
         *(sentence for layer in prediction.layers if (sentence := unread(layer))),
+        *filter(None, [not_finite(report)]),
         *(report.disagreements or ("Every shape, parameter, MAC and byte is as predicted.",)),
     ]
     return "\n".join(lines)

@@ -324,7 +324,7 @@ function showPanel(html) {
   slot('panel').innerHTML = html;
   for (const fill of onPanel) fill(slot('panel'));
   requestAnimationFrame(() => { // what needs the layout waits for the one the frame makes anyway
-    const image = slot('panel').querySelector('.maps img'); // a value a pixel, unless it must shrink
+    const image = slot('panel').querySelector('.wall img'); // a value a pixel, unless it must shrink
     image?.classList.toggle('shrunk', Number(image.getAttribute('width')) > image.clientWidth);
     bringIntoView();
     root.style.setProperty('--strip', `${slot('strip').offsetHeight}px`); // what sticks stands below it
@@ -421,7 +421,7 @@ function look() {
 
 function markView(name) {
   view = name;
-  root.dataset.view = name;
+  root.dataset.panel = name; // for the style sheet
   for (const tab of root.querySelectorAll('[data-view]')) {
     tab.setAttribute('aria-selected', String(tab.dataset.view === view));
     tab.tabIndex = tab.dataset.view === view ? 0 : -1;
@@ -578,27 +578,6 @@ root.addEventListener('keydown', (event) => {
   }
   if (event.key === 'Escape') choosing(false);
 });
-
-root.addEventListener('mousemove', (event) => {
-  const image = event.target.closest('.maps img');
-  if (image) image.closest('figure').querySelector('.hover').textContent = placeOn(image, event);
-});
-
-// Which map, or which token and channel, is under the pointer.
-function placeOn(image, event) {
-  const box = image.getBoundingClientRect();
-  const [columns, count, gap] = ['columns', 'count', 'gap'].map((name) => Number(image.dataset[name]));
-  const [width, height] = [Number(image.getAttribute('width')), Number(image.getAttribute('height'))];
-  const x = (event.clientX - box.left) * (width / box.width); // in pixels of the picture
-  const y = (event.clientY - box.top) * (height / box.height);
-  if ('sequence' in image.dataset) {
-    return `token ${Math.floor(y) * Number(image.dataset.step)}, channel ${Math.floor(x)}`;
-  }
-  const rows = Math.ceil(count / columns);
-  const column = Math.floor(x / ((width + gap) / columns));
-  const index = Math.floor(y / ((height + gap) / rows)) * columns + column;
-  return column < columns && index < count ? `map ${index}` : '';
-}
 
 function choosing(open) {
   root.classList.toggle('choosing', open);
