@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
-import torchinfo
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
@@ -29,7 +28,8 @@ class Witness:
     """One way to count, and what it found."""
 
     name: str
-    """What counted: "closed form", "hooks", "PyTorch dispatcher" or "torchinfo"."""
+    """What counted: "closed form", "hooks", "PyTorch dispatcher", "torchinfo" or
+    "FlopCounterMode as it comes"."""
     macs: int | None
     """Multiply-accumulates for one image; None when it could not count."""
     convention: str
@@ -71,16 +71,16 @@ def hooks(trace: Trace) -> Witness:
     )
 
 
-def dispatcher(module: nn.Module, input: Tensor) -> Witness:
-    """PyTorch's FlopCounterMode, halved, with the formula it lacks for attention on the CPU.
+def dispatcher(module: nn.Module, input: Tensor) -> tuple[Witness, Witness]:
+    """PyTorch's FlopCounterMode, halved: with the formulas it lacks for attention, and without.
 
     Args:
         module: The model, in evaluation mode.
         input: (1, c, h, w), on the model's device and in its dtype.
 
     Returns:
-        The count; partial when an operation ran that neither has a formula nor is known
-        to multiply nothing.
+        The count with the formulas, partial when an operation ran that neither has one nor is
+        known to multiply nothing; and the count as it comes, partial also without them.
 
     Source:
         torch.utils.flop_counter; the missing formula is pytorch/pytorch#195460.
@@ -90,22 +90,34 @@ def dispatcher(module: nn.Module, input: Tensor) -> Witness:
     with torch.no_grad(), counter, seen:
         module(input)
     known = {*flop_registry, *_MISSING_FORMULAS}
-    root = type(module).__name__  # what the counter puts before each name
-    flops = counter.get_flop_counts()
-    layers = {
-        name: sum(flops.get(f"{root}.{name}", {}).values()) // 2 for name, _ in layers_of(module)
-    }
     unknown = sorted(
         str(name) for name in seen.packets if name not in known and str(name) not in _FREE
     )
-    return Witness(
-        name="PyTorch dispatcher",
-        macs=counter.get_total_flops() // 2,
-        convention="FLOPs of matrix products and convolutions, 2 a multiply-accumulate; halved",
-        status="partial" if unknown else "complete",
-        reason=f"It has no formula for {_some(unknown)}." if unknown else "",
-        layers=layers,
+    lacking = sorted(str(name) for name in seen.packets if name in _MISSING_FORMULAS)
+    flops = counter.get_flop_counts()
+    root = type(module).__name__  # what the counter puts before each name
+
+    def counted(name: str, macs: Callable[[Mapping[Any, int]], int], lacks: list[str]) -> Witness:
+        return Witness(
+            name=name,
+            macs=macs(flops.get("Global", {})),
+            convention="FLOPs of matrix products and convolutions, 2 a multiply-accumulate; halved",
+            status="partial" if lacks else "complete",
+            reason=f"It has no formula for {_some(lacks)}." if lacks else "",
+            layers={
+                layer: macs(flops.get(f"{root}.{layer}", {})) for layer, _ in layers_of(module)
+            },
+        )
+
+    return (
+        counted("PyTorch dispatcher", lambda ops: sum(ops.values()) // 2, unknown),
+        counted("FlopCounterMode as it comes", _without_ours, [*unknown, *lacking]),
     )
+
+
+def _without_ours(flops: Mapping[Any, int]) -> int:
+    """MACs without the operations whose formulas we have added."""
+    return sum(count for name, count in flops.items() if name not in _MISSING_FORMULAS) // 2
 
 
 def by_torchinfo(module: nn.Module, input: Tensor, trace: Trace) -> Witness:
@@ -117,11 +129,24 @@ def by_torchinfo(module: nn.Module, input: Tensor, trace: Trace) -> Witness:
         trace: A trace of the same run, to hold each layer against.
 
     Returns:
-        The count; partial when a layer's is below the multiplications its shapes need.
+        The count; partial when a layer's is below the multiplications its shapes need,
+        unavailable where torchinfo is not installed.
 
     Source:
         torchinfo 1.8.0; TylerYep/torchinfo#77 and #226.
     """
+    convention = "parameters × output positions: biases and norms are counted too"
+    try:
+        import torchinfo  # a witness, which all else does without
+    except ImportError:
+        return Witness(
+            name="torchinfo",
+            macs=None,
+            convention=convention,
+            status="unavailable",
+            reason="It is not installed.",
+            layers={},
+        )
     summary = torchinfo.summary(module, input_data=input, verbose=0, col_names=("mult_adds",))
     counted: dict[int, int] = {}
     for layer in summary.summary_list:
@@ -134,7 +159,7 @@ def by_torchinfo(module: nn.Module, input: Tensor, trace: Trace) -> Witness:
     return Witness(
         name="torchinfo",
         macs=summary.total_mult_adds,
-        convention="parameters × output positions: biases and norms are counted too",
+        convention=convention,
         status="partial" if low else "complete",
         reason=f"It counts too little for {_some(low)}: a Linear over many tokens counts as over"
         " one, and attention as nothing."
@@ -152,7 +177,8 @@ def count_work(spec: StemSpec | ViTSpec, *, device: str = "auto") -> tuple[Witne
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
 
     Returns:
-        The closed form, the hooks, PyTorch's dispatcher and torchinfo.
+        The closed form, the hooks, PyTorch's dispatcher, torchinfo, and PyTorch's counter
+        without the formulas we add to it.
 
     Raises:
         SpecError: field "device"; "image_size" or "conv2.out_channels" when the run would not
@@ -164,11 +190,13 @@ def count_work(spec: StemSpec | ViTSpec, *, device: str = "auto") -> tuple[Witne
     module = (build_stem(spec) if isinstance(spec, StemSpec) else build_vit(spec)).to(target)
     image = torch.zeros(1, prediction.spec.in_channels, *prediction.spec.image_size, device=target)
     seen = trace(module, image, keep_bytes=0)
+    completed, as_it_comes = dispatcher(module, image)
     return (
         closed_form(prediction),
         hooks(seen),
-        dispatcher(module, image),
+        completed,
         by_torchinfo(module, image, seen),
+        as_it_comes,
     )
 
 

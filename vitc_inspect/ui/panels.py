@@ -66,6 +66,10 @@ def totals_html(prediction: Prediction) -> str:
         f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items()
     )
     lines = "".join(f"<li>{name}: {_separated(line)}</li>" for name, line in formulas.items())
+    lines += (
+        "<li>MACs are those of convolutions, linear layers and attention's products; biases, norms,"
+        " activations and softmax are not counted</li>"
+    )
     return (
         f'<p class="length"><strong>{prediction.seq_len:,}</strong> tokens'
         f' <span class="soft">= <span class="area">{rows} × {columns}</span>{prefix}</span></p>'

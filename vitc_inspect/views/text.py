@@ -154,7 +154,7 @@ def terminal_table(report: Report) -> str:
         f"{count(prediction.stem_params)} params in the stem,"
         f" {count(prediction.params)} with {_rest(prediction)};"
         f" {count(prediction.macs)} MACs = {count(2 * prediction.macs)} FLOPs"
-        " (bias, norm and activation not counted);"
+        " (bias, norm, activation and softmax not counted);"
         f" {count(prediction.activations)} activations",
         *(sentence for layer in prediction.layers if (sentence := unread(layer))),
         *filter(None, [not_finite(report)]),
@@ -226,9 +226,9 @@ def witness_table(witnesses: Sequence[Witness]) -> str:
     lines = []
     for witness in witnesses:
         macs = "none" if witness.macs is None else f"{witness.macs:,}"
-        lines.append(f"{witness.name:<19} {macs:>18}  {witness.status}: {witness.convention}")
+        lines.append(f"{witness.name:<27} {macs:>18}  {witness.status}: {witness.convention}")
         if witness.reason:
-            lines.append(f"{'':<19} {'':>18}  {witness.reason}")
+            lines.append(f"{'':<27} {'':>18}  {witness.reason}")
     return "\n".join(lines)
 
 
