@@ -46,6 +46,8 @@ def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
         (["--device", "cuda:77"], "device = 'cuda:77': PyTorch finds only"),
         (["--image", "missing.png"], "image = 'missing.png': there is no such file. Use photo."),
         (["--image", "app.py"], "image = 'app.py': it is no PNG, JPEG"),
+        (["--weights", "missing.pt"], "weights = 'missing.pt': there is no such file"),
+        (["--weights", "app.py"], "weights = 'app.py': "),
         (["--colour", "red"], "unrecognized arguments: --colour red"),
     ],
 )
@@ -74,7 +76,7 @@ def test_a_port_in_use_is_refused_with_a_free_one(taken_port: int, given: str) -
 def test_help_says_every_option_without_starting_anything() -> None:
     ended = start("--help")
     assert ended.returncode == 0
-    for option in ("--host", "--port", "--device", "--preset", "--image"):
+    for option in ("--host", "--port", "--device", "--preset", "--image", "--weights"):
         assert option in ended.stdout
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+from vitc_inspect.checkpoints import save_weights
 from vitc_inspect.images import Picture
+from vitc_inspect.model import build_stem
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.ui import server
 from vitc_inspect.ui.cache import ByteCache
@@ -68,6 +71,11 @@ def test_a_picture_that_was_dropped_is_asked_for_again() -> None:
         ("open_picture", {}, "the data is no PNG"),
         ("run", {**START, "device": "cuda:9"}, "device = "),
         ("witnesses", {**START, "seed": "-1"}, "seed = -1"),
+        ("time", {**START, "dtype": "float8"}, "dtype = "),
+        ("save", {**START, "encoder": "1", "layer": "block1.qkv"}, "its output was not kept"),
+        ("run", {**START, "weights": "file:x.pt"}, "the program was not started with this file"),
+        ("predict", {**START, "weights": "ones"}, "weights = "),
+        ("predict", {**START, "norm_statistics": "none"}, "norm_statistics = "),
     ],
 )
 def test_an_odd_request_is_answered_with_a_sentence(name: str, request_: Any, says: str) -> None:
@@ -120,3 +128,53 @@ def test_the_cache_keeps_to_its_budget_and_drops_what_was_used_longest_ago() -> 
     assert cache.bytes <= 300
     cache.put("large", StoredPicture(Picture(Image.new("RGB", (100, 100)))))
     assert cache.bytes <= 300
+
+
+def test_weights_of_a_file_are_those_that_run(tmp_path: Path) -> None:
+    path = tmp_path / "five.safetensors"
+    stem = PRESETS["vit_c_1gf"].stem
+    save_weights(build_stem(stem, seed=5), path)
+    inspector = Inspector(own_weights={path.name: path})
+    request = {**START, "layer": "proj", "part": "panel"}
+    by_file = call("run", {**request, "weights": "file:five.safetensors"}, inspector)
+    by_seed = call("run", {**request, "seed": "5"}, inspector)
+    other = call("run", request, inspector)
+    assert by_file == by_seed != other
+    whole = call("run", {**START, "weights": "file:five.safetensors"}, inspector)
+    assert "five.safetensors" in whole["status"]
+    assert 'norm_statistics "stored" takes the file' in unescape(whole["status"])
+
+
+@pytest.mark.parametrize("cell", ["3", "3,1,2", "nonsense", "-1", "99999"])
+@pytest.mark.parametrize(
+    "view", ["maps", "cell", "tokens", "pixels", "cost", "length", "time", "?"]
+)
+def test_every_view_answers_whatever_is_asked(view: str, cell: str) -> None:
+    request = {**START, "view": view, "cell": cell, "token": cell, "scale": cell, "sorting": cell}
+    assert "error" not in call("predict", request)
+    assert "error" not in call("run", request, SHARED)
+
+
+SHARED = Inspector()
+
+
+def test_a_measurement_goes_on_from_call_to_call_and_its_result_is_kept() -> None:
+    inspector = Inspector()
+    request = {**START, "ticket": "a", "view": "time"}
+    answers = [call("time", request, inspector)]
+    while not answers[-1]["done"]:
+        answers.append(call("time", request, inspector))
+    assert "20 runs" in answers[-1]["panel"]
+    later = call("run", {**request, "seed": "9", "image": "edges"}, inspector)
+    assert later["panel"] == answers[-1]["panel"]
+    other = call("run", {**request, "dtype": "bfloat16"}, inspector)
+    assert "Time every layer" in other["panel"]
+
+
+def test_a_measurement_of_another_ticket_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_TIMING_SECONDS", 0.0)
+    inspector = Inspector()
+    first = [call("time", {**START, "ticket": "a"}, inspector)["panel"] for _ in range(2)]
+    assert "1 of 20 runs" in first[0]
+    assert "2 of 20 runs" in first[1]
+    assert "1 of 20 runs" in call("time", {**START, "ticket": "b"}, inspector)["panel"]
