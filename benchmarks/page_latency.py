@@ -48,8 +48,9 @@ async ([selector, value, kind]) => {
 }
 """
 
+# Runs a statement and waits until the panel it changes has been painted.
 _CLICK = """
-async (name) => {
+async (statement) => {
   const panel = document.querySelector('[data-slot=panel]');
   const shown = new Promise((done) => {
     const watch = new MutationObserver(() => {
@@ -59,7 +60,7 @@ async (name) => {
     watch.observe(panel, { childList: true });
   });
   const start = performance.now();
-  document.querySelector(`tr[data-layer="${name}"] button`).click();
+  new Function(statement)();
   return await shown - start;
 }
 """
@@ -94,9 +95,40 @@ def main() -> int:
         _line("text: prediction painted", (first for first, _ in texts))
         _line("text: everything painted", (last for _, last in texts))
         layers = ("conv2", "act1", "proj", "conv1", "tokens")
-        clicks = [page.evaluate(_CLICK, layers[i % len(layers)]) for i in range(_RUNS)]
-        _line("click on a layer: its maps painted", clicks)
+        clicks = [page.evaluate(_CLICK, _layer(layers[i % len(layers)])) for i in range(_RUNS)]
+        _line("click on a layer: its wall painted", clicks)
+        page.evaluate(_CLICK, _layer("conv1"))
+        maps, cells, tokens = [], [], []
+        for i in range(_RUNS):
+            maps.append(page.evaluate(_CLICK, _at(".wall img", 0.1 + i / 50, 0.5)))
+            page.evaluate(_CLICK, "document.querySelector('[data-map=\"\"]').click()")
+        _line("click on a map of the wall: large", maps)
+        page.evaluate(_CLICK, _layer("conv4"))
+        for i in range(_RUNS):
+            page.evaluate(_CLICK, _at(".wall img", 0.1 + i / 50, 0.3))
+            cells.append(page.evaluate(_CLICK, _at("[data-plane]", 0.5, 0.1 + i / 50)))
+            page.evaluate(_CLICK, "document.querySelector('[data-view=maps]').click()")
+            page.evaluate(_CLICK, "document.querySelector('[data-map=\"\"]').click()")
+        _line("click on a cell of conv4: taken apart", cells)
+        page.evaluate(_CLICK, "document.querySelector('[data-view=tokens]').click()")
+        for i in range(_RUNS):
+            tokens.append(page.evaluate(_CLICK, _TOKEN.format(x=0.1 + i / 50, y=0.6)))
+        _line("click on a token: its fields and likeness", tokens)
     return 0
+
+
+def _layer(name: str) -> str:
+    """A click on a row of the table."""
+    return f"""document.querySelector('tr[data-layer="{name}"] button').click()"""
+
+
+def _at(selector: str, x: float, y: float) -> str:
+    """A click at a part of the width and of the height of an element."""
+    return f"""
+      const box = document.querySelector('{selector}').getBoundingClientRect();
+      const at = {{ clientX: box.left + {x} * box.width, clientY: box.top + {y} * box.height }};
+      const event = new MouseEvent('click', {{ bubbles: true, ...at }});
+      document.querySelector('{selector}').dispatchEvent(event);"""
 
 
 def _change(page: Page, selector: str, value: str) -> tuple[float, float]:
