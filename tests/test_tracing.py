@@ -381,3 +381,18 @@ def test_outputs_that_fit_together_are_all_kept_whole(name):
     module = build_stem(PRESETS[name].stem)
     observed = trace(module, images(1, 3, 224, 224))
     assert {record.kept.step for record in observed.records} == {1}
+
+
+def test_values_are_looked_at_only_where_they_are_kept() -> None:
+    """Their least and largest cost as much as a copy."""
+    module, given = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), images(2, 3, 8, 8)
+    with torch.inference_mode():
+        first, second = module[0](given)[0], module(given)[0]
+    conv, relu = trace(module, given).records
+    assert (conv.low, conv.high) == (float(first.min()), float(first.max()))
+    assert (relu.low, relu.high, relu.finite) == (0.0, float(second.max()), True)
+    for kept in (trace(module, given, keep_bytes=0), trace(module, given, keep=())):
+        assert {(call.low, call.high, call.finite) for call in kept.records} == {(None, None, None)}
+    module[0].bias.data[1] = torch.inf
+    conv, relu = trace(module, given).records
+    assert (conv.finite, relu.finite) == (False, False)

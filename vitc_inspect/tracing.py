@@ -126,7 +126,7 @@ def trace(
     """
     params = _params_by_owner(module)
     layers = _layers(module, params)
-    kept_names = {name for name, _ in layers if keep is None or name in keep}
+    kept_names = {name for name, _ in layers if keep_bytes and (keep is None or name in keep)}
     reserve = keep_bytes // max(1, 4 * len(kept_names))
     waiting = len(kept_names)
     records: list[LayerRecord] = []

@@ -213,8 +213,9 @@ def _findings(prediction: Prediction) -> list[str]:
         than = "more" if cost.extra_macs > 0 else "less"
         blocks = f", {cost.extra_macs / cost.block_macs:.2f} blocks" if cost.block_macs else ""
         lines.append(
-            f"{'It' if lines else 'The stem'} costs {text.count(abs(cost.extra_macs))} MACs {than} than patchify of the same"
-            f" stride and width ({text.count(cost.patchify_macs)}): {times:.3g} times as"
+            f"{'It' if lines else 'The stem'} costs {text.count(abs(cost.extra_macs))} MACs {than}"
+            f" than patchify of the same stride and width ({text.count(cost.patchify_macs)}):"
+            f" {times:.3g} times as"
             f" many{blocks if cost.extra_macs > 0 else ''}."
         )
     if prediction.vit is None:
