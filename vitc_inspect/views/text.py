@@ -73,6 +73,15 @@ def percent(part: float) -> str:
     return f"{100 * part:.0f} %" if part >= 0.0995 or part == 0 else f"{100 * part:.1f} %"
 
 
+def number(value: float, digits: int = 4) -> str:
+    """Write a measured number in so many digits; "inf" and "nan" as what they are.
+
+    >>> number(-0.123412), number(0.5, 3), number(float("-inf"))
+    ('−0.1234', '0.5', '−inf')
+    """
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
 def tokens_sentence(prediction: Prediction) -> str:
     """Say where the sequence length comes from.
 
