@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from vitc_inspect.images import to_image
 from vitc_inspect.prediction import LayerPrediction, Prediction
-from vitc_inspect.probes import Cell, DoubleArray, probe_cell
+from vitc_inspect.probes import BoolArray, Cell, DoubleArray, probe_cell
 from vitc_inspect.report import Bench, Report
 from vitc_inspect.spec import Stage
 from vitc_inspect.views import text
@@ -25,18 +26,20 @@ from vitc_inspect.views.maps import Scale, data_uri, plane_png, value_scale
 FEW_CHANNELS = 4
 """With at most so many input channels, the grids of all of them are shown."""
 MOST_TAPS = 96 * 96
-"""Taps of all grids whose values are sent for the pointer to read."""
+"""A kernel with more taps is shown in colours alone, without the numbers behind them."""
 MOST_PIXELS = 2**18
 """Pixels of the picture of a whole map; a larger map is thinned."""
 
-_PLANE_HEIGHT = 176  # most height of a whole map (pixels)
+_PLANE_HEIGHT = 200  # most height of a whole map (pixels)
 _PLANE_GAP = 12  # between the two (pixels)
 _CLEAR = 6  # below this a position of a whole map is too small to see, and a lens is added (pixels)
 _LENS_ASPECT = 1.6  # width over height
+_WORTHWHILE = 1.5  # what a lens must magnify
 _GRID_GAP = 22  # between two grids, with the sign in it (pixels)
 _READABLE = 22  # least side of a square that holds a number (pixels)
 _DIGIT = 5.9  # width of a digit in such a square (pixels)
 _MOST_TINT = 52  # strength of the colour behind a number, in hundredths: the number stays readable
+_MOST_MARKS = 999  # squares of a grid that are marked as no finite numbers
 _COLOURS = ("red", "green", "blue")
 
 Side = Literal["in", "out"]
@@ -169,6 +172,10 @@ class _Plane:
         """Size of a position in a space so wide (pixels)."""
         return min(room / self.width, _PLANE_HEIGHT / self.height)
 
+    def lens_pixels(self, room: float) -> float:
+        """Size of a position under the lens (pixels)."""
+        return room / (self.lens_rows * _LENS_ASPECT)
+
 
 def _slide_html(
     report: Report, stage: Stage, cell: Cell, given: int, *, pinned: bool, width: int
@@ -181,7 +188,9 @@ def _slide_html(
         _input_plane(report, stage, given, span),
         _output_plane(report, stage, cell, span),
     )
-    zoomed = any(plane.pixels(room) < _CLEAR for plane in planes)
+    zoomed = any(
+        plane.pixels(room) < min(_CLEAR, plane.lens_pixels(room) / _WORTHWHILE) for plane in planes
+    )
     state = {
         "layer": stage.name,
         "channel": cell.channel,
@@ -203,8 +212,9 @@ def _slide_html(
         f'<p>map <span class="channels">{cell.channel}</span> of {stage.name},'
         f' <span class="area">{rows}×{columns}</span></p>'
         f"{''.join((*pictures, *lenses))}</div>"
-        f'<p class="cell-reads"><span data-cell-reads></span>'
-        ' <button type="button" class="inline" data-cell-take hidden>take it apart</button></p>'
+        '<p class="cell-reads"><span data-cell-here></span><span data-cell-padded></span></p>'
+        '<p class="cell-reads"><span class="area" data-cell-read></span>'
+        '<button type="button" class="inline" data-cell-take hidden>take it apart</button></p>'
         f"{_controls_html()}{_legend_html(report.prediction.layer(stage.name), stage)}</div>"
     )
 
@@ -265,7 +275,7 @@ def _plane_svg(plane: _Plane, room: float) -> str:
         f'<svg class="cell-plane{" cell-coarse" if pixels >= 1 else ""}" tabindex="0"'
         f' role="application" aria-label="{plane.label}. {keys}" data-cell-plane="{plane.side}"'
         f' viewBox="{plane.left} {plane.top} {plane.width} {plane.height}"'
-        f' style="width:{pixels * plane.width:.1f}px">'
+        f' style="width:min(100%, {_PLANE_HEIGHT * plane.width / plane.height:.1f}px)">'
         f"<g data-cell-still>{plane.still}</g>{plane.moving}</svg>"
     )
 
@@ -412,28 +422,39 @@ def _legend_html(layer: LayerPrediction, stage: Stage) -> str:
     if conv.padding:
         parts.append(f'<span><i class="cell-key-padding"></i>padding, {conv.padding}</span>')
     if unread := text.unread(layer):
-        parts.append(f'<span class="differs"><i class="cell-key-unread"></i>{unread}</span>')
+        parts.append(f'<span class="cell-lost"><i class="cell-key-unread"></i>{unread}</span>')
     return f'<p class="cell-legend">{"".join(parts)}</p>'
 
 
 # ---- the products --------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    """How one kind of grid is drawn, the same for every input channel."""
+
+    name: str  # "window", "kernel" or "products"
+    most: float  # size of the largest number, where the colours end
+    square: int  # side of a square that holds a number; 0 where numbers have no room (pixels)
+    side: int  # of the whole grid (pixels)
+    power: int  # the numbers are printed in units of this power of ten
+    places: int  # decimals
+    bare: bool  # whether the 0 before a point is left out
+
+
 def _products_html(cell: Cell, given: int, *, first: bool, width: int) -> str:
     """Window, kernel and products of the few input channels there are, or of one of many."""
-    few = len(cell.in_channels) <= FEW_CHANNELS and len(cell.in_channels) * len(cell.rows) ** 2 <= (
-        MOST_TAPS
-    )
-    shown = list(cell.in_channels) if few else [given]
-    picked = [cell.in_channels.index(channel) for channel in shown]
-    grids = _Grids(cell, picked, width)
-    named = first and len(cell.in_channels) == len(_COLOURS)
-    blocks = "".join(
-        _block_html(cell, index, grids, _COLOURS[index] if named else "") for index in picked
-    )
+    count = len(cell.in_channels)
+    few = count <= FEW_CHANNELS and cell.products.size <= MOST_TAPS
+    shown = range(count) if few else [cell.in_channels.index(given)]
+    room = floor((width - 2 * _GRID_GAP) / 3)
+    kinds = {"window": cell.window, "kernel": cell.kernel, "products": cell.products}
+    grids = [_grid(name, values[list(shown)], room) for name, values in kinds.items()]
+    colours = _COLOURS if first and count == len(_COLOURS) else ("",) * count
+    blocks = "".join(_block_html(cell, index, grids, colours[index]) for index in shown)
     said = "Point at a square to see its numbers."
-    if not grids.sent:
-        said = f"{cell.products[0].size:,} taps are too many to tell one by one."
+    if not _sent(cell):
+        said = f"{cell.padded.size:,} taps are too many to be told one by one."
     return (
         f'<div class="cell-products"><h3>Window × kernel = products</h3>{blocks}'
         f'<p class="cell-said" data-cell-said>{said}</p></div>'
@@ -441,132 +462,125 @@ def _products_html(cell: Cell, given: int, *, first: bool, width: int) -> str:
     )
 
 
-class _Grids:
-    """How the grids of a cell are drawn: with numbers where they fit, and one scale for each."""
-
-    def __init__(self, cell: Cell, picked: list[int], width: int) -> None:
-        taps = len(cell.rows)
-        room = (width - 2 * _GRID_GAP) / 3
-        self.numbers = room / taps >= _READABLE
-        self.square = floor(min(room / taps, 64 if taps == 1 else 38))
-        self.side = floor(min(room, 8 * taps)) if not self.numbers and taps < 8 else floor(room)
-        self.sent = cell.products[picked].size <= MOST_TAPS
-        self.window = _span_of(cell.window[picked])
-        self.kernel = _span_of(cell.kernel[picked])
-        self.products = _span_of(cell.products[picked])
+def _sent(cell: Cell) -> bool:
+    """Whether the numbers of a channel go to the page."""
+    return cell.padded.size <= MOST_TAPS
 
 
-def _span_of(values: DoubleArray) -> float:
-    """The size of the largest finite number, at which the colours end."""
+def _grid(name: str, values: DoubleArray, room: int) -> _Grid:
+    """Find decimals and unit with which the numbers of some channels fit into their squares."""
+    most = _largest(values)
+    square = min(room // values.shape[1], 64 if values.shape[1] == 1 else 38)
+    if square < _READABLE:
+        return _Grid(name=name, most=most, square=0, side=room, power=0, places=0, bare=False)
+    digits = floor((square - 3) / _DIGIT)
+    bare = digits < 5
+    power, places = _decimals(most, digits, bare=bare)
+    return _Grid(
+        name=name, most=most, square=square, side=room, power=power, places=places, bare=bare
+    )
+
+
+def _decimals(most: float, digits: int, *, bare: bool) -> tuple[int, int]:
+    """Power of ten and decimals that show two digits of the largest number, or more.
+
+    Args:
+        most: Size of the largest number.
+        digits: What a square has room for, a sign and all.
+        bare: Whether the 0 before a point is left out.
+    """
+    if not most:
+        return 0, 0
+    own = floor(log10(most))
+    for power in (0, own):
+        scaled = most / 10.0**power
+        whole = 0 if bare and scaled < 1 else max(0, own - power) + 1
+        for places in range(4 if digits > 7 else 3 if digits > 3 else 2, -1, -1):
+            if 1 + whole + places <= digits and scaled * 10**places >= 10:
+                return power, places
+    return own, 0
+
+
+def _largest(values: DoubleArray) -> float:
+    """Size of the largest finite number."""
     finite = np.abs(values[np.isfinite(values)])
     return float(finite.max()) if finite.size else 0.0
 
 
-def _block_html(cell: Cell, index: int, grids: _Grids, colour: str) -> str:
+def _block_html(cell: Cell, index: int, grids: Sequence[_Grid], colour: str) -> str:
     """One input channel: three grids and their sum."""
-    channel, padded = cell.in_channels[index], cell.padded
-    parts = (
-        ("window", cell.window[index], grids.window, padded),
-        ("kernel", cell.kernel[index], grids.kernel, np.zeros_like(padded)),
-        ("products", cell.products[index], grids.products, padded),
+    channel, unpadded = cell.in_channels[index], np.zeros_like(cell.padded)
+    planes = (
+        (cell.window[index], cell.padded),
+        (cell.kernel[index], unpadded),
+        (cell.products[index], cell.padded),
     )
-    draw = _table_html if grids.numbers else _tile_svg
-    drawn = [
-        f"<figure>{draw(name, values, most, hidden, grids)}</figure>"
-        for name, values, most, hidden in parts
-    ]
-    values = ""
-    if grids.sent:
-        values = (
-            f' data-window="{_floats(cell.window[index])}"'
-            f' data-kernel="{_floats(cell.kernel[index])}"'
-        )
+    window, kernel, products = (
+        f"<figure>{(_numbers_html if grid.square else _tile_svg)(values, padded, grid)}"
+        f"<figcaption>{_unit(grid)}</figcaption></figure>"
+        for (values, padded), grid in zip(planes, grids, strict=True)
+    )
+    sent = ""
+    if _sent(cell):
+        window_floats, kernel_floats = _floats(cell.window[index]), _floats(cell.kernel[index])
+        sent = f' data-window="{window_floats}" data-kernel="{kernel_floats}"'
     title = f'input channel <span class="channels">{channel}</span>'
     return (
         f'<div class="cell-block"><p><span>{title}{f", {colour}" if colour else ""}</span>'
         f"<span>Σ = <b>{text.number(float(cell.per_channel[index]))}</b></span></p>"
         f'<div class="cell-grids" tabindex="0" role="application" data-cell-block="{channel}"'
-        f' data-at="{cell.rows[0]},{cell.columns[0]}"{values}'
+        f' data-at="{cell.rows[0]},{cell.columns[0]}"{sent}'
         f' aria-label="Window, kernel and products of input channel {channel}. Arrow keys move'
-        f' from tap to tap.">{drawn[0]}<span>×</span>{drawn[1]}<span>=</span>{drawn[2]}</div></div>'
+        f' from tap to tap.">{window}<span>×</span>{kernel}<span>=</span>{products}</div></div>'
     )
 
 
-def _table_html(
-    name: str, values: DoubleArray, most: float, hidden: NDArray[np.bool_], grids: _Grids
-) -> str:
-    """A grid of numbers on colours: red above 0, blue below, and nothing at 0."""
-    texts = _texts([float(value) for value in values.flat], floor((grids.square - 3) / _DIGIT))
-    squares = [
-        _square_html(float(value), said, most, bool(pad))
-        for value, said, pad in zip(values.flat, texts, hidden.flat, strict=True)
-    ]
-    taps = len(values)
+def _unit(grid: _Grid) -> str:
+    """The unit of printed numbers where it is not 1; of colours, where they end."""
+    if grid.square:
+        power = str(grid.power).replace("-", "−")
+        return f"in 10<sup>{power}</sup>" if grid.power else ""
+    return f"±{text.number(grid.most, 3)}"
+
+
+def _numbers_html(values: DoubleArray, padded: BoolArray, grid: _Grid) -> str:
+    """A grid of numbers on colours: red above 0, blue below, and none at 0."""
     rows = "".join(
-        f"<tr>{''.join(squares[start : start + taps])}</tr>"
-        for start in range(0, len(squares), taps)
+        f"<tr>{''.join(_square_html(*square, grid) for square in zip(row, pads, strict=True))}</tr>"
+        for row, pads in zip(values.tolist(), padded.tolist(), strict=True)
     )
     return (
-        f'<table class="cell-table" style="--square:{grids.square}px" aria-label="{name}"><tbody>'
-        f"{rows}</tbody></table>"
+        f'<table class="cell-table" style="--square:{grid.square}px" aria-label="{grid.name}">'
+        f"<tbody>{rows}</tbody></table>"
     )
 
 
-def _square_html(value: float, said: str, most: float, padded: bool) -> str:
+def _square_html(value: float, padded: bool, grid: _Grid) -> str:
     if padded:
         return '<td class="cell-padding" title="padding">0</td>'
     if not isfinite(value):
-        return f'<td class="cell-odd">{said}</td>'
-    if not value or not most:
-        return f"<td>{said}</td>"
-    tint = _MOST_TINT * abs(value) / most
-    return (
-        f'<td class="cell-{"plus" if value > 0 else "minus"}" style="--v:{tint:.0f}%">{said}</td>'
-    )
+        return f'<td class="cell-odd">{text.number(value)}</td>'
+    if not value:
+        return "<td>0</td>"
+    said = f"{value / 10.0**grid.power:.{grid.places}f}".replace("-", "−")
+    if grid.bare and grid.places and said.lstrip("−").startswith("0."):
+        said = said.replace("0.", ".", 1)
+    sign, tint = "plus" if value > 0 else "minus", _MOST_TINT * abs(value) / grid.most
+    return f'<td class="cell-{sign}" style="--v:{tint:.0f}%">{said}</td>'
 
 
-def _texts(values: list[float], room: int) -> list[str]:
-    """The numbers with as many decimals, the same for all, as the squares have room for."""
-    most = max((abs(value) for value in values if isfinite(value)), default=0.0)
-    decimals = range(0) if most and most < 0.005 else range(3 if room < 8 else 4, -1, -1)
-    for places in decimals:
-        texts = [_fixed(value, places, short=room < 5) for value in values]
-        fitting = all(len(said.replace(".", "")) <= room for said in texts)
-        if fitting and (not most or places > 0 or most >= 1):
-            return texts
-    return [_power(value) for value in values]
-
-
-def _fixed(value: float, places: int, *, short: bool) -> str:
-    if not value or not isfinite(value):
-        return text.number(value)
-    said = f"{value:.{places}f}".replace("-", "−")
-    return said.replace("0.", ".", 1) if short and abs(value) < 1 and places else said
-
-
-def _power(value: float) -> str:
-    """A number as a digit and a power of ten: 3e−5."""
-    if not value or not isfinite(value):
-        return text.number(value)
-    digit, power = f"{value:.0e}".split("e")
-    return f"{digit}e{int(power)}".replace("-", "−")
-
-
-def _tile_svg(
-    name: str, values: DoubleArray, most: float, hidden: NDArray[np.bool_], grids: _Grids
-) -> str:
-    """A grid of colours alone."""
-    taps = len(values)
-    plane = np.where(hidden, np.nan, values).astype(np.float32)  # what is no number is left bare
-    address = data_uri(plane_png(plane, Scale(low=-(most or 1.0), high=most or 1.0)))
-    odd = np.argwhere(~np.isfinite(values) & ~hidden)[:999]
+def _tile_svg(values: DoubleArray, padded: BoolArray, grid: _Grid) -> str:
+    """A grid of colours alone; padding is left bare, and what is no finite number is marked."""
+    taps, most = len(values), grid.most or 1.0
+    plane = np.where(padded, np.nan, values).astype(np.float32)
+    address = data_uri(plane_png(plane, Scale(low=-most, high=most)))
+    odd = np.argwhere(~np.isfinite(values) & ~padded)[:_MOST_MARKS]
     marks = "".join(f"M{column} {row}h1v1h-1z" for row, column in odd)
     return (
-        f'<svg class="cell-tile" viewBox="0 0 {taps} {taps}" style="width:{grids.side}px"'
-        f' role="img" aria-label="{name}, from {text.number(-most, 3)} to {text.number(most, 3)}">'
-        f'<image href="{address}" class="signed" width="{taps}" height="{taps}" decoding="sync"/>'
-        f'<path class="cell-bad" d="{marks}"/><rect class="cell-tap" width="1" height="1" hidden/>'
-        f"</svg><figcaption>±{text.number(most, 3)}</figcaption>"
+        f'<svg class="cell-tile" viewBox="0 0 {taps} {taps}" style="width:{grid.side}px"'
+        f' role="img" aria-label="{grid.name}"><image href="{address}" class="signed"'
+        f' width="{taps}" height="{taps}" decoding="sync"/><path class="cell-bad" d="{marks}"/>'
+        '<rect class="cell-tap" width="1" height="1"/></svg>'
     )
 
 
@@ -593,16 +607,17 @@ def _sums_html(cell: Cell, given: int) -> str:
 
 def _ledger_html(cell: Cell) -> str:
     """The sum as an account: the products, the bias, the total, and beside it what was seen."""
-    products = float(cell.products.sum())
-    lines = [(f"Σ of {cell.products.size:,} products", products)]
+    name = f"Σ of {cell.products.size:,} products"
+    lines = []
     if cell.bias is not None:
-        lines.append(("+ bias", cell.bias))
+        lines = [(name, float(cell.products.sum())), ("+ bias", cell.bias)]
+        name = "= the sum"
     places = _places([*(value for _, value in lines), cell.total, cell.observed])
     body = "".join(_ledger_line(name, value, places) for name, value in lines)
     dtype = str(cell.dtype).removeprefix("torch.")
     return (
         f'<table class="cell-ledger"><tbody>{body}'
-        f"{_ledger_line('= the sum, in float64', cell.total, places, 'cell-total')}"
+        f"{_ledger_line(f'{name}, in float64', cell.total, places, 'cell-total')}"
         f"{_ledger_line(f'the hook saw, in {dtype}', cell.observed, places)}</tbody></table>"
         f'<p class="cell-apart">{_verdict(cell)}{_apart(cell)}</p>'
     )

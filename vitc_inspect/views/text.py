@@ -76,10 +76,10 @@ def percent(part: float) -> str:
 def number(value: float, digits: int = 4) -> str:
     """Write a measured number in so many digits; "inf" and "nan" as what they are.
 
-    >>> number(-0.123412), number(0.5, 3), number(float("-inf"))
-    ('−0.1234', '0.5', '−inf')
+    >>> number(-0.123412), number(0.00000045), number(float("-inf"))
+    ('−0.1234', '4.5e−7', '−inf')
     """
-    return f"{value:.{digits}g}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
 
 
 def tokens_sentence(prediction: Prediction) -> str:

@@ -47,7 +47,11 @@ function drawSlide() {
     const input = lens.dataset.cellPlane === 'in';
     showPart(lens, input ? [top, left] : here, input ? span : 1);
   }
-  home.querySelector('[data-cell-reads]').innerHTML = readsHtml(here, top, left);
+  const tell = (name, words) => { home.querySelector(`[data-cell-${name}]`).textContent = words; };
+  tell('here', `row ${here[0]}, column ${here[1]} reads`);
+  tell('padded', paddedTaps(top, left));
+  const s = slide.taps === 1 ? '' : 's';
+  tell('read', `row${s} ${positions(top)}, column${s} ${positions(left)}`);
   home.querySelector('[data-cell-take]').hidden = !moved;
   home.classList.toggle('cell-moved', moved);
 }
@@ -70,27 +74,25 @@ function showPart(lens, place, span) {
   lens.setAttribute('viewBox', `${x} ${y} ${columns} ${rows}`);
 }
 
-function readsHtml([row, column], top, left) {
+// The positions that the taps read along an axis, from the first.
+function positions(start) {
+  const { taps, dilation } = slide;
+  const last = signed(start + (taps - 1) * dilation);
+  if (taps === 1) return last;
+  if (dilation === 1) return `${signed(start)}…${last}`;
+  if (taps > 4) return `${signed(start)}, ${signed(start + dilation)} … ${last}`;
+  return Array.from({ length: taps }, (_, tap) => signed(start + tap * dilation)).join(', ');
+}
+
+function paddedTaps(...starts) {
   const { taps, dilation, size } = slide;
-  const along = (start) => {
-    const places = Array.from({ length: Math.min(taps, 4) }, (_, i) => start + i * dilation);
-    if (taps === 1) return signed(start);
-    const last = start + (taps - 1) * dilation;
-    return dilation === 1 ? `${signed(start)}…${signed(last)}`
-      : taps < 4 ? places.map(signed).join(', ') : `${signed(start)}, ${signed(start + dilation)} … ${signed(last)}`;
-  };
-  const inside = [top, left].map((start, axis) => {
-    let count = 0;
-    for (let i = 0; i < taps; i += 1) {
-      const place = start + i * dilation;
-      if (place >= 0 && place < size[axis]) count += 1;
-    }
-    return count;
+  const inside = starts.map((start, axis) => { // from the first tap that is on the map to the last
+    const first = Math.max(0, Math.ceil(-start / dilation));
+    const last = Math.min(taps - 1, Math.floor((size[axis] - 1 - start) / dilation));
+    return Math.max(0, last - first + 1);
   });
-  const padding = taps * taps - inside[0] * inside[1];
-  const s = taps === 1 ? '' : 's';
-  return `row ${row}, column ${column} reads <span class="area">row${s} ${along(top)}, column${s} ${along(left)}</span>`
-    + (padding ? `; ${padding} of ${taps * taps} taps read padding` : '');
+  const padded = taps * taps - inside[0] * inside[1];
+  return padded ? `${padded} of ${taps * taps} taps padded` : '';
 }
 
 function signed(number) {
@@ -306,15 +308,17 @@ function listSums(panel, most = SUMS_AT_ONCE) {
   const order = [...sums.keys()];
   if (sumsOrder === 'size') order.sort((a, b) => size(sums[b]) - size(sums[a]) || a - b);
   const longest = Math.max(...[...sums].map(size).filter(Number.isFinite), 0) || 1;
+  const places = Math.min(9, Math.max(0, 3 - Math.floor(Math.log10(longest))));
   if (order.indexOf(shown - first) >= most) most = Infinity;
   const rows = order.slice(0, most).map((index) => {
     const value = sums[index];
     const length = 50 * Math.min(1, size(value) / longest);
     const bar = `left:${value < 0 ? 50 - length : 50}%;width:${length.toFixed(1)}%`;
     const sign = value < 0 ? 'minus' : 'plus';
+    const said = Number.isFinite(value) ? signed(value.toFixed(places)) : numeral(value);
     return `<button type="button" data-cell-given="${first + index}" aria-pressed="${first + index === shown}">`
       + `<span class="channels">${first + index}</span><span class="cell-bar"><i class="cell-${sign}" style="${bar}"></i></span>`
-      + `<span>${numeral(value)}</span></button>`;
+      + `<span>${said}</span></button>`;
   });
   const left = order.length - rows.length;
   if (left) rows.push(`<button type="button" class="cell-more" data-cell-more>${left} more</button>`);
