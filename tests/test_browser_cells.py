@@ -131,10 +131,10 @@ def test_the_planes_are_used_by_keyboard_alone(app: Served, page: Page) -> None:
     page.keyboard.press("ArrowLeft")  # the focus is where it was
     assert here(page) == (1, 12)
     page.keyboard.press(" ")
-    expect(page.get_by_label("pause")).to_be_visible()
+    expect(page.get_by_label("pause", exact=True)).to_be_visible()
     expect(page.locator("[data-cell-here]")).to_have_text(re.compile("column 1[4-9]"))
     page.keyboard.press(" ")
-    expect(page.get_by_label("play")).to_be_visible()
+    expect(page.get_by_label("play", exact=True)).to_be_visible()
     stopped = here(page)
     page.wait_for_timeout(300)
     assert here(page) == stopped
@@ -159,14 +159,14 @@ def test_it_plays_pauses_steps_and_stops_when_something_else_is_shown(
         page.get_by_label("one cell back").click()
     assert here(page) == (2, 13)  # the end of the row before
     page.get_by_text("fast", exact=True).click()
-    page.get_by_label("play").click()
+    page.get_by_label("play", exact=True).click()
     expect(page.locator("[data-cell-here]")).to_have_text(re.compile("row 4"))
     page.locator("[data-view=maps]").click()
     expect(page.locator(".cell-slide")).to_have_count(0)
     page.locator("[data-view=cell]").click()
-    expect(page.get_by_label("play")).to_be_visible()
+    expect(page.get_by_label("play", exact=True)).to_be_visible()
     expect(page.get_by_text("fast", exact=True)).to_have_attribute("aria-pressed", "true")
-    page.get_by_label("play").click()
+    page.get_by_label("play", exact=True).click()
     page.locator("[data-field=stem]").fill("16x16/")  # a fault empties the panel
     expect(page.locator(".vi")).to_have_attribute("data-state", "fault")
     page.wait_for_timeout(100)
@@ -177,7 +177,7 @@ def test_steps_are_without_transitions_where_motion_is_to_be_reduced(
 ) -> None:
     gliding = "getComputedStyle(document.querySelector('[data-cell-at]')).transitionDuration"
     open_at(page, app.address + CONV2)
-    page.get_by_label("play").click()
+    page.get_by_label("play", exact=True).click()
     assert page.evaluate(gliding) != "0s"
     page.emulate_media(reduced_motion="reduce")
     assert page.evaluate(gliding) == "0s"
@@ -194,7 +194,7 @@ def test_input_channels_are_sorted_and_chosen(app: Served, page: Page) -> None:
     sums = [abs(float(row.inner_text().split()[-1].replace("−", "-"))) for row in listed.all()[:10]]
     assert sums == sorted(sums, reverse=True)
     assert listed.first.get_attribute("aria-pressed") == "true"
-    page.get_by_text("by index").click()
+    page.get_by_role("button", name="by index").click()
     assert [row.get_attribute("data-cell-given") for row in listed.all()] == [
         str(channel) for channel in range(48)
     ]

@@ -8,6 +8,7 @@ from base64 import b64decode
 from dataclasses import replace
 from html import unescape
 from math import inf, isfinite, nan
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from vitc_inspect.spec import Stage, StemSpec
 from vitc_inspect.ui.cells import cell_html, read_cell, strongest
 from vitc_inspect.vit import ViTSpec
 
+ASSETS = Path(__file__).parents[1] / "vitc_inspect" / "ui" / "assets"
 SMALL = parse_stem("3x3/2:8 bn relu, 3x3/2:16 ln gelu, 1x1:12", image_size=(40, 32))
 
 
@@ -326,3 +328,16 @@ def test_a_map_of_infinities_is_drawn() -> None:
     for layer in ("conv1", "conv2", "proj"):
         html = cell_html(bench, report, layer=layer, cell="0,0,0", width=360)
         assert "✓ equal" in html
+
+
+def test_no_two_scripts_of_the_page_give_one_name_twice() -> None:
+    """They share one scope, in which the later function would silently take the place."""
+    names = [
+        name
+        for path in sorted(ASSETS.glob("*.js"))
+        for name in re.findall(
+            r"^(?:async )?(?:function|const|let) (\w+)", path.read_text(encoding="utf-8"), re.M
+        )
+    ]
+    assert "selectCell" in names
+    assert [name for name in set(names) if names.count(name) > 1] == []

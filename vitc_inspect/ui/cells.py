@@ -226,7 +226,7 @@ def _input_plane(report: Report, stage: Stage, given: int, span: int) -> _Plane:
     moving = _window_svg(span, conv.dilation)
     return _Plane(
         side="in",
-        label=f"Input of {stage.name}, {height} rows, {width} columns, with its padding",
+        label=f"Input of {stage.name}, {height} rows, {width} columns",
         left=-conv.padding,
         top=-conv.padding,
         width=width + 2 * conv.padding,

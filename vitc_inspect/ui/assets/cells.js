@@ -30,14 +30,14 @@ onPanel.push((panel) => {
 // ---- the window ----------------------------------------------------------------------------
 
 // First row and column of the input that a cell reads, below 0 in the padding.
-function windowOf([row, column]) {
+function slideWindow([row, column]) {
   return [row, column].map((place) => place * slide.stride - slide.padding);
 }
 
 function drawSlide() {
   const { home, chosen, span } = slide;
   const here = slide.hover ?? slide.at;
-  const [top, left] = windowOf(here);
+  const [top, left] = slideWindow(here);
   const moved = here.some((place, axis) => place !== chosen[axis]);
   for (const mark of home.querySelectorAll('[data-cell-at]')) {
     const [y, x] = mark.dataset.cellAt === 'in' ? [top, left] : here;
@@ -45,19 +45,19 @@ function drawSlide() {
   }
   for (const lens of home.querySelectorAll('.cell-lens')) {
     const input = lens.dataset.cellPlane === 'in';
-    showPart(lens, input ? [top, left] : here, input ? span : 1);
+    panLens(lens, input ? [top, left] : here, input ? span : 1);
   }
   const tell = (name, words) => { home.querySelector(`[data-cell-${name}]`).textContent = words; };
   tell('here', `row ${here[0]}, column ${here[1]} reads`);
   tell('padded', paddedTaps(top, left));
   const s = slide.taps === 1 ? '' : 's';
-  tell('read', `row${s} ${positions(top)}, column${s} ${positions(left)}`);
+  tell('read', `row${s} ${tapPositions(top)}, column${s} ${tapPositions(left)}`);
   home.querySelector('[data-cell-take]').hidden = !moved;
   home.classList.toggle('cell-moved', moved);
 }
 
 // Moves a lens no further than it must to hold the window with a little around it.
-function showPart(lens, place, span) {
+function panLens(lens, place, span) {
   const [rows, columns] = [Number(lens.dataset.rows), Number(lens.dataset.columns)];
   const [left, top, width, height] = lens.dataset.box.split(',').map(Number);
   if (slide.hoveredLens === lens && lens.hasAttribute('viewBox')) return; // it stays under the pointer
@@ -75,13 +75,13 @@ function showPart(lens, place, span) {
 }
 
 // The positions that the taps read along an axis, from the first.
-function positions(start) {
+function tapPositions(start) {
   const { taps, dilation } = slide;
-  const last = signed(start + (taps - 1) * dilation);
+  const last = withMinus(start + (taps - 1) * dilation);
   if (taps === 1) return last;
-  if (dilation === 1) return `${signed(start)}…${last}`;
-  if (taps > 4) return `${signed(start)}, ${signed(start + dilation)} … ${last}`;
-  return Array.from({ length: taps }, (_, tap) => signed(start + tap * dilation)).join(', ');
+  if (dilation === 1) return `${withMinus(start)}…${last}`;
+  if (taps > 4) return `${withMinus(start)}, ${withMinus(start + dilation)} … ${last}`;
+  return Array.from({ length: taps }, (_, tap) => withMinus(start + tap * dilation)).join(', ');
 }
 
 function paddedTaps(...starts) {
@@ -95,7 +95,7 @@ function paddedTaps(...starts) {
   return padded ? `${padded} of ${taps * taps} taps padded` : '';
 }
 
-function signed(number) {
+function withMinus(number) {
   return String(number).replace('-', '−');
 }
 
@@ -116,7 +116,7 @@ function stepSlide(by) {
   drawSlide();
 }
 
-function takeApart([row, column], focus) {
+function chooseCell([row, column], focus) {
   refocus = focus;
   const given = slide.given === null ? '' : `,${slide.given}`;
   selectCell(`${slide.channel},${row},${column}${given}`);
@@ -199,8 +199,8 @@ root.addEventListener('click', (event) => {
   const on = (selector) => event.target.closest(selector);
   const plane = on('[data-cell-plane]');
   const focus = document.activeElement?.matches('.cell-plane') ? focusOf(document.activeElement) : '';
-  if (plane) return takeApart(cellUnder(plane, event), focus);
-  if (on('[data-cell-take]')) return takeApart(slide.at, focusOf(slide.home.querySelector('.cell-plane')));
+  if (plane) return chooseCell(cellUnder(plane, event), focus);
+  if (on('[data-cell-take]')) return chooseCell(slide.at, focusOf(slide.home.querySelector('.cell-plane')));
   if (on('[data-cell-speed]')) {
     slideSpeed = Number(on('[data-cell-speed]').dataset.cellSpeed);
     return markSpeed();
@@ -230,18 +230,16 @@ function focusOf(plane) {
   return `.cell-plane[data-cell-plane=${plane.dataset.cellPlane}]`;
 }
 
-const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-
 root.addEventListener('keydown', (event) => {
   if (!slide || event.ctrlKey || event.metaKey || event.altKey) return;
   const plane = event.target.closest('[data-cell-plane]');
   const block = event.target.closest('[data-cell-block]');
-  const arrow = ARROWS[event.key];
+  const arrow = KEY_STEPS[event.key];
   if (plane && arrow) {
     stopSlide();
     moveSlide(...arrow);
   } else if (plane && event.key === 'Enter') {
-    takeApart(slide.at, focusOf(plane));
+    chooseCell(slide.at, focusOf(plane));
   } else if (plane && event.key === ' ') {
     playSlide();
   } else if (block && arrow) {
@@ -276,25 +274,25 @@ function tellTap(block, tap) {
   }
   block.dataset.tap = tap;
   const index = tap[0] * slide.taps + tap[1];
-  const [read, weight] = [block.dataset.window, block.dataset.kernel].map((text) => floats(text)[index]);
+  const [read, weight] = [block.dataset.window, block.dataset.kernel].map((text) => floatsOf(text)[index]);
   const place = block.dataset.at.split(',').map((start, axis) => Number(start) + tap[axis] * slide.dilation);
   const padding = place.some((at, axis) => at < 0 || at >= slide.size[axis]);
   const words = padding ? 'in the padding' : `row ${place[0]}, column ${place[1]}`;
   const product = padding ? 0 : read * weight;
   slot('panel').querySelector('[data-cell-said]').textContent
-    = `${words}: ${numeral(read)} × ${numeral(weight)} = ${numeral(product)}`;
+    = `${words}: ${numeralOf(read)} × ${numeralOf(weight)} = ${numeralOf(product)}`;
 }
 
-function floats(text) {
+function floatsOf(text) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const numbers = new DataView(bytes.buffer);
   return Float32Array.from({ length: bytes.length / 4 }, (_, i) => numbers.getFloat32(4 * i, true));
 }
 
-function numeral(value) {
+function numeralOf(value) {
   if (Number.isNaN(value)) return 'nan';
   if (!Number.isFinite(value)) return value > 0 ? 'inf' : '−inf';
-  return signed(Number(value.toPrecision(4)));
+  return withMinus(Number(value.toPrecision(4)));
 }
 
 // ---- the sums of many input channels -----------------------------------------------------------
@@ -303,7 +301,7 @@ function listSums(panel, most = SUMS_AT_ONCE) {
   const box = panel.querySelector('[data-cell-sums]');
   if (!box) return;
   const [first, shown] = [Number(box.dataset.first), Number(box.dataset.shown)];
-  const sums = floats(box.dataset.cellSums);
+  const sums = floatsOf(box.dataset.cellSums);
   const size = (value) => (Number.isNaN(value) ? Infinity : Math.abs(value));
   const order = [...sums.keys()];
   if (sumsOrder === 'size') order.sort((a, b) => size(sums[b]) - size(sums[a]) || a - b);
@@ -315,7 +313,7 @@ function listSums(panel, most = SUMS_AT_ONCE) {
     const length = 50 * Math.min(1, size(value) / longest);
     const bar = `left:${value < 0 ? 50 - length : 50}%;width:${length.toFixed(1)}%`;
     const sign = value < 0 ? 'minus' : 'plus';
-    const said = Number.isFinite(value) ? signed(value.toFixed(places)) : numeral(value);
+    const said = Number.isFinite(value) ? withMinus(value.toFixed(places)) : numeralOf(value);
     return `<button type="button" data-cell-given="${first + index}" aria-pressed="${first + index === shown}">`
       + `<span class="channels">${first + index}</span><span class="cell-bar"><i class="cell-${sign}" style="${bar}"></i></span>`
       + `<span>${said}</span></button>`;
