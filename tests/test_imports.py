@@ -25,6 +25,7 @@ ORDER = (
     "geometry",
     "cost",
     "paper",
+    "diagnosis",
     "memory",
     "model",
     "checkpoints",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         put_weights,
         save_weights,
     )
+    from vitc_inspect.diagnosis import Contract, Explanation, faults, faults_of
     from vitc_inspect.errors import SpecError
     from vitc_inspect.formulas import explain_layer, explain_totals
     from vitc_inspect.model import build_stem, build_vit
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Checkpoint": "checkpoints",
+    "Contract": "diagnosis",
     "ConvLayer": "spec",
+    "Explanation": "diagnosis",
     "LayerPrediction": "prediction",
     "PRESETS": "presets",
     "Prediction": "prediction",
@@ -49,6 +52,8 @@ _HOMES = {
     "conv_stem": "spec",
     "explain_layer": "formulas",
     "explain_totals": "formulas",
+    "faults": "diagnosis",
+    "faults_of": "diagnosis",
     "format_stem": "notation",
     "inspect_stem": "report",
     "inspect_vit": "report",
@@ -64,7 +69,9 @@ _HOMES = {
 __all__ = [
     "PRESETS",
     "Checkpoint",
+    "Contract",
     "ConvLayer",
+    "Explanation",
     "LayerPrediction",
     "Prediction",
     "Preset",
@@ -81,6 +88,8 @@ __all__ = [
     "count_work",
     "explain_layer",
     "explain_totals",
+    "faults",
+    "faults_of",
     "format_stem",
     "inspect_stem",
     "inspect_vit",

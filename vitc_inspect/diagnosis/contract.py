@@ -1,0 +1,483 @@
+"""What the parts of a model promise each other, and every promise that is broken, with its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+from vitc_inspect import arithmetic
+from vitc_inspect.diagnosis.explanation import Explanation, by, heads_fault
+from vitc_inspect.diagnosis.readings import MAX_TOKENS, Reading, read_lengths, read_lengths_of
+from vitc_inspect.errors import SpecError
+from vitc_inspect.fields import MAX_CHANNELS, MAX_SIDE, check_int, check_pair
+from vitc_inspect.geometry import audit_pixels
+from vitc_inspect.spec import MAX_CONVS, ConvLayer, StemSpec, conv_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """What is known of a model's parts, each as its author wrote it. None is not known."""
+
+    image_size: tuple[int, int] | None = None
+    """Height and width of the image (pixels)."""
+    in_channels: int | None = None
+    """Channels of the image; None reads as 3 where only pixels are counted."""
+    patch_size: int | None = None
+    """Pixels from token to token as the model states them, true or not."""
+    strides: tuple[int, ...] | None = None
+    """Stride of each convolution (pixels of its input); left out where `convs` are given."""
+    convs: tuple[ConvLayer, ...] | None = None
+    """The stem's convolutions in order."""
+    embed_dim: int | None = None
+    """Numbers in one token; left out where `convs` are given."""
+    num_prefix_tokens: int | None = None
+    """Tokens put before the image's."""
+    table_length: int | None = None
+    """Entries of the position table (tokens)."""
+    table_width: int | None = None
+    """Numbers in one entry of the position table."""
+    num_heads: int | None = None
+    """Attention heads of a block."""
+
+    def __post_init__(self) -> None:
+        highest = {
+            "in_channels": MAX_CHANNELS,
+            "patch_size": MAX_SIDE,
+            "embed_dim": MAX_CHANNELS,
+            "table_length": MAX_TOKENS,
+            "table_width": MAX_CHANNELS,
+            "num_heads": MAX_CHANNELS,
+        }
+        for name, most in highest.items():
+            if getattr(self, name) is not None:
+                check_int(name, getattr(self, name), 1, most)
+        if self.num_prefix_tokens is not None:
+            check_int("num_prefix_tokens", self.num_prefix_tokens, 0, MAX_TOKENS)
+        if self.image_size is not None:
+            object.__setattr__(self, "image_size", check_pair("image_size", self.image_size))
+        for twice, own in (("strides", self.strides), ("embed_dim", self.embed_dim)):
+            if self.convs is not None and own is not None:
+                reason = "the convolutions were given, and say it themselves"
+                raise SpecError(twice, own, reason, "Leave it out")
+        strides = self.strides or ()
+        check_int("strides", len(strides), 0, MAX_CONVS)
+        for stride in strides:
+            check_int("strides", stride, 1, MAX_SIDE)
+
+    @property
+    def all_strides(self) -> tuple[int, ...] | None:
+        """Stride of each convolution (pixels of its input), where known."""
+        return self.strides if self.convs is None else tuple(c.stride for c in self.convs)
+
+    @property
+    def width(self) -> int | None:
+        """Numbers in one token, where known."""
+        return self.convs[-1].out_channels if self.convs else self.embed_dim
+
+    @property
+    def stem(self) -> StemSpec | None:
+        """The stem, where image and convolutions are known.
+
+        Raises:
+            SpecError: when the convolutions cannot be built for the image.
+        """
+        if self.image_size is None or not self.convs:
+            return None
+        return StemSpec(
+            image_size=self.image_size,
+            in_channels=3 if self.in_channels is None else self.in_channels,
+            convs=self.convs,
+            class_token=bool(self.num_prefix_tokens),
+        )
+
+    @property
+    def grid_size(self) -> tuple[int, int] | None:
+        """Rows and columns of tokens: from the convolutions, else by division, else None."""
+        stem, strides = self.stem, self.all_strides
+        if stem:
+            return stem.grid_size
+        step = prod(strides) if strides else self.patch_size
+        if self.image_size is None or step is None:
+            return None
+        return self.image_size[0] // step, self.image_size[1] // step
+
+
+def faults(contract: Contract) -> tuple[Explanation, ...]:
+    """Hold what is known of a model against itself.
+
+    Args:
+        contract: What is known.
+
+    Returns:
+        Every broken promise, those that stop the run before those that keep each shape right;
+        empty where all that is known agrees.
+
+    Raises:
+        SpecError: when the convolutions cannot be built for the image.
+
+    >>> [fault.kind for fault in faults(Contract(patch_size=16, strides=(2, 2, 2, 1)))]
+    ['stride']
+    >>> faults(Contract(patch_size=16, strides=(2, 2, 2, 2), embed_dim=384, num_heads=6))
+    ()
+    """
+    checks = (_stride, _heads, _width, _table, _division, _unread, _affine, _last_activation, _bias)
+    return tuple(fault for check in checks for fault in check(contract))
+
+
+def faults_of(spec: StemSpec) -> tuple[Explanation, ...]:
+    """Find the faults that a stem shows by itself; every shape is right with each of them.
+
+    Args:
+        spec: The stem.
+
+    Returns:
+        The faults, as `faults` gives them.
+
+    >>> from vitc_inspect.presets import PRESETS
+    >>> [fault.kind for fault in faults_of(PRESETS["blog_2021"].stem)]
+    ['linear']
+    """
+    return faults(
+        Contract(
+            image_size=spec.image_size,
+            in_channels=spec.in_channels,
+            convs=spec.convs,
+            num_prefix_tokens=spec.num_prefix_tokens,
+        )
+    )
+
+
+def _stride(contract: Contract) -> Iterator[Explanation]:
+    """The strides of the convolutions against the patch size the model states."""
+    strides, patch = contract.all_strides, contract.patch_size
+    if not strides or patch is None or prod(strides) == patch:
+        return
+    true = prod(strides)
+    grids = ""
+    if contract.image_size:
+        real, stated = contract.grid_size, tuple(s // patch for s in contract.image_size)
+        grids = f": {by(real or ())} tokens instead of the {by(stated)} that are reckoned with"
+    fixes = [f"Set patch_size to {true}, and make the position table for it."]
+    ratio, left = divmod(patch, true)
+    if not left:
+        fixes.insert(0, f"Multiply one stride by {ratio}, so that all multiply to {patch}.")
+    elif true % patch == 0:
+        fixes.insert(0, f"Divide one stride by {true // patch}, so that all multiply to {patch}.")
+    yield Explanation(
+        kind="stride",
+        sentence=f"The strides multiply to {'·'.join(map(str, strides))} = {true}, and patch_size"
+        f" says {patch}{grids}.",
+        fixes=tuple(fixes),
+        likelihood="certain",
+        because="the product is not the patch size",
+        numbers={"total_stride": true, "patch_size": patch},
+    )
+
+
+def _heads(contract: Contract) -> Iterator[Explanation]:
+    """The token width against the attention heads."""
+    width, heads = contract.width, contract.num_heads
+    if width is not None and heads is not None and width % heads:
+        yield heads_fault(width, heads)
+
+
+def _width(contract: Contract) -> Iterator[Explanation]:
+    """The token width against the width of the position table."""
+    width, table = contract.width, contract.table_width
+    if width is None or table is None or width == table:
+        return
+    silent = table == 1 or width == 1
+    effect = (
+        "one number is added to the whole token, and nothing complains"
+        if silent
+        else "the sum cannot be taken"
+    )
+    yield Explanation(
+        kind="width",
+        sentence=f"A token has {width} numbers and an entry of the position table {table}:"
+        f" {effect}.",
+        fixes=(
+            f"Make the position table {width} wide.",
+            f"Or let the last convolution have {table} output channels.",
+        ),
+        likelihood="certain",
+        because="the two are added number by number",
+        numbers={"embed_dim": width, "table_width": table},
+    )
+
+
+def _table(contract: Contract) -> Iterator[Explanation]:
+    """The sequence against the length of the position table."""
+    grid, table, prefix = contract.grid_size, contract.table_length, contract.num_prefix_tokens
+    if grid is None or table is None or prefix is None:
+        return
+    tokens = prod(grid) + prefix
+    if table == tokens or not all(grid):
+        return
+    whole = (
+        f"{tokens} tokens = {by(grid)} + {prefix}" if prefix else f"{tokens} = {by(grid)} tokens"
+    )
+    numbers = {"tokens": tokens, "table": table, "num_prefix_tokens": prefix}
+    if table == 1:
+        yield Explanation(
+            kind="position table",
+            sentence=f"The position table has 1 entry for {whole}: the same numbers are added to"
+            " every token, nothing complains, and no token knows its place.",
+            fixes=(f"Make the table (1, {tokens}, width) long.",),
+            likelihood="certain",
+            because="an axis of length 1 is stretched to any length",
+            numbers=numbers,
+        )
+        return
+    made = next(
+        (r.table for r in _readings(contract, tokens, table) if r.tokens.grid_size == grid), None
+    )
+    origin = ""
+    if made and sorted(made.grid_size) != sorted(grid):
+        before = made.num_prefix_tokens
+        origin = f" It is made for {by(made.grid_size)}{f' + {before}' if before else ''} tokens."
+    if table - prod(grid) in (0, 1) and prefix in (0, 1):
+        yield _class_token_fault(grid, table, numbers)
+    elif table > tokens:
+        yield Explanation(
+            kind="position table",
+            sentence=f"The position table has {table} entries for {whole}.{origin} Where the code"
+            f" cuts it to [:, :{tokens}] every shape is right, and the places are those of"
+            " another grid, row after row further off.",
+            fixes=(
+                f"Interpolate the table's grid to {by(grid)}; do not cut it.",
+                f"Or make the table {tokens} entries long.",
+            ),
+            likelihood="certain",
+            because="every token needs one entry, that of its own place",
+            numbers=numbers,
+        )
+    else:
+        yield Explanation(
+            kind="position table",
+            sentence=f"The position table has {table} entries for {whole}:"
+            f" {tokens - table} tokens have none.{origin}",
+            fixes=(
+                f"Interpolate the table's grid to {by(grid)}.",
+                f"Or make the table {tokens} entries long.",
+            ),
+            likelihood="certain",
+            because="every token needs one entry, that of its own place",
+            numbers=numbers,
+        )
+
+
+def _readings(contract: Contract, tokens: int, table: int) -> tuple[Reading, ...]:
+    """What can lie behind the two lengths; with the stem's own layout where it is known."""
+    stem = contract.stem
+    if stem and stem.num_prefix_tokens == contract.num_prefix_tokens:
+        return read_lengths_of(stem, tokens, table)
+    return read_lengths(tokens, table)
+
+
+def _class_token_fault(
+    grid: tuple[int, int], table: int, numbers: Mapping[str, int]
+) -> Explanation:
+    """A table that reckons with a class token where there is none, or the other way round."""
+    patches = prod(grid)
+    if table > patches:
+        return Explanation(
+            kind="class token",
+            sentence=f"The position table has {table} = {by(grid)} + 1 entries, and only the"
+            f" {patches} image tokens come: the class token is missing. Where the code cuts the"
+            " table, each token gets the place before its own.",
+            fixes=(
+                "Put the class token first: torch.cat((cls.expand(len(x), -1, -1), x), dim=1).",
+                f"Or leave its entry out: pos_embed[:, 1:], which is {patches} long.",
+            ),
+            likelihood="certain",
+            because="the table is one longer than the grid",
+            numbers=numbers,
+        )
+    return Explanation(
+        kind="class token",
+        sentence=f"The position table has {table} = {by(grid)} entries, and with the class token"
+        f" {patches + 1} tokens come: it has no entry.",
+        fixes=(
+            "Add the table to the image tokens, and put the class token before them afterwards.",
+            f"Or make the table {patches + 1} entries long.",
+        ),
+        likelihood="certain",
+        because="the table is as long as the grid alone",
+        numbers=numbers,
+    )
+
+
+def _division(contract: Contract) -> Iterator[Explanation]:
+    """The image against the patch size, where no convolution says what becomes of the rest."""
+    strides = contract.all_strides
+    patch = prod(strides) if strides else contract.patch_size
+    if contract.convs is not None or contract.image_size is None or patch is None:
+        return
+    if not any(side % patch for side in contract.image_size):
+        return
+    fits = [max(patch, side - side % patch) for side in contract.image_size]
+    parts = " and ".join(
+        f"{side} = {side // patch}·{patch} + {side % patch}"
+        for side in dict.fromkeys(contract.image_size)
+        if side % patch
+    )
+    yield Explanation(
+        kind="image size",
+        sentence=f"The image is not divisible by the patch: {parts}. Patchify reads the whole"
+        " patches only and drops the rest; convolutions that pad may give a token more.",
+        fixes=(
+            f"Resize the image to {by(fits)} pixels.",
+            f"Or pad it to {by([-(-side // patch) * patch for side in contract.image_size])}.",
+        ),
+        likelihood="likely",
+        because="the convolutions are not known, so only the division shows it",
+        numbers={
+            "image_height": contract.image_size[0],
+            "image_width": contract.image_size[1],
+            "total_stride": patch,
+        },
+    )
+
+
+def _unread(contract: Contract) -> Iterator[Explanation]:
+    """Pixels that no token reads."""
+    stem = contract.stem
+    if stem is None:
+        return
+    audit = audit_pixels(stem)
+    if not audit.unread_pixels:
+        return
+    (height, width), step = stem.image_size, stem.total_stride
+    lost = [
+        f"{len(unread)} of {side} {name}s"
+        for unread, side, name in (
+            (audit.unread_rows, height, "row"),
+            (audit.unread_columns, width, "column"),
+        )
+        if unread
+    ]
+    fixes = [f"Leave it so if {audit.unread_pixels:,} pixels of {height * width:,} do not matter."]
+    size = _fully_read(stem)
+    if size:
+        fixes.insert(0, f"Resize the image to {by(size)} pixels, all of which are read.")
+    padded = [conv for conv in stem.convs if conv.padding and conv.stride >= conv.kernel_size]
+    if padded and all(side % step == 0 for side in stem.image_size):
+        fixes.insert(0, "Set the padding to 0: windows that do not overlap need none.")
+    yield Explanation(
+        kind="unread pixels",
+        sentence=f"No token reads {' and '.join(lost)} of the image, and every shape is right.",
+        fixes=tuple(fixes),
+        likelihood="certain",
+        because="no window of the convolutions reaches them",
+        numbers={
+            "unread_rows": len(audit.unread_rows),
+            "unread_columns": len(audit.unread_columns),
+            "unread_pixels": audit.unread_pixels,
+        },
+    )
+
+
+def _fully_read(stem: StemSpec) -> tuple[int, int] | None:
+    """The largest image of whole strides, if the stem reads it to the last pixel."""
+    height, width = (side - side % stem.total_stride for side in stem.image_size)
+    try:
+        other = replace(stem, image_size=(height, width))
+    except SpecError:  # the image is smaller than a stride, or than a kernel may be
+        return None
+    return None if audit_pixels(other).unread_pixels else other.image_size
+
+
+def _affine(contract: Contract) -> Iterator[Explanation]:
+    """Convolutions with nothing but batch normalisation between them: one affine map."""
+    convs = contract.convs or ()
+    for first, last in _affine_runs(convs):
+        run = convs[first : last + 1]
+        size, step = 1, 1
+        for conv in run:
+            size = arithmetic.receptive_field(
+                size, step, kernel_size=conv.kernel_size, dilation=conv.dilation
+            )
+            step *= conv.stride
+        names = conv_names(len(convs))
+        whole = len(run) == len(convs)
+        which = f"These {len(run)} convolutions" if whole else f"{names[first]} to {names[last]}"
+        normed = any(conv.norm == "batch" for conv in run[:-1])
+        while_used = " once training has ended, for BatchNorm is affine too," if normed else ""
+        yield Explanation(
+            kind="linear",
+            sentence=f"{which} have no activation between them, so{while_used} they are one affine"
+            f" map: away from the border one convolution of kernel {size}×{size} and stride"
+            f" {step} does the same.",
+            fixes=(
+                "Follow every convolution but the last with norm and activation, as in the paper:"
+                " bn relu.",
+            ),
+            likelihood="certain" if whole else "possible",
+            because="sums of sums are sums"
+            if whole
+            else "a kernel may have been taken apart on purpose",
+            numbers={"convolutions": len(run), "kernel_size": size, "total_stride": step},
+        )
+
+
+def _affine_runs(convs: tuple[ConvLayer, ...]) -> Iterator[tuple[int, int]]:
+    """First and last of each longest run of two convolutions or more that is one affine map."""
+    first = 0
+    for at, conv in enumerate(convs):
+        goes_on = conv.activation == "none" and conv.norm != "layer" and at + 1 < len(convs)
+        if goes_on:
+            continue
+        run = convs[first : at + 1]
+        # depthwise and pointwise halves of one convolution are parted on purpose
+        apart = any(c.groups > 1 for c in run)
+        if len(run) > 1 and (len(run) == len(convs) or not apart):
+            yield first, at
+        first = at + 1
+
+
+def _last_activation(contract: Contract) -> Iterator[Explanation]:
+    """An activation behind the convolution that gives the tokens."""
+    last = contract.convs[-1] if contract.convs else None
+    if last is None or last.activation == "none":
+        return
+    lost = {
+        "relu": "no number of a token can be below 0",
+        "gelu": "no number of a token can be below −0.17",
+        "silu": "no number of a token can be below −0.28",
+        "hardswish": "no number of a token can be below −0.375",
+    }[last.activation]
+    yield Explanation(
+        kind="activation",
+        sentence=f"{last.activation} stands behind the last convolution: {lost}, and the position"
+        " table is added to half a space.",
+        fixes=("Leave the last convolution bare, as in the paper.",),
+        likelihood="likely",
+        because="the stems of the field end in a bare convolution or a norm",
+        numbers={"embed_dim": last.out_channels},
+    )
+
+
+def _bias(contract: Contract) -> Iterator[Explanation]:
+    """A bias that the batch normalisation behind it takes away again."""
+    convs = contract.convs or ()
+    names = [
+        (name, conv)
+        for name, conv in zip(conv_names(len(convs)), convs, strict=True)
+        if conv.bias and conv.norm == "batch"
+    ]
+    if not names:
+        return
+    params = sum(conv.out_channels for _, conv in names)
+    listed = ", ".join(name for name, _ in names)
+    has = "has" if len(names) == 1 else "have"
+    yield Explanation(
+        kind="bias",
+        sentence=f"{listed} {has} a bias before BatchNorm, which subtracts each channel's mean and"
+        f" the bias with it: {params:,} params that change nothing.",
+        fixes=(f"Set bias=False in {listed}.",),
+        likelihood="certain",
+        because="BatchNorm's own shift does what the bias would",
+        numbers={"params": params},
+    )
