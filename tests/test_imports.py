@@ -212,8 +212,10 @@ HEAVY = {"torch", "einops", "gradio", "matplotlib", "numpy", "PIL"}
         "from vitc_inspect import PRESETS, explain_totals, parse_stem, format_stem, predict\n"
         "explain_totals(predict(parse_stem(format_stem(PRESETS['vit_c_4gf'].stem))))",
         "import vitc_inspect.memory",
+        "from vitc_inspect.cli import main; main(['--explain', 'embed_dim must be divisible by"
+        " num_heads', '--preset', 'vit_c_4gf'])",
     ],
-    ids=["import", "predict", "explain", "memory"],
+    ids=["import", "predict", "explain", "memory", "diagnose"],
 )
 def test_nothing_heavy_is_loaded_to_predict(code: str) -> None:
     loaded = loaded_after(code)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         put_weights,
         save_weights,
     )
-    from vitc_inspect.diagnosis import Contract, Explanation, faults, faults_of
+    from vitc_inspect.diagnosis import Contract, Explanation, explain_error, faults, faults_of
     from vitc_inspect.errors import SpecError
     from vitc_inspect.formulas import explain_layer, explain_totals
     from vitc_inspect.model import build_stem, build_vit
@@ -50,6 +50,7 @@ _HOMES = {
     "count_work": "witnesses",
     "conv_layer": "spec",
     "conv_stem": "spec",
+    "explain_error": "diagnosis",
     "explain_layer": "formulas",
     "explain_totals": "formulas",
     "faults": "diagnosis",
@@ -86,6 +87,7 @@ __all__ = [
     "conv_layer",
     "conv_stem",
     "count_work",
+    "explain_error",
     "explain_layer",
     "explain_totals",
     "faults",

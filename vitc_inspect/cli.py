@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn
 
+from vitc_inspect.diagnosis import explain_error
 from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import (
     MAX_CHANNELS,
@@ -24,6 +25,7 @@ from vitc_inspect.spec import StemSpec
 from vitc_inspect.vit import MAX_DEPTH, ViTSpec
 
 EXIT_DISAGREES = 1
+EXIT_NOT_KNOWN = 1
 EXIT_BAD_INPUT = 2
 
 
@@ -36,19 +38,24 @@ class OneSentenceParser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Inspect one stem and print its report.
+    """Inspect one stem and print its report, or explain an error.
 
     Args:
         arguments: The command line without the program; None means sys.argv.
 
     Returns:
-        Exit code: 0 for a report, 1 with --strict for any disagreement, 2 for bad input.
+        Exit code: 0 for a report or an explanation, 1 for an error that is not known and with
+        --strict for any disagreement, 2 for bad input.
     """
     options = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal has no ×
     try:
+        if options.explain is not None:
+            text, known = _explain(options)
+            print(text)
+            return 0 if known else EXIT_NOT_KNOWN
         text, agrees = _inspect(options)
     except SpecError as error:
         print(error, file=sys.stderr)
@@ -96,6 +103,24 @@ def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
         drawn.append(time_table(timing))
     text = json.dumps(plain) if options.json else "\n\n".join(drawn)
     return text, not report.disagreements
+
+
+def _explain(options: argparse.Namespace) -> tuple[str, bool]:
+    """The explanations of an error as text, and whether there are any; torch is not needed."""
+    from vitc_inspect.views.explanations import explanations_text
+
+    spec = None
+    if options.stem is not None or options.preset is not None:
+        spec = _spec(options)
+    elif options.image_size is not None:
+        reason = "neither a stem nor --preset says what takes the image"
+        raise SpecError("image_size", options.image_size, reason, "Give --preset vit_p_18gf too")
+    error = sys.stdin.read() if options.explain == "-" else options.explain
+    explanations = explain_error(error, spec=spec)
+    if options.json:
+        plain = {"explanations": [explanation.to_dict() for explanation in explanations]}
+        return json.dumps(plain), bool(explanations)
+    return explanations_text(explanations), bool(explanations)
 
 
 def _spec(options: argparse.Namespace) -> StemSpec:
@@ -212,6 +237,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--time", action="store_true", help="also time every layer")
     parser.add_argument(
         "--paper", action="store_true", help="print the paper's tables beside our exact numbers"
+    )
+    parser.add_argument(
+        "--explain",
+        metavar="ERROR",
+        help="explain the text of an error, - for standard input; a stem beside it helps",
     )
     parser.add_argument("--strict", action="store_true", help="exit 1 on any disagreement")
     return parser

@@ -1,6 +1,7 @@
-"""What is wrong: the contract between a model's parts."""
+"""What went wrong: the decoder of shape errors, and the contract between a model's parts."""
 
 from vitc_inspect.diagnosis.contract import Contract, faults, faults_of
+from vitc_inspect.diagnosis.decoder import explain_error
 from vitc_inspect.diagnosis.explanation import Explanation
 
-__all__ = ["Contract", "Explanation", "faults", "faults_of"]
+__all__ = ["Contract", "Explanation", "explain_error", "faults", "faults_of"]

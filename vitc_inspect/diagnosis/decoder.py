@@ -1,0 +1,46 @@
+"""The decoder: from the text of an error to what it means, the likeliest first."""
+
+from __future__ import annotations
+
+import re
+
+from vitc_inspect.diagnosis import inputs, layers, positions, sequences, weights
+from vitc_inspect.diagnosis.explanation import Decoder, Explanation, read_text
+from vitc_inspect.spec import StemSpec
+
+_DECODERS = (
+    *weights.DECODERS,
+    *positions.DECODERS,
+    *sequences.DECODERS,
+    *layers.DECODERS,
+    *inputs.DECODERS,
+)
+
+
+def explain_error(text: str, *, spec: StemSpec | None = None) -> tuple[Explanation, ...]:
+    """Explain an error about shapes, as PyTorch, einops, timm or torchvision words it.
+
+    Args:
+        text: The message, or a whole traceback; anything may stand around it. Of several errors
+            the last one that can be explained counts.
+        spec: The stem, where it is known; its own numbers then come before what is usual.
+
+    Returns:
+        Explanations in order, the likeliest first; empty where the error is not known.
+
+    >>> text = "The size of tensor a (257) must match the size of tensor b (197)"
+    >>> best = explain_error(f"RuntimeError: {text} at non-singleton dimension 1")[0]
+    >>> best.numbers["image_height"], best.numbers["table_image_height"]
+    (256, 224)
+    """
+    told = read_text(text, spec)
+    found: list[tuple[int, re.Match[str], Decoder]] = []
+    for pattern, decode in _DECODERS:
+        matches = list(pattern.finditer(told.text))
+        if matches:
+            found.append((matches[-1].start(), matches[-1], decode))
+    for _, match, decode in sorted(found, key=lambda f: -f[0]):
+        explanations = tuple(decode(match, told))
+        if explanations:
+            return explanations
+    return ()

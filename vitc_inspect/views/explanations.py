@@ -1,0 +1,56 @@
+"""Explanations of errors and faults, written for the terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from vitc_inspect.diagnosis import Explanation
+
+NOT_KNOWN = (
+    "vitc_inspect does not know this error. It knows those of PyTorch, einops, timm and"
+    " torchvision about position tables, reshaping, joining, channels, kernels, linear layers,"
+    " heads, norms, image sizes, number formats, devices and state dicts. Paste the error's last"
+    " line as it was printed."
+)
+"""What is said of a text that nothing is known about."""
+_WIDTH = 96  # characters of a line
+
+
+def explanations_text(explanations: Sequence[Explanation], *, most: int = 3) -> str:
+    """Write explanations one below the other, each with its reason and its fixes.
+
+    Args:
+        explanations: The explanations, the likeliest first.
+        most: How many are written out; the others are counted.
+
+    Returns:
+        Lines of at most 96 characters; `NOT_KNOWN` where there are none.
+    """
+    if not explanations:
+        return textwrap.fill(NOT_KNOWN, _WIDTH)
+    blocks = [_block(number, e) for number, e in enumerate(explanations[:most], start=1)]
+    more = len(explanations) - most
+    if more > 0:
+        blocks.append(f"{more} less likely reading{'s' if more > 1 else ''}: --json has all.")
+    return "\n\n".join(blocks)
+
+
+def _block(number: int, explanation: Explanation) -> str:
+    lines = [f"{number}. {explanation.kind}, {explanation.likelihood}"]
+    lines += _wrapped(explanation.sentence, "   ")
+    lines += _wrapped(f"Why here: {explanation.because}.", "   ")
+    for fix in explanation.fixes:
+        lines += _wrapped(fix, "   - ")
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, start: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
