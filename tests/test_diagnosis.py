@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -449,6 +450,55 @@ CASES: list[tuple[str, Callable[[], Any], str, str, str]] = [
         "class token",
         "197 = 14×14 + 1: 1 token before the image's is still there",
         "x[:, 1:]",
+    ),
+    (
+        "class token not reckoned with",
+        lambda: zeros(1, 197, 768).reshape(1, 196, 768),
+        "class token",
+        "197 = 14×14 + 1 tokens, and 196 = 14×14 are expected",
+        "Write 197 instead of 196.",
+    ),
+    (
+        "heads of another width",
+        lambda: zeros(8, 197, 384).reshape(8, 197, 12, 64),
+        "heads",
+        "384 numbers, and 12 heads of 64 need 12·64 = 768",
+        "Use 6 heads of 64.",
+    ),
+    (
+        "map of another grid",
+        lambda: zeros(1, 256, 768).transpose(1, 2).reshape(1, 768, 14, 14),
+        "grid",
+        "256 = 16×16 tokens are to become a map of 14×14 = 196",
+        "Take rows and columns",
+    ),
+    (
+        "image not cut",
+        lambda: nn.Linear(768, 384)(zeros(1, 3, 224, 224)),
+        "cut",
+        "a whole image of 224 pixels went in where patches of 16·16·3 = 768",
+        "rearrange(x, 'b c (h p) (w q) -> b (h w) (p q c)', p=16, q=16)",
+    ),
+    (
+        "patches of one channel",
+        lambda: nn.Linear(768, 384)(zeros(1, 196, 256)),
+        "patch",
+        "196 of 16·16·1 = 256",
+        "with 3 channels",
+    ),
+    (
+        "batches of two sizes",
+        lambda: zeros(2, 197, 8) + zeros(4, 197, 8),
+        "batch",
+        "one operand of + has 2 and the other 4",
+        "length 1",
+    ),
+    (
+        "a sum of other channels",
+        lambda: zeros(1, 48, 8, 8) + zeros(1, 96, 8, 8),
+        "width",
+        "48 and 96 channels",
+        "Give both 48 channels.",
     ),
     (
         "class token still there, einops",
@@ -1013,6 +1063,19 @@ def test_the_command_line_explains(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.startswith("1. position table, likely\n")
     assert "- Resize the image to 224×224 pixels.\n" in out
     assert max(map(len, out.splitlines())) <= 96
+
+
+def test_the_terminal_shows_the_fixes_of_all_that_is_more_than_possible() -> None:
+    text = error_of(
+        lambda: Embedding(patch=14, channels=1).load_state_dict(Embedding().state_dict())
+    )
+    shown = explanations_text(explain_error(text))
+    assert "- Build the model with patch_size=16.\n" in shown
+    assert "- Build the model with in_channels=3.\n" in shown
+    merely = explanations_text(explain_error(STORY))
+    assert merely.count("\n   - ") == 3
+    assert merely.count("Why: ") == 1
+    assert re.search(r"\n\d+ less likely readings, and all fixes: --json\.$", merely)
 
 
 def test_the_command_line_says_that_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:

@@ -149,10 +149,11 @@ def _linear(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     found = [
         *_untransposed(opening, numbers),
         *_patches(rows, width, features, numbers),
+        *_whole_image(opening, numbers),
         *_all_places(opening, numbers),
     ]
     yield from found
-    if found and not looks_like_width(width):
+    if found and (not looks_like_width(width) or found[0].kind == "cut"):
         return
     tokens = square_of(rows)
     usual = looks_like_width(width)
@@ -193,6 +194,23 @@ def _untransposed(opening: str, numbers: dict[str, int]) -> Iterator[Explanation
             because=f"the {features} that is missing stands on the axis before",
             numbers=numbers,
         )
+
+
+def _whole_image(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """A linear patch embedding that gets the image before it is cut."""
+    rows, width, patch = numbers["rows"], numbers["width"], _patch(numbers["in_features"])
+    if patch is None or rows % (patch[1] * width) or width % patch[0] or width <= patch[0]:
+        return
+    side, channels = patch
+    yield explain(
+        "cut",
+        f"{opening}: {rows} = {rows // (channels * width)}·{channels}·{width}, so a whole image of"
+        f" {width} pixels went in where patches of {side}·{side}·{channels} ="
+        f" {numbers['in_features']} numbers are expected.",
+        f"Cut it first: rearrange(x, 'b c (h p) (w q) -> b (h w) (p q c)', p={side}, q={side}).",
+        because=f"the rows are {channels} channels times {width}, a square image",
+        numbers={**numbers, "patch_size": side},
+    )
 
 
 def _all_places(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:

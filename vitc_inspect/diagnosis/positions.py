@@ -62,8 +62,8 @@ def of_reading(reading: Reading, rank: int, spec: StemSpec | None, roles: str = 
     """A reading in words; `rank` is its place among the readings, 0 for the best."""
     came, made = reading.tokens, reading.table
     sentence = (
-        f"The sequence has {length_of(came)} tokens and the position table {length_of(made)}"
-        f" entries: {_difference(reading, spec)}."
+        f"{length_of(came)} tokens came and the position table has {length_of(made)}:"
+        f" {_difference(reading, spec)}."
     )
     ours = own_layout(spec) if spec else None
     if came == ours or made == ours:
@@ -72,7 +72,7 @@ def of_reading(reading: Reading, rank: int, spec: StemSpec | None, roles: str = 
             f"the stem that was given makes {length_of(came if came == ours else made)} {which}"
         )
     elif rank == 0:
-        because = f"no other reading of {came.count} and {made.count} is as usual"
+        because = f"of all readings of {came.count} and {made.count} it assumes the least"
     else:
         because = "the numbers allow it, and what it assumes is less usual"
     sure: Likelihood = "likely" if rank == 0 and reading.doubt <= 4 else "possible"
@@ -111,11 +111,13 @@ def _difference(reading: Reading, spec: StemSpec | None) -> str:
     """What differs, in half a sentence."""
     came, made = reading.tokens, reading.table
     before, expected = came.num_prefix_tokens, made.num_prefix_tokens
-    prefix = f"the table has places for {expected} before the image's, and {before} come"
+    prefix = f"the table has places for {expected} before the image's, and {before or 'none'} come"
     if (before, expected) == (0, 1):
         prefix = "the class token is missing"
     elif (before, expected) == (1, 0):
         prefix = "the table has no entry for the class token"
+    elif expected == 0:
+        prefix = f"the table has no entries for the {before} tokens before the image's"
     elif (before, expected) == (5, 1):
         prefix = "the table has no entries for the 4 registers"
     elif (before, expected) == (2, 1):
@@ -160,9 +162,11 @@ def _position_fixes(reading: Reading, spec: StemSpec | None) -> Iterator[str]:
         return
     yield _resize(reading, spec)
     yield f"Or interpolate the table {interpolation(reading)}."
-    if before != expected:
-        yield f"Besides, make room in the table for {before} tokens before the image's."
     yield from _other_stride(reading)
+    if before < expected:
+        yield f"Besides, put {counted(expected - before)} before the image's."
+    elif before > expected:
+        yield f"Besides, put {counted(before - expected, 'entry')} before the table's."
 
 
 def _resize(reading: Reading, spec: StemSpec | None) -> str:
@@ -218,7 +222,7 @@ def _sum_of_two(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     squares = bool(first_square) + bool(second_square)
     widths = looks_like_width(first) + looks_like_width(second)
     table = _TABLE.search(told.source) is not None
-    if axis == 0 and not squares:
+    if axis == 0 and (squares < 2 or min(first, second) < 16):
         yield explain(
             "batch",
             f"Along the first axis one operand of + has {first} and the other {second}: two"

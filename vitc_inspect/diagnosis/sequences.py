@@ -127,6 +127,18 @@ def _other_grid(
     (tokens, side), (count, square) = expected, real
     numbers = {"tokens": count, "expected_tokens": tokens, "width": width}
     opening = f"{size:,} = {batch}·{width}·{count}"
+    if square and square[1] and square[0] == side:
+        more = square[1]
+        return explain(
+            "class token",
+            f"{opening}: there are {in_squares(count)} tokens, and {tokens} = {side}×{side} are"
+            f" expected: {counted(more)} before the image's {'was' if more == 1 else 'were'} not"
+            " reckoned with.",
+            f"Write {count} instead of {tokens}.",
+            f"Or leave {'it' if more == 1 else 'them'} out first: x[:, {more}:].",
+            because=f"{tokens} is {more} short of {count}",
+            numbers=numbers,
+        )
     if square is None or square[1]:
         grid = grid_of(count)
         shape = f" = {by(grid)}" if grid else ""
@@ -174,9 +186,22 @@ def _heads_split(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
     if len(target) == 5 and before[0] == 3:  # (3, batch, tokens, heads, head width)
         before = before[1:] + before[:1]
     width, left = divmod(size, prod(before))
-    if left or width == heads * share or not width % heads or width // heads != share:
+    if left or width == heads * share:
         return
-    yield heads_fault(width, heads)
+    if width % heads and width // heads == share:
+        yield heads_fault(width, heads)
+    elif looks_like_width(width) and looks_like_width(heads * share):
+        fits, rest = divmod(width, share)
+        yield explain(
+            "heads",
+            f"A token has {width} numbers, and {heads} heads of {share} need"
+            f" {heads}·{share} = {heads * share}.",
+            f"Use {fits} heads of {share}." if not rest else "",
+            f"Use {heads} heads of {width // heads}." if width % heads == 0 else "",
+            f"Or make the tokens {heads * share} wide.",
+            because=f"the other axes leave {width} numbers a token",
+            numbers={"embed_dim": width, "num_heads": heads, "head_dim": share},
+        )
 
 
 def _tokens_to_map(target: tuple[int, ...], size: int) -> Iterator[Explanation]:

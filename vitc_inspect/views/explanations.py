@@ -18,30 +18,28 @@ _WIDTH = 96  # characters of a line
 
 
 def explanations_text(explanations: Sequence[Explanation], *, most: int = 3) -> str:
-    """Write explanations one below the other, each with its reason and its fixes.
+    """Write the first explanations, each with its reason and its fixes unless merely possible.
 
     Args:
         explanations: The explanations, the likeliest first.
-        most: How many are written out; the others are counted.
+        most: How many are written; the others are counted.
 
     Returns:
         Lines of at most 96 characters; `NOT_KNOWN` where there are none.
     """
     if not explanations:
         return textwrap.fill(NOT_KNOWN, _WIDTH)
-    blocks = [_block(number, e) for number, e in enumerate(explanations[:most], start=1)]
+    lines = []
+    for number, explanation in enumerate(explanations[:most], start=1):
+        lines.append(f"{number}. {explanation.kind}, {explanation.likelihood}")
+        lines += _wrapped(explanation.sentence, "   ")
+        if number == 1 or explanation.likelihood != "possible":
+            lines += _wrapped(f"Why: {explanation.because}.", "   ")
+            for fix in explanation.fixes:
+                lines += _wrapped(fix, "   - ")
     more = len(explanations) - most
     if more > 0:
-        blocks.append(f"{more} less likely reading{'s' if more > 1 else ''}: --json has all.")
-    return "\n\n".join(blocks)
-
-
-def _block(number: int, explanation: Explanation) -> str:
-    lines = [f"{number}. {explanation.kind}, {explanation.likelihood}"]
-    lines += _wrapped(explanation.sentence, "   ")
-    lines += _wrapped(f"Why here: {explanation.because}.", "   ")
-    for fix in explanation.fixes:
-        lines += _wrapped(fix, "   - ")
+        lines.append(f"{more} less likely reading{'s' if more > 1 else ''}, and all fixes: --json.")
     return "\n".join(lines)
 
 
