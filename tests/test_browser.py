@@ -512,6 +512,21 @@ def test_pictures_and_numbers_are_saved(page: Page) -> None:
         assert arrays["values"].shape == (48, 112, 112)
 
 
+def test_a_pasted_error_is_explained_for_the_stem_on_the_screen(page: Page) -> None:
+    page.get_by_role("button", name="Explain an error").click()
+    box = page.locator("[data-error]")
+    expect(box).to_be_focused()
+    box.fill("The size of tensor a (257) must match the size of tensor b (197)")
+    explained = page.locator("[data-slot=explained]")
+    expect(explained).to_contain_text("257 = 16×16 + 1")
+    expect(explained).to_contain_text("Resize the image")
+    box.fill("<b>no error at all</b>")
+    expect(explained).to_have_text("This error is not known here.")
+    assert page.locator(".vi").get_attribute("data-state") == "confirmed"  # the stem is as it was
+    box.fill("")
+    expect(explained).to_be_empty()
+
+
 def test_the_tabs_work_by_keyboard_and_a_layer_brings_its_maps_back(page: Page) -> None:
     page.get_by_role("tab", name="Maps", exact=True).focus()
     page.keyboard.press("ArrowLeft")

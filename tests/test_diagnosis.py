@@ -1110,3 +1110,16 @@ def test_a_traceback_is_read_from_standard_input() -> None:
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "257 = 16×16 + 1" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The size of tensor a (257) must match the size of tensor b (197)",
+        "size of tensor a (257) must match … (197)",
+        "size of tensor a (257) must match ... (197)",
+    ],
+)
+def test_a_message_that_was_shortened_is_still_known(text: str) -> None:
+    whole = "The size of tensor a (257) must match the size of tensor b (197) at non-singleton"
+    assert explain_error(text) == explain_error(f"{whole} dimension 1")

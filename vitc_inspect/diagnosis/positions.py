@@ -214,7 +214,8 @@ def interpolation(reading: Reading) -> str:
 
 def _sum_of_two(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """`x + table`: the size of tensor a must match the size of tensor b."""
-    first, second, axis = (int(number) for number in match.groups())
+    first, second = int(match[1]), int(match[2])
+    axis = int(match[3] or 1)  # of the tokens, where the end of the message is missing
     if axis >= 2:
         yield from _sum_behind_tokens(first, second, axis)
         return
@@ -369,8 +370,8 @@ def _sum_behind_tokens(first: int, second: int, axis: int) -> Iterator[Explanati
 DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
     (
         re.compile(
-            r"size of tensor a \((\d{1,9})\) must match the size of tensor b \((\d{1,9})\)"
-            r" at non-singleton dimension (\d)"
+            r"size of tensor a \((\d{1,9})\) must match (?:the size of tensor b|…|\.\.\.)"
+            r" \((\d{1,9})\)(?: at non-singleton dimension (\d))?"
         ),
         _sum_of_two,
     ),

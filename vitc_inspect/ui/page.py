@@ -66,7 +66,9 @@ def build_page(
     with page:
         gr.HTML(
             html_template=_read("page.html"),
-            js_on_load=_read("page.js", "maps.js", "cells.js", "tokens.js", "start.js"),
+            js_on_load=_read(
+                "page.js", "maps.js", "cells.js", "tokens.js", "explain.js", "start.js"
+            ),
             apply_default_css=False,
             server_functions=server_functions(Inspector(own, files)),
             presets={name: _controls(preset) for name, preset in PRESETS.items()},

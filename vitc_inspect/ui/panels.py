@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 
+from vitc_inspect.diagnosis import Explanation
 from vitc_inspect.errors import SpecError
 from vitc_inspect.formulas import explain_layer, explain_totals
 from vitc_inspect.prediction import LayerPrediction, Prediction
@@ -154,6 +155,20 @@ def error_html(error: SpecError) -> str:
     if error.suggestion is not None:
         button = ' <button type="button" data-use>Use it</button>'
     return f'<p role="alert">{escape(str(error))}{button}</p>'
+
+
+def explanations_html(explanations: Sequence[Explanation], *, most: int = 3) -> str:
+    """What a pasted error means, the likeliest first, each with its fixes."""
+    if not explanations:
+        return '<p class="remark">This error is not known here.</p>'
+    articles = "".join(
+        f"<article><p><b>{escape(one.sentence)}</b>"
+        f' <span class="soft">{one.likelihood}: {escape(one.because)}.</span></p>'
+        f"<ul>{''.join(f'<li>{escape(fix)}</li>' for fix in one.fixes)}</ul></article>"
+        for one in explanations[:most]
+    )
+    more = len(explanations) - most
+    return f"{articles}<p class='remark'>and {more} less likely</p>" if more > 0 else articles
 
 
 def coloured_shape(shape: tuple[int, ...]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from gradio.utils import get_upload_folder
 
+from vitc_inspect.diagnosis import explain_error
 from vitc_inspect.errors import SpecError
 from vitc_inspect.images import Picture, image_array, to_image
 from vitc_inspect.memory import MEMORY_BUDGET, check_memory, predicted_memory
@@ -49,6 +50,7 @@ BENCH_BYTES = 128 * 2**20
 TIMING_BYTES = 8 * 2**20
 """The most that finished measurements of time may hold (bytes)."""
 _TIMING_SECONDS = 0.4  # what the page waits for the next figures of a measurement
+_LONGEST_ERROR = 20_000  # characters of a pasted text that are read
 _PROBING = ("cell", "tokens")  # views that run the stem again
 _THUMBNAIL = 112  # longest side of the image in the strip (pixels)
 
@@ -215,6 +217,15 @@ class Inspector:
                 return timing
         raise AssertionError("a measurement that is done is not asked again")
 
+    def explain(self, request: Request) -> Answer:
+        """What an error means, for the stem that was chosen where there is one."""
+        try:
+            spec = read_choice(request).spec
+        except SpecError:  # the error may be about anything
+            spec = None
+        explanations = explain_error(str(request.get("text", ""))[:_LONGEST_ERROR], spec=spec)
+        return {"explained": panels.explanations_html(explanations)}
+
     async def save(self, request: Request) -> Answer:
         """A layer's output as a file, from the run that is on the screen."""
         choice = read_choice(request)
@@ -267,6 +278,11 @@ def server_functions(inspector: Inspector) -> list[Callable[..., Any]]:
             answer.update(await inspector.time(_fields(request)))
         return answer
 
+    def explain(request: Any) -> Answer:
+        with _faults(request) as answer:
+            answer.update(inspector.explain(_fields(request)))
+        return answer
+
     async def save(request: Any) -> Answer:
         with _faults(request) as answer:
             answer.update(await inspector.save(_fields(request)))
@@ -277,7 +293,7 @@ def server_functions(inspector: Inspector) -> list[Callable[..., Any]]:
             answer.update(inspector.open_picture(_fields(request)))
         return answer
 
-    return [predict, run, witnesses, time, save, open_picture]
+    return [predict, run, witnesses, time, explain, save, open_picture]
 
 
 def _fields(request: Any) -> Request:

@@ -468,7 +468,7 @@ function edited(target, history) {
 }
 
 root.addEventListener('input', (event) => {
-  if (event.target.matches('[data-file]')) return;
+  if (event.target.matches('[data-file], [data-error]')) return;
   edited(event.target, typing ? 'replace' : 'push');
   typing = true;
 });
