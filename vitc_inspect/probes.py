@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from math import isfinite, sqrt
 from types import MappingProxyType
 
@@ -21,8 +22,10 @@ from torch.func import functional_call
 
 from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import check_choice, check_int
+from vitc_inspect.geometry import Span
+from vitc_inspect.model import ACTIVATIONS, ChannelNorm
 from vitc_inspect.spec import StemSpec
-from vitc_inspect.tracing import hooked
+from vitc_inspect.tracing import hooked, image_statistics
 
 DoubleArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -31,6 +34,12 @@ IntArray = NDArray[np.int64]
 COTANGENTS = 4
 """Random directions in which a token's gradient is taken; a pixel must be missed by all of them
 to look unread."""
+
+Statistics = Mapping[str, tuple[Tensor, Tensor]]
+"""Mean and variance of each channel, by the name of the BatchNorm that normalises by them."""
+
+_PROOF_NUMBERS = 2**18  # of a map that is sent through to find the order of its cells
+_POINTWISE = (ChannelNorm, nn.Identity, *(type(make()) for make in ACTIVATIONS.values()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +133,20 @@ class Cell:
         if not isfinite(rounded):  # beyond the largest number of the format
             return repr(rounded) == repr(self.observed)  # inf, -inf or nan
         return abs(self.total - self.observed) <= self.tolerance
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenField:
+    """How strongly the pixels around a token move it, found by autograd."""
+
+    rows: Span
+    """Rows of the image that were looked at (pixels)."""
+    columns: Span
+    """Columns of the image that were looked at (pixels)."""
+    heat: DoubleArray
+    """(rows, columns): the size of the gradient, as `gradient_field` describes it."""
+    vector: DoubleArray
+    """(width,): the token, worked out from these pixels alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,8 +258,8 @@ def kernel_of(module: nn.Sequential, layer: str, channel: int) -> NDArray[np.flo
 def gradient_field(module: nn.Sequential, input: Tensor, row: int, column: int) -> DoubleArray:
     """Measure how strongly each pixel of the image moves one token.
 
-    Autograd finds the receptive field without any formula for it: a pixel with a gradient is
-    read. The reverse does not hold: behind a ReLU that is off, a pixel is read and has none.
+    Autograd finds the receptive field: a pixel with a gradient is read. The reverse does not
+    hold: behind a ReLU that is off, a pixel is read and has none.
 
     Args:
         module: A stem; what comes before its layer "tokens" runs, or all of it without one.
@@ -254,23 +277,102 @@ def gradient_field(module: nn.Sequential, input: Tensor, row: int, column: int) 
     Source:
         Luo et al. 2016, arXiv:1701.04128, section 3: the effective receptive field.
     """
+    field = token_field(module, input, row, column)
+    whole: DoubleArray = np.zeros(tuple(input.shape[2:]))
+    whole[field.rows.start : field.rows.stop, field.columns.start : field.columns.stop] = field.heat
+    whole.setflags(write=False)
+    return whole
+
+
+def token_field(
+    module: nn.Sequential,
+    input: Tensor,
+    row: int,
+    column: int,
+    *,
+    statistics: Statistics = MappingProxyType({}),
+) -> TokenField:
+    """Measure what `gradient_field` measures, on the pixels that the tokens around can read.
+
+    The token and its eight neighbours are worked out from the part of the image that their
+    windows reach, and the gradient is looked for in all of that part: so it can show itself
+    where the token should not read. That nothing further away counts is shown by the vector,
+    which comes out as in a run on the whole image, up to rounding. A stem with a layer that is
+    none of ours is run on the whole image.
+
+    Args:
+        module, input, row, column: As in `gradient_field`.
+        statistics: What a BatchNorm normalises by instead of what it stores, as
+            `batch_statistics` finds it; it is held still, so that pixels do not reach a token
+            by way of the mean.
+
+    Returns:
+        The field.
+
+    Raises:
+        SpecError: field "row" or "column".
+
+    Source:
+        As `gradient_field`.
+    """
     maps = _before_tokens(module)
     # not an inference tensor, whoever calls
     with torch.inference_mode(False), torch.enable_grad(), evaluating(module):
-        image = _widened(input).detach().clone().requires_grad_()
-        named = [*maps.named_parameters(), *maps.named_buffers()]
-        weights = {name: _widened(value.detach()) for name, value in named}
-        grid: Tensor = functional_call(maps, weights, (image,))  # (1, d, rows, columns)
-        check_int("row", row, 0, grid.shape[2] - 1)
-        check_int("column", column, 0, grid.shape[3] - 1)
-        token = grid[0, :, row, column]  # (d,)
+        weights = _widened_weights(maps, statistics)
+        wide = _widened(input).detach()
+        size = (wide.shape[2], wide.shape[3])
+        paths = _paths(maps, size, (row, column))
+        rows, columns = (
+            (Span(start=0, stop=side) for side in size)
+            if paths is None
+            else (path[0].has for path in paths)
+        )
+        part = wide[:, :, rows.start : rows.stop, columns.start : columns.stop]
+        image = part.clone().requires_grad_()
+        if paths is None:
+            grid: Tensor = functional_call(maps, weights, (image,))  # (1, d, rows, columns)
+            at = (row, column)
+        else:
+            grid = _run_along(maps, weights, image, paths)
+            at = (row - paths[0][-1].has.start, column - paths[1][-1].has.start)
+        check_int("row", at[0], 0, grid.shape[2] - 1)
+        check_int("column", at[1], 0, grid.shape[3] - 1)
+        token = grid[0, :, at[0], at[1]]  # (d,)
         draw = torch.Generator().manual_seed(0)
-        heat = torch.zeros(image.shape[2:], dtype=image.dtype, device=image.device)  # (h, w)
+        heat = torch.zeros(image.shape[2:], dtype=image.dtype, device=image.device)
         for _ in range(COTANGENTS):
             cotangent = torch.randn(len(token), generator=draw).to(token)
             (gradient,) = torch.autograd.grad(token, image, cotangent, retain_graph=True)
             heat += gradient[0].abs().sum(dim=0)  # (c, h, w) -> (h, w)
-    return _doubles(heat / COTANGENTS)
+    return TokenField(
+        rows=rows, columns=columns, heat=_doubles(heat / COTANGENTS), vector=_doubles(token)
+    )
+
+
+def batch_statistics(module: nn.Sequential, input: Tensor) -> Statistics:
+    """Find the mean and variance by which each BatchNorm normalises this very image.
+
+    Args:
+        module: A stem, in evaluation mode.
+        input: (1, c, h, w), on the module's device and in its dtype.
+
+    Returns:
+        By name, in float32 at least; without those that get one value a channel, which use
+        what they store.
+    """
+    maps = _before_tokens(module)
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def observe(name: str, layer: nn.Module, given: Tensor, output: Tensor) -> None:
+        if given.numel() > given.shape[1]:
+            var, mean = torch.var_mean(_widened(given), dim=(0, 2, 3), correction=0)
+            found[name] = mean, var
+
+    norms = [(name, layer) for name, layer in maps.named_modules() if _is_batch_norm(layer)]
+    # not under inference_mode, whose tensors autograd would refuse
+    with torch.no_grad(), image_statistics(module), hooked(norms, observe):
+        maps(input)
+    return MappingProxyType(found)
 
 
 def token_vectors(module: nn.Sequential, input: Tensor) -> DoubleArray:
@@ -319,10 +421,25 @@ def cosine_to_all(vectors: DoubleArray, token: tuple[int, int]) -> DoubleArray:
     """
     row = check_int("row", token[0], 0, vectors.shape[0] - 1)
     column = check_int("column", token[1], 0, vectors.shape[1] - 1)
-    norms = token_norms(vectors)[:, :, None]
-    units = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
-    cosines: DoubleArray = np.clip(units @ units[row, column], -1, 1)
-    return cosines
+    return cosines(vectors, vectors[row, column])
+
+
+def cosines(vectors: DoubleArray, vector: DoubleArray) -> DoubleArray:
+    """Compare every token with one vector.
+
+    Args:
+        vectors: (rows, columns, width).
+        vector: (width,).
+
+    Returns:
+        (rows, columns): as `cosine_to_all`.
+    """
+    lengths = token_norms(vectors) * np.linalg.norm(vector)
+    products = vectors @ vector  # (rows, columns)
+    known = lengths > 0
+    found = np.divide(products, lengths, out=np.zeros_like(products), where=known)
+    clipped: DoubleArray = np.clip(found, -1, 1)
+    return clipped
 
 
 def _flatten_rows_first(map: Tensor) -> Tensor:
@@ -397,6 +514,22 @@ def order_of(
     return TokenOrder(cells=found % shape[0], channels=found // shape[0])
 
 
+def proof_channels(grid_size: tuple[int, int], channels: int) -> int:
+    """How many channels a map needs to have to show an order without growing large.
+
+    No flattening asks for the number of channels, so those of a large grid need not be all.
+
+    Args:
+        grid_size: Rows and columns of the map.
+        channels: Channels of the stem's own map.
+
+    >>> proof_channels((14, 14), 384), proof_channels((128, 128), 768)
+    (384, 16)
+    """
+    rows, columns = grid_size
+    return min(channels, max(2, _PROOF_NUMBERS // (rows * columns)))
+
+
 def keeps_order(module: nn.Sequential, spec: StemSpec) -> bool:
     """Whether a stem's own layer "tokens" puts the rows of the map one after the other.
 
@@ -405,13 +538,15 @@ def keeps_order(module: nn.Sequential, spec: StemSpec) -> bool:
         spec: Its description.
 
     Returns:
-        True when token n is cell n of the map, rows first, all its channels in their places.
+        True when token n is cell n of the map, rows first, all its channels in their places;
+        found with a map of `proof_channels` channels.
 
     Raises:
         SpecError: field "flatten", as `order_of`.
     """
+    channels = proof_channels(spec.grid_size, spec.embed_dim)
     with evaluating(module):
-        return order_of(module.get_submodule("tokens"), spec.grid_size, spec.embed_dim).rows_first
+        return order_of(module.get_submodule("tokens"), spec.grid_size, channels).rows_first
 
 
 @contextmanager
@@ -494,6 +629,124 @@ def _before_tokens(module: nn.Sequential) -> nn.Sequential:
     """The part of a stem that ends in the last map."""
     names = list(_layers(module))
     return _beginning(module, names.index("tokens") if "tokens" in names else len(names))
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Neighbouring places along one axis of the map that goes into a layer."""
+
+    reads: Span  # what the layer reads, padding included
+    has: Span  # what is there of it, at least one place
+
+
+def _paths(
+    maps: nn.Sequential, size: tuple[int, int], place: tuple[int, int]
+) -> tuple[list[_Window], list[_Window]] | None:
+    """What each layer reads for a token and its neighbours, along both axes.
+
+    The last window of each is that of the tokens themselves. None with a layer that is none
+    of ours.
+    """
+    layers = list(_layers(maps).values())
+    if not all(map(_can_be_cut, layers)):
+        return None
+    rows, columns = (
+        _path(layers, axis, size[axis], place[axis], field)
+        for axis, field in enumerate(("row", "column"))
+    )
+    return rows, columns
+
+
+def _can_be_cut(layer: nn.Module) -> bool:
+    """Whether a part of a layer's output follows from a part of its input."""
+    if isinstance(layer, nn.Conv2d):
+        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return isinstance(layer, _POINTWISE) or (
+        _is_batch_norm(layer) and layer.running_mean is not None
+    )
+
+
+def _is_batch_norm(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.BatchNorm2d)
+
+
+def _path(layers: list[nn.Module], axis: int, size: int, place: int, field: str) -> list[_Window]:
+    sizes = [size]
+    for layer in layers:
+        sizes.append(_output_size(layer, axis, sizes[-1]))
+    check_int(field, place, 0, sizes[-1] - 1)
+    span = Span(start=place - 1, stop=place + 2).clipped(sizes[-1])
+    path = [_Window(span, span)]
+    for layer, length in zip(reversed(layers), reversed(sizes[:-1]), strict=True):
+        reads = _reach(layer, axis, span)
+        start = min(max(reads.start, 0), length - 1)  # windows may lie in the padding alone
+        span = Span(start=start, stop=max(start + 1, min(reads.stop, length)))
+        path.append(_Window(reads, span))
+    return path[::-1]
+
+
+def _reach(layer: nn.Module, axis: int, span: Span) -> Span:
+    """What a layer reads along an axis for neighbouring places of its output."""
+    if not isinstance(layer, nn.Conv2d):
+        return span
+    return Span(
+        start=_taps(layer, axis, span.start)[0], stop=_taps(layer, axis, span.stop - 1)[-1] + 1
+    )
+
+
+def _output_size(layer: nn.Module, axis: int, size: int) -> int:
+    """Length of a layer's output along an axis."""
+    if not isinstance(layer, nn.Conv2d):
+        return size
+    taps = _taps(layer, axis, 0)  # the first of them lies in the padding
+    window = taps[-1] - taps[0] + 1
+    return (size - 2 * taps[0] - window) // layer.stride[axis] + 1
+
+
+def _run_along(
+    maps: nn.Sequential,
+    weights: Mapping[str, Tensor],
+    image: Tensor,
+    paths: tuple[list[_Window], list[_Window]],
+) -> Tensor:
+    """Run the layers on a part of the image, each padded as far as its windows leave its map."""
+    part = image
+    for (name, layer), row, column in zip(
+        _layers(maps).items(), *(p[:-1] for p in paths), strict=True
+    ):
+        own = {key: weights[f"{name}.{key}"] for key in layer.state_dict()}
+        if not isinstance(layer, nn.Conv2d):
+            part = functional_call(layer, own, (part,))
+            continue
+        sides = [
+            side
+            for window in (column, row)  # torch.nn.functional.pad begins with the last axis
+            for side in (
+                window.has.start - window.reads.start,
+                window.reads.stop - window.has.stop,
+            )
+        ]
+        padded = nn.functional.pad(part, [max(0, side) for side in sides])
+        part = nn.functional.conv2d(
+            nn.functional.pad(padded, [min(0, side) for side in sides]),  # cuts what is not read
+            own["weight"],
+            own.get("bias"),
+            stride=layer.stride,
+            dilation=layer.dilation,
+            groups=layer.groups,
+        )
+    return part
+
+
+def _widened_weights(maps: nn.Sequential, statistics: Statistics) -> dict[str, Tensor]:
+    """All a stem has learned, in float32 at least, and the statistics in their places."""
+    named = chain(
+        maps.named_parameters(remove_duplicate=False), maps.named_buffers(remove_duplicate=False)
+    )
+    weights: dict[str, Tensor] = {name: _widened(value.detach()) for name, value in named}
+    for name, (mean, var) in statistics.items():
+        weights[f"{name}.running_mean"], weights[f"{name}.running_var"] = mean, var
+    return weights
 
 
 def _widened(tensor: Tensor) -> Tensor:

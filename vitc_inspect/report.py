@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any, get_args
@@ -30,6 +31,7 @@ from vitc_inspect.memory import MEMORY_BUDGET, check_memory
 from vitc_inspect.model import Init, build_stem, build_vit
 from vitc_inspect.notation import format_stem
 from vitc_inspect.prediction import Dtype, LayerPrediction, Prediction, predict
+from vitc_inspect.probes import Statistics, batch_statistics, keeps_order
 from vitc_inspect.spec import StemSpec
 from vitc_inspect.tracing import (
     KEEP_BYTES,
@@ -92,6 +94,16 @@ class Bench:
     def normalising(self) -> AbstractContextManager[None]:
         """A block in which BatchNorm normalises as chosen."""
         return image_statistics(self.module) if self.norm_statistics == "image" else nullcontext()
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """What each BatchNorm normalises this image by, where that is not what it stores."""
+        return batch_statistics(self.module, self.batch) if self.norm_statistics == "image" else {}
+
+    @cached_property
+    def keeps_order(self) -> bool:
+        """Whether the layer "tokens" puts the rows of the map one after the other."""
+        return keeps_order(self.module, self.prediction.spec)
 
     @property
     def bytes(self) -> int:
