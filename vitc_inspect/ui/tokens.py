@@ -2,8 +2,72 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitc_inspect.geometry import (
+    Axis,
+    PixelAudit,
+    Sides,
+    Span,
+    TokenBox,
+    all_pixels_read,
+    audit_pixels,
+    receptive_span,
+    token_box,
+    token_centre,
+)
 from vitc_inspect.prediction import Prediction
+from vitc_inspect.probes import TokenField, cosines, token_field, token_norms
 from vitc_inspect.report import Bench, Report
+from vitc_inspect.spec import StemSpec
+from vitc_inspect.views import text
+from vitc_inspect.views.flattening import Way, drawn_places, place_colours, ways
+from vitc_inspect.views.maps import Scale, css_gradient, data_uri, plane_png, value_scale
+from vitc_inspect.views.pixels import (
+    Frame,
+    colours_uri,
+    frame_of,
+    heat_uri,
+    mosaic,
+    opacity,
+    photo_uri,
+    reads_uri,
+    runs,
+    thinning,
+)
+
+_MOST_CELLS = 64  # a side of a grid of cells that is drawn
+_MOST_NUMBERS = 1536  # of a vector that is drawn
+_LINE = 96  # numbers of a vector in a line
+_MOST_READERS = 30_000  # whole numbers that say who reads which pixel, in one axis
+_SAME = 1e-3  # relative difference that rounding may make, where layers follow each other
+
+
+@dataclass(frozen=True)
+class _Vectors:
+    """The image tokens of the run, as far as they were kept."""
+
+    values: NDArray[np.float64]  # (rows, columns, width)
+    step: int  # every step-th row and column
+    dropped: int  # numbers of each token that were not kept
+
+
+@dataclass(frozen=True)
+class _Likeness:
+    """How like each token is to the chosen one."""
+
+    cosines: NDArray[np.float64]  # (rows, columns)
+    norms: NDArray[np.float64]  # (rows, columns)
+    vector: NDArray[np.float64]  # of the chosen token
+    observed: bool  # whether that is the run's own
+    vectors: _Vectors
 
 
 def tokens_html(bench: Bench, report: Report, *, token: str, width: int) -> str:
@@ -15,7 +79,28 @@ def tokens_html(bench: Bench, report: Report, *, token: str, width: int) -> str:
         token: "row,column" in the grid; whatever else stands for the middle one.
         width: Width of the panel (pixels).
     """
-    return ""
+    prediction, spec = report.prediction, report.spec
+    place = _place(token, spec.grid_size)
+    # outside of bench.normalising(): the statistics are held still
+    field = token_field(bench.module, bench.batch, *place, statistics=bench.statistics)
+    box = token_box(spec, *place)
+    likeness = _likeness(report, field, place)
+    frame = frame_of(spec, width=width)
+    rows, columns = spec.grid_size
+    number = place[0] * columns + place[1]
+    return (
+        f"<div class='token-panel' data-tokens='{_facts_json(spec, place, prediction)}'>"
+        f'<header><h2>Token <span class="token">({place[0]}, {place[1]})</span>'
+        f'<span class="soft">, number {number:,}</span></h2>'
+        f'<p><span class="token">{rows * columns:,}</span> = <span class="area">{rows}×{columns}'
+        "</span></p></header>"
+        f"{_overlay_tools_html(field, likeness)}"
+        f"{_stage_svg(report, frame, box, field, likeness, place)}"
+        '<p class="token-output"><output data-token-output></output></p>'
+        f"{_field_html(spec, frame, box, field, likeness, report)}"
+        f"{_vector_html(likeness, field, place, spec)}"
+        f"{_order_html(bench, report, number)}</div>"
+    )
 
 
 def pixels_html(prediction: Prediction, report: Report | None, *, width: int) -> str:
@@ -26,4 +111,730 @@ def pixels_html(prediction: Prediction, report: Report | None, *, width: int) ->
         report: The run, or None before it.
         width: Width of the panel (pixels).
     """
-    return ""
+    spec = prediction.spec
+    audit = audit_pixels(spec)
+    frame = frame_of(spec, width=width - _PROFILE)
+    return (
+        f"<div class='pixel-panel' data-pixels='{_reads_json(audit)}'>"
+        f"{_verdict_html(audit, spec)}"
+        f"{_audit_figure_html(audit, report, frame)}"
+        '<p class="token-output"><output data-pixel-output></output></p>'
+        f"{_reads_legend_html(audit)}"
+        f"{_audit_table_html(audit, spec)}</div>"
+    )
+
+
+# ---- the tokens over the image ------------------------------------------------------------
+
+
+def _place(token: str, grid_size: tuple[int, int]) -> tuple[int, int]:
+    """The token that was asked for; the middle one for what is none."""
+    row, _, column = token.partition(",")
+    if all(part.isascii() and part.isdigit() and len(part) < 6 for part in (row, column)):
+        place = int(row), int(column)
+        if place[0] < grid_size[0] and place[1] < grid_size[1]:
+            return place
+    return grid_size[0] // 2, grid_size[1] // 2
+
+
+def _facts_json(spec: StemSpec, place: tuple[int, int], prediction: Prediction) -> str:
+    """What the page needs to answer the pointer without asking: whole numbers, compactly."""
+    first = token_centre(spec, 0, 0)
+    facts = {
+        "grid": spec.grid_size,
+        "first": [at + 0.5 for at in first],  # a pixel's middle is half a pixel in
+        "stride": spec.total_stride,
+        "size": spec.image_size,
+        "chosen": place,
+        "channels": spec.embed_dim,
+        "prefix": prediction.num_prefix_tokens,
+        "readers": [_readers(spec, "height"), _readers(spec, "width")],
+    }
+    return json.dumps(facts, separators=(",", ":"))
+
+
+@lru_cache(maxsize=32)
+def _readers(spec: StemSpec, axis: Axis) -> list[list[int]] | None:
+    """Who reads each pixel along an axis: [pixel, first, last, step, …] wherever it changes.
+
+    None where that would be too much to send.
+    """
+    size = spec.image_size[axis == "width"]
+    tokens: list[list[int]] = [[] for _ in range(size)]
+    for index, pixels in enumerate(all_pixels_read(spec, axis)):
+        for pixel in pixels:
+            tokens[pixel].append(index)
+    found: list[list[int]] = []
+    for pixel, readers in enumerate(tokens):
+        if not pixel or readers != tokens[pixel - 1]:
+            found.append([pixel, *_progressions(readers)])
+    return found if sum(map(len, found)) <= _MOST_READERS else None
+
+
+def _progressions(numbers: Sequence[int]) -> list[int]:
+    """Ascending numbers as first, last and step of each stretch that has one step."""
+    found: list[int] = []
+    at = 0
+    while at < len(numbers):
+        step = numbers[at + 1] - numbers[at] if at + 1 < len(numbers) else 1
+        end = at
+        while end + 1 < len(numbers) and numbers[end + 1] - numbers[end] == step:
+            end += 1
+        found += [numbers[at], numbers[end], step]
+        at = end + 1
+    return found
+
+
+def _likeness(report: Report, field: TokenField, place: tuple[int, int]) -> _Likeness:
+    vectors = _vectors(report)
+    at = tuple(index / vectors.step for index in place)
+    kept = all(index.is_integer() for index in at)
+    width = vectors.values.shape[2]
+    vector = field.vector[:width]
+    if kept:
+        vector = vectors.values[int(at[0]), int(at[1])]
+    return _Likeness(
+        cosines=cosines(vectors.values, vector),
+        norms=token_norms(vectors.values),
+        vector=vector,
+        observed=kept,
+        vectors=vectors,
+    )
+
+
+def _vectors(report: Report) -> _Vectors:
+    """The tokens as the run left them: the sequence where it is whole, else the map before it."""
+    rows, columns = report.spec.grid_size
+    kept = report.trace.record("tokens").kept
+    step, dropped = 1, 0
+    if kept and kept.step == 1 and not kept.dropped:
+        values = kept.values.float().numpy().reshape(rows, columns, -1)  # (n, d) -> (r, c, d)
+    else:
+        names = [layer.name for layer in report.prediction.layers]
+        last = report.trace.record(names[names.index("tokens") - 1]).kept
+        if last is None:
+            return _Vectors(np.zeros((1, 1, 1)), max(rows, columns), report.spec.embed_dim)
+        values = last.values.float().numpy().transpose(1, 2, 0)  # (d, r, c) -> (r, c, d)
+        step, dropped = last.step, last.dropped
+    thin = ceil(max(values.shape[:2]) / _MOST_CELLS)
+    sample = values[::thin, ::thin].astype(np.float64)
+    return _Vectors(np.nan_to_num(sample), step * thin, dropped)
+
+
+def _overlay_tools_html(field: TokenField, likeness: _Likeness) -> str:
+    """The switch between what is laid over the image, each with the legend of its colours."""
+    most = float(_finite(field.heat).max())
+    scale = _likeness_scale(likeness)
+    buttons = "".join(
+        f'<button type="button" data-token-over="{key}" aria-pressed="false">{title}</button>'
+        for key, title in (("heat", "Gradient"), ("likeness", "Similarity"), ("bare", "Image"))
+    )
+    heat = _legend_html(Scale(low=0, high=most), "gradient of this token")
+    alike = _legend_html(scale, "cosine to this token")
+    return (
+        '<div class="token-tools"><div class="token-switch" role="group"'
+        f' aria-label="over the image">{buttons}</div>'
+        f'<div class="token-legends"><div data-over="heat">{heat}</div>'
+        f'<div data-over="likeness">{alike}</div></div></div>'
+    )
+
+
+def _likeness_scale(likeness: _Likeness) -> Scale:
+    """From the least likeness to 1; from -1 to 1 where some tokens point away."""
+    least = float(likeness.cosines.min())
+    return Scale(low=-1, high=1) if least < 0 else Scale(low=least, high=1)
+
+
+def _legend_html(scale: Scale, title: str) -> str:
+    return (
+        f'<span class="legend"><span class="bar" style="background:'
+        f'{css_gradient(scale.colour_map)}"></span><span class="ends">'
+        f"<span>{scale.low:.3g}</span><span>{title}</span><span>{scale.high:.3g}</span></span></span>"
+    )
+
+
+def _stage_svg(
+    report: Report,
+    frame: Frame,
+    box: TokenBox,
+    field: TokenField,
+    likeness: _Likeness,
+    place: tuple[int, int],
+) -> str:
+    """The image with its padding, the tokens at their centres, the chosen one's box and heat."""
+    spec = report.spec
+    height, width = spec.image_size
+    unit, pad = frame.unit, frame.padding
+    stride, (first_y, first_x) = spec.total_stride, token_centre(spec, 0, 0)
+    first_y, first_x = first_y + 0.5, first_x + 0.5
+    rows, columns = spec.grid_size
+    photo = photo_uri(report.input)
+    heat = heat_uri(_finite(field.heat), float(_finite(field.heat).max()))
+    step = likeness.vectors.step
+    alike = data_uri(plane_png(likeness.cosines.astype(np.float32), _likeness_scale(likeness)))
+    alike_rows, alike_columns = likeness.cosines.shape
+    nth = _dot_step(stride, unit)
+    pitch = stride * nth
+    radius = unit * (2.2 if pitch / unit > 9 else 1.2)
+    y, x = first_y + place[0] * stride, first_x + place[1] * stride
+    image = 'preserveAspectRatio="none" decoding="sync"'
+    dots = _rect(
+        first_x - pitch / 2,
+        first_y - pitch / 2,
+        ceil(columns / nth) * pitch,
+        ceil(rows / nth) * pitch,
+    )
+    outer = _box_path(-pad.left, -pad.top, width + pad.right, height + pad.bottom)
+    inner = _box_path(0, 0, width, height)
+    drawn = Span(start=max(box.rows.start, -pad.top), stop=min(box.rows.stop, height + pad.bottom))
+    across = Span(
+        start=max(box.columns.start, -pad.left), stop=min(box.columns.stop, width + pad.right)
+    )
+    return (
+        f'<svg class="token-stage" viewBox="{frame.view_box}" style="width:{frame.shown}px"'
+        f' data-unit="{unit:.5g}" tabindex="0" role="application"'
+        f' aria-label="Image of {height} by {width} pixels with {rows} by {columns} tokens; arrow'
+        ' keys move from token to token, Enter chooses, Shift and arrow keys move over pixels">'
+        f"{_hatch_svg('token', unit)}"
+        f'<pattern id="token-dots" patternUnits="userSpaceOnUse" x="{first_x - pitch / 2:g}"'
+        f' y="{first_y - pitch / 2:g}" width="{pitch}" height="{pitch}"><circle'
+        f' cx="{pitch / 2:g}" cy="{pitch / 2:g}" r="{radius:.4g}"/></pattern>'
+        f'<path class="token-padding" d="{outer}{inner}"/>'
+        f'<image class="token-photo" href="{photo}" width="{width}" height="{height}" {image}/>'
+        f'<image data-over="heat" href="{heat}" x="{field.columns.start}" y="{field.rows.start}"'
+        f' width="{field.columns.length}" height="{field.rows.length}" {image}/>'
+        f'<svg data-over="likeness" width="{width}" height="{height}"><image href="{alike}"'
+        f' x="{first_x - stride / 2:g}" y="{first_y - stride / 2:g}"'
+        f' width="{alike_columns * step * stride}" height="{alike_rows * step * stride}" {image}/>'
+        "</svg>"
+        f'<path class="token-border" d="{inner}"/>'
+        f'<rect class="token-dots" {dots}/>'
+        f'<path class="token-beyond" d="{_beyond_path(drawn, across, (height, width))}"/>'
+        f'<rect class="token-box" {_rect(across.start, drawn.start, across.length, drawn.length)}/>'
+        '<path class="token-readers"/><rect class="token-pixel" width="0" height="0"/>'
+        f'<circle class="token-chosen" cx="{x:g}" cy="{y:g}" r="{4.6 * unit:.4g}"/>'
+        f'<circle class="token-cursor" cx="{x:g}" cy="{y:g}" r="{7.5 * unit:.4g}"/></svg>'
+    )
+
+
+def _dot_step(stride: int, unit: float) -> int:
+    """Every so many tokens a point is drawn, so that points stay apart."""
+    return ceil(4.5 * unit / stride)
+
+
+def _hatch_svg(name: str, unit: float) -> str:
+    """Slanted lines for padding, as far apart on every image, and closer ones for a box's part."""
+    patterns = ""
+    for kind, gap in (("hatch", 5.0), ("dense", 4.0)):
+        side = gap * unit
+        patterns += (
+            f'<pattern id="{name}-{kind}" patternUnits="userSpaceOnUse" width="{side:.4g}"'
+            f' height="{side:.4g}" patternTransform="rotate(45)"><path d="M0 0V{side:.4g}"'
+            f' stroke-width="{(1.1 if kind == "hatch" else 2.6) * unit:.4g}"/></pattern>'
+        )
+    return patterns
+
+
+def _rect(x: float, y: float, width: float, height: float) -> str:
+    return f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"'
+
+
+def _box_path(left: float, top: float, right: float, bottom: float) -> str:
+    return f"M{left:g} {top:g}H{right:g}V{bottom:g}H{left:g}z"
+
+
+def _beyond_path(rows: Span, columns: Span, size: tuple[int, int]) -> str:
+    """The part of a box that lies beyond the image; filled where outlines lie an odd number."""
+    outer = _box_path(columns.start, rows.start, columns.stop, rows.stop)
+    inner_rows, inner_columns = rows.clipped(size[0]), columns.clipped(size[1])
+    if not inner_rows.length or not inner_columns.length:
+        return outer
+    return outer + _box_path(
+        inner_columns.start, inner_rows.start, inner_columns.stop, inner_rows.stop
+    )
+
+
+def _field_html(
+    spec: StemSpec,
+    frame: Frame,
+    box: TokenBox,
+    field: TokenField,
+    likeness: _Likeness,
+    report: Report,
+) -> str:
+    """The box by formula, and what the gradient says of it."""
+    lines = "".join(
+        f'<tr><th scope="row">{name}</th><td>{formula}</td></tr>'
+        for name, formula in (
+            ("rows", _span_formula(spec, "height", box.rows)),
+            ("columns", _span_formula(spec, "width", box.columns)),
+        )
+    )
+    facts = [*_field_facts(box, field), *_same_fact(field, likeness, report)]
+    notes = []
+    for apart, what in (
+        (_dot_step(spec.total_stride, frame.unit), "Points stand {} tokens apart."),
+        (likeness.vectors.step, "Similarity is of tokens {} apart."),
+        (thinning(spec.image_size), "The image is drawn from pixels {} apart."),
+    ):
+        if apart > 1:
+            notes.append(what.format(apart))
+    if likeness.vectors.dropped:
+        notes.append(f"The last {likeness.vectors.dropped:,} numbers of each token were not kept.")
+    if frame.cut:
+        notes.append("More padding is read than is drawn.")
+    remark = f'<p class="remark">{" ".join(notes)}</p>' if notes else ""
+    return (
+        f'<table class="formulas token-formulas"><tbody>{lines}</tbody></table>'
+        f'<ul class="token-facts">{"".join(facts)}</ul>{remark}'
+    )
+
+
+def _span_formula(spec: StemSpec, axis: Axis, span: Span) -> str:
+    """From which pixel to which, with the formula that says so."""
+    first = receptive_span(spec, axis, 0)
+    index = (span.start - first.start) // spec.total_stride
+    offset = f" − {-first.start}" if first.start else ""
+    return (
+        f"{index}·{spec.total_stride}{offset} = <b>{_signed(span.start)}</b> to"
+        f" {_signed(span.start)} + {span.length} − 1 = <b>{_signed(span.stop - 1)}</b>"
+    )
+
+
+def _signed(number: int) -> str:
+    return f"−{-number}" if number < 0 else str(number)
+
+
+def _field_facts(box: TokenBox, field: TokenField) -> list[str]:
+    """What is true of the gradient and the box, each looked at and not assumed."""
+    heat = _finite(field.heat) > 0
+    rows, columns = box.clipped_rows, box.clipped_columns
+    inside = np.zeros_like(heat)
+    top, left = rows.start - field.rows.start, columns.start - field.columns.start
+    inside[top : top + rows.length, left : left + columns.length] = True
+    outside, whole = int((heat & ~inside).sum()), rows.length * columns.length
+    found = int(heat.sum())
+    facts = [_padding_fact(box)]
+    if not found:
+        return [*facts, _fact(None, "No pixel moves this token: its gradient is 0 everywhere.")]
+    if outside:
+        facts.append(_fact(False, f"{outside:,} pixels with a gradient lie outside the box."))
+    else:
+        facts.append(_fact(True, "Every pixel with a gradient lies inside the box."))
+    edges = {
+        "top": heat[top].any(),
+        "bottom": heat[top + rows.length - 1].any(),
+        "left": heat[:, left].any(),
+        "right": heat[:, left + columns.length - 1].any(),
+    }
+    reached = [name for name, touched in edges.items() if touched]
+    missed = [name for name, touched in edges.items() if not touched]
+    count = f"{found:,} of its {whole:,} pixels have one"
+    if found == whole:
+        count = "its only pixel has one" if whole == 1 else f"all its {whole:,} pixels have one"
+    if not missed:
+        facts.append(_fact(True, f"The gradient reaches all four edges of the box; {count}."))
+    else:
+        facts.append(
+            _fact(
+                None,
+                f"The gradient reaches {_edges(reached)} of the box and not {_edges(missed)};"
+                f" {count}. A pixel behind a closed ReLU is read and moves nothing.",
+            )
+        )
+    return facts
+
+
+def _padding_fact(box: TokenBox) -> str:
+    """How much of the box is padding, and of it in the image."""
+    size = f"{box.rows.length:,}×{box.columns.length:,} px"
+    sides = _sides(box.padding)
+    if not sides:
+        return _fact(None, f"The box is {size}, all of them in the image.")
+    return _fact(None, f"The box is {size}; of them padding: {sides}.")
+
+
+def _sides(padding: Sides) -> str:
+    """Padding in words, the sides without any left out."""
+    named = (
+        (padding.top, "row", "above"),
+        (padding.bottom, "row", "below"),
+        (padding.left, "column", "left"),
+        (padding.right, "column", "right"),
+    )
+    return ", ".join(f"{text.plural(count, noun)} {side}" for count, noun, side in named if count)
+
+
+def _same_fact(field: TokenField, likeness: _Likeness, report: Report) -> list[str]:
+    """Whether the token came out the same from the pixels around it alone; if it was kept."""
+    vector, again = likeness.vector, field.vector[: len(likeness.vector)]
+    if not likeness.observed or report.prediction.dtype != "float32":
+        return []
+    length = float(np.linalg.norm(vector))
+    share = float(np.linalg.norm(vector - again)) / length if length > 0 else 0.0
+    around = f"{field.rows.length:,}×{field.columns.length:,} pixels around it"
+    if share <= _SAME:
+        by = f"up to rounding ({share:.0e} of its length)" if share else "to the last bit"
+        return [_fact(True, f"Worked out from the {around} alone, the token is the same {by}.")]
+    return [_fact(False, f"Worked out from the {around} alone, it differs by {share:.0e}.")]
+
+
+def _fact(verdict: bool | None, sentence: str) -> str:
+    """A line of a list: what was looked at and holds, does not hold, or is just so."""
+    mark, css = {True: ("✓", "agrees"), False: ("✗", "differs"), None: ("·", "soft")}[verdict]
+    return f'<li><span class="{css}">{mark}</span><span>{sentence}</span></li>'
+
+
+def _edges(names: Sequence[str]) -> str:
+    """Edges of a box in words."""
+    if not names:
+        return "no edge"
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return f"the {listed} edge{'' if len(names) == 1 else 's'}"
+
+
+def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isfinite(values), values, 0)
+
+
+# ---- the vector -----------------------------------------------------------------------------
+
+
+def _vector_html(
+    likeness: _Likeness, field: TokenField, place: tuple[int, int], spec: StemSpec
+) -> str:
+    """The token's numbers as coloured cells, its length, and which tokens are like it."""
+    vector = likeness.vector
+    step = ceil(len(vector) / _MOST_NUMBERS)
+    shown = vector[::step].astype(np.float32)
+    line = min(_LINE, len(shown))
+    lines = ceil(len(shown) / line)
+    cells = np.full(lines * line, np.nan, np.float32)  # which is drawn clear
+    cells[: len(shown)] = shown
+    scale = value_scale(shown)
+    picture = data_uri(plane_png(cells.reshape(lines, line), scale))
+    least, most = float(likeness.norms.min()), float(likeness.norms.max())
+    figures = {
+        "min": f"{vector.min():.3g}",
+        "mean": f"{vector.mean():.3g}",
+        "max": f"{vector.max():.3g}",
+        "norm": f"{np.linalg.norm(vector):.3g}",
+        "all norms": f"{least:.3g} to {most:.3g}",
+    }
+    listed = "".join(
+        f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items()
+    )
+    every = f", {step} apart" if step > 1 else ""
+    css = "token-cells signed" if scale.signed else "token-cells"
+    height = max(14, min(5 * lines, 84))
+    return (
+        f'<h3>Its vector <span class="soft">of <span class="channels">{spec.embed_dim:,}</span>'
+        f" numbers{every}, left to right, then down</span></h3>"
+        f'<img class="{css}" src="{picture}" width="{line}" height="{lines}" decoding="sync"'
+        f' style="height:{height}px" alt="{len(shown):,} numbers of the token">'
+        f'<dl class="token-figures">{listed}</dl>{_extremes_html(likeness, place)}'
+    )
+
+
+def _extremes_html(likeness: _Likeness, place: tuple[int, int]) -> str:
+    """The tokens that are most and least like the chosen one."""
+    step = likeness.vectors.step
+    others = likeness.cosines.copy()
+    if place[0] % step == 0 and place[1] % step == 0:
+        others[place[0] // step, place[1] // step] = np.nan
+    if np.isnan(others).all():
+        return '<p class="remark">There is no other token to compare it with.</p>'
+    said = []
+    for name, at in (("Most like it", np.nanargmax(others)), ("least", np.nanargmin(others))):
+        row, column = (int(i) for i in np.unravel_index(at, others.shape))
+        said.append(
+            f'{name}: <button type="button" class="token-link"'
+            f' data-token-go="{row * step},{column * step}">'
+            f"({row * step}, {column * step})</button>"
+            f" {others[row, column]:.2f}"
+        )
+    return f'<p class="token-likes">{", ".join(said)} <span class="soft">(cosine)</span></p>'
+
+
+# ---- the order of the tokens ----------------------------------------------------------------
+
+
+def _order_html(bench: Bench, report: Report, number: int) -> str:
+    """Which cell becomes which token: as this stem does it, and in two ways that go wrong."""
+    spec = report.spec
+    rows, columns = spec.grid_size
+    step = ceil(max(rows, columns) / _MOST_CELLS)
+    cells = mosaic(report.input, spec, step=step)
+    every = ways(spec.grid_size, spec.embed_dim)
+    lines = "".join(
+        _way_html(way, cells, step=step, own=bench.keeps_order and way is every[0]) for way in every
+    )
+    thinned = f" Cells are drawn {step} apart." if step > 1 else ""
+    scale = min(132 / max(rows, columns), 24)
+    return (
+        '<h3>From grid to sequence</h3><div class="token-order">'
+        f'<div class="token-grid"><div class="token-map" data-token-map tabindex="0"'
+        f' role="application" style="width:{columns * scale:.0f}px;height:{rows * scale:.0f}px"'
+        f' aria-label="Map of {rows} by {columns} cells; arrow keys move, Enter chooses the token">'
+        f'<img src="{colours_uri(cells)}" alt="" decoding="sync">'
+        f'<svg viewBox="0 0 {columns} {rows}" preserveAspectRatio="none"><path/></svg></div>'
+        f'<p class="token-said"><output data-order-output></output></p></div>{lines}'
+        f'<p class="remark">{_mixed_sentence(every, number)}{thinned}</p>'
+        f'<ul class="token-facts">{_proof_facts(bench, every)}</ul></div>'
+    )
+
+
+def _way_html(way: Way, cells: NDArray[np.uint8], *, step: int, own: bool) -> str:
+    """One way's sequence as a line of colours, and what it makes of the image, read back."""
+    rows, columns = way.grid_size
+    places = drawn_places(rows * columns)
+    line = place_colours(way, cells, places, step=step)[None]  # (1, places, 3)
+    grid = np.add.outer(np.arange(0, rows, step) * columns, np.arange(0, columns, step))
+    back = place_colours(way, cells, grid.ravel(), step=step).reshape(*grid.shape, 3)
+    mark = (
+        '<b class="agrees">✓ this stem</b>'
+        if own
+        else '<span class="soft">same shape, other tokens</span>'
+    )
+    side = 52 / max(rows, columns)
+    return (
+        f'<div class="token-way" data-way="{way.name}"><div><p><b>{way.name}</b> {mark}</p>'
+        f'<div class="token-line" tabindex="0" role="application" aria-label="Sequence,'
+        f' {way.name}: {rows * columns:,} places; arrow keys move">'
+        f'<img src="{colours_uri(line)}" alt="" decoding="sync">'
+        f'<svg viewBox="0 0 {rows * columns} 1" preserveAspectRatio="none"><path/></svg></div>'
+        f'<p class="soft">{way.words}</p></div>'
+        f'<img class="token-back" src="{colours_uri(back)}" decoding="sync"'
+        f' style="width:{max(4, columns * side):.0f}px;height:{max(4, rows * side):.0f}px"'
+        f' alt="the sequence read back, {way.name}"></div>'
+    )
+
+
+def _mixed_sentence(every: Sequence[Way], number: int) -> str:
+    """What token n would be in each of the wrong ways."""
+    wrong = {way.name: way.sources(number) for way in every[1:]}
+    columns = every[0].grid_size[1]
+    swapped = divmod(int(wrong["columns first"][0][0]), columns)
+    cells, channels = (np.unique(found) for found in wrong["reshape alone"])
+    numbers = text.plural(len(wrong["reshape alone"][0]), "number")
+    taken = f"cell {divmod(int(cells[0]), columns)}" if len(cells) == 1 else f"{len(cells):,} cells"
+    of = (
+        f"channel {channels[0]}"
+        if len(channels) == 1
+        else f"channels {channels[0]} to {channels[-1]}"
+    )
+    return (
+        f"Place {number:,} is this token. Columns first, it would hold cell {swapped}; with reshape"
+        f" alone, {numbers} out of {taken}, {of}."
+    )
+
+
+def _proof_facts(bench: Bench, every: Sequence[Way]) -> str:
+    """How the order was found out."""
+    rows, columns = every[0].grid_size
+    tried = every[0].tried_channels
+    sent = f"a map of {tried:,}×{rows}×{columns} in which each number says where it stands"
+    if bench.keeps_order:
+        own = _fact(
+            True,
+            f"This stem's own layer <code>tokens</code> keeps the order: sent {sent}, it gave"
+            " cell n as token n, every channel in its place.",
+        )
+    else:
+        own = _fact(
+            False,
+            f"This stem's own layer <code>tokens</code> does not keep the order: sent {sent},"
+            " it did not give cell n as token n.",
+        )
+    others = _fact(
+        all(way.as_foreseen for way in every),
+        "The lines above were found with the same map. All three have the same shape"
+        f" {rows * columns:,}×{every[0].channels:,}, so no check of shapes tells them apart.",
+    )
+    return own + others
+
+
+# ---- which pixels are read ------------------------------------------------------------------
+
+_PROFILE = 46  # width of the profile beside the image (CSS pixels)
+_LEAST_MARK = 4.0  # width of a mark on what nobody reads (CSS pixels)
+_MOST_SWATCHES = 6
+
+
+def _reads_json(audit: PixelAudit) -> str:
+    """Reads of each row and column, wherever they change."""
+    facts = {
+        "size": [len(audit.row_reads), len(audit.column_reads)],
+        "reads": [
+            [[start, value] for start, _, value in runs(reads)]
+            for reads in (audit.row_reads, audit.column_reads)
+        ],
+    }
+    return json.dumps(facts, separators=(",", ":"))
+
+
+def _verdict_html(audit: PixelAudit, spec: StemSpec) -> str:
+    """One sentence: whether all pixels are read, and if not, which."""
+    lost = [
+        f"{len(positions):,} of {whole:,} {name}s"
+        for positions, whole, name in _unread(audit, spec)
+        if positions
+    ]
+    if not lost:
+        least, most = audit.least_reads, audit.most_reads
+        often = (
+            f"by exactly {text.plural(least, 'token')}"
+            if least == most
+            else f"the least by {text.plural(least, 'token')}, the most by {most:,}"
+        )
+        return (
+            '<p class="pixel-verdict agrees"><span>✓</span><span>Every pixel is read,'
+            f" {often}.</span></p>"
+        )
+    named = " and ".join(
+        f"{name}{'' if len(positions) == 1 else 's'} {text.listed(positions)}"
+        for positions, _, name in _unread(audit, spec)
+        if positions
+    )
+    are = "is" if sum(len(positions) for positions, _, _ in _unread(audit, spec)) == 1 else "are"
+    return (
+        f'<p class="pixel-verdict differs"><span>✗</span><span>{" and ".join(lost)} {are} never'
+        f" read: {named}. <small>Every shape is right without them.</small></span></p>"
+    )
+
+
+def _unread(audit: PixelAudit, spec: StemSpec) -> tuple[tuple[tuple[int, ...], int, str], ...]:
+    height, width = spec.image_size
+    return (audit.unread_rows, height, "row"), (audit.unread_columns, width, "column")
+
+
+def _audit_figure_html(audit: PixelAudit, report: Report | None, frame: Frame) -> str:
+    """How often each pixel is read, over the image, with the profile of each axis beside it."""
+    height, width = len(audit.row_reads), len(audit.column_reads)
+    unit, pad = frame.unit, frame.padding
+    stencil = reads_uri(audit.row_reads, audit.column_reads)
+    most = max(*audit.row_reads, *audit.column_reads)
+    photo = ""
+    if report:
+        photo = (
+            f'<image class="pixel-photo" href="{photo_uri(report.input)}" width="{width}"'
+            f' height="{height}" preserveAspectRatio="none"/>'
+        )
+    least = _LEAST_MARK * unit
+    lost = "".join(
+        [
+            *(_box_path(0, a, width, b) for a, b in _marks(audit.unread_rows, least)),
+            *(_box_path(a, 0, b, height) for a, b in _marks(audit.unread_columns, least)),
+        ]
+    )
+    outer = _box_path(-pad.left, -pad.top, width + pad.right, height + pad.bottom)
+    inner = _box_path(0, 0, width, height)
+    shown_height = frame.height / unit
+    return (
+        f'<div class="pixel-figure" style="grid-template-columns:{frame.shown}px {_PROFILE}px">'
+        f'<svg class="pixel-stage" viewBox="{frame.view_box}" style="height:{shown_height:.0f}px"'
+        f' data-unit="{unit:.5g}" tabindex="0" role="application" aria-label="Reads of each of'
+        f' {height} by {width} pixels; arrow keys move a pixel, with Shift sixteen">'
+        f'<defs>{_hatch_svg("pixel", unit)}<mask id="pixel-stencil" style="mask-type:alpha"'
+        f' maskUnits="userSpaceOnUse" x="0" y="0" width="{width}" height="{height}">'
+        f'<image href="{stencil}" width="{width}" height="{height}"'
+        ' preserveAspectRatio="none" decoding="sync"/></mask></defs>'
+        f'<path class="token-padding" d="{outer}{inner}" style="fill:url(#pixel-hatch)"/>{photo}'
+        f'<rect class="pixel-reads" width="{width}" height="{height}" mask="url(#pixel-stencil)"/>'
+        f'<path class="pixel-lost" d="{lost}"/><path class="token-border" d="{inner}"/>'
+        '<path class="pixel-cross"/></svg>'
+        f"{_profile_svg(audit.row_reads, frame.top, frame.height, most, upright=True)}"
+        f"{_profile_svg(audit.column_reads, frame.left, frame.width, most, upright=False)}</div>"
+    )
+
+
+def _profile_svg(
+    reads: Sequence[int], start: float, length: float, most: int, *, upright: bool
+) -> str:
+    """Bars as long as the number of tokens that read each row, or each column, of pixels."""
+    most = max(most, 1)
+    bars = {True: "", False: ""}
+    for begin, end, value in runs(reads):
+        long = value or most  # what nobody reads is marked over the whole length
+        path = f"M0 {begin}H{long}V{end}H0z" if upright else f"M{begin} 0V{long}H{end}V0z"
+        bars[bool(value)] += path
+    box = f"0 {start:.6g} {most} {length:.6g}" if upright else f"{start:.6g} 0 {length:.6g} {most}"
+    name, css = ("rows", "pixel-rows") if upright else ("columns", "pixel-columns")
+    return (
+        f'<svg class="pixel-profile {css}" viewBox="{box}" preserveAspectRatio="none" role="img"'
+        f' aria-label="{name} of tokens that read each of the {len(reads):,} {name} of pixels,'
+        f' {min(reads)} to {max(reads)}"><path class="pixel-bars" d="{bars[True]}"/>'
+        f'<path class="pixel-lost" d="{bars[False]}"/></svg>'
+    )
+
+
+def _marks(positions: Sequence[int], least: float) -> list[tuple[float, float]]:
+    """From where to where neighbouring positions are marked, wide enough to be seen."""
+    spans = [(a, b) for a, b, lost in runs(_flags(positions)) if lost]
+    return [
+        (min(a, (a + b - least) / 2), max(b, (a + b + least) / 2)) if b - a < least else (a, b)
+        for a, b in spans
+    ]
+
+
+def _flags(positions: Sequence[int]) -> list[int]:
+    """1 at each of the positions, up to the last of them."""
+    lost = set(positions)
+    return [int(place in lost) for place in range(max(positions, default=-1) + 1)]
+
+
+def _reads_legend_html(audit: PixelAudit) -> str:
+    """Which colour stands for how many tokens, and what the bars are."""
+    counts = sorted(
+        {row * column for row in set(audit.row_reads) for column in set(audit.column_reads)}
+    )
+    most = audit.most_reads
+    read = [count for count in counts if count]
+    if len(read) <= _MOST_SWATCHES:
+        swatches = "".join(
+            f'<span><i style="opacity:{opacity(count, most):.3f}"></i>{count:,}</span>'
+            for count in read
+        )
+    else:
+        swatches = (
+            f'<span class="pixel-ramp">{read[0]:,}<i style="--from:{opacity(read[0], most):.3f};'
+            f'--to:{opacity(most, most):.3f}"></i>{most:,}</span>'
+        )
+    never = '<span class="differs"><i></i>never read</span>' if 0 in counts else ""
+    rows, columns = max(audit.row_reads), max(audit.column_reads)
+    return (
+        f'<p class="pixel-legend">tokens that read a pixel: {swatches}{never}</p>'
+        '<p class="remark">Bars: rows of tokens that read each row of pixels (right, at most'
+        f" {rows:,}), columns of tokens that read each column (below, at most {columns:,})."
+        " A pixel is read by the one times the other.</p>"
+    )
+
+
+def _audit_table_html(audit: PixelAudit, spec: StemSpec) -> str:
+    """Padding, overlap, and the totals."""
+    height, width = spec.image_size
+    field = audit.overlap + spec.total_stride
+    padding = audit.padding
+    mean = sum(audit.row_reads) * sum(audit.column_reads) / (height * width)
+    if audit.overlap >= 0:
+        between = f"neighbouring fields share <b>{audit.overlap:,} px</b>"
+    else:
+        between = f"neighbouring fields leave a gap of <b>{-audit.overlap:,} px</b>"
+    unread = "none"
+    if audit.unread_pixels:
+        share = text.percent(audit.unread_pixels / (height * width))
+        unread = f"<b>{audit.unread_pixels:,}</b> of {height * width:,} ({share})"
+    least, most = audit.least_reads, audit.most_reads
+    rows = {
+        "padding read": f"above <b>{padding.top}</b>, below <b>{padding.bottom}</b>, left"
+        f" <b>{padding.left}</b>, right <b>{padding.right} px</b>",
+        "overlap": f"{field:,} − {spec.total_stride:,} = {audit.overlap:,}: {between}",
+        "reads a pixel": f"<b>{least:,}</b> to <b>{most:,}</b>, mean {mean:.3g}",
+        "never read": unread,
+    }
+    lines = "".join(
+        f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in rows.items()
+    )
+    step = thinning(spec.image_size)
+    note = f'<p class="remark">Drawn from pixels {step} apart.</p>' if step > 1 else ""
+    return f'<table class="formulas pixel-facts"><tbody>{lines}</tbody></table>{note}'

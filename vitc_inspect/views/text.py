@@ -116,7 +116,7 @@ def unread(layer: LayerPrediction) -> str:
         (layer.unread_columns, layer.in_shape[2:3], "column"),
     ):
         if positions:
-            parts.append(f"{len(positions)} of {whole[0]} {name}s ({_listed(positions)})")
+            parts.append(f"{len(positions)} of {whole[0]} {name}s ({listed(positions)})")
     return f"{layer.name} never reads {' and '.join(parts)}" if parts else ""
 
 
@@ -310,8 +310,12 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _listed(positions: Sequence[int]) -> str:
-    """Positions in ascending order, all of them if few, else their ends or their beginning."""
+def listed(positions: Sequence[int]) -> str:
+    """List positions in ascending order, all if few, else their ends or their beginning.
+
+    >>> listed((190, 191)), listed((3, 4, 5, 6, 7)), listed((1, 3, 5, 7, 9))
+    ('190, 191', '3 … 7', '1, 3, 5, … 9')
+    """
     if len(positions) <= 4:
         return ", ".join(map(str, positions))
     first, last = positions[0], positions[-1]
