@@ -481,7 +481,7 @@ root.addEventListener('change', (event) => {
 root.addEventListener('click', (event) => {
   const on = (selector) => event.target.closest(selector);
   if (on('[data-use]')) return useSuggestion();
-  if (on('[data-view]')) return select(layer, on('[data-view]').dataset.view);
+  if (on('.tabs [data-view]')) return select(layer, on('.tabs [data-view]').dataset.view);
   if (on('[data-time]')) return void measure();
   if (on('[data-cancel]')) {
     const before = panelHtml;
@@ -569,7 +569,7 @@ root.addEventListener('keydown', (event) => {
     const blocks = [...root.querySelectorAll('.strip [role=button]')];
     blocks[blocks.indexOf(block) + (event.key === 'ArrowRight' ? 1 : -1)]?.focus();
   }
-  const tab = event.target.closest('[data-view]');
+  const tab = event.target.closest('.tabs [data-view]'); // not the root, which says the view too
   if (tab && (event.key === 'ArrowRight' || event.key === 'ArrowLeft')) {
     const next = VIEWS.indexOf(tab.dataset.view) + (event.key === 'ArrowRight' ? 1 : -1);
     const other = root.querySelector(`[data-view="${VIEWS.at(next % VIEWS.length)}"]`);
