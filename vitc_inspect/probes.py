@@ -38,6 +38,7 @@ to look unread."""
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 """Mean and variance of each channel, by the name of the BatchNorm that normalises by them."""
 
+_SMALL_PART = 256**2  # pixels of an image of which several copies may be held
 _PROOF_NUMBERS = 2**18  # of a map that is sent through to find the order of its cells
 _POINTWISE = (ChannelNorm, nn.Identity, *(type(make()) for make in ACTIVATIONS.values()))
 
@@ -328,25 +329,33 @@ def token_field(
             else (path[0].has for path in paths)
         )
         part = wide[:, :, rows.start : rows.stop, columns.start : columns.stop]
-        image = part.clone().requires_grad_()
-        if paths is None:
-            grid: Tensor = functional_call(maps, weights, (image,))  # (1, d, rows, columns)
-            at = (row, column)
-        else:
-            grid = _run_along(maps, weights, image, paths)
-            at = (row - paths[0][-1].has.start, column - paths[1][-1].has.start)
-        check_int("row", at[0], 0, grid.shape[2] - 1)
-        check_int("column", at[1], 0, grid.shape[3] - 1)
-        token = grid[0, :, at[0], at[1]]  # (d,)
-        draw = torch.Generator().manual_seed(0)
-        heat = torch.zeros(image.shape[2:], dtype=image.dtype, device=image.device)
-        for _ in range(COTANGENTS):
-            cotangent = torch.randn(len(token), generator=draw).to(token)
-            (gradient,) = torch.autograd.grad(token, image, cotangent, retain_graph=True)
-            heat += gradient[0].abs().sum(dim=0)  # (c, h, w) -> (h, w)
+        heat = torch.zeros(part.shape[2:], dtype=part.dtype, device=part.device)
+        # all directions at once are faster, one after the other takes less memory
+        small = paths is not None and rows.length * columns.length <= _SMALL_PART
+        copies = COTANGENTS if small else 1
+        for first in range(0, COTANGENTS, copies):
+            images = part.repeat(copies, 1, 1, 1).requires_grad_()
+            if paths is None:
+                grid: Tensor = functional_call(maps, weights, (images,))  # (b, d, rows, columns)
+                at = (row, column)
+            else:
+                grid = _run_along(maps, weights, images, paths)
+                at = (row - paths[0][-1].has.start, column - paths[1][-1].has.start)
+            check_int("row", at[0], 0, grid.shape[2] - 1)
+            check_int("column", at[1], 0, grid.shape[3] - 1)
+            tokens = grid[:, :, at[0], at[1]]  # (b, d)
+            directions = _directions(tokens.shape[1])[first : first + copies].to(tokens)
+            (gradients,) = torch.autograd.grad(tokens, images, directions)
+            heat += gradients.abs().sum(dim=(0, 1))  # (b, c, h, w) -> (h, w)
     return TokenField(
-        rows=rows, columns=columns, heat=_doubles(heat / COTANGENTS), vector=_doubles(token)
+        rows=rows, columns=columns, heat=_doubles(heat / COTANGENTS), vector=_doubles(tokens[0])
     )
+
+
+def _directions(width: int) -> Tensor:
+    """Random directions of a token, the same each time: (COTANGENTS, width)."""
+    draw = torch.Generator().manual_seed(0)
+    return torch.stack([torch.randn(width, generator=draw) for _ in range(COTANGENTS)])
 
 
 def batch_statistics(module: nn.Sequential, input: Tensor) -> Statistics:

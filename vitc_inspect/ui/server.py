@@ -30,6 +30,7 @@ from vitc_inspect.ui import cells, costs, maps, panels, tokens
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Choice, Request, editor_rows, read_choice, stem_text
 from vitc_inspect.ui.pictures import MissingPicture, PictureStore, address_of
+from vitc_inspect.ui.pixels import pixels_html
 from vitc_inspect.views import text
 from vitc_inspect.views.strip import strip_svg
 from vitc_inspect.vit import ViTSpec
@@ -362,7 +363,7 @@ def _panel(
     if view == "time":
         return costs.time_html(timing, width=width)
     if view == "pixels":
-        return tokens.pixels_html(prediction, report, width=width)
+        return pixels_html(prediction, report, width=width)
     if view in _PROBING:  # drawn from the run
         return ""
     return maps.maps_html(

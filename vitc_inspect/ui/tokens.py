@@ -1,4 +1,4 @@
-"""The token and pixel panels: from cells to tokens, and which pixels each token reads."""
+"""The token panel: the tokens over the image, one of them from near, and their order."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
+from math import ceil, floor, log10
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vitc_inspect.geometry import (
     Axis,
-    PixelAudit,
     Sides,
     Span,
     TokenBox,
     all_pixels_read,
-    audit_pixels,
     receptive_span,
     token_box,
     token_centre,
@@ -32,21 +30,23 @@ from vitc_inspect.views.flattening import Way, drawn_places, place_colours, ways
 from vitc_inspect.views.maps import Scale, css_gradient, data_uri, plane_png, value_scale
 from vitc_inspect.views.pixels import (
     Frame,
+    box_path,
     colours_uri,
     frame_of,
+    hatch_svg,
     heat_uri,
     mosaic,
-    opacity,
     photo_uri,
-    reads_uri,
-    runs,
+    rect,
     thinning,
 )
 
 _MOST_CELLS = 64  # a side of a grid of cells that is drawn
+_MOST_BACK = 32  # the same, of a sequence read back
 _MOST_NUMBERS = 1536  # of a vector that is drawn
 _LINE = 96  # numbers of a vector in a line
 _MOST_READERS = 30_000  # whole numbers that say who reads which pixel, in one axis
+_NEAR = 96  # side of the picture of one field from near (CSS pixels)
 _SAME = 1e-3  # relative difference that rounding may make, where layers follow each other
 
 
@@ -97,30 +97,9 @@ def tokens_html(bench: Bench, report: Report, *, token: str, width: int) -> str:
         f"{_overlay_tools_html(field, likeness)}"
         f"{_stage_svg(report, frame, box, field, likeness, place)}"
         '<p class="token-output"><output data-token-output></output></p>'
-        f"{_field_html(spec, frame, box, field, likeness, report)}"
+        f"{_field_html(frame, box, field, likeness, report)}"
         f"{_vector_html(likeness, field, place, spec)}"
         f"{_order_html(bench, report, number)}</div>"
-    )
-
-
-def pixels_html(prediction: Prediction, report: Report | None, *, width: int) -> str:
-    """How many tokens read each pixel, and which pixels nobody reads.
-
-    Args:
-        prediction: The prediction.
-        report: The run, or None before it.
-        width: Width of the panel (pixels).
-    """
-    spec = prediction.spec
-    audit = audit_pixels(spec)
-    frame = frame_of(spec, width=width - _PROFILE)
-    return (
-        f"<div class='pixel-panel' data-pixels='{_reads_json(audit)}'>"
-        f"{_verdict_html(audit, spec)}"
-        f"{_audit_figure_html(audit, report, frame)}"
-        '<p class="token-output"><output data-pixel-output></output></p>'
-        f"{_reads_legend_html(audit)}"
-        f"{_audit_table_html(audit, spec)}</div>"
     )
 
 
@@ -249,7 +228,8 @@ def _legend_html(scale: Scale, title: str) -> str:
     return (
         f'<span class="legend"><span class="bar" style="background:'
         f'{css_gradient(scale.colour_map)}"></span><span class="ends">'
-        f"<span>{scale.low:.3g}</span><span>{title}</span><span>{scale.high:.3g}</span></span></span>"
+        f"<span>{scale.low:.3g}</span><span>{title}</span>"
+        f"<span>{scale.high:.3g}</span></span></span>"
     )
 
 
@@ -264,56 +244,92 @@ def _stage_svg(
     """The image with its padding, the tokens at their centres, the chosen one's box and heat."""
     spec = report.spec
     height, width = spec.image_size
-    unit, pad = frame.unit, frame.padding
-    stride, (first_y, first_x) = spec.total_stride, token_centre(spec, 0, 0)
-    first_y, first_x = first_y + 0.5, first_x + 0.5
     rows, columns = spec.grid_size
-    photo = photo_uri(report.input)
-    heat = heat_uri(_finite(field.heat), float(_finite(field.heat).max()))
-    step = likeness.vectors.step
-    alike = data_uri(plane_png(likeness.cosines.astype(np.float32), _likeness_scale(likeness)))
-    alike_rows, alike_columns = likeness.cosines.shape
-    nth = _dot_step(stride, unit)
-    pitch = stride * nth
-    radius = unit * (2.2 if pitch / unit > 9 else 1.2)
-    y, x = first_y + place[0] * stride, first_x + place[1] * stride
-    image = 'preserveAspectRatio="none" decoding="sync"'
-    dots = _rect(
-        first_x - pitch / 2,
-        first_y - pitch / 2,
-        ceil(columns / nth) * pitch,
-        ceil(rows / nth) * pitch,
-    )
-    outer = _box_path(-pad.left, -pad.top, width + pad.right, height + pad.bottom)
-    inner = _box_path(0, 0, width, height)
-    drawn = Span(start=max(box.rows.start, -pad.top), stop=min(box.rows.stop, height + pad.bottom))
+    unit, pad = frame.unit, frame.padding
+    y, x = (at + 0.5 for at in token_centre(spec, *place))  # a pixel's middle is half a pixel in
+    inner = box_path(0, 0, width, height)
+    outer = box_path(-pad.left, -pad.top, width + pad.right, height + pad.bottom)
+    down = Span(start=max(box.rows.start, -pad.top), stop=min(box.rows.stop, height + pad.bottom))
     across = Span(
         start=max(box.columns.start, -pad.left), stop=min(box.columns.stop, width + pad.right)
     )
+    radius = max(2.4 * unit, min(4.6 * unit, 0.3 * box.rows.length))
     return (
         f'<svg class="token-stage" viewBox="{frame.view_box}" style="width:{frame.shown}px"'
-        f' data-unit="{unit:.5g}" tabindex="0" role="application"'
-        f' aria-label="Image of {height} by {width} pixels with {rows} by {columns} tokens; arrow'
-        ' keys move from token to token, Enter chooses, Shift and arrow keys move over pixels">'
-        f"{_hatch_svg('token', unit)}"
-        f'<pattern id="token-dots" patternUnits="userSpaceOnUse" x="{first_x - pitch / 2:g}"'
-        f' y="{first_y - pitch / 2:g}" width="{pitch}" height="{pitch}"><circle'
-        f' cx="{pitch / 2:g}" cy="{pitch / 2:g}" r="{radius:.4g}"/></pattern>'
+        f' data-unit="{unit:.5g}" data-apart="{_dot_step(spec.total_stride, unit)}" tabindex="0"'
+        f' role="application" aria-label="Image of {height} by {width} pixels with {rows} by'
+        f" {columns} tokens; arrow keys move from token to token, Enter chooses, Shift and arrow"
+        ' keys move over pixels">'
+        f"{hatch_svg('token', unit)}"
         f'<path class="token-padding" d="{outer}{inner}"/>'
-        f'<image class="token-photo" href="{photo}" width="{width}" height="{height}" {image}/>'
-        f'<image data-over="heat" href="{heat}" x="{field.columns.start}" y="{field.rows.start}"'
-        f' width="{field.columns.length}" height="{field.rows.length}" {image}/>'
-        f'<svg data-over="likeness" width="{width}" height="{height}"><image href="{alike}"'
-        f' x="{first_x - stride / 2:g}" y="{first_y - stride / 2:g}"'
-        f' width="{alike_columns * step * stride}" height="{alike_rows * step * stride}" {image}/>'
-        "</svg>"
+        f"{_layers_svg(report, field, likeness)}"
         f'<path class="token-border" d="{inner}"/>'
-        f'<rect class="token-dots" {dots}/>'
-        f'<path class="token-beyond" d="{_beyond_path(drawn, across, (height, width))}"/>'
-        f'<rect class="token-box" {_rect(across.start, drawn.start, across.length, drawn.length)}/>'
+        f"{_dots_svg(spec, unit)}"
+        f'<path class="token-beyond" d="{_beyond_path(down, across, spec.image_size)}"/>'
+        f'<rect class="token-box" {rect(across.start, down.start, across.length, down.length)}/>'
         '<path class="token-readers"/><rect class="token-pixel" width="0" height="0"/>'
-        f'<circle class="token-chosen" cx="{x:g}" cy="{y:g}" r="{4.6 * unit:.4g}"/>'
+        f'<circle class="token-chosen" cx="{x:g}" cy="{y:g}" r="{radius:.4g}"/>'
         f'<circle class="token-cursor" cx="{x:g}" cy="{y:g}" r="{7.5 * unit:.4g}"/></svg>'
+    )
+
+
+def _layers_svg(report: Report, field: TokenField, likeness: _Likeness) -> str:
+    """The image, and over it the gradient and the similarity, of which one is shown."""
+    spec = report.spec
+    height, width = spec.image_size
+    heat = _finite(field.heat)
+    place = rect(field.columns.start, field.rows.start, field.columns.length, field.rows.length)
+    alike = plane_png(likeness.cosines.astype(np.float32), _likeness_scale(likeness))
+    rows, columns = likeness.cosines.shape
+    stride, step = spec.total_stride, likeness.vectors.step
+    # a cell is as wide as the step to the next token, around the centre of its own
+    top, left = (at + 0.5 - stride / 2 for at in token_centre(spec, 0, 0))
+    cells = rect(left, top, columns * step * stride, rows * step * stride)
+    image = 'preserveAspectRatio="none" decoding="sync"'
+    return (
+        f'<image id="token-photo" class="token-photo" href="{photo_uri(report.input)}"'
+        f' width="{width}" height="{height}" {image}/>'
+        f'<image id="token-heat" data-over="heat" href="{heat_uri(heat, float(heat.max()))}"'
+        f" {place} {image}/>"
+        f'<svg id="token-likeness" data-over="likeness" width="{width}" height="{height}">'
+        f'<image href="{data_uri(alike)}" {cells} {image}/></svg>'
+    )
+
+
+def _dots_svg(spec: StemSpec, unit: float) -> str:
+    """A point at the centre of each token, or of every so many: one tile, repeated."""
+    rows, columns = spec.grid_size
+    apart = _dot_step(spec.total_stride, unit)
+    pitch = spec.total_stride * apart
+    top, left = (at + 0.5 - pitch / 2 for at in token_centre(spec, 0, 0))
+    dense = pitch / unit < 9
+    css = " dense" if dense else ""
+    return (
+        f'<pattern id="token-dots" patternUnits="userSpaceOnUse" x="{left:g}" y="{top:g}"'
+        f' width="{pitch}" height="{pitch}"><circle class="token-dot{css}" cx="{pitch / 2:g}"'
+        f' cy="{pitch / 2:g}" r="{unit * (1.0 if dense else 2.2):.4g}"/></pattern>'
+        '<rect class="token-dots"'
+        f" {rect(left, top, ceil(columns / apart) * pitch, ceil(rows / apart) * pitch)}/>"
+    )
+
+
+def _near_svg(box: TokenBox) -> str:
+    """The box from near: the same picture, drawn a second time without being sent again."""
+    height, width = box.image_size
+    longest = max(box.rows.length, box.columns.length)
+    side = longest * 1.24  # an eighth more on each side
+    left, top = box.columns.centre + 0.5 - side / 2, box.rows.centre + 0.5 - side / 2
+    unit = side / _NEAR
+    place = rect(box.columns.start, box.rows.start, box.columns.length, box.rows.length)
+    return (
+        f'<svg class="token-close" viewBox="{left:.6g} {top:.6g} {side:.6g} {side:.6g}"'
+        f' width="{_NEAR}" height="{_NEAR}" role="img" aria-label="the field from near">'
+        f"{hatch_svg('near', unit)}"
+        f'<rect class="token-void" {rect(left, top, side, side)}/>'
+        '<use href="#token-photo"/><use data-over="heat" href="#token-heat"/>'
+        '<use data-over="likeness" href="#token-likeness"/>'
+        f'<path class="token-beyond" d="{_beyond_path(box.rows, box.columns, (height, width))}"/>'
+        f'<rect class="token-box" {place}/></svg>'
     )
 
 
@@ -322,52 +338,28 @@ def _dot_step(stride: int, unit: float) -> int:
     return ceil(4.5 * unit / stride)
 
 
-def _hatch_svg(name: str, unit: float) -> str:
-    """Slanted lines for padding, as far apart on every image, and closer ones for a box's part."""
-    patterns = ""
-    for kind, gap in (("hatch", 5.0), ("dense", 4.0)):
-        side = gap * unit
-        patterns += (
-            f'<pattern id="{name}-{kind}" patternUnits="userSpaceOnUse" width="{side:.4g}"'
-            f' height="{side:.4g}" patternTransform="rotate(45)"><path d="M0 0V{side:.4g}"'
-            f' stroke-width="{(1.1 if kind == "hatch" else 2.6) * unit:.4g}"/></pattern>'
-        )
-    return patterns
-
-
-def _rect(x: float, y: float, width: float, height: float) -> str:
-    return f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"'
-
-
-def _box_path(left: float, top: float, right: float, bottom: float) -> str:
-    return f"M{left:g} {top:g}H{right:g}V{bottom:g}H{left:g}z"
-
-
 def _beyond_path(rows: Span, columns: Span, size: tuple[int, int]) -> str:
     """The part of a box that lies beyond the image; filled where outlines lie an odd number."""
-    outer = _box_path(columns.start, rows.start, columns.stop, rows.stop)
+    outer = box_path(columns.start, rows.start, columns.stop, rows.stop)
     inner_rows, inner_columns = rows.clipped(size[0]), columns.clipped(size[1])
     if not inner_rows.length or not inner_columns.length:
         return outer
-    return outer + _box_path(
+    return outer + box_path(
         inner_columns.start, inner_rows.start, inner_columns.stop, inner_rows.stop
     )
 
 
 def _field_html(
-    spec: StemSpec,
-    frame: Frame,
-    box: TokenBox,
-    field: TokenField,
-    likeness: _Likeness,
-    report: Report,
+    frame: Frame, box: TokenBox, field: TokenField, likeness: _Likeness, report: Report
 ) -> str:
-    """The box by formula, and what the gradient says of it."""
+    """The box by formula and from near, and what the gradient says of it."""
+    spec = report.spec
     lines = "".join(
         f'<tr><th scope="row">{name}</th><td>{formula}</td></tr>'
         for name, formula in (
             ("rows", _span_formula(spec, "height", box.rows)),
             ("columns", _span_formula(spec, "width", box.columns)),
+            ("size", f"<b>{box.rows.length:,}×{box.columns.length:,} px</b>{_padded(box)}"),
         )
     )
     facts = [*_field_facts(box, field), *_same_fact(field, likeness, report)]
@@ -385,7 +377,8 @@ def _field_html(
         notes.append("More padding is read than is drawn.")
     remark = f'<p class="remark">{" ".join(notes)}</p>' if notes else ""
     return (
-        f'<table class="formulas token-formulas"><tbody>{lines}</tbody></table>'
+        f'<div class="token-near">{_near_svg(box)}'
+        f'<table class="formulas token-formulas"><tbody>{lines}</tbody></table></div>'
         f'<ul class="token-facts">{"".join(facts)}</ul>{remark}'
     )
 
@@ -414,9 +407,9 @@ def _field_facts(box: TokenBox, field: TokenField) -> list[str]:
     inside[top : top + rows.length, left : left + columns.length] = True
     outside, whole = int((heat & ~inside).sum()), rows.length * columns.length
     found = int(heat.sum())
-    facts = [_padding_fact(box)]
+    facts: list[str] = []
     if not found:
-        return [*facts, _fact(None, "No pixel moves this token: its gradient is 0 everywhere.")]
+        return [_fact(None, "No pixel moves this token: its gradient is 0 everywhere.")]
     if outside:
         facts.append(_fact(False, f"{outside:,} pixels with a gradient lie outside the box."))
     else:
@@ -445,13 +438,10 @@ def _field_facts(box: TokenBox, field: TokenField) -> list[str]:
     return facts
 
 
-def _padding_fact(box: TokenBox) -> str:
-    """How much of the box is padding, and of it in the image."""
-    size = f"{box.rows.length:,}×{box.columns.length:,} px"
+def _padded(box: TokenBox) -> str:
+    """How much of the box is padding."""
     sides = _sides(box.padding)
-    if not sides:
-        return _fact(None, f"The box is {size}, all of them in the image.")
-    return _fact(None, f"The box is {size}; of them padding: {sides}.")
+    return f", of it padding: {sides}" if sides else ", all in the image"
 
 
 def _sides(padding: Sides) -> str:
@@ -515,11 +505,9 @@ def _vector_html(
     picture = data_uri(plane_png(cells.reshape(lines, line), scale))
     least, most = float(likeness.norms.min()), float(likeness.norms.max())
     figures = {
-        "min": f"{vector.min():.3g}",
-        "mean": f"{vector.mean():.3g}",
-        "max": f"{vector.max():.3g}",
+        **_alike({"min": vector.min(), "mean": vector.mean(), "max": vector.max()}),
         "norm": f"{np.linalg.norm(vector):.3g}",
-        "all norms": f"{least:.3g} to {most:.3g}",
+        "norms of all": f"{least:.3g} to {most:.3g}",
     }
     listed = "".join(
         f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items()
@@ -536,6 +524,15 @@ def _vector_html(
     )
 
 
+def _alike(figures: dict[str, float]) -> dict[str, str]:
+    """Figures with as many decimals each as give the largest three digits."""
+    largest = max(map(abs, figures.values()))
+    if not 1e-3 <= largest < 1e5:
+        return {name: f"{figure:.3g}".replace("-", "−") for name, figure in figures.items()}
+    decimals = max(0, 2 - floor(log10(largest)))
+    return {name: f"{figure:.{decimals}f}".replace("-", "−") for name, figure in figures.items()}
+
+
 def _extremes_html(likeness: _Likeness, place: tuple[int, int]) -> str:
     """The tokens that are most and least like the chosen one."""
     step = likeness.vectors.step
@@ -546,12 +543,11 @@ def _extremes_html(likeness: _Likeness, place: tuple[int, int]) -> str:
         return '<p class="remark">There is no other token to compare it with.</p>'
     said = []
     for name, at in (("Most like it", np.nanargmax(others)), ("least", np.nanargmin(others))):
-        row, column = (int(i) for i in np.unravel_index(at, others.shape))
+        row, column = (int(i) * step for i in np.unravel_index(at, others.shape))
+        cosine = f"{others.ravel()[at]:.2f}".replace("-", "−")
         said.append(
-            f'{name}: <button type="button" class="token-link"'
-            f' data-token-go="{row * step},{column * step}">'
-            f"({row * step}, {column * step})</button>"
-            f" {others[row, column]:.2f}"
+            f'{name}: <button type="button" class="token-link" data-token-go="{row},{column}">'
+            f"({row}, {column})</button> {cosine}"
         )
     return f'<p class="token-likes">{", ".join(said)} <span class="soft">(cosine)</span></p>'
 
@@ -589,7 +585,8 @@ def _way_html(way: Way, cells: NDArray[np.uint8], *, step: int, own: bool) -> st
     rows, columns = way.grid_size
     places = drawn_places(rows * columns)
     line = place_colours(way, cells, places, step=step)[None]  # (1, places, 3)
-    grid = np.add.outer(np.arange(0, rows, step) * columns, np.arange(0, columns, step))
+    apart = ceil(max(rows, columns) / _MOST_BACK)
+    grid = np.add.outer(np.arange(0, rows, apart) * columns, np.arange(0, columns, apart))
     back = place_colours(way, cells, grid.ravel(), step=step).reshape(*grid.shape, 3)
     mark = (
         '<b class="agrees">✓ this stem</b>'
@@ -652,189 +649,3 @@ def _proof_facts(bench: Bench, every: Sequence[Way]) -> str:
         f" {rows * columns:,}×{every[0].channels:,}, so no check of shapes tells them apart.",
     )
     return own + others
-
-
-# ---- which pixels are read ------------------------------------------------------------------
-
-_PROFILE = 46  # width of the profile beside the image (CSS pixels)
-_LEAST_MARK = 4.0  # width of a mark on what nobody reads (CSS pixels)
-_MOST_SWATCHES = 6
-
-
-def _reads_json(audit: PixelAudit) -> str:
-    """Reads of each row and column, wherever they change."""
-    facts = {
-        "size": [len(audit.row_reads), len(audit.column_reads)],
-        "reads": [
-            [[start, value] for start, _, value in runs(reads)]
-            for reads in (audit.row_reads, audit.column_reads)
-        ],
-    }
-    return json.dumps(facts, separators=(",", ":"))
-
-
-def _verdict_html(audit: PixelAudit, spec: StemSpec) -> str:
-    """One sentence: whether all pixels are read, and if not, which."""
-    lost = [
-        f"{len(positions):,} of {whole:,} {name}s"
-        for positions, whole, name in _unread(audit, spec)
-        if positions
-    ]
-    if not lost:
-        least, most = audit.least_reads, audit.most_reads
-        often = (
-            f"by exactly {text.plural(least, 'token')}"
-            if least == most
-            else f"the least by {text.plural(least, 'token')}, the most by {most:,}"
-        )
-        return (
-            '<p class="pixel-verdict agrees"><span>✓</span><span>Every pixel is read,'
-            f" {often}.</span></p>"
-        )
-    named = " and ".join(
-        f"{name}{'' if len(positions) == 1 else 's'} {text.listed(positions)}"
-        for positions, _, name in _unread(audit, spec)
-        if positions
-    )
-    are = "is" if sum(len(positions) for positions, _, _ in _unread(audit, spec)) == 1 else "are"
-    return (
-        f'<p class="pixel-verdict differs"><span>✗</span><span>{" and ".join(lost)} {are} never'
-        f" read: {named}. <small>Every shape is right without them.</small></span></p>"
-    )
-
-
-def _unread(audit: PixelAudit, spec: StemSpec) -> tuple[tuple[tuple[int, ...], int, str], ...]:
-    height, width = spec.image_size
-    return (audit.unread_rows, height, "row"), (audit.unread_columns, width, "column")
-
-
-def _audit_figure_html(audit: PixelAudit, report: Report | None, frame: Frame) -> str:
-    """How often each pixel is read, over the image, with the profile of each axis beside it."""
-    height, width = len(audit.row_reads), len(audit.column_reads)
-    unit, pad = frame.unit, frame.padding
-    stencil = reads_uri(audit.row_reads, audit.column_reads)
-    most = max(*audit.row_reads, *audit.column_reads)
-    photo = ""
-    if report:
-        photo = (
-            f'<image class="pixel-photo" href="{photo_uri(report.input)}" width="{width}"'
-            f' height="{height}" preserveAspectRatio="none"/>'
-        )
-    least = _LEAST_MARK * unit
-    lost = "".join(
-        [
-            *(_box_path(0, a, width, b) for a, b in _marks(audit.unread_rows, least)),
-            *(_box_path(a, 0, b, height) for a, b in _marks(audit.unread_columns, least)),
-        ]
-    )
-    outer = _box_path(-pad.left, -pad.top, width + pad.right, height + pad.bottom)
-    inner = _box_path(0, 0, width, height)
-    shown_height = frame.height / unit
-    return (
-        f'<div class="pixel-figure" style="grid-template-columns:{frame.shown}px {_PROFILE}px">'
-        f'<svg class="pixel-stage" viewBox="{frame.view_box}" style="height:{shown_height:.0f}px"'
-        f' data-unit="{unit:.5g}" tabindex="0" role="application" aria-label="Reads of each of'
-        f' {height} by {width} pixels; arrow keys move a pixel, with Shift sixteen">'
-        f'<defs>{_hatch_svg("pixel", unit)}<mask id="pixel-stencil" style="mask-type:alpha"'
-        f' maskUnits="userSpaceOnUse" x="0" y="0" width="{width}" height="{height}">'
-        f'<image href="{stencil}" width="{width}" height="{height}"'
-        ' preserveAspectRatio="none" decoding="sync"/></mask></defs>'
-        f'<path class="token-padding" d="{outer}{inner}" style="fill:url(#pixel-hatch)"/>{photo}'
-        f'<rect class="pixel-reads" width="{width}" height="{height}" mask="url(#pixel-stencil)"/>'
-        f'<path class="pixel-lost" d="{lost}"/><path class="token-border" d="{inner}"/>'
-        '<path class="pixel-cross"/></svg>'
-        f"{_profile_svg(audit.row_reads, frame.top, frame.height, most, upright=True)}"
-        f"{_profile_svg(audit.column_reads, frame.left, frame.width, most, upright=False)}</div>"
-    )
-
-
-def _profile_svg(
-    reads: Sequence[int], start: float, length: float, most: int, *, upright: bool
-) -> str:
-    """Bars as long as the number of tokens that read each row, or each column, of pixels."""
-    most = max(most, 1)
-    bars = {True: "", False: ""}
-    for begin, end, value in runs(reads):
-        long = value or most  # what nobody reads is marked over the whole length
-        path = f"M0 {begin}H{long}V{end}H0z" if upright else f"M{begin} 0V{long}H{end}V0z"
-        bars[bool(value)] += path
-    box = f"0 {start:.6g} {most} {length:.6g}" if upright else f"{start:.6g} 0 {length:.6g} {most}"
-    name, css = ("rows", "pixel-rows") if upright else ("columns", "pixel-columns")
-    return (
-        f'<svg class="pixel-profile {css}" viewBox="{box}" preserveAspectRatio="none" role="img"'
-        f' aria-label="{name} of tokens that read each of the {len(reads):,} {name} of pixels,'
-        f' {min(reads)} to {max(reads)}"><path class="pixel-bars" d="{bars[True]}"/>'
-        f'<path class="pixel-lost" d="{bars[False]}"/></svg>'
-    )
-
-
-def _marks(positions: Sequence[int], least: float) -> list[tuple[float, float]]:
-    """From where to where neighbouring positions are marked, wide enough to be seen."""
-    spans = [(a, b) for a, b, lost in runs(_flags(positions)) if lost]
-    return [
-        (min(a, (a + b - least) / 2), max(b, (a + b + least) / 2)) if b - a < least else (a, b)
-        for a, b in spans
-    ]
-
-
-def _flags(positions: Sequence[int]) -> list[int]:
-    """1 at each of the positions, up to the last of them."""
-    lost = set(positions)
-    return [int(place in lost) for place in range(max(positions, default=-1) + 1)]
-
-
-def _reads_legend_html(audit: PixelAudit) -> str:
-    """Which colour stands for how many tokens, and what the bars are."""
-    counts = sorted(
-        {row * column for row in set(audit.row_reads) for column in set(audit.column_reads)}
-    )
-    most = audit.most_reads
-    read = [count for count in counts if count]
-    if len(read) <= _MOST_SWATCHES:
-        swatches = "".join(
-            f'<span><i style="opacity:{opacity(count, most):.3f}"></i>{count:,}</span>'
-            for count in read
-        )
-    else:
-        swatches = (
-            f'<span class="pixel-ramp">{read[0]:,}<i style="--from:{opacity(read[0], most):.3f};'
-            f'--to:{opacity(most, most):.3f}"></i>{most:,}</span>'
-        )
-    never = '<span class="differs"><i></i>never read</span>' if 0 in counts else ""
-    rows, columns = max(audit.row_reads), max(audit.column_reads)
-    return (
-        f'<p class="pixel-legend">tokens that read a pixel: {swatches}{never}</p>'
-        '<p class="remark">Bars: rows of tokens that read each row of pixels (right, at most'
-        f" {rows:,}), columns of tokens that read each column (below, at most {columns:,})."
-        " A pixel is read by the one times the other.</p>"
-    )
-
-
-def _audit_table_html(audit: PixelAudit, spec: StemSpec) -> str:
-    """Padding, overlap, and the totals."""
-    height, width = spec.image_size
-    field = audit.overlap + spec.total_stride
-    padding = audit.padding
-    mean = sum(audit.row_reads) * sum(audit.column_reads) / (height * width)
-    if audit.overlap >= 0:
-        between = f"neighbouring fields share <b>{audit.overlap:,} px</b>"
-    else:
-        between = f"neighbouring fields leave a gap of <b>{-audit.overlap:,} px</b>"
-    unread = "none"
-    if audit.unread_pixels:
-        share = text.percent(audit.unread_pixels / (height * width))
-        unread = f"<b>{audit.unread_pixels:,}</b> of {height * width:,} ({share})"
-    least, most = audit.least_reads, audit.most_reads
-    rows = {
-        "padding read": f"above <b>{padding.top}</b>, below <b>{padding.bottom}</b>, left"
-        f" <b>{padding.left}</b>, right <b>{padding.right} px</b>",
-        "overlap": f"{field:,} − {spec.total_stride:,} = {audit.overlap:,}: {between}",
-        "reads a pixel": f"<b>{least:,}</b> to <b>{most:,}</b>, mean {mean:.3g}",
-        "never read": unread,
-    }
-    lines = "".join(
-        f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in rows.items()
-    )
-    step = thinning(spec.image_size)
-    note = f'<p class="remark">Drawn from pixels {step} apart.</p>' if step > 1 else ""
-    return f'<table class="formulas pixel-facts"><tbody>{lines}</tbody></table>{note}'

@@ -151,7 +151,7 @@ def reads_uri(row_reads: Sequence[int], column_reads: Sequence[int]) -> str:
 
 def opacity(reads: float, most: int) -> float:
     """How opaque a pixel is drawn that `reads` tokens read, where `most` is the most."""
-    return 0.0 if not reads else 0.14 + 0.76 * (reads / most) ** 0.7
+    return 0.0 if not reads else 0.08 + 0.62 * (reads / most) ** 0.8
 
 
 def mosaic(array: FloatArray, spec: StemSpec, *, step: int) -> NDArray[np.uint8]:
@@ -197,6 +197,34 @@ def runs(values: Sequence[int]) -> list[tuple[int, int, int]]:
     """
     starts = [i for i in range(len(values)) if i == 0 or values[i] != values[i - 1]]
     return [(a, b, values[a]) for a, b in pairwise([*starts, len(values)])]
+
+
+def hatch_svg(name: str, unit: float) -> str:
+    """Patterns of slanted lines: NAME-hatch for padding, NAME-dense for a box's part of it.
+
+    Args:
+        name: First part of their names.
+        unit: Units of the drawing in one CSS pixel, so that lines are as far apart everywhere.
+    """
+    patterns = ""
+    for kind, gap in (("hatch", 5.0), ("dense", 4.0)):
+        side = gap * unit
+        patterns += (
+            f'<pattern id="{name}-{kind}" patternUnits="userSpaceOnUse" width="{side:.4g}"'
+            f' height="{side:.4g}" patternTransform="rotate(45)"><path d="M0 0V{side:.4g}"'
+            f' stroke-width="{(1.1 if kind == "hatch" else 2.6) * unit:.4g}"/></pattern>'
+        )
+    return patterns
+
+
+def rect(x: float, y: float, width: float, height: float) -> str:
+    """A rectangle's place and size as attributes."""
+    return f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"'
+
+
+def box_path(left: float, top: float, right: float, bottom: float) -> str:
+    """A rectangle as a path."""
+    return f"M{left:g} {top:g}H{right:g}V{bottom:g}H{left:g}z"
 
 
 def _palette_uri(indexes: NDArray[np.uint8], colours: bytes, alphas: bytes) -> str:

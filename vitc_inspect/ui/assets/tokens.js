@@ -52,12 +52,14 @@ function pointOn(svg, event) {
 }
 
 // The token whose point is under the pointer, or null between the points.
-function tokenAt([y, x], unit) {
+function tokenAt([y, x], stage) {
   const { first, stride, grid } = tokenFacts;
-  const place = [y, x].map((at, axis) => Math.round((at - first[axis]) / stride));
+  const [unit, apart] = [stage.dataset.unit, stage.dataset.apart].map(Number);
+  const pitch = stride * apart;
+  const place = [y, x].map((at, axis) => apart * Math.round((at - first[axis]) / pitch));
   if (place.some((index, axis) => index < 0 || index >= grid[axis])) return null;
   const away = Math.hypot(...[y, x].map((at, axis) => at - first[axis] - place[axis] * stride));
-  return away <= Math.min(7 * unit, 0.36 * stride) ? place : null;
+  return away <= Math.min(7 * unit, 0.38 * pitch) ? place : null;
 }
 
 function pixelAt(point, size) {
@@ -301,7 +303,7 @@ root.addEventListener('mousemove', (event) => {
   const stage = on('.token-stage');
   if (stage) {
     const point = pointOn(stage, event);
-    const token = tokenAt(point, Number(stage.dataset.unit));
+    const token = tokenAt(point, stage);
     const pixel = pixelAt(point, tokenFacts.size);
     stage.classList.toggle('on-token', Boolean(token));
     if (token) moveCursor(token);
@@ -333,7 +335,7 @@ root.addEventListener('click', (event) => {
   const stage = on('.token-stage');
   if (!stage) return;
   const point = pointOn(stage, event);
-  const token = tokenAt(point, Number(stage.dataset.unit));
+  const token = tokenAt(point, stage);
   const pixel = pixelAt(point, tokenFacts.size);
   if (token) chooseToken(token, '.token-stage');
   else if (pixel) markReaders(pixel);
