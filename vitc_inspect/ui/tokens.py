@@ -400,26 +400,24 @@ def _signed(number: int) -> str:
 
 def _field_facts(box: TokenBox, field: TokenField) -> list[str]:
     """What is true of the gradient and the box, each looked at and not assumed."""
-    heat = _finite(field.heat) > 0
     rows, columns = box.clipped_rows, box.clipped_columns
-    inside = np.zeros_like(heat)
-    top, left = rows.start - field.rows.start, columns.start - field.columns.start
-    inside[top : top + rows.length, left : left + columns.length] = True
-    outside, whole = int((heat & ~inside).sum()), rows.length * columns.length
-    found = int(heat.sum())
-    facts: list[str] = []
+    heat = _finite(field.heat) > 0
+    inside = _within(rows, field.rows)[:, None] & _within(columns, field.columns)
+    found, outside = int(heat.sum()), int((heat & ~inside).sum())
     if not found:
         return [_fact(None, "No pixel moves this token: its gradient is 0 everywhere.")]
     if outside:
-        facts.append(_fact(False, f"{outside:,} pixels with a gradient lie outside the box."))
-    else:
-        facts.append(_fact(True, "Every pixel with a gradient lies inside the box."))
+        return [_fact(False, f"{outside:,} pixels with a gradient lie outside the box.")]
+    facts = [_fact(True, "Every pixel with a gradient lies inside the box.")]
+    lit_rows = field.rows.start + np.flatnonzero(heat.any(axis=1))
+    lit_columns = field.columns.start + np.flatnonzero(heat.any(axis=0))
     edges = {
-        "top": heat[top].any(),
-        "bottom": heat[top + rows.length - 1].any(),
-        "left": heat[:, left].any(),
-        "right": heat[:, left + columns.length - 1].any(),
+        "top": lit_rows[0] == rows.start,
+        "bottom": lit_rows[-1] == rows.stop - 1,
+        "left": lit_columns[0] == columns.start,
+        "right": lit_columns[-1] == columns.stop - 1,
     }
+    whole = rows.length * columns.length
     reached = [name for name, touched in edges.items() if touched]
     missed = [name for name, touched in edges.items() if not touched]
     count = f"{found:,} of its {whole:,} pixels have one"
@@ -432,10 +430,17 @@ def _field_facts(box: TokenBox, field: TokenField) -> list[str]:
             _fact(
                 None,
                 f"The gradient reaches {_edges(reached)} of the box and not {_edges(missed)};"
-                f" {count}. A pixel behind a closed ReLU is read and moves nothing.",
+                f" {count}. A pixel that is read moves nothing behind a closed ReLU, and a"
+                " box can have holes.",
             )
         )
     return facts
+
+
+def _within(span: Span, looked_at: Span) -> NDArray[np.bool_]:
+    """For each position that was looked at, whether it lies in a span."""
+    positions = np.arange(looked_at.start, looked_at.stop)
+    return (span.start <= positions) & (positions < span.stop)
 
 
 def _padded(box: TokenBox) -> str:
@@ -588,11 +593,10 @@ def _way_html(way: Way, cells: NDArray[np.uint8], *, step: int, own: bool) -> st
     apart = ceil(max(rows, columns) / _MOST_BACK)
     grid = np.add.outer(np.arange(0, rows, apart) * columns, np.arange(0, columns, apart))
     back = place_colours(way, cells, grid.ravel(), step=step).reshape(*grid.shape, 3)
-    mark = (
-        '<b class="agrees">✓ this stem</b>'
-        if own
-        else '<span class="soft">same shape, other tokens</span>'
-    )
+    if own:
+        mark = '<b class="agrees">✓ this stem</b>'
+    else:
+        mark = f'<span class="soft">same shape, {"same" if way.right else "other"} tokens</span>'
     side = 52 / max(rows, columns)
     return (
         f'<div class="token-way" data-way="{way.name}"><div><p><b>{way.name}</b> {mark}</p>'

@@ -39,6 +39,8 @@ class Way:
     """Channels of the map that was sent through."""
     as_foreseen: bool
     """Whether every number that was sent through came out where `sources` says."""
+    right: bool
+    """Whether token n was cell n, all its channels in their places."""
 
     def sources(self, place: int) -> tuple[IntArray, IntArray]:
         """Where the numbers of one token come from.
@@ -67,7 +69,8 @@ def ways(grid_size: tuple[int, int], channels: int) -> tuple[Way, ...]:
             grid_size=grid_size,
             channels=channels,
             tried_channels=tried,
-            as_foreseen=_is_as_foreseen(name, grid_size, tried),
+            as_foreseen=_tried(name, grid_size, tried)[0],
+            right=_tried(name, grid_size, tried)[1],
         )
         for name in FLATTENINGS
     )
@@ -129,8 +132,10 @@ def _sources(
 
 
 @lru_cache(maxsize=64)
-def _is_as_foreseen(name: str, grid_size: tuple[int, int], channels: int) -> bool:
+def _tried(name: str, grid_size: tuple[int, int], channels: int) -> tuple[bool, bool]:
+    """Send a map through: whether `_sources` foresaw all of it, and whether it is in order."""
     order = order_of(FLATTENINGS[name], grid_size, channels)
     places = np.arange(grid_size[0] * grid_size[1])
     cells, maps = _sources(name, grid_size, channels, places)
-    return bool((order.cells.ravel() == cells).all() and (order.channels.ravel() == maps).all())
+    foreseen = (order.cells.ravel() == cells).all() and (order.channels.ravel() == maps).all()
+    return bool(foreseen), order.rows_first

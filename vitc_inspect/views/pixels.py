@@ -106,7 +106,7 @@ def photo_uri(array: FloatArray) -> str:
     """
     step = thinning(array.shape[1:])
     file = BytesIO()
-    to_image(array[:3, ::step, ::step]).save(file, "JPEG", quality=88)
+    to_image(array[:3, ::step, ::step]).save(file, "JPEG", quality=82)
     return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
 
 

@@ -106,7 +106,7 @@ function markReaders(pixel) {
   const stage = inPanel('.token-stage');
   const unit = Number(stage.dataset.unit);
   const mark = stage.querySelector('.token-pixel');
-  const side = Math.max(1, 5 * unit);
+  const side = 5 * unit;
   const box = { y: pixel[0] + 0.5 - side / 2, x: pixel[1] + 0.5 - side / 2, width: side, height: side };
   for (const [name, value] of Object.entries(box)) mark.setAttribute(name, value);
   let words = sayReaders(pixel);
