@@ -214,8 +214,8 @@ def test_a_stem_that_flattens_wrongly_is_caught() -> None:
 def test_the_formula_of_the_box_stands_beside_its_size() -> None:
     """Token 0 of the padded stem reads 15 pixels of padding, token 13 none (FACTS, section 1)."""
     text = said(panel(PRESETS["vit_c_4gf"].stem, "0,13"))
-    assert "rows 0·16 − 15 = −15 to −15 + 31 − 1 = 15" in text
-    assert "columns 13·16 − 15 = 193 to 193 + 31 − 1 = 223" in text
+    assert "rows 0·16 − 15 = −15 to −15 + 30 = 15" in text
+    assert "columns 13·16 − 15 = 193 to 193 + 30 = 223" in text
     assert "31×31 px , of it padding: 15 rows above" in text
 
 

@@ -46,7 +46,7 @@ _MOST_BACK = 32  # the same, of a sequence read back
 _MOST_NUMBERS = 1536  # of a vector that is drawn
 _LINE = 96  # numbers of a vector in a line
 _MOST_READERS = 30_000  # whole numbers that say who reads which pixel, in one axis
-_NEAR = 96  # side of the picture of one field from near (CSS pixels)
+_NEAR = 84  # side of the picture of one field from near (CSS pixels)
 _SAME = 1e-3  # relative difference that rounding may make, where layers follow each other
 
 
@@ -390,7 +390,7 @@ def _span_formula(spec: StemSpec, axis: Axis, span: Span) -> str:
     offset = f" − {-first.start}" if first.start else ""
     return (
         f"{index}·{spec.total_stride}{offset} = <b>{_signed(span.start)}</b> to"
-        f" {_signed(span.start)} + {span.length} − 1 = <b>{_signed(span.stop - 1)}</b>"
+        f" {_signed(span.start)} + {span.length - 1} = <b>{_signed(span.stop - 1)}</b>"
     )
 
 
