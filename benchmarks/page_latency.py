@@ -112,7 +112,7 @@ def main() -> int:
         _line("click on a cell of conv4: taken apart", cells)
         page.evaluate(_CLICK, "document.querySelector('[data-view=tokens]').click()")
         for i in range(_RUNS):
-            tokens.append(page.evaluate(_CLICK, _TOKEN.format(x=0.1 + i / 50, y=0.6)))
+            tokens.append(page.evaluate(_CLICK, _at("[data-token-map]", 0.1 + i / 50, 0.6)))
         _line("click on a token: its fields and likeness", tokens)
     return 0
 
