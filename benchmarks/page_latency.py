@@ -112,7 +112,9 @@ def main() -> int:
         _line("click on a cell of conv4: taken apart", cells)
         page.evaluate(_CLICK, "document.querySelector('[data-view=tokens]').click()")
         for i in range(_RUNS):
-            tokens.append(page.evaluate(_CLICK, _at("[data-token-map]", 0.1 + i / 50, 0.6)))
+            tokens.append(
+                page.evaluate(_CLICK, _at("[data-token-map]", (i % 13 + 0.5) / 14, 0.2 + i % 2 / 2))
+            )
         _line("click on a token: its fields and likeness", tokens)
     return 0
 
