@@ -32,6 +32,8 @@ ORDER = (
     "devices",
     "counting",
     "tracing",
+    "untouched",
+    "guests",
     "probes",
     "images",
     "report",
@@ -48,8 +50,8 @@ AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 
 TORCH = frozenset(
     {
-        "model", "checkpoints", "devices", "counting", "tracing", "probes", "report", "witnesses",
-        "timing",
+        "model", "checkpoints", "devices", "counting", "tracing", "untouched",
+        "guests", "probes", "report", "witnesses", "timing",
     }
 )  # fmt: skip
 MAY_IMPORT = {

@@ -138,7 +138,7 @@ def trace(
         kept = None
         if name in kept_names:
             waiting = max(0, waiting - 1)
-            kept = _keep(output[0], max(0, left - waiting * reserve))
+            kept = keep_output(output[0], max(0, left - waiting * reserve))
             left -= kept.bytes if kept else 0
         looked_at = name in kept_names and output.numel()
         ends.append(torch.aminmax(output[0]) if looked_at else None)
@@ -306,7 +306,7 @@ def _named_hook(name: str, observe: Observer) -> Callable[[nn.Module, Any, Any],
     return hook
 
 
-def _keep(output: Tensor, allowance: int) -> KeptOutput | None:
+def keep_output(output: Tensor, allowance: int) -> KeptOutput | None:
     """Copy an output of one image, thinned to the allowance (bytes); None if nothing fits.
 
     A copy, since a later in-place operation would overwrite the original (pytorch#95617).

@@ -1,0 +1,594 @@
+"""Any module is recorded as it really ran, fault or no fault, and is left as it was."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections import namedtuple
+
+import numpy as np
+import pytest
+import torch
+from einops import rearrange
+from einops.layers.torch import Rearrange
+from torch import nn
+from torch.nn import functional
+
+from tests import faulty
+from vitc_inspect.counting import count_function_macs
+from vitc_inspect.errors import SpecError
+from vitc_inspect.guests import record_call, record_module
+from vitc_inspect.model import build_stem, build_vit
+from vitc_inspect.spec import conv_stem
+from vitc_inspect.tracing import trace
+from vitc_inspect.vit import ViTSpec
+
+
+def image(*shape):
+    return torch.randn(*(shape or (2, 3, 32, 32)), generator=torch.Generator().manual_seed(0))
+
+
+def names(recording):
+    return [call.name for call in recording.calls]
+
+
+def shapes(recording):
+    return [call.out_shape for call in recording.calls]
+
+
+def silent(recording):
+    return {layer.name: layer.reason for layer in recording.never_called}
+
+
+def hook_count(module):
+    return sum(
+        len(hooks)
+        for layer in module.modules()
+        for name, hooks in vars(layer).items()
+        if name.startswith(("_forward", "_backward")) and hasattr(hooks, "__len__")
+    )
+
+
+class Runs(nn.Module):
+    """Runs a function of a module with one convolution."""
+
+    def __init__(self, run):
+        super().__init__()
+        self.proj = nn.Conv2d(3, 16, 4, 4)
+        self.run = run
+
+    def forward(self, *args, **kwargs):
+        return self.run(self, *args, **kwargs)
+
+
+# ---- every fault, and the sound stem beside it
+
+
+@pytest.mark.parametrize(
+    ("module", "rows"),
+    [
+        (faulty.Sized, "conv1 conv2 reshape permute norm"),
+        (faulty.MismatchedStrides, "conv1 conv2"),
+        (faulty.Ordered, "proj einops.rearrange"),
+        (faulty.Scrambled, "proj reshape"),
+        (faulty.ColumnsFirst, "proj transpose reshape"),
+        (faulty.Placed, "proj flatten mT expand cat add"),
+        (faulty.SlicedTable, "proj flatten mT expand cat __getitem__ add"),
+        (faulty.BroadcastTable, "proj flatten mT expand cat add"),
+        (faulty.ShortTable, "proj flatten mT expand cat"),
+        (faulty.Activated, "conv norm act"),
+        (faulty.Overwritten, "conv norm act"),
+        (faulty.AddedInPlace, "proj flatten add_"),
+        (faulty.Attending, "proj flatten transpose attention"),
+        (faulty.Shared, "first act1 again again act1"),
+        (faulty.Padded, "same plain"),
+        (faulty.Raising, "conv1 conv2 zeros"),
+        (faulty.Unpermuted, "proj head"),
+        (faulty.WrongPattern, "proj"),
+        (faulty.Recovering, "wrong.0 right.0"),
+        (faulty.Sidestepped, "conv2d flatten transpose linear gelu steps.0"),
+    ],
+)
+def test_modules_and_functions_stand_in_the_order_in_which_they_began(module, rows):
+    assert names(record_module(module().eval(), image())) == rows.split()
+
+
+def test_every_shape_change_is_seen():
+    sound = record_module(faulty.Placed(), image())
+    assert shapes(sound) == [
+        (2, 16, 8, 8), (2, 16, 64), (2, 64, 16), (2, 1, 16), (2, 65, 16), (2, 65, 16),
+    ]  # fmt: skip
+    assert sound.outputs[0].shape == (2, 65, 16)
+    sliced = record_module(faulty.SlicedTable(), image()).call("__getitem__")
+    assert (sliced.in_shape, sliced.out_shape) == ((1, 197, 16), (1, 65, 16))
+    broadcast = record_module(faulty.BroadcastTable(), image()).call("add")
+    assert [value.shape for value in broadcast.inputs] == [(2, 65, 16), (1, 1, 16)]
+
+
+def test_a_function_bears_the_line_that_called_it():
+    source = record_module(faulty.Sized(), image()).call("reshape").source
+    assert source.file == faulty.__file__
+    assert source.text == "tokens = grid.reshape(n, WIDTH, rows * columns)"
+    source = record_module(faulty.Ordered(), image()).call("einops.rearrange").source
+    assert source.text == 'return rearrange(grid, "b d rows columns -> b (rows columns) d")'
+
+
+def test_a_layer_of_torch_shows_its_own_line_where_there_is_no_other():
+    call = record_module(faulty.Encoded().eval(), image()).call("relu")
+    assert call.inside == "encoder"
+    assert call.source.file.endswith("transformer.py")
+
+
+def test_two_functions_of_einops_on_one_line_are_two_rows():
+    def run(module, x):
+        for _ in range(2):
+            x = rearrange(rearrange(x, "b c h w -> b h w c"), "b h w c -> b c w h")
+        return x
+
+    recording = record_module(Runs(run), image())
+    assert names(recording) == ["einops.rearrange"] * 4
+    assert shapes(recording)[-2:] == [(2, 32, 32, 3), (2, 3, 32, 32)]
+
+
+def test_facts_about_a_tensor_are_no_rows():
+    def run(module, x):
+        assert x.shape[0] == x.size(0) == len(x)
+        assert x.dim() == x.ndim
+        assert x.is_floating_point()
+        assert x.sum().item() is not None
+        return module.proj(x).to(x.dtype) if x.numel() else x
+
+    assert names(record_module(Runs(run), image())) == ["sum", "proj", "to"]
+
+
+def test_what_happens_inside_a_layer_is_the_layers():
+    stem = build_stem(conv_stem(channels=(8, 8, 8, 8), embed_dim=8, image_size=32))
+    recording = record_module(stem, image(1, 3, 32, 32))
+    expected = trace(stem, image(1, 3, 32, 32), keep_bytes=0).records
+    assert names(recording) == [record.name for record in expected]
+    assert [(call.out_shape, call.params, call.macs) for call in recording.calls] == [
+        (record.out_shape, record.params, record.macs) for record in expected
+    ]
+
+
+@pytest.mark.parametrize("attention", ["softmax", "linear"])
+def test_macs_of_a_whole_model_are_those_of_the_trace(attention):
+    stem = conv_stem(channels=(8, 8, 8, 8), embed_dim=24, image_size=64)
+    vit = ViTSpec(stem=stem, depth=2, num_heads=3, mlp_ratio=2, attention=attention)
+    module = build_vit(vit)
+    recording = record_module(module, image(2, 3, 64, 64))
+    records = trace(module, image(2, 3, 64, 64), keep_bytes=0).records
+    assert recording.macs == sum(record.macs for record in records)
+    assert recording.uncounted == ()
+
+
+@pytest.mark.parametrize(
+    ("run", "macs"),
+    [
+        (lambda x, w: functional.linear(x, w), 4 * 5 * 6),
+        (lambda x, w: x @ w.T, 4 * 5 * 6),
+        (lambda x, w: torch.mm(x, w.T), 4 * 5 * 6),
+        (lambda x, w: torch.einsum("nd,kd->nk", x, w), 4 * 5 * 6),
+        (lambda x, w: torch.addmm(torch.zeros(6), x, w.T), 4 * 5 * 6),
+        (lambda x, w: functional.conv2d(x[None, None], w[None, None, :2, :2]), 3 * 4 * 4),
+        (lambda x, w: functional.scaled_dot_product_attention(x, w, w), 2 * 4 * 6 * 5),
+        (lambda x, w: x.softmax(-1) + x.relu(), 0),
+    ],
+)
+def test_products_of_functions_are_counted(run, macs):
+    recording = record_module(Runs(lambda _, x, w: run(x, w)), image(4, 5), image(6, 5))
+    assert (recording.macs, recording.uncounted) == (macs, ())
+
+
+def test_a_function_without_a_count_is_named():
+    recording = record_module(Runs(lambda _, x: torch.fft.fft2(x).real), image())
+    assert recording.call("fft_fft2").macs is None
+    assert recording.uncounted == ("fft_fft2",)
+    assert record_module(nn.LSTM(4, 4), image(2, 4)).uncounted == ("lstm",)
+    assert count_function_macs("unheard_of", (), {}, None) is None
+
+
+def test_attention_is_one_row_with_all_its_work():
+    call = record_module(faulty.Attending().eval(), image()).call("attention")
+    tokens, width = 64, 16
+    assert call.params == 4 * width * width + 4 * width
+    assert call.macs == 2 * (4 * tokens * width * width + 2 * tokens * tokens * width)
+    assert [value.path for value in call.inputs] == ["0", "1", "value"]
+    assert [value.shape for value in call.outputs] == [(2, 64, 16), (2, 64, 64)]
+
+
+# ---- when the forward raises
+
+
+@pytest.mark.parametrize(
+    ("module", "operation", "operands", "inside", "never"),
+    [
+        (faulty.MismatchedStrides, "reshape", [(2, 16, 16, 16)], "", {"norm"}),
+        (faulty.ShortTable, "add", [(2, 65, 16), (1, 50, 16)], "", set()),
+        (faulty.Raising, "add", [(2, 8, 8, 8), (7,)], "", {"head"}),
+        (faulty.Unpermuted, "linear", [(2, 16, 8, 8), (2, 16), (2,)], "head", set()),
+        (faulty.WrongPattern, "einops.rearrange", [(2, 16, 8, 8)], "", set()),
+    ],
+)
+def test_a_forward_that_raises_leaves_a_result(module, operation, operands, inside, never):
+    recording = record_module(module().eval(), image())
+    failure = recording.failure
+    assert failure.operation == operation
+    assert [value.shape for value in failure.operands] == operands
+    assert failure.inside == inside
+    assert failure.source.file == faulty.__file__
+    assert set(silent(recording)) == never
+    assert recording.outputs == ()
+    assert "vitc_inspect/" not in failure.traceback
+    assert failure.traceback.rstrip().endswith(failure.message.strip().splitlines()[-1].strip())
+
+
+def test_an_exception_of_the_users_own_names_the_line_and_no_operation():
+    def run(module, x):
+        module.proj(x)
+        raise KeyError("patch")
+
+    failure = record_module(Runs(run), image()).failure
+    assert (failure.kind, failure.operation, failure.operands) == ("KeyError", None, ())
+    assert failure.source.text == 'raise KeyError("patch")'
+
+
+def test_a_layer_that_raised_and_was_replaced_is_no_failure():
+    recording = record_module(faulty.Recovering(), image())
+    assert recording.failure is None
+    assert [(call.inside, call.returned) for call in recording.calls] == [
+        ("wrong", False),
+        ("right", True),
+    ]
+
+
+def test_arguments_that_do_not_fit_are_a_failure_too():
+    failure = record_module(faulty.Sized(), image(), mask=None).failure
+    assert failure.kind == "TypeError"
+    assert "mask" in failure.message
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_who_interrupts_is_not_held_up(error):
+    def run(module, x):
+        raise error
+
+    module = Runs(run)
+    before = hook_count(module)
+    with pytest.raises(error):
+        record_module(module, image())
+    assert hook_count(module) == before
+    names_after = names(record_module(faulty.Sized(), image()))
+    assert names_after[0] == "conv1"
+
+
+# ---- what hooks do not see
+
+
+def test_layers_that_were_passed_by_say_why():
+    reasons = silent(record_module(faulty.Sidestepped(), image()))
+    assert reasons == {
+        "direct": "its .forward() was called directly, which calls no hooks",
+        "read": "its weights were used without calling it",
+        "spare": "the forward pass does not use it",
+        "branch.0": "branch, which holds it, was never called",
+    }
+
+
+def test_the_output_projection_of_attention_never_fires():
+    for module in (faulty.Encoded(), faulty.Encoded().eval()):
+        (layer,) = record_module(module, image()).never_called
+        assert layer.name == "encoder.self_attn.out_proj"
+        assert "nn.MultiheadAttention" in layer.reason
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_fast_path_is_off_for_the_run_and_then_as_it_was(enabled):
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(enabled)
+    try:
+        seen = []
+
+        def run(module, x):
+            seen.append(torch.backends.mha.get_fastpath_enabled())
+            raise ValueError
+
+        record_module(Runs(run), image())
+        assert seen == [False]
+        assert torch.backends.mha.get_fastpath_enabled() is enabled
+        notes = record_module(faulty.Encoded().eval(), image()).notes
+        assert len(notes) == enabled
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def test_the_layers_of_a_fused_encoder_all_fire():
+    recording = record_module(faulty.Encoded().eval(), image())
+    assert {"encoder.linear1", "encoder.linear2", "encoder.norm1"} <= set(names(recording))
+
+
+def test_a_module_called_twice_is_two_rows():
+    recording = record_module(faulty.Shared(), image())
+    assert [call.turn for call in recording.calls] == [1, 1, 1, 2, 2]
+    assert recording.call("again", 2).out_shape == (2, 8, 4, 4)
+    assert recording.notes == ("act2 is the same module as act1: its rows bear that name.",)
+    with pytest.raises(KeyError):
+        recording.call("again", 3)
+
+
+def test_a_module_in_a_plain_list_is_told_of():
+    (note,) = record_module(faulty.Sidestepped(), image()).notes
+    assert note.startswith("A GELU ran that is not registered")
+    assert record_module(faulty.Sized(), image()).notes == ()
+
+    class Listed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = [nn.Conv2d(3, 8, 1)]
+
+        def forward(self, x):
+            return self.layers[0](x)
+
+    recording = record_module(nn.Sequential(Listed(), nn.ReLU()), image())
+    assert names(recording) == ["0", "1"]
+    assert recording.notes[0].startswith("A Conv2d ran that is not registered")
+
+
+def test_arguments_by_name_and_outputs_in_a_dict():
+    recording = record_module(faulty.ByName(), pixel_values=image())
+    assert [(value.path, value.shape) for value in recording.outputs] == [("tokens", (2, 16, 64))]
+    assert [value.path for value in recording.inputs] == ["pixel_values"]
+    assert recording.call("proj").inputs[0].path == "input"
+
+
+def test_tuples_dicts_and_none_come_out():
+    Pair = namedtuple("Pair", "left right")
+
+    def run(module, x):
+        return Pair(x, {"deep": [x[:1], None]}), None, "text"
+
+    recording = record_module(Runs(run), image())
+    assert [(value.path, value.shape) for value in recording.outputs] == [
+        ("0.0", (2, 3, 32, 32)),
+        ("0.1.deep.0", (1, 3, 32, 32)),
+    ]
+    assert record_module(Runs(lambda *_: None), image()).outputs == ()
+
+
+def test_the_whole_is_a_row_only_as_a_layer_of_a_library():
+    assert names(record_module(nn.Conv2d(3, 8, 1), image())) == [""]
+    assert names(record_module(Rearrange("b c h w -> b (h w) c"), image())) == [""]
+    assert names(record_module(Runs(lambda m, x: x.flatten(1)), image())) == ["flatten"]
+
+
+def test_a_module_with_parameters_and_children_is_a_row_and_so_is_what_happens_inside():
+    class Activating(nn.BatchNorm2d):
+        """As timm's BatchNormAct2d: a norm with its activation for a child."""
+
+        def __init__(self):
+            super().__init__(8)
+            self.act = nn.ReLU()
+
+        def forward(self, x):
+            x = functional.batch_norm(x, self.running_mean, self.running_var, self.weight)
+            return self.act(x)
+
+    recording = record_module(nn.Sequential(nn.Conv2d(3, 8, 1), Activating()), image())
+    assert names(recording) == ["0", "1", "batch_norm", "1.act"]
+    assert recording.call("1").params == 16
+    assert recording.call("batch_norm").inside == "1"
+
+
+def test_containers_called_through_their_children_are_no_fault():
+    class Through(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU())
+            self.rest = nn.ModuleList([nn.Identity()])
+
+        def forward(self, x):
+            for layer in (*self.body, *self.rest):
+                x = layer(x)
+            return x
+
+    recording = record_module(Through(), image())
+    assert names(recording) == ["body.0", "body.1", "rest.0"]
+    assert recording.never_called == ()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled_layers_say_so():
+    compiled = torch.jit.script(nn.Sequential(nn.Conv2d(3, 8, 1)))
+    recording = record_module(nn.Sequential(compiled, nn.ReLU()), image())
+    assert names(recording) == ["1"]
+    assert "torch.jit" in silent(recording)["0.0"]
+
+
+# ---- outputs that are overwritten
+
+
+def test_an_output_overwritten_by_a_layer_is_told_of_and_shown_as_it_was():
+    module = faulty.Overwritten().eval()
+    recording = record_call(module, (image(),), keep_bytes=2**20)
+    call = recording.call("norm")
+    assert call.overwritten_by == "act"
+    assert call.kept.values.min() < 0  # the ReLU would have made it 0
+    sound = faulty.Activated().eval()
+    sound.load_state_dict(module.state_dict())
+    beside = record_call(sound, (image(),), keep_bytes=2**20)
+    assert torch.equal(call.kept.values, beside.call("norm").kept.values)
+    assert [each.overwritten_by for each in beside.calls] == [None] * 3
+
+
+def test_a_function_that_overwrites_bears_its_line():
+    recording = record_module(faulty.AddedInPlace(), image())
+    assert [call.overwritten_by for call in recording.calls] == ["add_", "add_", None]
+    assert recording.call("proj").overwritten_at.text == "tokens += 1"
+
+
+def test_writing_to_one_part_does_not_overwrite_the_other():
+    def run(module, x):
+        left, right = x[:1].relu(), x[1:].relu()
+        both = torch.cat([left, right])
+        first, second = both[:1], both[1:]
+        first.mul_(2)
+        return second
+
+    recording = record_module(Runs(run), image())
+    by = {(call.name, index): call.overwritten_by for index, call in enumerate(recording.calls)}
+    assert [name for (name, _), writer in by.items() if writer] == ["cat", "__getitem__"]
+    assert recording.call("__getitem__", 4).overwritten_by is None
+
+
+def test_what_is_written_by_its_name_is_found():
+    def run(module, x):
+        grid = module.proj(x)
+        torch.mul(torch.ones_like(grid), 2, out=grid)
+        return grid
+
+    call = record_module(Runs(run), image()).call("proj")
+    assert call.overwritten_by == "mul"
+
+
+def test_what_is_written_in_a_list_is_found_at_the_end():
+    def run(module, x):
+        grid = module.proj(x)
+        torch._foreach_add_([grid], 1)
+        return grid
+
+    call = record_module(Runs(run), image()).call("proj")
+    assert call.overwritten_by == "a later operation"
+
+
+def test_copies_fit_in_their_budget():
+    module = build_stem(conv_stem(channels=(8, 8, 8, 8), embed_dim=8, image_size=32))
+    recording = record_call(module, (image(1, 3, 32, 32),), keep_bytes=4000)
+    assert 0 < recording.kept_bytes <= 4000
+    assert record_module(module, image(1, 3, 32, 32)).kept_bytes == 0
+
+
+# ---- guests leave nothing behind
+
+
+def state_of(module):
+    """Everything that a guest might change, in comparable form."""
+    return {
+        "values": {name: value.clone() for name, value in module.state_dict().items()},
+        "tensors": [id(value) for value in (*module.parameters(), *module.buffers())],
+        "pointers": [value.data_ptr() for value in (*module.parameters(), *module.buffers())],
+        "dtypes": [value.dtype for value in (*module.parameters(), *module.buffers())],
+        "grads": [id(value.grad) for value in module.parameters()],
+        "wanted": [value.requires_grad for value in module.parameters()],
+        "modes": [layer.training for layer in module.modules()],
+        "attributes": [list(vars(layer)) for layer in module.modules()],
+        "hooks": hook_count(module),
+        "random": (torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[2]),
+        "fast path": torch.backends.mha.get_fastpath_enabled(),
+        "grad": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+    }
+
+
+def assert_same(before, after):
+    values, values_after = before.pop("values"), after.pop("values")
+    assert list(values) == list(values_after)
+    assert [name for name in values if not torch.equal(values[name], values_after[name])] == []
+    assert before == after
+
+
+class RemembersAndRaises(faulty.Remembering):
+    def forward(self, image):
+        super().forward(image)
+        random.random()
+        np.random.rand()
+        raise ValueError("after all the damage")
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "make", [faulty.Remembering, RemembersAndRaises, faulty.Encoded, faulty.MismatchedStrides]
+)
+def test_the_module_and_everything_else_is_left_as_it_was(make, training):
+    module = make().train(training)
+    next(module.parameters()).grad = torch.ones_like(next(module.parameters()))
+    before, given = state_of(module), image()
+    record_module(module, given)
+    assert_same(before, state_of(module))
+    assert torch.equal(given, image())
+    if hasattr(module, "history"):
+        assert (module.calls, module.history, module.cache) == (0, [], {})
+
+
+def test_a_hook_of_somebody_else_stays_and_is_seen_through():
+    module = faulty.Sized()
+    module.conv1.register_forward_hook(lambda *call: call[-1] * 2)
+    before = hook_count(module)
+    recording = record_module(module, image())
+    assert names(recording)[:2] == ["conv1", "conv2"]  # the hook is part of conv1's call
+    assert hook_count(module) == before
+
+
+def test_two_hundred_inspections_change_nothing_and_hold_nothing():
+    module = nn.Sequential(faulty.Remembering(), nn.Flatten())
+    rows = names(record_module(module, image(1, 3, 8, 8)))
+    before = state_of(module)
+    gc.collect()
+    tensors = None
+    for turn in range(200):
+        recording = record_module(module, image(1, 3, 8, 8))
+        if turn in (20, 199):
+            gc.collect()
+            count = sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
+            tensors = tensors or count
+            assert count == tensors
+    assert names(recording) == rows
+    assert_same(before, state_of(module))
+
+
+def test_nothing_of_a_failed_run_is_held():
+    module = faulty.MismatchedStrides()
+    record_module(module, image())
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
+        recording = record_module(module, image())
+        after = sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert recording.failure is not None
+    assert after == before
+
+
+def test_the_module_still_learns_afterwards():
+    module = faulty.Activated()
+    record_module(module, image())
+    module(image()).sum().backward()
+    assert module.conv.weight.grad is not None
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_it_runs_in_any_mode_of_the_callers(mode):
+    with mode():
+        recording = record_module(faulty.Overwritten().eval(), image())
+    assert recording.call("norm").out_shape == (2, 8, 16, 16)
+
+
+def test_a_module_without_memory_shows_its_shapes():
+    with torch.device("meta"):
+        module, given = faulty.Placed(), torch.empty(2, 3, 32, 32)
+    recording = record_call(module, (given,), keep_bytes=1000)
+    assert recording.outputs[0].shape == (2, 65, 16)
+
+
+@pytest.mark.parametrize(
+    ("module", "start"),
+    [
+        (nn.Conv2d, "module = 'type': it is not a torch.nn.Module"),
+        (lambda x: x, "module = 'function': it is not a torch.nn.Module"),
+        (nn.Sequential(nn.LazyConv2d(8, 3)), "module = 'Sequential': 0.weight gets its shape"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused_in_a_sentence(module, start):
+    with pytest.raises(SpecError) as caught:
+        record_module(module, image())
+    assert str(caught.value).startswith(start)

@@ -1,0 +1,898 @@
+"""One forward pass of anybody's module, written down call by call: modules and functions alike.
+
+Hooks see the modules, a TorchFunctionMode sees the functions between them. Both are guests: they
+leave the module, torch and the random numbers as they found them, also when the forward raises.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import traceback
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from math import prod
+from pathlib import Path
+from threading import RLock
+from types import CodeType, FrameType
+from typing import Any, Literal
+
+import einops
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from vitc_inspect.counting import count_function_macs
+from vitc_inspect.errors import SpecError
+from vitc_inspect.tracing import KeptOutput, keep_output, layers_of
+from vitc_inspect.untouched import Parameters, as_it_was, copied, version_of, without_fast_path
+
+_ONE_AT_A_TIME = RLock()  # the fast path of attention is a switch of the whole program
+
+_TORCH = str(Path(torch.__file__).parent)
+_EINOPS = str(Path(einops.__file__).parent)
+_HERE = __file__
+_LAYERS = str(Path(nn.__file__).parent / "modules")
+_CALLING = str(Path(_LAYERS) / "module.py")  # where a module's forward is called from
+
+_SHAPE_GETTERS = frozenset({"T", "mT", "H", "mH", "real", "imag"})
+"""Attributes of a tensor that are another tensor; all others are facts about it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """A tensor that went into a call or came out of it."""
+
+    path: str
+    """Where it stood: "0" or "mask" among the arguments; "" for a lone output, "1" or "logits.0"
+    in a tuple or a dict."""
+    shape: tuple[int, ...]
+    """Shape, with the batch."""
+    dtype: str
+    """Number format, for example "float32"."""
+    bytes: int
+    """Size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceLine:
+    """A line of somebody's Python."""
+
+    file: str
+    """Path of the file."""
+    line: int
+    """Number of the line, from 1."""
+    text: str
+    """The line without its indentation; empty where the file cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of a module or a function."""
+
+    name: str
+    """Name of the module, as named_modules gives it, "" for the whole; or the function's own name,
+    for example "reshape" or "einops.rearrange"."""
+    kind: str
+    """Class of the module, or "function"."""
+    inside: str
+    """Name of the module whose forward made the call; "" for the whole."""
+    turn: int
+    """1 at the first call of this module, 2 at the second; always 1 for a function."""
+    inputs: tuple[Value, ...]
+    """Every tensor that went in."""
+    outputs: tuple[Value, ...]
+    """Every tensor that came out; empty where none did or the call raised."""
+    returned: bool
+    """Whether the call ended without an exception."""
+    params: int
+    """Learned numbers of the module that no module inside it reports."""
+    macs: int | None
+    """Multiply-accumulates of the batch that no other row counts; None where one of the functions
+    that ran has no count."""
+    uncounted: tuple[str, ...]
+    """Names of those functions."""
+    source: SourceLine | None
+    """The line that called the function; None for a module."""
+    overwritten_by: str | None
+    """What later wrote over the output in place, None where nothing did."""
+    overwritten_at: SourceLine | None
+    """The line that did; None where a module did it or it is not known."""
+    kept: KeptOutput | None
+    """A copy of the first output as it was when the call returned, or None."""
+
+    @property
+    def is_function(self) -> bool:
+        """Whether this is a function between modules."""
+        return self.kind == "function"
+
+    @property
+    def in_shape(self) -> tuple[int, ...] | None:
+        """Shape of the first input, or None without one."""
+        return self.inputs[0].shape if self.inputs else None
+
+    @property
+    def out_shape(self) -> tuple[int, ...] | None:
+        """Shape of the first output, or None without one."""
+        return self.outputs[0].shape if self.outputs else None
+
+    @property
+    def dtype(self) -> str | None:
+        """Number format of the first output, or None without one."""
+        return self.outputs[0].dtype if self.outputs else None
+
+    @property
+    def bytes(self) -> int:
+        """Size of all outputs."""
+        return sum(value.bytes for value in self.outputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeverCalled:
+    """A layer of the module that no hook heard of."""
+
+    name: str
+    """Name of the layer."""
+    kind: str
+    """Class of the layer."""
+    reason: str
+    """Why, as far as it can be known; a sentence without its full stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Where and how the forward pass raised."""
+
+    kind: str
+    """Class of the exception."""
+    message: str
+    """What the exception says."""
+    inside: str
+    """Name of the innermost module that was running; "" for the whole."""
+    operation: str | None
+    """Name of the function that raised, None where it was no function of torch or einops."""
+    operands: tuple[Value, ...]
+    """The tensors it was given."""
+    source: SourceLine | None
+    """The last line outside torch and einops."""
+    traceback: str
+    """Python's traceback, without the lines of this package."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """What one forward pass did."""
+
+    calls: tuple[Call, ...]
+    """In the order in which they began."""
+    inputs: tuple[Value, ...]
+    """What the whole module was given."""
+    outputs: tuple[Value, ...]
+    """What it returned; empty where it raised."""
+    never_called: tuple[NeverCalled, ...]
+    """In the order of named_modules."""
+    notes: tuple[str, ...]
+    """What is odd about the module, in sentences."""
+    failure: Failure | None
+    """None where the forward pass returned."""
+
+    def call(self, name: str, turn: int = 1) -> Call:
+        """One call of the module or function called `name`; KeyError if there is none.
+
+        Args:
+            name: Name of the module or the function.
+            turn: Which of its calls, counted from 1.
+        """
+        calls = [call for call in self.calls if call.name == name]
+        if not 1 <= turn <= len(calls):
+            raise KeyError(name)
+        return calls[turn - 1]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all calls that could be counted."""
+        return sum(call.macs or 0 for call in self.calls)
+
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """Names of the functions that the MACs leave out, each once."""
+        return tuple(dict.fromkeys(name for call in self.calls for name in call.uncounted))
+
+    @property
+    def kept_bytes(self) -> int:
+        """Size of all copies together."""
+        return sum(call.kept.bytes for call in self.calls if call.kept)
+
+
+def record_module(module: nn.Module, *inputs: Any, **kwargs: Any) -> Recording:
+    """Run a module once and write down every call; as `record_call`, without copies of outputs.
+
+    Args:
+        module: Any module, in the mode in which it is to run.
+        inputs, kwargs: What its forward is to be given.
+    """
+    return record_call(module, inputs, kwargs)
+
+
+def record_call(
+    module: nn.Module,
+    inputs: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    keep_bytes: int = 0,
+) -> Recording:
+    """Run a module once, without gradients, and write down every call.
+
+    A row is made for each module that has no others inside, that is a layer of torch or that has
+    parameters of its own, and for each function outside those without others inside. The module
+    gets copies of the tensors, so that what it does to them in place stays its own.
+
+    Args:
+        module: Any module, in the mode in which it is to run.
+        inputs: Arguments of its forward.
+        kwargs: Its arguments by name.
+        keep_bytes: Budget for copies of outputs (bytes); each takes at most a quarter of what is
+            left.
+
+    Returns:
+        The recording; also when the forward raises, with all that came before.
+
+    Raises:
+        SpecError: field "module", for what is no module or has parameters without a shape.
+    """
+    _check(module)
+    given, named = copied((tuple(inputs), dict(kwargs or {})), {})
+    layers = dict(module.named_modules())
+    with _ONE_AT_A_TIME, as_it_was(module) as parameters:
+        notes = _fast_path_notes(layers)
+        run = _Run(layers, parameters, keep_bytes)
+        with torch.inference_mode(False), torch.no_grad(), without_fast_path(), _listening(run):
+            outputs, failure = _ran(run, module, given, named)
+    return Recording(
+        calls=run.calls(),
+        inputs=_values(_arguments(given, named)),
+        outputs=outputs,
+        never_called=_never_called(run, failure),
+        notes=(*notes, *_shared_notes(module), *run.unregistered_notes()),
+        failure=failure,
+    )
+
+
+def _check(module: Any) -> None:
+    """Refuse what cannot be run and left as it was."""
+    if not isinstance(module, nn.Module):
+        kind = type(module).__name__
+        raise SpecError("module", kind, "it is not a torch.nn.Module", "Give an instance of one")
+    for name, parameter in module.named_parameters():
+        if isinstance(parameter, nn.UninitializedParameter):
+            reason = f"{name} gets its shape only when it first runs"
+            kind = type(module).__name__
+            raise SpecError("module", kind, reason, "Run the module once before it is inspected")
+
+
+def _ran(
+    run: _Run, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Value, ...], Failure | None]:
+    """The outputs of the forward pass, or how it failed."""
+    try:
+        run.enter("", module, given, named)
+        output = module(*given, **named)
+        run.leave(output)
+        with torch._C.DisableTorchFunction():
+            run.sweep_at_end()
+            return _values(_arguments((), {"": output})), None
+    except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the result
+        return (), _failure(error, run)
+    finally:
+        run.forget()
+
+
+# ---- what is written down while the module runs ---------------------------------------------
+
+_Seen = tuple[str, tuple[int, ...], torch.dtype]  # path, shape and format of a tensor
+
+
+class _Row:
+    """A call as it is being written down."""
+
+    __slots__ = (
+        "function", "inputs", "inside", "kept", "layer", "macs", "name", "outputs",
+        "overwritten", "returned", "source", "turn", "uncounted",
+    )  # fmt: skip
+
+    def __init__(
+        self, name: str, inside: str, layer: nn.Module | None, inputs: list[_Seen]
+    ) -> None:
+        self.name, self.inside, self.layer, self.inputs = name, inside, layer, inputs
+        self.outputs: list[_Seen] = []
+        self.returned = False
+        self.turn = 1
+        self.macs = 0
+        self.uncounted: list[str] = []
+        self.source: _Place | None = None
+        self.overwritten: tuple[str, _Place | None] | None = None
+        self.kept: KeptOutput | None = None
+
+
+_Place = tuple[str, int]  # file and number of a line
+_Role = Literal["library", "leaf", "open"]
+# A layer of torch or einops, or one of the user's with no others inside: one row, whatever
+# happens in it. Any other with parameters of its own: a row, and rows for what happens in it.
+
+
+class _Open:
+    """A module that is running."""
+
+    __slots__ = ("code", "handling", "name", "row", "sealed", "watched")
+
+    def __init__(
+        self, name: str, layer: nn.Module, row: _Row | None, sealed: bool, watched: bool
+    ) -> None:
+        self.name, self.row = name, row
+        self.sealed = sealed  # its functions are part of its row
+        self.watched = watched  # they may be of layers that no hook announces
+        compiled = isinstance(layer, torch.jit.ScriptModule)  # its class cannot be asked
+        self.code: CodeType | None = (
+            None if compiled else getattr(type(layer).forward, "__code__", None)
+        )
+        self.handling = sys.exc_info()[1]  # what is being handled by whoever calls
+
+
+class _Run(TorchFunctionMode):
+    """Everything that hooks and functions tell while a module runs once."""
+
+    def __init__(
+        self,
+        layers: Mapping[str, nn.Module],
+        parameters: Parameters,
+        keep_bytes: int,
+    ) -> None:
+        super().__init__()
+        self.layers = layers
+        self.names = {id(layer): name for name, layer in layers.items()}
+        self.parameters = parameters
+        self.owners = dict(_rows_of(layers))
+        self.rows: list[_Row] = []
+        self.called: Counter[str] = Counter()
+        self.used: set[int] = set()  # parameters that functions were given
+        self.called_directly: set[str] = set()  # by .forward()
+        self.unregistered: dict[str, None] = {}
+        self.failed: tuple[BaseException, str, list[_Seen]] | None = None
+        self.failed_in: tuple[BaseException | None, str] | None = None
+        self._stack: list[_Open] = []
+        self._alive: list[tuple[_Row, weakref.ref[Tensor], int]] = []
+        self._library_frame: FrameType | None = None  # the einops function that is running
+        self._places: dict[CodeType, str] = {}
+        self._left = keep_bytes
+
+    # modules
+
+    def enter(self, name: str, layer: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
+        """A module begins."""
+        with torch._C.DisableTorchFunction():
+            self.called[name] += 1
+            above = self._stack[-1] if self._stack else None
+            hidden = above is not None and above.sealed
+            role = self.owners.get(name)
+            sealed = hidden or role in ("library", "leaf")
+            row = None
+            if name in self.owners and not hidden:
+                row = _Row(name, above.name if above else "", layer, _arguments(args, kwargs))
+                row.turn = self.called[name]
+                self.rows.append(row)
+            elif hidden and above:
+                row = above.row  # what is done inside a layer is the layer's
+            watched = not hidden and role != "library"
+            self._stack.append(_Open(name, layer, row, sealed, watched))
+
+    def leave(self, output: Any) -> None:
+        """A module ends, or is left by an exception."""
+        entry = self._stack.pop()
+        error = sys.exc_info()[1]
+        if error is not entry.handling:
+            if self.failed_in is None or self.failed_in[0] is not error:
+                self.failed_in = error, entry.name
+            return
+        row = entry.row
+        if row is not None and row.layer is not None and row.name == entry.name:
+            with torch._C.DisableTorchFunction():
+                self._finish(row, output)
+
+    # functions
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """A function is called; inside it this mode is off."""
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "") or type(func).__name__
+        if name == "__get__":
+            name = getattr(func.__self__, "__name__", "")
+            if name not in _SHAPE_GETTERS:
+                return func(*args, **kwargs)
+        first = kwargs["out"] if "out" in kwargs else args[0] if args else None
+        tensor = first if isinstance(first, Tensor) else None
+        before = version_of(tensor)
+        if name[-1] == "_" and tensor is not None and _writes(name):
+            self.parameters.save(tensor)
+        try:
+            output = func(*args, **kwargs)
+        except Exception as error:
+            self.failed = error, name, _arguments(args, kwargs)
+            raise
+        written = tensor is not None and version_of(tensor) != before
+        produced = tensor if written and output is None else output
+        if not _has_tensor(produced):
+            return output
+        top = self._stack[-1]
+        for argument in (*args, *kwargs.values()) if kwargs else args:
+            if type(argument) is nn.Parameter:  # isinstance asks for much more, and slowly
+                self.used.add(id(argument))
+        macs = count_function_macs(name, args, kwargs, output)
+        if top.sealed:
+            row, place = top.row, None
+            if top.watched:
+                self._caller(sys._getframe(1), top)
+        else:
+            row, place = self._function_row(name, top, args, kwargs)
+        assert row is not None  # a sealed module has a row, and a function gets one
+        if macs is None:
+            row.uncounted.append(name)
+        else:
+            row.macs += macs
+        if written and tensor is not None:
+            self._sweep(tensor, row, place)
+        if not top.sealed:
+            self._finish(row, produced)
+        return output
+
+    def _function_row(
+        self, name: str, top: _Open, args: Any, kwargs: Mapping[str, Any]
+    ) -> tuple[_Row, _Place]:
+        """A row for a function; for one that einops calls, the row of einops' own function."""
+        place, library = self._caller(sys._getframe(2), top)
+        if library is not None:
+            name = f"einops.{library.f_code.co_name}"
+            if library is self._library_frame:
+                return self.rows[-1], place
+        self._library_frame = library
+        row = _Row(name, top.name, None, _arguments(args, kwargs))
+        row.source = place
+        self.rows.append(row)
+        return row, place
+
+    def _caller(self, frame: FrameType | None, top: _Open) -> tuple[_Place, FrameType | None]:
+        """The line outside torch and einops that led here, and the function of einops on the way.
+
+        The way up ends where the running module's forward was called; a line of a layer of
+        torch's own stands in where there is no other.
+        """
+        user: _Place | None = None
+        layer: _Place | None = None
+        last: _Place = ("", 0)
+        library: FrameType | None = None
+        arrived = False  # at the forward of the module that is running
+        while frame is not None:
+            code = frame.f_code
+            where = self._places.get(code)
+            if where is None:
+                where = self._places[code] = _place_of(code.co_filename)
+            # above a layer that no hook announced stands whoever called it
+            if where == "here" or (where == "calling" and (arrived or user)):
+                break
+            arrived = arrived or code is top.code
+            last = (code.co_filename, frame.f_lineno)
+            if where == "calling":
+                pass
+            elif where == "einops" and user is None:
+                library = frame
+            elif where == "layer" and layer is None:
+                layer = last
+            elif where == "user" and user is None:
+                user = last
+            if code.co_name == "forward" and code is not top.code:
+                self._unhooked(frame.f_locals.get("self"))
+            frame = frame.f_back
+        return user or layer or last, library
+
+    def _unhooked(self, layer: Any) -> None:
+        """A forward is running that no hook announced."""
+        if not isinstance(layer, nn.Module):
+            return
+        name = self.names.get(id(layer))
+        if name is None:
+            self.unregistered[type(layer).__name__] = None
+        elif name not in (entry.name for entry in self._stack):
+            self.called_directly.add(name)
+
+    # outputs, and what happens to them later
+
+    def _finish(self, row: _Row, output: Any) -> None:
+        """Write down what came out, and remember at which version it was."""
+        tensors = _tensors(output)
+        row.outputs = [(path, tensor.shape, tensor.dtype) for path, tensor in tensors]
+        row.returned = True
+        for _, tensor in tensors:
+            self._alive.append((row, weakref.ref(tensor), version_of(tensor)))
+        if self._left and tensors:
+            # a copy, since a later operation in place would overwrite the original
+            self._left += row.kept.bytes if row.kept else 0
+            row.kept = _kept(tensors[0][1], self._left // 4)
+            self._left -= row.kept.bytes if row.kept else 0
+
+    def _sweep(self, written: Tensor, by: _Row, place: _Place | None) -> None:
+        """Mark the rows whose output was just written over."""
+        alive = []
+        for row, reference, version in self._alive:
+            tensor = reference()
+            if tensor is None:
+                continue
+            now = version_of(tensor)
+            fresh = now != version and row is not by and row.overwritten is None
+            if fresh and _overlap(tensor, written):
+                row.overwritten = (by.name or _kind(by.layer), place)
+            alive.append((row, reference, now))
+        self._alive = alive
+
+    def sweep_at_end(self) -> None:
+        """Mark what was written over by something that this mode did not see do it."""
+        for row, reference, version in self._alive:
+            tensor = reference()
+            if tensor is not None and version_of(tensor) != version and row.overwritten is None:
+                row.overwritten = ("a later operation", None)
+
+    def forget(self) -> None:
+        """Let go of every tensor, frame and exception."""
+        self.failed = None
+        self.failed_in = None
+        self._library_frame = None
+        self._alive.clear()
+        self._stack.clear()
+
+    # after the run
+
+    def calls(self) -> tuple[Call, ...]:
+        """The rows as they are handed out."""
+        return tuple(self._call(row) for row in self.rows)
+
+    def _call(self, row: _Row) -> Call:
+        layer = row.layer
+        params = 0
+        if layer is not None:
+            # a layer that is one row answers for all inside it
+            inner = self.owners[row.name] != "open"
+            params = sum(each.numel() for each in layer.parameters(recurse=inner))
+        by, at = row.overwritten or (None, None)
+        return Call(
+            name=row.name,
+            kind="function" if layer is None else _kind(layer),
+            inside=row.inside,
+            turn=row.turn,
+            inputs=_values(row.inputs),
+            outputs=_values(row.outputs),
+            returned=row.returned,
+            params=params,
+            macs=None if row.uncounted else row.macs,
+            uncounted=tuple(dict.fromkeys(row.uncounted)),
+            source=_line(row.source),
+            overwritten_by=by,
+            overwritten_at=_line(at),
+            kept=row.kept,
+        )
+
+    def unregistered_notes(self) -> tuple[str, ...]:
+        """A sentence for each kind of module that ran without being part of the module."""
+        return tuple(
+            f"A {kind} ran that is not registered in the module, as one in a plain list is not:"
+            " its parameters are neither counted nor trained."
+            for kind in self.unregistered
+        )
+
+
+def _rows_of(layers: Mapping[str, nn.Module]) -> Iterator[tuple[str, _Role]]:
+    """The modules that are rows, by name.
+
+    The whole is a row only as a layer of torch or einops: what happens in a class of the user's
+    own is what is to be seen.
+    """
+    chosen = {name for name, _ in layers_of(layers[""])}
+    for name, layer in layers.items():
+        if not _can_be_called(layer):
+            continue
+        if _is_library_layer(layer):
+            yield name, "library"
+        elif name in chosen:
+            yield name, "open" if next(layer.children(), None) else "leaf"
+
+
+def _is_library_layer(layer: nn.Module) -> bool:
+    """Whether torch or einops wrote the layer's forward, and it does more than call others."""
+    if isinstance(layer, torch.jit.ScriptModule):
+        return False
+    home = str(getattr(type(layer).forward, "__module__", ""))
+    if home.startswith("einops."):
+        return True
+    return home.startswith("torch.nn.modules.") and not home.endswith(
+        (".container", ".transformer")
+    )
+
+
+def _can_be_called(layer: nn.Module) -> bool:
+    """Whether it has a forward; a ModuleList has none."""
+    return isinstance(layer, torch.jit.ScriptModule) or type(layer).forward is not nn.Module.forward
+
+
+def _kind(layer: nn.Module | None) -> str:
+    return type(layer).__name__
+
+
+def _writes(name: str) -> bool:
+    """Whether a function's name says that it writes to its first argument."""
+    return not name.endswith("__") or name == "__setitem__" or name.startswith("__i")
+
+
+def _has_tensor(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return True
+    return isinstance(value, (tuple, list)) and any(map(_has_tensor, value))
+
+
+def _overlap(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors span bytes in common; parts of one tensor need not."""
+    if one.is_meta or one.layout != torch.strided or other.layout != torch.strided:
+        return True
+    spans = []
+    for tensor in (one, other):
+        last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+        start = tensor.data_ptr()
+        spans.append((start, start + (last + 1) * tensor.element_size()))
+    (start, end), (other_start, other_end) = spans
+    return start < other_end and other_start < end
+
+
+def _arguments(args: Any, kwargs: Mapping[str, Any]) -> list[_Seen]:
+    """Every tensor among the arguments, by place or by name."""
+    seen: list[_Seen] = []
+    for place, value in enumerate(args):
+        if isinstance(value, Tensor):
+            seen.append((str(place), value.shape, value.dtype))
+        elif value is not None:
+            _collect(value, str(place), seen)
+    for name, value in kwargs.items():
+        if isinstance(value, Tensor):
+            seen.append((name, value.shape, value.dtype))
+        elif value is not None:
+            _collect(value, name, seen)
+    return seen
+
+
+def _collect(value: Any, path: str, seen: list[_Seen]) -> None:
+    for inner, tensor in _tensors(value):
+        whole = f"{path}.{inner}" if path and inner else path or inner
+        seen.append((whole, tensor.shape, tensor.dtype))
+
+
+def _tensors(value: Any, path: str = "") -> list[tuple[str, Tensor]]:
+    """Every tensor in an output, with its place in tuples, dicts and dataclasses."""
+    if isinstance(value, Tensor):
+        return [(path, value)]
+    if isinstance(value, (tuple, list)):
+        parts: Any = enumerate(value)
+    elif isinstance(value, Mapping):
+        parts = value.items()
+    elif is_dataclass(value) and not isinstance(value, type):
+        parts = [(field.name, getattr(value, field.name)) for field in fields(value)]
+    else:
+        return []
+    dotted = f"{path}." if path else ""
+    return [found for key, part in parts for found in _tensors(part, f"{dotted}{key}")]
+
+
+def _values(seen: Sequence[_Seen]) -> tuple[Value, ...]:
+    """What was seen, as it is handed out."""
+    return tuple(
+        Value(
+            path=path,
+            shape=tuple(shape),
+            dtype=str(dtype).removeprefix("torch."),
+            bytes=prod(shape) * dtype.itemsize,
+        )
+        for path, shape, dtype in seen
+    )
+
+
+def _kept(output: Tensor, allowance: int) -> KeptOutput | None:
+    """A copy of the first image's output, on the CPU; None for what has no image to show."""
+    if output.is_meta or not output.is_floating_point() or not 2 <= output.ndim <= 4:
+        return None
+    kept = keep_output(output[0], allowance) if output.numel() else None
+    return kept and KeptOutput(values=kept.values.cpu(), step=kept.step, dropped=kept.dropped)
+
+
+def _place_of(file: str) -> str:
+    """Whose file it is: ours, torch's, einops' or the user's."""
+    if file in (_HERE, _CALLING):
+        return "here" if file == _HERE else "calling"
+    if file.startswith(_EINOPS):
+        return "einops"
+    if file.startswith(_LAYERS):
+        return "layer"
+    return "torch" if file.startswith(_TORCH) else "user"
+
+
+def _line(place: _Place | None) -> SourceLine | None:
+    if place is None:
+        return None
+    file, line = place
+    return SourceLine(file=file, line=line, text=linecache.getline(file, line).strip())
+
+
+# ---- how a forward pass failed --------------------------------------------------------------
+
+
+def _failure(error: Exception, run: _Run) -> Failure:
+    """Where the exception came from: the function, its operands, the module, the line."""
+    operation: str | None = None
+    operands: tuple[Value, ...] = ()
+    chain = list(_chain(error))
+    if run.failed and any(link is run.failed[0] for link in chain):
+        _, operation, seen = run.failed
+        operands = _values(seen)
+    steps = list(traceback.walk_tb(error.__traceback__))
+    places = [_place_of(frame.f_code.co_filename) for frame, _ in steps]
+    own = [at for at, place in enumerate(places) if place == "user"]
+    at = own[-1] if own else None
+    # einops names the whole pattern, where torch would name the step that did not work
+    if at is not None and "einops" in places[at:]:
+        frame, _ = steps[at + places[at:].index("einops")]
+        given = [
+            frame.f_locals[name] for name in frame.f_code.co_varnames if name in frame.f_locals
+        ]
+        operation = f"einops.{frame.f_code.co_name}"
+        operands = _values(_arguments(given[:1], {}))
+    inside = run.failed_in[1] if run.failed_in and run.failed_in[0] in chain else ""
+    return Failure(
+        kind=type(error).__name__,
+        message=str(error),
+        inside=inside,
+        operation=operation,
+        operands=operands,
+        source=_line((steps[at][0].f_code.co_filename, steps[at][1])) if at is not None else None,
+        traceback=traceback_text(error),
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception, and those that it was raised from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def traceback_text(error: BaseException) -> str:
+    """Write an exception's traceback as Python does, without this package's and torch's calling.
+
+    Args:
+        error: The exception, with those that it was raised from.
+
+    Returns:
+        Lines that end in a newline each.
+    """
+    report = traceback.TracebackException.from_exception(error)
+    link: traceback.TracebackException | None = report
+    while link is not None:
+        kept = [step for step in link.stack if _is_of_interest(step.filename)]
+        link.stack = traceback.StackSummary.from_list(kept)
+        link = link.__cause__ or link.__context__
+    return "".join(report.format())
+
+
+def _is_of_interest(file: str) -> bool:
+    """Whether a step of a traceback is neither ours nor the way to a module's forward."""
+    ways = (str(Path(_HERE).parent), _CALLING, "<frozen importlib")
+    return not file.startswith(ways)
+
+
+# ---- layers that no hook heard of -----------------------------------------------------------
+
+
+def _never_called(run: _Run, failure: Failure | None) -> tuple[NeverCalled, ...]:
+    """Every layer that could have been a row and was not called, with the reason."""
+    return tuple(
+        NeverCalled(
+            name=name,
+            kind=_kind(run.layers[name]),
+            reason=_reason(name, run.layers, run, failure),
+        )
+        for name in run.owners
+        if name and not run.called[name]
+    )
+
+
+def _reason(name: str, layers: Mapping[str, nn.Module], run: _Run, failure: Failure | None) -> str:
+    """Why a layer was not called, as far as that can be known."""
+    layer = layers[name]
+    above = [name.rpartition(".")[0]]
+    while above[-1]:
+        above.append(above[-1].rpartition(".")[0])
+    owner = above[0]
+    if any(isinstance(layers[each], torch.jit.ScriptModule) for each in (name, *above)):
+        return "it is compiled by torch.jit, which calls no hooks"
+    if isinstance(layers[owner], nn.MultiheadAttention) and run.called[owner]:
+        return "nn.MultiheadAttention reads its weights itself and never calls it"
+    if name in run.called_directly:
+        return "its .forward() was called directly, which calls no hooks"
+    if any(id(parameter) in run.used for parameter in layer.parameters(recurse=False)):
+        return "its weights were used without calling it"
+    if any(run.called[each] for each in layers if each.startswith(f"{name}.")):
+        return "only layers inside it were called"
+    if failure is not None:
+        return "the forward pass ended before it"
+    silent = [
+        each for each in above if each and not run.called[each] and _can_be_called(layers[each])
+    ]
+    if silent:
+        return f"{silent[-1]}, which holds it, was never called"
+    return "the forward pass does not use it"
+
+
+def _shared_notes(module: nn.Module) -> tuple[str, ...]:
+    """A sentence for each module that stands under a second name."""
+    first: dict[int, str] = {}
+    notes = []
+    for name, layer in module.named_modules(remove_duplicate=False):
+        known = first.setdefault(id(layer), name)
+        # of a shared block, the block alone is worth a sentence
+        if known != name and not _inside_shared(name, known):
+            notes.append(f"{name} is the same module as {known}: its rows bear that name.")
+    return tuple(notes)
+
+
+def _inside_shared(name: str, known: str) -> bool:
+    """Whether the two names end alike, so that it is their parents that are shared."""
+    owner, _, leaf = name.rpartition(".")
+    known_owner, _, known_leaf = known.rpartition(".")
+    return leaf == known_leaf and owner != known_owner
+
+
+def _fast_path_notes(layers: Mapping[str, nn.Module]) -> tuple[str, ...]:
+    """That attention ran otherwise than it would have by itself."""
+    fused = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
+    found = any(isinstance(layer, fused) and not layer.training for layer in layers.values())
+    if not found or not torch.backends.mha.get_fastpath_enabled():
+        return ()
+    return (
+        "PyTorch's fused attention was switched off for the run, since it calls no hooks; in use"
+        " PyTorch may take it.",
+    )
+
+
+# ---- guests leave nothing behind ------------------------------------------------------------
+
+
+@contextmanager
+def _listening(run: _Run) -> Iterator[None]:
+    """Let the run hear of every module and function, and of none when the block is left."""
+    with ExitStack() as stack:
+        for name, layer in run.layers.items():
+            if name and not isinstance(layer, torch.jit.ScriptModule):
+                before, after = _hooks(name, run)
+                handle = layer.register_forward_pre_hook(before, with_kwargs=True)
+                stack.callback(handle.remove)
+                handle = layer.register_forward_hook(after, with_kwargs=True, always_call=True)
+                stack.callback(handle.remove)
+        stack.enter_context(run)
+        yield
+
+
+def _hooks(name: str, run: _Run) -> tuple[Callable[..., None], Callable[..., None]]:
+    def before(layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        run.enter(name, layer, args, kwargs)
+
+    def after(layer: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        run.leave(output)
+
+    return before, after

@@ -1,0 +1,167 @@
+"""A module, torch and the random numbers put back as they were before a forward pass."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def version_of(tensor: Tensor | None) -> int:
+    """How often the tensor's memory was written to; an inference tensor keeps no count."""
+    return 0 if tensor is None or tensor.is_inference() else tensor._version
+
+
+@contextmanager
+def without_fast_path() -> Iterator[None]:
+    """Have attention call its layers, whose hooks its fused kernel would pass by."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+class Parameters:
+    """The parameters of a module, to be put back where its forward changes them."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._facts = [
+            (each, each.data, each.requires_grad, each.grad) for each in module.parameters()
+        ]
+        self._homes = {
+            data.untyped_storage().data_ptr(): each
+            for each, data, *_ in self._facts
+            if data.numel()
+        }
+        self._copies: list[tuple[nn.Parameter, Tensor]] = []
+
+    def save(self, written: Tensor) -> None:
+        """Copy a parameter that is about to be written to; copying all would take too long."""
+        if written.is_meta or written.layout != torch.strided:
+            return
+        parameter = self._homes.pop(written.untyped_storage().data_ptr(), None)
+        if parameter is not None:
+            self._copies.append((parameter, parameter.detach().clone()))
+
+    def restore(self) -> None:
+        """Put back values, memory, number format, device, gradients and whether they are wanted."""
+        for parameter, data, requires_grad, grad in self._facts:
+            if parameter.dtype != data.dtype or parameter.data_ptr() != data.data_ptr():
+                parameter.data = data
+            if parameter.requires_grad != requires_grad:
+                parameter.requires_grad_(requires_grad)
+            if parameter.grad is not grad:
+                parameter.grad = grad
+        for parameter, value in self._copies:
+            parameter.copy_(value)
+
+
+@contextmanager
+def as_it_was(module: nn.Module) -> Iterator[Parameters]:
+    """Put back what the forward pass may change: attributes, mode, buffers, random numbers."""
+    parameters = Parameters(module)
+    filled, empty = _contents(module)
+    buffers = [(each, version_of(each), each.detach().clone()) for each in module.buffers()]
+    tensors = (*module.parameters(), *module.buffers())
+    devices = {tensor.device for tensor in tensors if tensor.is_cuda}
+    with _random_numbers(sorted(devices, key=str)):
+        try:
+            yield parameters
+        finally:
+            with torch.inference_mode(False), torch.no_grad():
+                for content in filled:
+                    content.put_back()
+                for held in filter(None, empty):
+                    held.clear()
+                parameters.restore()
+                for buffer, version, value in buffers:
+                    _restore_buffer(buffer, version, value)
+
+
+_CONTAINERS = frozenset((dict, OrderedDict, list, set))
+
+
+class _Content:
+    """What a plain container holds, to be put back; the things in it are not looked into."""
+
+    __slots__ = ("_content", "_held", "_parts")
+
+    def __init__(self, held: Any) -> None:
+        self._held, self._content = held, held.copy()
+        self._parts = _identities(held)
+
+    def put_back(self) -> None:
+        """Give the container what it held; it is left alone where it holds it still."""
+        held = self._held
+        if _identities(held) == self._parts:
+            return
+        held.clear()
+        if isinstance(held, list):
+            held.extend(self._content)
+        else:
+            held.update(self._content)
+
+
+def _identities(held: Any) -> list[Any]:
+    """Keys and the identity of each part, since parts of a container may not be comparable."""
+    if not held:
+        return []
+    if isinstance(held, dict):
+        return [*held, *map(id, held.values())]
+    return list(map(id, held))
+
+
+def _contents(module: nn.Module) -> tuple[list[_Content], list[Any]]:
+    """The attributes of every module, the plain containers among them, and the empty of these."""
+    attributes = [vars(layer) for layer in module.modules()]
+    inner = [held for each in attributes for held in each.values() if type(held) in _CONTAINERS]
+    filled = [_Content(held) for held in (*attributes, *filter(None, inner))]
+    return filled, [held for held in inner if not held]
+
+
+def _restore_buffer(buffer: Tensor, version: int, value: Tensor) -> None:
+    """Put a buffer's numbers back, where they are others; each writing is counted by torch."""
+    if buffer.is_meta:
+        return
+    if buffer.shape != value.shape or buffer.dtype != value.dtype or buffer.device != value.device:
+        buffer.data = value
+    elif version_of(buffer) != version or not torch.equal(buffer, value):
+        buffer.copy_(value)
+
+
+@contextmanager
+def _random_numbers(devices: Sequence[torch.device]) -> Iterator[None]:
+    """Give back the random state of torch, Python and NumPy."""
+    python = random.getstate()
+    numpy = sys.modules.get("numpy")
+    state = numpy.random.get_state() if numpy else None
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            if numpy:
+                numpy.random.set_state(state)
+
+
+def copied(value: Any, copies: dict[int, Tensor]) -> Any:
+    """The same arguments with copies for tensors; one that stands twice is one copy."""
+    if isinstance(value, Tensor):
+        with torch.inference_mode(False):
+            return copies.setdefault(id(value), value.detach().clone())
+    if isinstance(value, tuple):
+        parts = [copied(part, copies) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if type(value) is list:
+        return [copied(part, copies) for part in value]
+    if type(value) is dict:
+        return {key: copied(part, copies) for key, part in value.items()}
+    return value
