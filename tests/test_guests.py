@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from tests import faulty
+from vitc_inspect import guests
 from vitc_inspect.counting import count_function_macs
 from vitc_inspect.errors import SpecError
 from vitc_inspect.guests import record_call, record_module
@@ -117,6 +119,15 @@ def test_a_layer_of_torch_shows_its_own_line_where_there_is_no_other():
     call = record_module(faulty.Encoded().eval(), image()).call("relu")
     assert call.inside == "encoder"
     assert call.source.file.endswith("transformer.py")
+
+
+def test_files_beside_torch_are_the_users():
+    site = Path(torch.__file__).parents[1]
+    wheres = [
+        guests._place_of(str(site / file))
+        for file in ("torchvision/models/a.py", "torch/functional.py", "torch/nn/modules/linear.py")
+    ]
+    assert wheres == ["user", "torch", "layer"]
 
 
 def test_two_functions_of_einops_on_one_line_are_two_rows():

@@ -33,7 +33,9 @@ ORDER = (
     "counting",
     "tracing",
     "untouched",
+    "expectation",
     "guests",
+    "inspection",
     "probes",
     "images",
     "report",
@@ -50,8 +52,8 @@ AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 
 TORCH = frozenset(
     {
-        "model", "checkpoints", "devices", "counting", "tracing", "untouched",
-        "guests", "probes", "report", "witnesses", "timing",
+        "model", "checkpoints", "devices", "counting", "tracing", "untouched", "expectation",
+        "guests", "inspection", "probes", "report", "witnesses", "timing",
     }
 )  # fmt: skip
 MAY_IMPORT = {

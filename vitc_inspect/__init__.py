@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from vitc_inspect.diagnosis import Contract, Explanation, explain_error, faults, faults_of
     from vitc_inspect.errors import SpecError
     from vitc_inspect.formulas import explain_layer, explain_totals
+    from vitc_inspect.inspection import ModuleReport, inspect_module
     from vitc_inspect.model import build_stem, build_vit
     from vitc_inspect.notation import format_stem, parse_stem
     from vitc_inspect.prediction import LayerPrediction, Prediction, predict
     from vitc_inspect.presets import PRESETS, Preset
     from vitc_inspect.report import Report, inspect_stem, inspect_vit
     from vitc_inspect.spec import ConvLayer, StemSpec, conv_layer, conv_stem, patchify_stem
+    from vitc_inspect.views.modules import module_csv, module_html, module_markdown, module_table
     from vitc_inspect.vit import ViTSpec
     from vitc_inspect.witnesses import Witness, count_work
 
@@ -36,6 +38,7 @@ _HOMES = {
     "ConvLayer": "spec",
     "Explanation": "diagnosis",
     "LayerPrediction": "prediction",
+    "ModuleReport": "inspection",
     "PRESETS": "presets",
     "Prediction": "prediction",
     "Preset": "presets",
@@ -56,10 +59,15 @@ _HOMES = {
     "faults": "diagnosis",
     "faults_of": "diagnosis",
     "format_stem": "notation",
+    "inspect_module": "inspection",
     "inspect_stem": "report",
     "inspect_vit": "report",
     "load_weights": "checkpoints",
     "match_weights": "checkpoints",
+    "module_csv": "views.modules",
+    "module_html": "views.modules",
+    "module_markdown": "views.modules",
+    "module_table": "views.modules",
     "parse_stem": "notation",
     "patchify_stem": "spec",
     "predict": "prediction",
@@ -74,6 +82,7 @@ __all__ = [
     "ConvLayer",
     "Explanation",
     "LayerPrediction",
+    "ModuleReport",
     "Prediction",
     "Preset",
     "Report",
@@ -93,10 +102,15 @@ __all__ = [
     "faults",
     "faults_of",
     "format_stem",
+    "inspect_module",
     "inspect_stem",
     "inspect_vit",
     "load_weights",
     "match_weights",
+    "module_csv",
+    "module_html",
+    "module_markdown",
+    "module_table",
     "parse_stem",
     "patchify_stem",
     "predict",

@@ -32,10 +32,10 @@ from vitc_inspect.untouched import Parameters, as_it_was, copied, version_of, wi
 
 _ONE_AT_A_TIME = RLock()  # the fast path of attention is a switch of the whole program
 
-_TORCH = str(Path(torch.__file__).parent)
-_EINOPS = str(Path(einops.__file__).parent)
+_TORCH = str(Path(torch.__file__).parent / "_")[:-1]  # with the separator: torchvision is another
+_EINOPS = str(Path(einops.__file__).parent / "_")[:-1]
 _HERE = __file__
-_LAYERS = str(Path(nn.__file__).parent / "modules")
+_LAYERS = str(Path(nn.__file__).parent / "modules" / "_")[:-1]
 _CALLING = str(Path(_LAYERS) / "module.py")  # where a module's forward is called from
 
 _SHAPE_GETTERS = frozenset({"T", "mT", "H", "mH", "real", "imag"})

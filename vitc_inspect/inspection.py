@@ -1,0 +1,270 @@
+"""One inspection of anybody's module: every call, and what arithmetic says of it, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+import vitc_inspect
+from vitc_inspect.expectation import Expectation, expect
+from vitc_inspect.guests import (
+    Call,
+    Failure,
+    NeverCalled,
+    SourceLine,
+    Value,
+    record_call,
+)
+
+CHECKS = ("shape", "params", "macs")
+"""What is compared in each row; "shape" is that of the first output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleRow:
+    """One call, what was predicted of it, and whether the two agree."""
+
+    call: Call
+    """What was seen."""
+    predicted: Expectation | None
+    """What arithmetic says; None where no rule is known for it, and for every function."""
+    verdicts: Mapping[str, bool | None]
+    """For each of CHECKS True or False; None where one side is missing."""
+
+    @property
+    def verdict(self) -> str:
+        """ "raised", "agrees", "differs" or "not predicted"."""
+        if not self.call.returned:
+            return "raised"
+        known = [verdict for verdict in self.verdicts.values() if verdict is not None]
+        if not known:
+            return "not predicted"
+        return "agrees" if all(known) else "differs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleReport:
+    """Everything that one forward pass of a module showed; every view is drawn from it."""
+
+    kind: str
+    """Class of the module."""
+    inputs: tuple[Value, ...]
+    """What it was given."""
+    outputs: tuple[Value, ...]
+    """What it returned; empty where it raised."""
+    rows: tuple[ModuleRow, ...]
+    """Modules and functions, in the order in which they began."""
+    params: int
+    """Learned numbers of the whole module, those that several layers share once."""
+    never_called: tuple[NeverCalled, ...]
+    """Layers that no hook heard of, with the reason."""
+    notes: tuple[str, ...]
+    """What is odd about the module, in sentences."""
+    failure: Failure | None
+    """How the forward pass raised, or None."""
+    training: bool
+    """Whether the module was in training mode."""
+    device: str
+    """Device of its parameters, or "cpu" for a module without any."""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the batch, as far as they can be counted."""
+        return sum(row.call.macs or 0 for row in self.rows)
+
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """Names of functions that the MACs leave out."""
+        names = (name for row in self.rows for name in row.call.uncounted)
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def overwritten(self) -> tuple[ModuleRow, ...]:
+        """Rows whose output was later written over in place."""
+        return tuple(row for row in self.rows if row.call.overwritten_by is not None)
+
+    @property
+    def disagreements(self) -> tuple[str, ...]:
+        """Each number that is not what arithmetic says, in a sentence; empty when all agree."""
+        return tuple(
+            _say(row, check)
+            for row in self.rows
+            for check in CHECKS
+            if row.verdicts[check] is False
+        )
+
+    def row(self, name: str, turn: int = 1) -> ModuleRow:
+        """One row of the module or function called `name`; KeyError if there is none.
+
+        Args:
+            name: Name of the module or the function.
+            turn: Which of its calls, counted from 1.
+        """
+        rows = [row for row in self.rows if row.call.name == name]
+        if not 1 <= turn <= len(rows):
+            raise KeyError(name)
+        return rows[turn - 1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values, the object that `--json` prints.
+
+        Shapes are those of the batch; sizes are in bytes.
+        """
+        return {
+            "kind": self.kind,
+            "device": self.device,
+            "training": self.training,
+            "inputs": _plain_values(self.inputs),
+            "outputs": _plain_values(self.outputs),
+            "params": self.params,
+            "macs": self.macs,
+            "flops": 2 * self.macs,
+            "uncounted": list(self.uncounted),
+            "rows": [_plain_row(row) for row in self.rows],
+            "never_called": [asdict(layer) for layer in self.never_called],
+            "notes": list(self.notes),
+            "disagreements": list(self.disagreements),
+            "failure": _plain_failure(self.failure),
+        }
+
+    def __str__(self) -> str:
+        """The report as a table for the terminal."""
+        # the views stand below this file; the front door loads them when they are asked for
+        return str(vitc_inspect.module_table(self))
+
+    def _repr_html_(self) -> str:
+        """The report as a notebook shows it."""
+        return str(vitc_inspect.module_html(self))
+
+
+def inspect_module(module: nn.Module, *inputs: Any, **kwargs: Any) -> ModuleReport:
+    """Run any module once and lay what arithmetic says beside what was seen.
+
+    Args:
+        module: The module, in the mode in which it is to run. It is left as it was.
+        inputs, kwargs: What its forward is to be given.
+
+    Returns:
+        The report; also when the forward raises, with all that came before and how it failed.
+
+    Raises:
+        SpecError: field "module", for what is no module or has parameters without a shape.
+    """
+    return inspect_call(module, inputs, kwargs)
+
+
+def inspect_call(
+    module: nn.Module,
+    inputs: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    keep_bytes: int = 0,
+) -> ModuleReport:
+    """The same as `inspect_module`, with the arguments apart and copies of outputs.
+
+    Args:
+        module: The module.
+        inputs: Arguments of its forward.
+        kwargs: Its arguments by name.
+        keep_bytes: Budget for copies of outputs (bytes), as in `record_call`.
+
+    Returns:
+        The report.
+
+    Raises:
+        SpecError: As `inspect_module`.
+    """
+    recording = record_call(module, inputs, kwargs, keep_bytes=keep_bytes)
+    layers = dict(module.named_modules())
+    first = next(module.parameters(), None)
+    return ModuleReport(
+        kind=type(module).__name__,
+        inputs=recording.inputs,
+        outputs=recording.outputs,
+        rows=tuple(_row(call, layers) for call in recording.calls),
+        params=sum(parameter.numel() for parameter in module.parameters()),
+        never_called=recording.never_called,
+        notes=recording.notes,
+        failure=recording.failure,
+        training=module.training,
+        device="cpu" if first is None else str(first.device),
+    )
+
+
+def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
+    predicted = None
+    if not call.is_function:
+        predicted = expect(layers[call.name], {value.path: value.shape for value in call.inputs})
+    verdicts: dict[str, bool | None] = dict.fromkeys(CHECKS)
+    if predicted and call.returned:
+        sides = {
+            "shape": (predicted.out_shape, call.out_shape),
+            "params": (predicted.params, call.params),
+            "macs": (predicted.macs, call.macs),
+        }
+        verdicts = {
+            check: None if None in pair else pair[0] == pair[1] for check, pair in sides.items()
+        }
+    return ModuleRow(call=call, predicted=predicted, verdicts=MappingProxyType(verdicts))
+
+
+def _say(row: ModuleRow, check: str) -> str:
+    """What arithmetic says, what was seen, and the rule."""
+    call, predicted = row.call, row.predicted
+    assert predicted is not None  # else there is no verdict
+    turn = f" (call {call.turn})" if call.turn > 1 else ""
+    name = f"{call.name or call.kind}{turn}"
+    if check == "shape":
+        return (
+            f"{name}.shape: predicted {predicted.out_shape}, observed {call.out_shape};"
+            f" the rule is {predicted.rule}"
+        )
+    foreseen, seen = getattr(predicted, check), getattr(call, check)
+    return f"{name}.{check}: predicted {foreseen:,}, observed {seen:,}"
+
+
+def _plain_row(row: ModuleRow) -> dict[str, Any]:
+    call, predicted = row.call, row.predicted
+    return {
+        "name": call.name,
+        "kind": call.kind,
+        "inside": call.inside,
+        "turn": call.turn,
+        "inputs": _plain_values(call.inputs),
+        "outputs": _plain_values(call.outputs),
+        "returned": call.returned,
+        "params": call.params,
+        "macs": call.macs,
+        "uncounted": list(call.uncounted),
+        "bytes": call.bytes,
+        "source": _plain_line(call.source),
+        "overwritten_by": call.overwritten_by,
+        "overwritten_at": _plain_line(call.overwritten_at),
+        "predicted": predicted
+        and {
+            "out_shape": None if predicted.out_shape is None else list(predicted.out_shape),
+            "params": predicted.params,
+            "macs": predicted.macs,
+            "rule": predicted.rule,
+        },
+        "verdicts": dict(row.verdicts),
+        "verdict": row.verdict,
+    }
+
+
+def _plain_values(values: Sequence[Value]) -> list[dict[str, Any]]:
+    return [{**asdict(value), "shape": list(value.shape)} for value in values]
+
+
+def _plain_line(source: SourceLine | None) -> dict[str, Any] | None:
+    return asdict(source) if source else None
+
+
+def _plain_failure(failure: Failure | None) -> dict[str, Any] | None:
+    if failure is None:
+        return None
+    return {**asdict(failure), "operands": _plain_values(failure.operands)}
