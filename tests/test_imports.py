@@ -36,6 +36,7 @@ ORDER = (
     "expectation",
     "guests",
     "inspection",
+    "loading",
     "probes",
     "images",
     "report",
@@ -53,7 +54,7 @@ AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 TORCH = frozenset(
     {
         "model", "checkpoints", "devices", "counting", "tracing", "untouched", "expectation",
-        "guests", "inspection", "probes", "report", "witnesses", "timing",
+        "guests", "inspection", "loading", "probes", "report", "witnesses", "timing",
     }
 )  # fmt: skip
 MAY_IMPORT = {

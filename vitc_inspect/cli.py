@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import sys
@@ -27,6 +28,7 @@ from vitc_inspect.vit import MAX_DEPTH, ViTSpec
 EXIT_DISAGREES = 1
 EXIT_NOT_KNOWN = 1
 EXIT_BAD_INPUT = 2
+EXIT_RAISED = 3
 
 
 class OneSentenceParser(argparse.ArgumentParser):
@@ -38,14 +40,14 @@ class OneSentenceParser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Inspect one stem and print its report, or explain an error.
+    """Inspect a stem or anybody's module and print its report, or explain an error.
 
     Args:
         arguments: The command line without the program; None means sys.argv.
 
     Returns:
         Exit code: 0 for a report or an explanation, 1 for an error that is not known and with
-        --strict for any disagreement, 2 for bad input.
+        --strict for any disagreement, 2 for bad input, 3 for a module whose forward raised.
     """
     options = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
@@ -56,8 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text, known = _explain(options)
             print(text)
             return 0 if known else EXIT_NOT_KNOWN
+        if options.module is not None:
+            return _inspect_module(options)
         text, agrees = _inspect(options)
     except SpecError as error:
+        if error.__cause__ and options.module is not None:  # what the user's own code raised
+            print(_traceback(error.__cause__), file=sys.stderr)
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
     print(text)
@@ -66,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
     """The text to print and whether prediction and observation agree."""
+    for form in ("csv", "markdown", "input"):
+        if getattr(options, form):
+            reason = "it is for a module of your own"
+            raise SpecError(form, "", reason, "Give --module path/to/file.py:name as well")
     if options.paper:
         from vitc_inspect.views.text import paper_table
 
@@ -81,7 +91,7 @@ def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
 
     settings = {
         "device": options.device,
-        "dtype": options.dtype,
+        "dtype": options.dtype or "float32",
         "seed": parse_int("seed", options.seed, 0, MAX_SEED),
         "init": options.init,
         "norm_statistics": options.norm_statistics,
@@ -98,7 +108,9 @@ def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
         plain["witnesses"] = [asdict(witness) for witness in counts]
         drawn.append(f"MACs by every witness:\n{witness_table(counts)}")
     if options.time:
-        *_, timing = time_layers(vit or spec, device=options.device, dtype=options.dtype)
+        *_, timing = time_layers(
+            vit or spec, device=options.device, dtype=options.dtype or "float32"
+        )
         plain["timing"] = timing_dict(timing)
         drawn.append(time_table(timing))
     text = json.dumps(plain) if options.json else "\n\n".join(drawn)
@@ -121,6 +133,54 @@ def _explain(options: argparse.Namespace) -> tuple[str, bool]:
         plain = {"explanations": [explanation.to_dict() for explanation in explanations]}
         return json.dumps(plain), bool(explanations)
     return explanations_text(explanations), bool(explanations)
+
+
+def _inspect_module(options: argparse.Namespace) -> int:
+    """Print the report on the module that --module names, and return the exit code."""
+    _refuse_beside_module(options)
+    from vitc_inspect.devices import resolve_device
+    from vitc_inspect.inspection import inspect_call
+    from vitc_inspect.loading import load_module, random_inputs
+    from vitc_inspect.model import MAX_SEED
+    from vitc_inspect.views.modules import module_csv, module_markdown, module_table
+
+    seed = parse_int("seed", options.seed, 0, MAX_SEED)
+    device = resolve_device(options.device)
+    # what the user's code prints must not stand in the report
+    with contextlib.redirect_stdout(sys.stderr):
+        module = load_module(options.module).to(device).eval()
+        by_place, by_name = random_inputs(options.input, module, seed=seed)
+        report = inspect_call(module, by_place, by_name)
+    if options.json:
+        print(json.dumps(report.to_dict()))
+    elif options.csv:
+        print(module_csv(report))
+    else:
+        print(module_markdown(report) if options.markdown else module_table(report))
+    if report.failure:
+        print(report.failure.traceback, end="", file=sys.stderr)
+        return EXIT_RAISED
+    return EXIT_DISAGREES if options.strict and report.disagreements else 0
+
+
+def _refuse_beside_module(options: argparse.Namespace) -> None:
+    """Refuse what describes a stem of ours; a module of anybody's has no use for it."""
+    for name, default in _OF_A_STEM.items():
+        value = getattr(options, name)
+        if value != default:
+            flag = "the notation" if name == "stem" else f"--{name.replace('_', '-')}"
+            reason = f"{flag} is of a stem, and --module brings its own"
+            raise SpecError(name, value, reason, "Leave one of the two out")
+    if not options.input:
+        reason = "the module has to be given something"
+        raise SpecError("input", "", reason, "Use --input 1,3,224,224", "1,3,224,224")
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback of the user's code, from its first line on."""
+    from vitc_inspect.guests import traceback_text
+
+    return traceback_text(error).rstrip()
 
 
 def _spec(options: argparse.Namespace) -> StemSpec:
@@ -168,6 +228,13 @@ _ENCODER: Mapping[str, Callable[[str], Any]] = {
     "mlp_ratio": lambda text: parse_number("mlp_ratio", text),
     "attention": str,
 }
+_OF_A_STEM: Mapping[str, Any] = {
+    **dict.fromkeys(("stem", "preset", "image_size", "in_channels", "class_token", "image")),
+    **dict.fromkeys(("depth", "num_heads", "mlp_ratio", "attention", "weights", "dtype")),
+    **dict.fromkeys(("encoder", "witnesses", "time", "paper"), False),
+    "init": "torch",
+    "norm_statistics": "image",
+}
 _FLAGS = {"depth": "--depth", "num_heads": "--heads", "mlp_ratio": "--mlp-ratio"}
 
 
@@ -211,9 +278,7 @@ def _parser() -> argparse.ArgumentParser:
         "--image", metavar="PATH", help="an image file, photo, impulse, checkerboard, edges or ramp"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument(
-        "--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)"
-    )
+    parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: float32)")
     parser.add_argument("--seed", default="0", help="start of the random weights (default: 0)")
     parser.add_argument(
         "--init",
@@ -231,6 +296,21 @@ def _parser() -> argparse.ArgumentParser:
         help="BatchNorm's mean and variance: image or stored (default: image)",
     )
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    parser.add_argument("--csv", action="store_true", help="print the rows as CSV (--module)")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown (--module)")
+    parser.add_argument(
+        "--module",
+        metavar="FILE:NAME",
+        help="a module of your own, its class or a function that makes it:"
+        " path/to/file.py:name or package.module:name; its code is run",
+    )
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="SHAPE",
+        help="what the module gets, 1,3,224,224 or pixel_values=1,3,224,224; may be repeated",
+    )
     parser.add_argument(
         "--witnesses", action="store_true", help="also count the MACs in every other way there is"
     )

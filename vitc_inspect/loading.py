@@ -1,0 +1,224 @@
+"""A module from the command line: `path/to/file.py:name` or `package.module:name`, and its input.
+
+Whoever starts the program names the file, so its code is run; nothing else may name one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import linecache
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitc_inspect.errors import SpecError
+from vitc_inspect.memory import MEMORY_BUDGET
+
+_EXAMPLE = "stem.py:Stem"
+_LOADED_AS = "vitc_inspect_loaded"  # the name of a file's module while it is in use
+_NUMBER_BYTES = 4
+
+
+def load_module(text: str) -> nn.Module:
+    """Load a module, or make one with the class or function of that name.
+
+    Args:
+        text: `path/to/file.py:name` or `package.module:name`; the name may have dots.
+
+    Returns:
+        The module, as the file leaves it. The file is run anew each time.
+
+    Raises:
+        SpecError: field "module"; its __cause__ is what the user's code raised, if it did.
+    """
+    place, colon, name = text.rpartition(":")
+    if not (place and colon and name):
+        reason = "it is not a file or a module, a colon and a name"
+        raise SpecError("module", text, reason, f"Use {_EXAMPLE}", _EXAMPLE)
+    path = Path(place)
+    is_file = path.suffix == ".py" or path.exists() or "/" in place
+    with _first_on_path(path.resolve().parent if is_file else Path.cwd()):
+        home = _run_file(text, path) if is_file else _import(text, place)
+        return _made(text, _named(text, home, name))
+
+
+def random_inputs(
+    texts: Sequence[str], module: nn.Module, *, seed: int = 0, budget: int = MEMORY_BUDGET
+) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    """Draw the inputs that the command line describes.
+
+    Args:
+        texts: A shape each, `1,3,224,224`, or a named one, `pixel_values=1,3,224,224`.
+        module: Whom they are for: they get its device and number format.
+        seed: Start of the random numbers, which are normally distributed.
+        budget: The most that they may take together (bytes).
+
+    Returns:
+        Arguments by place and by name.
+
+    Raises:
+        SpecError: field "input".
+    """
+    numbers = (tensor for tensor in module.parameters() if tensor.is_floating_point())
+    like = next(numbers, torch.empty(0))
+    generator = torch.Generator().manual_seed(seed)
+    by_place: list[Tensor] = []
+    by_name: dict[str, Tensor] = {}
+    left = budget
+    for text in texts:
+        name, equals, sizes = text.rpartition("=")
+        shape = parse_shape(sizes)
+        left -= prod(shape) * _NUMBER_BYTES
+        if left < 0:
+            reason = f"its {prod(shape):,} numbers do not fit in {budget / 2**30:.1f} GiB"
+            raise SpecError("input", text, reason, "Use a smaller shape", "1,3,224,224")
+        if equals and not name.isidentifier():
+            reason = f"{name!r} is no name of an argument"
+            raise SpecError("input", text, reason, "Use pixel_values=1,3,224,224")
+        tensor = torch.randn(shape, generator=generator).to(like.device, like.dtype)
+        if equals:
+            by_name[name] = tensor
+        else:
+            by_place.append(tensor)
+    return tuple(by_place), by_name
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """Read a shape: whole numbers with commas between.
+
+    Raises:
+        SpecError: field "input".
+
+    >>> parse_shape("1,3,224,224")
+    (1, 3, 224, 224)
+    """
+    sizes = [size.strip() for size in text.split(",")]
+    whole = all(size.isascii() and size.isdecimal() and len(size) <= 9 for size in sizes)
+    if not whole or not all(map(int, sizes)):
+        reason = "it is not a shape, whole numbers from 1 with commas between"
+        raise SpecError("input", text, reason, "Use 1,3,224,224", "1,3,224,224")
+    return tuple(map(int, sizes))
+
+
+@contextmanager
+def _first_on_path(folder: Path) -> Iterator[None]:
+    """Let imports find what lies beside the file, as when Python runs it."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        if str(folder) in sys.path:
+            sys.path.remove(str(folder))
+
+
+def _run_file(text: str, path: Path) -> ModuleType:
+    """The namespace of a file that was just run."""
+    if not path.is_file():
+        reason = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
+        raise SpecError("module", text, reason, "Give the path of a Python file")
+    file = str(path.resolve())
+    home = ModuleType(_LOADED_AS)
+    home.__file__ = file
+    sys.modules[_LOADED_AS] = home  # where dataclasses and pickle look a class's module up
+    linecache.checkcache(file)
+
+    def run() -> None:
+        # compiled here, since Python's cache takes an edit within a second for no edit
+        exec(compile(path.read_bytes(), file, "exec"), vars(home))
+
+    _attempt(text, f"{path} raises", run)
+    return home
+
+
+def _import(text: str, place: str) -> ModuleType:
+    """An importable module."""
+    try:
+        found = importlib.util.find_spec(place)
+    except (ImportError, ValueError):  # its package is not there, or it is no name at all
+        found = None
+    except Exception as error:  # importing the package runs the user's code
+        raise _raised(text, f"the package of {place} raises", error) from error
+    if found is None:
+        reason = f"there is no module {place} to import, nor a file of that name"
+        raise SpecError("module", text, reason, f"Use {_EXAMPLE}", _EXAMPLE)
+    module: ModuleType = _attempt(text, f"{place} raises", lambda: importlib.import_module(place))
+    return module
+
+
+def _named(text: str, home: ModuleType, name: str) -> Any:
+    """What stands under a dotted name."""
+    found: Any = home
+    for part in name.split("."):
+        if not hasattr(found, part):
+            offered = [each for each in dir(found) if not each.startswith("_")]
+            modules = [each for each in offered if _may_be_module(getattr(found, each))]
+            near = difflib.get_close_matches(part, modules, n=1) or modules[:1]
+            fix = f"Use {near[0]}" if near else "Give a name that the file defines"
+            suggestion = f"{text.rpartition(':')[0]}:{near[0]}" if near else None
+            raise SpecError("module", text, f"there is no {part} in it", fix, suggestion)
+        found = getattr(found, part)
+    return found
+
+
+def _may_be_module(value: Any) -> bool:
+    return isinstance(value, nn.Module) or (
+        isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == _LOADED_AS
+    )
+
+
+def _made(text: str, found: Any) -> nn.Module:
+    """The module itself, or what the class or function makes."""
+    if isinstance(found, nn.Module):
+        return found
+    if not callable(found):
+        kind = type(found).__name__
+        reason = f"it is a {kind}, neither a module nor a class or function that makes one"
+        raise SpecError("module", text, reason, "Give the name of a module")
+    needed = _needed(found)
+    what = "its constructor" if isinstance(found, type) else "the function"
+    if needed:
+        reason = f"{what} needs {', '.join(needed)}"
+        raise SpecError("module", text, reason, "Name a function without arguments that makes it")
+    made = _attempt(text, f"{what} raises", found)
+    if not isinstance(made, nn.Module):
+        reason = f"it makes a {type(made).__name__}, not a torch.nn.Module"
+        raise SpecError("module", text, reason, "Give the name of a module")
+    return made
+
+
+def _needed(maker: Callable[..., Any]) -> list[str]:
+    """Names of the arguments that a class or function cannot do without."""
+    try:
+        parameters: Mapping[str, inspect.Parameter] = inspect.signature(maker).parameters
+    except (TypeError, ValueError):  # some written in C have none
+        return []
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty and parameter.kind not in several
+    ]
+
+
+def _attempt(text: str, trouble: str, step: Callable[[], Any]) -> Any:
+    """Run a step of the user's code; whatever it raises becomes the cause of one sentence."""
+    try:
+        return step()
+    except (Exception, SystemExit) as error:
+        raise _raised(text, trouble, error) from error
+
+
+def _raised(text: str, trouble: str, error: BaseException) -> SpecError:
+    says = f": {' '.join(str(error).split())}" if str(error) else ""
+    reason = f"{trouble} {type(error).__name__}{says}"
+    return SpecError("module", text, reason.rstrip("."), "Mend it, or give another")
