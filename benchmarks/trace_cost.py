@@ -20,6 +20,7 @@ import torchlens
 from fvcore.nn import FlopCountAnalysis
 from torch.utils.flop_counter import FlopCounterMode
 
+from vitc_inspect.guests import record_module
 from vitc_inspect.model import build_vit
 from vitc_inspect.prediction import predict
 from vitc_inspect.presets import PRESETS
@@ -49,6 +50,7 @@ def main() -> int:
     quick: dict[str, Callable[[], object]] = {
         "bare forward": bare,
         "our trace": lambda: trace(module, image, keep_bytes=0),
+        "our recording, with functions": lambda: record_module(module, image),
         "our inspection, stem's maps kept": lambda: trace(module, image, keep=stem_layers),
         "torchinfo": lambda: torchinfo.summary(module, input_data=image, verbose=0),
         "FlopCounterMode": count,

@@ -71,7 +71,7 @@ def count_function_macs(
     """
     product = _PRODUCTS.get(name)
     if product is None:
-        return 0 if name in _WITHOUT_PRODUCTS else None
+        return 0 if name in WITHOUT_PRODUCTS else None
     return product(_Given(args, kwargs), output)
 
 
@@ -150,7 +150,7 @@ _PRODUCTS: Mapping[str, Callable[[_Given, Any], int | None]] = {
     "einsum": _einsum,
 }
 
-_WITHOUT_PRODUCTS = frozenset(
+WITHOUT_PRODUCTS = frozenset(
     " ".join(
         (
             # made or copied

@@ -10,10 +10,10 @@ import linecache
 import sys
 import traceback
 import weakref
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 from threading import RLock
@@ -25,9 +25,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vitc_inspect.counting import count_function_macs
+from vitc_inspect.counting import WITHOUT_PRODUCTS, count_function_macs
 from vitc_inspect.errors import SpecError
-from vitc_inspect.tracing import KeptOutput, keep_output, layers_of
+from vitc_inspect.tracing import KeptOutput, keep_output
 from vitc_inspect.untouched import Parameters, as_it_was, copied, version_of, without_fast_path
 
 _ONE_AT_A_TIME = RLock()  # the fast path of attention is a switch of the whole program
@@ -243,12 +243,12 @@ def record_call(
     Raises:
         SpecError: field "module", for what is no module or has parameters without a shape.
     """
-    _check(module)
+    weights = _weights(module)
     given, named = copied((tuple(inputs), dict(kwargs or {})), {})
     layers = dict(module.named_modules())
     with _ONE_AT_A_TIME, as_it_was(module) as parameters:
         notes = _fast_path_notes(layers)
-        run = _Run(layers, parameters, keep_bytes)
+        run = _Run(layers, weights, parameters, keep_bytes)
         with torch.inference_mode(False), torch.no_grad(), without_fast_path(), _listening(run):
             outputs, failure = _ran(run, module, given, named)
     return Recording(
@@ -261,16 +261,23 @@ def record_call(
     )
 
 
-def _check(module: Any) -> None:
-    """Refuse what cannot be run and left as it was."""
+def _weights(module: Any) -> dict[str, int]:
+    """Learned numbers of each module itself, by its name.
+
+    Raises:
+        SpecError: field "module", for what cannot be run and left as it was.
+    """
+    kind = type(module).__name__
     if not isinstance(module, nn.Module):
-        kind = type(module).__name__
         raise SpecError("module", kind, "it is not a torch.nn.Module", "Give an instance of one")
-    for name, parameter in module.named_parameters():
+    weights: dict[str, int] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
         if isinstance(parameter, nn.UninitializedParameter):
             reason = f"{name} gets its shape only when it first runs"
-            kind = type(module).__name__
             raise SpecError("module", kind, reason, "Run the module once before it is inspected")
+        owner = name.rpartition(".")[0]
+        weights[owner] = weights.get(owner, 0) + parameter.numel()
+    return weights
 
 
 def _ran(
@@ -311,7 +318,7 @@ class _Row:
         self.returned = False
         self.turn = 1
         self.macs = 0
-        self.uncounted: list[str] = []
+        self.uncounted: tuple[str, ...] = ()
         self.source: _Place | None = None
         self.overwritten: tuple[str, _Place | None] | None = None
         self.kept: KeptOutput | None = None
@@ -326,19 +333,35 @@ _Role = Literal["library", "leaf", "open"]
 class _Open:
     """A module that is running."""
 
-    __slots__ = ("code", "handling", "name", "row", "sealed", "watched")
+    __slots__ = ("code", "handling", "name", "own", "row", "sealed", "watched")
 
     def __init__(
-        self, name: str, layer: nn.Module, row: _Row | None, sealed: bool, watched: bool
+        self, name: str, code: CodeType | None, row: _Row | None, own: bool, role: _Role | None
     ) -> None:
-        self.name, self.row = name, row
-        self.sealed = sealed  # its functions are part of its row
-        self.watched = watched  # they may be of layers that no hook announces
-        compiled = isinstance(layer, torch.jit.ScriptModule)  # its class cannot be asked
-        self.code: CodeType | None = (
-            None if compiled else getattr(type(layer).forward, "__code__", None)
-        )
+        self.name, self.code, self.row = name, code, row
+        self.own = own  # the row is the module's, not that of a layer around it
+        self.sealed = row is not None and role != "open"  # its functions are part of its row
+        self.watched = role != "library"  # they may be of layers that no hook announces
         self.handling = sys.exc_info()[1]  # what is being handled by whoever calls
+
+
+class _Function:
+    """What there is to know about a function before it is called."""
+
+    __slots__ = ("free", "name", "silent", "writes")
+
+    def __init__(self, func: Any) -> None:
+        self.name: str = getattr(func, "__name__", "") or type(func).__name__
+        getter = self.name == "__get__"
+        if getter:
+            self.name = getattr(func.__self__, "__name__", "")
+        self.silent = getter and self.name not in _SHAPE_GETTERS  # a fact about a tensor
+        self.free = self.name in WITHOUT_PRODUCTS
+        self.writes = self.name.endswith("_") and (
+            not self.name.endswith("__")
+            or self.name == "__setitem__"
+            or self.name.startswith("__i")
+        )  # to its first argument, as its name says
 
 
 class _Run(TorchFunctionMode):
@@ -347,6 +370,7 @@ class _Run(TorchFunctionMode):
     def __init__(
         self,
         layers: Mapping[str, nn.Module],
+        weights: Mapping[str, int],
         parameters: Parameters,
         keep_bytes: int,
     ) -> None:
@@ -354,9 +378,13 @@ class _Run(TorchFunctionMode):
         self.layers = layers
         self.names = {id(layer): name for name, layer in layers.items()}
         self.parameters = parameters
-        self.owners = dict(_rows_of(layers))
+        self.weights = weights
+        self.owners = dict(_rows_of(layers, weights))
+        self._roles = {
+            name: (self.owners.get(name), _forward_code(layer)) for name, layer in layers.items()
+        }
         self.rows: list[_Row] = []
-        self.called: Counter[str] = Counter()
+        self.called: dict[str, int] = {}  # how often
         self.used: set[int] = set()  # parameters that functions were given
         self.called_directly: set[str] = set()  # by .forward()
         self.unregistered: dict[str, None] = {}
@@ -365,28 +393,28 @@ class _Run(TorchFunctionMode):
         self._stack: list[_Open] = []
         self._alive: list[tuple[_Row, weakref.ref[Tensor], int]] = []
         self._library_frame: FrameType | None = None  # the einops function that is running
-        self._places: dict[CodeType, str] = {}
+        self._places: dict[str, str] = {}
+        self._functions: dict[Any, _Function] = {}
         self._left = keep_bytes
 
     # modules
 
     def enter(self, name: str, layer: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
         """A module begins."""
-        with torch._C.DisableTorchFunction():
-            self.called[name] += 1
-            above = self._stack[-1] if self._stack else None
-            hidden = above is not None and above.sealed
-            role = self.owners.get(name)
-            sealed = hidden or role in ("library", "leaf")
-            row = None
-            if name in self.owners and not hidden:
-                row = _Row(name, above.name if above else "", layer, _arguments(args, kwargs))
-                row.turn = self.called[name]
-                self.rows.append(row)
-            elif hidden and above:
-                row = above.row  # what is done inside a layer is the layer's
-            watched = not hidden and role != "library"
-            self._stack.append(_Open(name, layer, row, sealed, watched))
+        role, code = self._roles[name]
+        turn = self.called[name] = self.called.get(name, 0) + 1
+        above = self._stack[-1] if self._stack else None
+        if above and above.sealed:  # what is done inside a layer is the layer's
+            role, row, own = "library", above.row, False
+        elif role:
+            with torch._C.DisableTorchFunction():
+                inputs = _arguments(args, kwargs)
+            row, own = _Row(name, above.name if above else "", layer, inputs), True
+            row.turn = turn
+            self.rows.append(row)
+        else:
+            row, own = None, False
+        self._stack.append(_Open(name, code, row, own, role))
 
     def leave(self, output: Any) -> None:
         """A module ends, or is left by an exception."""
@@ -396,51 +424,55 @@ class _Run(TorchFunctionMode):
             if self.failed_in is None or self.failed_in[0] is not error:
                 self.failed_in = error, entry.name
             return
-        row = entry.row
-        if row is not None and row.layer is not None and row.name == entry.name:
+        if entry.own and entry.row:
             with torch._C.DisableTorchFunction():
-                self._finish(row, output)
+                self._finish(entry.row, output)
+
+    def left(self, layer: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """The same, as a hook is told of it."""
+        self.leave(output)
 
     # functions
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """A function is called; inside it this mode is off."""
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "") or type(func).__name__
-        if name == "__get__":
-            name = getattr(func.__self__, "__name__", "")
-            if name not in _SHAPE_GETTERS:
-                return func(*args, **kwargs)
+        function = self._functions.get(func)
+        if function is None:
+            function = self._functions[func] = _Function(func)
+        if function.silent:
+            return func(*args, **kwargs)
         first = kwargs["out"] if "out" in kwargs else args[0] if args else None
         tensor = first if isinstance(first, Tensor) else None
-        before = version_of(tensor)
-        if name[-1] == "_" and tensor is not None and _writes(name):
+        counted = tensor is not None and not tensor.is_inference()
+        before = tensor._version if counted else 0  # type: ignore[union-attr]  # counted says so
+        if function.writes and tensor is not None:
             self.parameters.save(tensor)
         try:
             output = func(*args, **kwargs)
         except Exception as error:
-            self.failed = error, name, _arguments(args, kwargs)
+            self.failed = error, function.name, _arguments(args, kwargs)
             raise
-        written = tensor is not None and version_of(tensor) != before
+        written = counted and tensor._version != before  # type: ignore[union-attr]
         produced = tensor if written and output is None else output
-        if not _has_tensor(produced):
+        if not isinstance(produced, Tensor) and not _has_tensor(produced):
             return output
         top = self._stack[-1]
         for argument in (*args, *kwargs.values()) if kwargs else args:
             if type(argument) is nn.Parameter:  # isinstance asks for much more, and slowly
                 self.used.add(id(argument))
-        macs = count_function_macs(name, args, kwargs, output)
-        if top.sealed:
-            row, place = top.row, None
-            if top.watched:
-                self._caller(sys._getframe(1), top)
-        else:
-            row, place = self._function_row(name, top, args, kwargs)
+        row, place = top.row, None
+        if not top.sealed:
+            row, place = self._function_row(function.name, top, args, kwargs)
+        elif top.watched and (caller := sys._getframe(1)).f_code is not top.code:
+            self._caller(caller, top)
         assert row is not None  # a sealed module has a row, and a function gets one
-        if macs is None:
-            row.uncounted.append(name)
-        else:
-            row.macs += macs
+        if not function.free:
+            macs = count_function_macs(function.name, args, kwargs, output)
+            if macs is None:
+                row.uncounted += (function.name,)
+            else:
+                row.macs += macs
         if written and tensor is not None:
             self._sweep(tensor, row, place)
         if not top.sealed:
@@ -475,9 +507,9 @@ class _Run(TorchFunctionMode):
         arrived = False  # at the forward of the module that is running
         while frame is not None:
             code = frame.f_code
-            where = self._places.get(code)
+            where = self._places.get(code.co_filename)
             if where is None:
-                where = self._places[code] = _place_of(code.co_filename)
+                where = self._places[code.co_filename] = _place_of(code.co_filename)
             # above a layer that no hook announced stands whoever called it
             if where == "here" or (where == "calling" and (arrived or user)):
                 break
@@ -510,9 +542,13 @@ class _Run(TorchFunctionMode):
 
     def _finish(self, row: _Row, output: Any) -> None:
         """Write down what came out, and remember at which version it was."""
-        tensors = _tensors(output)
-        row.outputs = [(path, tensor.shape, tensor.dtype) for path, tensor in tensors]
         row.returned = True
+        if isinstance(output, Tensor):
+            tensors = [("", output)]
+            row.outputs = [("", output.shape, output.dtype)]
+        else:
+            tensors = _tensors(output)
+            row.outputs = [(path, tensor.shape, tensor.dtype) for path, tensor in tensors]
         for _, tensor in tensors:
             self._alive.append((row, weakref.ref(tensor), version_of(tensor)))
         if self._left and tensors:
@@ -554,31 +590,38 @@ class _Run(TorchFunctionMode):
 
     def calls(self) -> tuple[Call, ...]:
         """The rows as they are handed out."""
-        return tuple(self._call(row) for row in self.rows)
+        values = _Values()
+        return tuple(self._call(row, values) for row in self.rows)
 
-    def _call(self, row: _Row) -> Call:
+    def _call(self, row: _Row, values: _Values) -> Call:
         layer = row.layer
-        params = 0
-        if layer is not None:
-            # a layer that is one row answers for all inside it
-            inner = self.owners[row.name] != "open"
-            params = sum(each.numel() for each in layer.parameters(recurse=inner))
         by, at = row.overwritten or (None, None)
         return Call(
             name=row.name,
             kind="function" if layer is None else _kind(layer),
             inside=row.inside,
             turn=row.turn,
-            inputs=_values(row.inputs),
-            outputs=_values(row.outputs),
+            inputs=values.of(row.inputs),
+            outputs=values.of(row.outputs),
             returned=row.returned,
-            params=params,
+            params=0 if layer is None else self._params(row.name, layer),
             macs=None if row.uncounted else row.macs,
             uncounted=tuple(dict.fromkeys(row.uncounted)),
             source=_line(row.source),
             overwritten_by=by,
             overwritten_at=_line(at),
             kept=row.kept,
+        )
+
+    def _params(self, name: str, layer: nn.Module) -> int:
+        """Learned numbers of a row; a layer that is one row answers for all inside it."""
+        if self.owners[name] == "open" or next(layer.children(), None) is None:
+            return self.weights.get(name, 0)
+        inside = f"{name}." if name else ""
+        return sum(
+            number
+            for owner, number in self.weights.items()
+            if owner == name or owner.startswith(inside)
         )
 
     def unregistered_notes(self) -> tuple[str, ...]:
@@ -590,20 +633,22 @@ class _Run(TorchFunctionMode):
         )
 
 
-def _rows_of(layers: Mapping[str, nn.Module]) -> Iterator[tuple[str, _Role]]:
+def _rows_of(
+    layers: Mapping[str, nn.Module], weights: Mapping[str, int]
+) -> Iterator[tuple[str, _Role]]:
     """The modules that are rows, by name.
 
     The whole is a row only as a layer of torch or einops: what happens in a class of the user's
     own is what is to be seen.
     """
-    chosen = {name for name, _ in layers_of(layers[""])}
     for name, layer in layers.items():
         if not _can_be_called(layer):
             continue
+        childless = next(layer.children(), None) is None
         if _is_library_layer(layer):
             yield name, "library"
-        elif name in chosen:
-            yield name, "open" if next(layer.children(), None) else "leaf"
+        elif name and (childless or name in weights):
+            yield name, "leaf" if childless else "open"
 
 
 def _is_library_layer(layer: nn.Module) -> bool:
@@ -627,9 +672,10 @@ def _kind(layer: nn.Module | None) -> str:
     return type(layer).__name__
 
 
-def _writes(name: str) -> bool:
-    """Whether a function's name says that it writes to its first argument."""
-    return not name.endswith("__") or name == "__setitem__" or name.startswith("__i")
+def _forward_code(layer: nn.Module) -> CodeType | None:
+    """The code of a module's forward; the class of a compiled one cannot be asked for it."""
+    compiled = isinstance(layer, torch.jit.ScriptModule)
+    return None if compiled else getattr(type(layer).forward, "__code__", None)
 
 
 def _has_tensor(value: Any) -> bool:
@@ -689,17 +735,29 @@ def _tensors(value: Any, path: str = "") -> list[tuple[str, Tensor]]:
     return [found for key, part in parts for found in _tensors(part, f"{dotted}{key}")]
 
 
-def _values(seen: Sequence[_Seen]) -> tuple[Value, ...]:
-    """What was seen, as it is handed out."""
-    return tuple(
-        Value(
+class _Values:
+    """What was seen, as it is handed out; equal values are one."""
+
+    def __init__(self) -> None:
+        self._known: dict[_Seen, Value] = {}
+
+    def of(self, seen: Sequence[_Seen]) -> tuple[Value, ...]:
+        """A value for each tensor."""
+        return tuple(self._known.get(each) or self._made(each) for each in seen)
+
+    def _made(self, each: _Seen) -> Value:
+        path, shape, dtype = each
+        value = self._known[each] = Value(
             path=path,
             shape=tuple(shape),
             dtype=str(dtype).removeprefix("torch."),
             bytes=prod(shape) * dtype.itemsize,
         )
-        for path, shape, dtype in seen
-    )
+        return value
+
+
+def _values(seen: Sequence[_Seen]) -> tuple[Value, ...]:
+    return _Values().of(seen)
 
 
 def _kept(output: Tensor, allowance: int) -> KeptOutput | None:
@@ -808,7 +866,7 @@ def _never_called(run: _Run, failure: Failure | None) -> tuple[NeverCalled, ...]
             reason=_reason(name, run.layers, run, failure),
         )
         for name in run.owners
-        if name and not run.called[name]
+        if name and name not in run.called
     )
 
 
@@ -821,18 +879,18 @@ def _reason(name: str, layers: Mapping[str, nn.Module], run: _Run, failure: Fail
     owner = above[0]
     if any(isinstance(layers[each], torch.jit.ScriptModule) for each in (name, *above)):
         return "it is compiled by torch.jit, which calls no hooks"
-    if isinstance(layers[owner], nn.MultiheadAttention) and run.called[owner]:
+    if isinstance(layers[owner], nn.MultiheadAttention) and owner in run.called:
         return "nn.MultiheadAttention reads its weights itself and never calls it"
     if name in run.called_directly:
         return "its .forward() was called directly, which calls no hooks"
     if any(id(parameter) in run.used for parameter in layer.parameters(recurse=False)):
         return "its weights were used without calling it"
-    if any(run.called[each] for each in layers if each.startswith(f"{name}.")):
+    if any(each in run.called for each in layers if each.startswith(f"{name}.")):
         return "only layers inside it were called"
     if failure is not None:
         return "the forward pass ended before it"
     silent = [
-        each for each in above if each and not run.called[each] and _can_be_called(layers[each])
+        each for each in above if each and each not in run.called and _can_be_called(layers[each])
     ]
     if silent:
         return f"{silent[-1]}, which holds it, was never called"
@@ -876,23 +934,16 @@ def _fast_path_notes(layers: Mapping[str, nn.Module]) -> tuple[str, ...]:
 @contextmanager
 def _listening(run: _Run) -> Iterator[None]:
     """Let the run hear of every module and function, and of none when the block is left."""
-    with ExitStack() as stack:
+    handles = []
+    try:
         for name, layer in run.layers.items():
             if name and not isinstance(layer, torch.jit.ScriptModule):
-                before, after = _hooks(name, run)
-                handle = layer.register_forward_pre_hook(before, with_kwargs=True)
-                stack.callback(handle.remove)
-                handle = layer.register_forward_hook(after, with_kwargs=True, always_call=True)
-                stack.callback(handle.remove)
-        stack.enter_context(run)
-        yield
-
-
-def _hooks(name: str, run: _Run) -> tuple[Callable[..., None], Callable[..., None]]:
-    def before(layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        run.enter(name, layer, args, kwargs)
-
-    def after(layer: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-        run.leave(output)
-
-    return before, after
+                before = partial(run.enter, name)
+                handles.append(layer.register_forward_pre_hook(before, with_kwargs=True))
+                after = layer.register_forward_hook(run.left, with_kwargs=True, always_call=True)
+                handles.append(after)
+        with run:
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from operator import is_
 from typing import Any
 
 import torch
@@ -43,6 +44,11 @@ class Parameters:
         }
         self._copies: list[tuple[nn.Parameter, Tensor]] = []
 
+    @property
+    def devices(self) -> set[torch.device]:
+        """Where the parameters are."""
+        return {each.device for each, *_ in self._facts}
+
     def save(self, written: Tensor) -> None:
         """Copy a parameter that is about to be written to; copying all would take too long."""
         if written.is_meta or written.layout != torch.strided:
@@ -70,9 +76,7 @@ def as_it_was(module: nn.Module) -> Iterator[Parameters]:
     parameters = Parameters(module)
     filled, empty = _contents(module)
     buffers = [(each, version_of(each), each.detach().clone()) for each in module.buffers()]
-    tensors = (*module.parameters(), *module.buffers())
-    devices = {tensor.device for tensor in tensors if tensor.is_cuda}
-    with _random_numbers(sorted(devices, key=str)):
+    with _random_numbers(parameters.devices | {each.device for each, *_ in buffers}):
         try:
             yield parameters
         finally:
@@ -92,31 +96,28 @@ _CONTAINERS = frozenset((dict, OrderedDict, list, set))
 class _Content:
     """What a plain container holds, to be put back; the things in it are not looked into."""
 
-    __slots__ = ("_content", "_held", "_parts")
+    __slots__ = ("_content", "_held")
 
     def __init__(self, held: Any) -> None:
         self._held, self._content = held, held.copy()
-        self._parts = _identities(held)
 
     def put_back(self) -> None:
         """Give the container what it held; it is left alone where it holds it still."""
-        held = self._held
-        if _identities(held) == self._parts:
+        held, content = self._held, self._content
+        if _same(held, content):
             return
         held.clear()
         if isinstance(held, list):
-            held.extend(self._content)
+            held.extend(content)
         else:
-            held.update(self._content)
+            held.update(content)
 
 
-def _identities(held: Any) -> list[Any]:
-    """Keys and the identity of each part, since parts of a container may not be comparable."""
-    if not held:
-        return []
-    if isinstance(held, dict):
-        return [*held, *map(id, held.values())]
-    return list(map(id, held))
+def _same(held: Any, content: Any) -> bool:
+    """Whether both hold the very same things; what equality means is for the things to say."""
+    if len(held) != len(content) or not all(map(is_, held, content)):
+        return False
+    return not isinstance(held, dict) or all(map(is_, held.values(), content.values()))
 
 
 def _contents(module: nn.Module) -> tuple[list[_Content], list[Any]]:
@@ -138,12 +139,13 @@ def _restore_buffer(buffer: Tensor, version: int, value: Tensor) -> None:
 
 
 @contextmanager
-def _random_numbers(devices: Sequence[torch.device]) -> Iterator[None]:
+def _random_numbers(devices: Iterable[torch.device]) -> Iterator[None]:
     """Give back the random state of torch, Python and NumPy."""
     python = random.getstate()
     numpy = sys.modules.get("numpy")
     state = numpy.random.get_state() if numpy else None
-    with torch.random.fork_rng(devices=devices):
+    cuda = sorted((device for device in devices if device.type == "cuda"), key=str)
+    with torch.random.fork_rng(devices=cuda):
         try:
             yield
         finally:
