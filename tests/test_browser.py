@@ -426,8 +426,9 @@ def test_every_layer_is_timed_with_progress_and_the_result_stays(page: Page) -> 
 
 
 def test_a_measurement_can_be_stopped(page: Page) -> None:
-    page.locator("[data-field=height]").fill("448")
-    confirmed(page)
+    page.get_by_label("encoder behind the stem").check()
+    page.locator("[data-slider]").fill("320")  # about 9 G MACs: seconds for all runs
+    expect(page.locator(".length strong")).to_have_text("401")
     panel = opened_view(page, "Time")
     panel.get_by_role("button", name="Time every layer").click()
     expect(panel.locator("progress")).to_be_visible(timeout=30_000)

@@ -262,7 +262,7 @@ function sayOrder(title, words) {
   output.replaceChildren(head, ...words.flatMap((line) => [document.createElement('br'), line]));
 }
 
-function cellUnder(map, event) {
+function gridCellUnder(map, event) {
   const box = map.getBoundingClientRect();
   return [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width]
     .map((share, axis) => clamp(Math.floor(share * tokenFacts.grid[axis]), tokenFacts.grid[axis]));
@@ -310,7 +310,7 @@ root.addEventListener('mousemove', (event) => {
     else if (pixel) say(sayReaders(pixel));
     else say('padding: zeros around the image');
   }
-  if (on('[data-token-map]')) moveCursor(cellUnder(on('[data-token-map]'), event));
+  if (on('[data-token-map]')) moveCursor(gridCellUnder(on('[data-token-map]'), event));
   if (on('.token-line')) followPlace(on('.token-way'), placeUnder(on('.token-line'), event));
   const reads = on('.pixel-stage');
   if (reads) sayPixel(pixelCursor = pixelAt(pointOn(reads, event), pixelFacts.size));
@@ -327,7 +327,7 @@ root.addEventListener('click', (event) => {
   const on = (selector) => event.target.closest(selector);
   if (on('[data-token-over]')) return showOver(on('[data-token-over]').dataset.tokenOver);
   if (on('[data-token-go]')) return chooseToken(on('[data-token-go]').dataset.tokenGo.split(','), null);
-  if (on('[data-token-map]')) return chooseToken(cellUnder(on('[data-token-map]'), event), '[data-token-map]');
+  if (on('[data-token-map]')) return chooseToken(gridCellUnder(on('[data-token-map]'), event), '[data-token-map]');
   if (on('[data-way="rows first"] .token-line')) {
     const place = placeUnder(on('.token-line'), event);
     return chooseToken([Math.floor(place / tokenFacts.grid[1]), place % tokenFacts.grid[1]], '[data-way="rows first"] .token-line');
