@@ -360,3 +360,36 @@ def test_the_papers_tables_need_no_stem(capsys):
     assert "Table 1  ViT_P-18GF  17,563,828,224  about 17.5 G" in printed
     assert "not 0.8 M" in printed
     assert "with 52 it costs the 422 M printed" in printed
+
+
+TOO_LARGE_FOR_ITS_TABLE = """
+import torch
+from torch import nn
+
+class Stem(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.proj = nn.Conv2d(3, 8, 16, 16)
+        self.pos_embed = nn.Parameter(torch.zeros(1, 196, 8))
+
+    def forward(self, x):
+        x = self.proj(x).flatten(2).transpose(1, 2)
+        return x + self.pos_embed
+"""
+
+
+def test_a_module_that_raises_is_shown_up_to_there_and_its_error_explained(tmp_path, capsys):
+    path = tmp_path / "stem.py"
+    path.write_text(TOO_LARGE_FOR_ITS_TABLE)
+    named = ["--module", f"{path}:Stem", "--input", "1,3,256,256"]
+    assert cli.main(named) == cli.EXIT_RAISED
+    printed, complaint = capsys.readouterr()
+    assert re.search(r"^transpose +function +1×8×256 +1×256×8 ", printed, re.MULTILINE)
+    assert "add was given 1×256×8 float32 and 1×196×8 float32" in printed
+    assert "256 = 16×16 tokens came and the position table has 196 = 14×14" in printed
+    assert "Resize the image to 224×224 pixels" in printed
+    assert "return x + self.pos_embed" in complaint  # the traceback of the user's own code
+    assert cli.main([*named, "--json"]) == cli.EXIT_RAISED
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["explanations"][0]["numbers"]["table"] == 196
+    assert cli.main([*named[:2], "--input", "1,3,224,224", "--strict"]) == 0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from vitc_inspect.diagnosis import explain_error
+from vitc_inspect.diagnosis import Explanation, explain_error
 from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import (
     MAX_CHANNELS,
@@ -142,6 +142,7 @@ def _inspect_module(options: argparse.Namespace) -> int:
     from vitc_inspect.inspection import inspect_call
     from vitc_inspect.loading import load_module, random_inputs
     from vitc_inspect.model import MAX_SEED
+    from vitc_inspect.views.explanations import explanations_text
     from vitc_inspect.views.modules import module_csv, module_markdown, module_table
 
     seed = parse_int("seed", options.seed, 0, MAX_SEED)
@@ -151,12 +152,18 @@ def _inspect_module(options: argparse.Namespace) -> int:
         module = load_module(options.module).to(device).eval()
         by_place, by_name = random_inputs(options.input, module, seed=seed)
         report = inspect_call(module, by_place, by_name)
+    meanings: tuple[Explanation, ...] = ()
+    if report.failure:
+        meanings = explain_error(report.failure.traceback)  # its lines of code say who is who
     if options.json:
-        print(json.dumps(report.to_dict()))
+        explanations = [meaning.to_dict() for meaning in meanings]
+        print(json.dumps({**report.to_dict(), "explanations": explanations}))
     elif options.csv:
         print(module_csv(report))
     else:
         print(module_markdown(report) if options.markdown else module_table(report))
+        if meanings:
+            print(f"\nWhat that means:\n{explanations_text(meanings)}")
     if report.failure:
         print(report.failure.traceback, end="", file=sys.stderr)
         return EXIT_RAISED
