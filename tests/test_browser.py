@@ -521,6 +521,8 @@ def test_a_pasted_error_is_explained_for_the_stem_on_the_screen(page: Page) -> N
     explained = page.locator("[data-slot=explained]")
     expect(explained).to_contain_text("257 = 16×16 + 1")
     expect(explained).to_contain_text("Resize the image")
+    page.locator("[data-field=preset]").select_option("dinov2_s14")
+    expect(explained).to_contain_text("strides multiply to 14")  # of the stem that is now shown
     box.fill("<b>no error at all</b>")
     expect(explained).to_have_text("This error is not known here.")
     assert page.locator(".vi").get_attribute("data-state") == "confirmed"  # the stem is as it was
@@ -615,6 +617,34 @@ def test_an_answer_that_comes_late_never_replaces_a_newer_one(page: Page) -> Non
     confirmed(page)
     assert seq_len(page) == 785
     assert "size=448x448" in page.url
+
+
+def test_a_panel_from_before_the_run_never_replaces_the_runs(page: Page) -> None:
+    """The run waits until a panel without maps has been asked for, the panel until the run."""
+    runs: list[Route] = []
+    early: list[Route] = []
+
+    def hold(route: Route) -> None:
+        said = route.request.post_data or ""
+        if '"fn_name":"run"' in said and not runs:
+            runs.append(route)
+        elif '"fn_name":"predict"' in said and '"part":"panel"' in said:
+            early.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/component_server/**", hold)
+    page.locator("[data-field=seed]").fill("5")
+    expect(page.locator(".vi")).to_have_attribute("data-state", "predicted")
+    page.locator('tr[data-layer="conv2"]').click()
+    page.wait_for_timeout(300)
+    assert len(runs) == len(early) == 1
+    runs[0].continue_()
+    confirmed(page)
+    early[0].continue_()
+    page.wait_for_timeout(500)
+    expect(page.locator("[data-slot=panel] h2")).to_have_text("Output of conv2, before norm2")
+    expect(page.locator(".wall img")).to_be_visible()
 
 
 def hold_the_first_answer(page: Page) -> list[Route]:

@@ -25,6 +25,8 @@ from vitc_inspect import cli
 from vitc_inspect.diagnosis import Explanation, explain_error
 from vitc_inspect.diagnosis.readings import read_lengths, sides_for
 from vitc_inspect.notation import parse_stem
+from vitc_inspect.prediction import predict
+from vitc_inspect.presets import PRESETS
 from vitc_inspect.spec import StemSpec, conv_stem, patchify_stem
 from vitc_inspect.views.explanations import explanations_text
 
@@ -94,7 +96,8 @@ def test_the_story_of_257_and_197() -> None:
     assert best.fixes == (
         "Resize the image to 224×224 pixels.",
         "Or interpolate the table from 14×14 to 16×16 entries, and keep its first entry as it is.",
-        "Or change the stride to 18: 256 // 18 = 14, which leaves 4 pixels a side unread.",
+        "Or change the patch, kernel and stride, to 18: 256 // 18 = 14, which leaves 4 pixels a"
+        " side unread.",
     )
     assert len({o.sentence for o in others}) > 5
 
@@ -1123,3 +1126,19 @@ def test_a_traceback_is_read_from_standard_input() -> None:
 def test_a_message_that_was_shortened_is_still_known(text: str) -> None:
     whole = "The size of tensor a (257) must match the size of tensor b (197) at non-singleton"
     assert explain_error(text) == explain_error(f"{whole} dimension 1")
+
+
+def test_the_patch_is_changed_only_where_there_is_one_and_then_reads_what_is_said() -> None:
+    """Kernel and stride of 18 leave 256 - 14·18 = 4 of 256 pixels unread."""
+    text = "The size of tensor a (257) must match the size of tensor b (197)"
+    fixes = " ".join(explain_error(text, spec=PRESETS["vit_p_18gf"].stem)[0].fixes)
+    assert "to 18: 256 // 18 = 14, which leaves 4 pixels" in fixes
+    patches = predict(patchify_stem(18, 768, image_size=256))
+    assert len(patches.layer("proj").unread_rows) == 4
+    assert "18" not in " ".join(explain_error(text, spec=PRESETS["vit_c_4gf"].stem)[0].fixes)
+
+
+def test_an_image_without_a_usual_size_is_whole_patches() -> None:
+    text = "The size of tensor a (65) must match the size of tensor b (197)"
+    best = explain_error(text, spec=PRESETS["dinov2_s14"].stem)[0]
+    assert best.numbers["table_image_height"] == 14 * 14

@@ -73,6 +73,10 @@ def test_dead_equal_and_broken_maps_are_found() -> None:
     assert figures.not_finite == (4,)
 
 
+def test_a_map_of_one_value_is_not_called_dead() -> None:
+    assert map_statistics(kept(torch.ones(3, 1, 1))).dead == ()
+
+
 def test_maps_are_sorted_by_each_figure_the_most_first() -> None:
     values = torch.zeros(4, 2, 2)
     values[0] = torch.tensor([[1.0, 1], [1, 0]])  # mean 0.75, one zero

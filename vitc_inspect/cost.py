@@ -72,7 +72,7 @@ class LengthTerms:
 
     @property
     def crossover(self) -> int | None:
-        """Tokens from which the n² term is the larger one; None where there is none."""
+        """Tokens from which the n² term is at least as large; None where there is none."""
         return -(-self.linear // self.quadratic) if self.quadratic else None
 
 

@@ -162,7 +162,7 @@ def _position_fixes(reading: Reading, spec: StemSpec | None) -> Iterator[str]:
         return
     yield _resize(reading, spec)
     yield f"Or interpolate the table {interpolation(reading)}."
-    yield from _other_stride(reading)
+    yield from _other_stride(reading, spec)
     if before < expected:
         yield f"Besides, put {counted(expected - before)} before the image's."
     elif before > expected:
@@ -185,12 +185,14 @@ def _resize(reading: Reading, spec: StemSpec | None) -> str:
     return f"Resize the image to {by(made.image_size)} pixels{between}."
 
 
-def _other_stride(reading: Reading) -> Iterator[str]:
-    """The stride, or the image for a stride, that gives the grid of the table."""
+def _other_stride(reading: Reading, spec: StemSpec | None) -> Iterator[str]:
+    """The patch, or the image for a stride, that gives the grid of the table."""
     came, made = reading.tokens, reading.table
     if reading.change == "stride":
         image = tuple(side * came.total_stride for side in made.grid_size)
         yield f"Or resize the image to {by(image)} pixels, {by(made.grid_size)} at this stride."
+        return
+    if spec and len(spec.convs) > 1:  # of several strides no one number is to be changed
         return
     steps = {side // n for side, n in zip(came.image_size, made.grid_size, strict=True)}
     step = steps.pop()
@@ -199,7 +201,8 @@ def _other_stride(reading: Reading) -> Iterator[str]:
         lost = came.image_size[0] - made.rows * step
         rest = f", which leaves {lost} pixels a side unread" if lost else ""
         yield (
-            f"Or change the stride to {step}: {came.image_size[0]} // {step} = {made.rows}{rest}."
+            f"Or change the patch, kernel and stride, to {step}:"
+            f" {came.image_size[0]} // {step} = {made.rows}{rest}."
         )
 
 

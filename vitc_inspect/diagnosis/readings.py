@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import gcd, isqrt
+from math import gcd, isqrt, prod
 from typing import Literal
 
 from vitc_inspect import arithmetic
@@ -326,7 +326,8 @@ def _side_for(convs: tuple[ConvLayer, ...], positions: int) -> int | None:
         return None
     least, most = between
     usual = [side for side in _USUAL_SIDES if least <= side <= most]
-    return usual[0] if usual else most - most % 16 if most - most % 16 >= least else least
+    whole = most - most % prod(conv.stride for conv in convs)
+    return usual[0] if usual else whole if whole >= least else least
 
 
 def _side_doubt(side: int) -> int:

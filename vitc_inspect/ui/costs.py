@@ -157,7 +157,8 @@ def _by_layer_html(witnesses: Sequence[Witness]) -> str:
     alike = any(_repeats_block1(name, witnesses) for name in first.layers)
     note = "<p class='remark'>Every further block counts as block1 does.</p>" if alike else ""
     return (
-        '<div class="scroll"><table class="layers"><thead><tr><th scope="col">layer</th>'
+        '<div tabindex="0" class="scroll"><table class="layers"><thead><tr>'
+        '<th scope="col">layer</th>'
         f"{titles}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>{note}"
     )
 
@@ -249,7 +250,8 @@ def _paper_html(prediction: Prediction) -> str:
     lines = "".join(_paper_line(row, chosen=row is here) for row in PRINTED)
     return (
         f'{said}<details class="fold"><summary>the paper\'s tables beside ours</summary>'
-        '<div class="scroll"><table class="printed"><thead><tr><th scope="col">row</th>'
+        '<div tabindex="0" class="scroll"><table class="printed"><thead><tr>'
+        '<th scope="col">row</th>'
         '<th scope="col">MACs</th><th scope="col">params</th><th scope="col">acts</th></tr>'
         f"</thead><tbody>{lines}</tbody></table></div></details>"
     )
@@ -319,7 +321,7 @@ def _terms_html(vit: ViTSpec, tokens: int) -> str:
         f" + {terms.constant:,} MACs, with n = {tokens:,}."
     )
     if terms.crossover:
-        return f"{line} From {terms.crossover:,} tokens the n² term is the larger.</p>"
+        return f"{line} From {terms.crossover:,} tokens on the n² term is at least as large.</p>"
     return f"{line} Linear attention has no n² term.</p>"
 
 
@@ -338,7 +340,7 @@ def _times_html(timing: Timing) -> str:
     lines = "".join(_time_line(layer, longest) for layer in timing.layers)
     rest = timing.hooked.median - whole
     return (
-        '<div class="scroll times-box"><table class="shares times"><thead><tr>'
+        '<div tabindex="0" class="scroll times-box"><table class="shares times"><thead><tr>'
         '<th scope="col">layer</th><th scope="col">median</th><th scope="col">middle half</th>'
         f"</tr></thead><tbody>{lines}<tr class='soft'><th scope='row'>between layers</th>"
         f"<td>{text.seconds(max(0.0, rest))}</td><td></td></tr></tbody></table></div>"

@@ -89,7 +89,7 @@ class MapStatistics:
     zeros: FloatArray
     """Share of the values that are exactly 0."""
     dead: tuple[int, ...]
-    """Maps whose values are all equal."""
+    """Maps of several values that are all equal."""
     duplicates: tuple[tuple[int, ...], ...]
     """Groups of maps that are equal in every value and not dead."""
     not_finite: tuple[int, ...]
@@ -110,7 +110,7 @@ def map_statistics(kept: KeptOutput) -> MapStatistics:
     """
     flat = numbers(kept).reshape(len(kept.values), -1)
     low, high = flat.min(axis=1), flat.max(axis=1)
-    dead = low == high
+    dead = (low == high) & (flat.shape[1] > 1)  # a single value is always equal to itself
     same: dict[bytes, list[int]] = {}
     for index, plane in enumerate(flat):
         if not dead[index]:

@@ -263,9 +263,10 @@ def time_table(timing: Timing) -> str:
     lines.append("")
     for quantity, title in (("macs", "MACs"), ("activations", "activations")):
         r = timing.correlation(quantity)
+        found = "too few layers to tell" if r is None else f"r = {r:.2f} over the layers"
         lines.append(
-            f"time against {title}: {'too few layers' if r is None else f'r = {r:.2f}'} over the"
-            f" layers; the paper has {PRINTED_CORRELATIONS[quantity]} over whole models on a GPU"
+            f"time against {title}: {found}; the paper has {PRINTED_CORRELATIONS[quantity]} over"
+            " whole models on a GPU"
         )
     lines.append(f"a layer that does nothing measures {seconds(timing.floor)}")
     return "\n".join(lines)

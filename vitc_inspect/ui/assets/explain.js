@@ -7,7 +7,12 @@ const explainError = latest(async ({ text }) => {
   }
 });
 
-root.querySelector('[data-error]').addEventListener('input', (event) => explainError.offer({ text: event.target.value }));
+// Also when the stem has changed, since the explanation is of the stem on the screen.
+function askAboutError() {
+  if (!root.querySelector('#explain').hidden) explainError.offer({ text: root.querySelector('[data-error]').value });
+}
+
+root.querySelector('[data-error]').addEventListener('input', askAboutError);
 
 root.querySelector('[data-explain]').addEventListener('click', (event) => {
   const box = root.querySelector('#explain');

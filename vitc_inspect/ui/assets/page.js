@@ -45,7 +45,8 @@ function readControls() {
 function writeControls(choice) {
   if (!option('image', choice.image)) addOption('image', choice.image, 'A picture from another page');
   for (const name of TEXTS) field(name).value = choice[name];
-  for (const name of ['device', 'dtype', 'attention', 'weights']) {
+  for (const name of ['sorting', 'scale']) if (!field(name).value) field(name).value = props.start[name];
+  for (const name of ['device', 'dtype', 'attention', 'weights', 'norm_statistics']) {
     if (field(name).value !== choice[name]) { // a link may ask for what is not offered
       addOption(name, choice[name], choice[name]);
       field(name).value = choice[name];
@@ -232,9 +233,11 @@ function looking() {
 
 const panels = latest(async (chosen) => {
   const asked = painted;
-  const answer = await ask(confirmed ? 'run' : 'predict', { ...asked, ...chosen, part: 'panel' });
+  const ran = confirmed;
+  const answer = await ask(ran ? 'run' : 'predict', { ...asked, ...chosen, part: 'panel' });
   const now = looking();
-  const current = asked.number === newest && Object.keys(now).every((key) => now[key] === chosen[key]);
+  // an answer from before the run must not replace what the run has painted meanwhile
+  const current = asked.number === newest && ran === confirmed && Object.keys(now).every((key) => now[key] === chosen[key]);
   if (current) showPanel(answer.panel ?? answer.error.html);
 });
 
@@ -278,6 +281,7 @@ function showPrediction(request, answer) {
   showResults(answer);
   writeAddress(); // the layer may be another one now
   setState('predicted');
+  askAboutError();
   keepSelection(answer, request);
   root.classList.toggle('waiting', !answer.auto_run);
   root.classList.toggle('batch-norm', answer.batch_norm);
@@ -569,7 +573,12 @@ root.addEventListener('keydown', (event) => {
     const blocks = [...root.querySelectorAll('.strip [role=button]')];
     blocks[blocks.indexOf(block) + (event.key === 'ArrowRight' ? 1 : -1)]?.focus();
   }
-  const tab = event.target.closest('.tabs [data-view]'); // not the root, which says the view too
+  const tab = event.target.closest('.tabs [data-view]');
+  if (tab && (event.key === 'Home' || event.key === 'End')) {
+    event.preventDefault();
+    select(layer, VIEWS.at(event.key === 'Home' ? 0 : -1));
+    root.querySelector(`.tabs [data-view="${view}"]`).focus();
+  }
   if (tab && (event.key === 'ArrowRight' || event.key === 'ArrowLeft')) {
     const next = VIEWS.indexOf(tab.dataset.view) + (event.key === 'ArrowRight' ? 1 : -1);
     const other = root.querySelector(`[data-view="${VIEWS.at(next % VIEWS.length)}"]`);
