@@ -416,3 +416,25 @@ def test_the_stem_that_crashed_the_process_runs() -> None:
     with torch.inference_mode():
         for _ in range(20):
             assert module(torch.randn(1, 1, 22, 5)).shape == (1, stem.seq_len, 3)
+
+
+@pytest.mark.parametrize(
+    ("layer", "image_size", "dtype"),
+    [
+        ("2x2/1p2:2 g2 d3", (1, 7), "bfloat16"),  # rows of windows in the padding alone
+        ("2x2/2p3:4 d2", (3, 1), "float16"),
+        ("5x5/2p2:16", (9, 2), "bfloat16"),  # one column of windows
+        ("4x4/2p1:6 g3", (11, 3), "bfloat16"),
+    ],
+)
+def test_what_a_cpu_gets_wrong_in_two_bytes_is_right(layer, image_size, dtype):
+    spec = parse_stem(layer, image_size=image_size, in_channels=6)
+    conv = build_stem(spec).to(getattr(torch, dtype)).get_submodule("proj")
+    image = torch.randn(1, 6, *image_size, generator=torch.Generator().manual_seed(0)).to(
+        conv.weight
+    )
+    with torch.no_grad():
+        seen = conv(image)
+        exact = conv.double()(image.double())
+    assert seen.dtype == image.dtype
+    assert torch.allclose(seen.double(), exact, rtol=0.01, atol=0.01)

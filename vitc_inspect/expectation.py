@@ -27,6 +27,7 @@ from vitc_inspect.errors import SpecError
 from vitc_inspect.model import (
     ChannelNorm,
     ClassToken,
+    Conv2d,
     FirstToken,
     LinearAttention,
     PositionTable,
@@ -82,7 +83,7 @@ def expect(layer: nn.Module, shapes: Mapping[str, Shape]) -> Expectation | None:
 _Outcome = tuple[Shape, int, str]
 _Rule = Callable[..., _Outcome]  # of the layer, its first shape and all its shapes
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, Conv2d)
 _MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 _AVERAGE_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 _ADAPTIVE_POOLS = (

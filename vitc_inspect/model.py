@@ -34,6 +34,25 @@ ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 }
 
 
+class Conv2d(nn.Conv2d):
+    """A convolution that computes in float32 what a CPU gets wrong in two bytes.
+
+    Where a CPU has matrix tiles (AMX), oneDNN's convolutions of bfloat16 and float16 read out of
+    bounds if a dilated window lies in the padding alone, and are wrong in bfloat16 where the output
+    is one position wide (as in pytorch/pytorch#163347 and #169688).
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(b, c, h, w) -> (b, c', h', w'), in the format of the input."""
+        half = input.dtype in (torch.bfloat16, torch.float16)
+        if input.device.type == "cpu" and half:
+            wider = bias if bias is None else bias.float()
+            output: Tensor = super()._conv_forward(input.float(), weight.float(), wider)
+            return output.to(input.dtype)
+        output = super()._conv_forward(input, weight, bias)
+        return output
+
+
 class ChannelNorm(nn.LayerNorm):
     """Layer normalisation of the channels at each position of a map.
 
@@ -242,8 +261,9 @@ def _stem_modules(spec: StemSpec, init: Init) -> OrderedDict[str, nn.Module]:
 def _stage_modules(stage: Stage) -> dict[str, nn.Module]:
     """The convolution with its norm and activation: (b, c, h, w) -> (b, c', h', w')."""
     conv = stage.conv
+    fragile = conv.dilation > 1 or stage.out_shape[2] == 1
     modules: dict[str, nn.Module] = {
-        stage.name: nn.Conv2d(
+        stage.name: (Conv2d if fragile else nn.Conv2d)(
             stage.in_shape[0],
             conv.out_channels,
             conv.kernel_size,
