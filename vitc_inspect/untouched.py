@@ -7,6 +7,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from operator import is_
 from typing import Any
 
@@ -37,12 +38,16 @@ class Parameters:
         self._facts = [
             (each, each.data, each.requires_grad, each.grad) for each in module.parameters()
         ]
-        self._homes = {
+        self._copies: list[tuple[nn.Parameter, Tensor]] = []
+
+    @cached_property
+    def _homes(self) -> dict[int, nn.Parameter]:
+        """The parameters by their memory; most forwards write to none and never ask."""
+        return {
             data.untyped_storage().data_ptr(): each
             for each, data, *_ in self._facts
             if data.numel()
         }
-        self._copies: list[tuple[nn.Parameter, Tensor]] = []
 
     @property
     def devices(self) -> set[torch.device]:
