@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import random
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from einops import rearrange
 from einops.layers.torch import Rearrange
 from torch import nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from tests import faulty
 from vitc_inspect import guests
@@ -206,6 +209,138 @@ def test_attention_is_one_row_with_all_its_work():
     assert call.macs == 2 * (4 * tokens * width * width + 2 * tokens * tokens * width)
     assert [value.path for value in call.inputs] == ["0", "1", "value"]
     assert [value.shape for value in call.outputs] == [(2, 64, 16), (2, 64, 64)]
+
+
+# ---- layers of torch whose functions go unheard
+
+
+QUIET_CASES = [
+    (nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect"), image()),
+    (nn.Conv2d(4, 8, 3, groups=2), image(2, 4, 8, 8)),
+    (nn.Linear(32, 5), image()),
+    (nn.BatchNorm2d(3), image()),
+    (nn.GroupNorm(3, 3), image()),
+    (nn.LayerNorm(32), image()),
+    (nn.GELU(), image()),
+    (nn.Hardswish(), image()),
+    (nn.ReLU(), image()),
+    (nn.Sigmoid(), image()),
+    (nn.SiLU(), image()),
+    (nn.AdaptiveAvgPool2d(2), image()),
+    (nn.AvgPool2d(2), image()),
+    (nn.Dropout(), image()),
+    (nn.MaxPool2d(2, return_indices=True), image()),
+]
+
+
+def test_every_quiet_layer_is_tested():
+    assert {type(layer) for layer, _ in QUIET_CASES} == guests.QUIET
+
+
+@pytest.mark.parametrize("given", ["right", "a shape", "nothing", "by name"])
+@pytest.mark.parametrize(("layer", "right"), QUIET_CASES)
+def test_a_quiet_layer_is_recorded_as_if_it_were_heard(layer, right, given):
+    def run(module, x):
+        if given == "by name":
+            return module.layer(input=x)
+        return module.layer(*{"a shape": [x[0, 0, :, :3]], "nothing": []}.get(given, [x]))
+
+    def recorded(mode):
+        module = Runs(run)
+        module.layer = copy.deepcopy(layer)
+        module.layer.register_forward_hook(lambda *call: None)
+        if mode == "quiet":
+            module.layer._forward_hooks.clear()
+        recording = record_module(module.eval(), right)
+        failure = recording.failure and replace(recording.failure, traceback="")
+        return recording.calls, recording.outputs, recording.never_called, failure
+
+    assert recorded("quiet") == recorded("heard")
+
+
+def heard_by_a_mode_of_the_users(run):
+    class Hearing(TorchFunctionMode):
+        def __init__(self):
+            self.names = []
+
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            self.names.append(getattr(func, "__name__", ""))
+            return func(*args, **kwargs or {})
+
+    with Hearing() as mode:
+        run()
+    return mode.names
+
+
+def test_a_mode_of_the_users_hears_as_ever():
+    heard = []
+
+    def run(module, x):
+        heard.extend(heard_by_a_mode_of_the_users(lambda: module.proj(x).relu()))
+        return module.proj(x).tanh()
+
+    recording = record_module(Runs(run).eval(), image())
+    assert heard == ["conv2d", "relu"]
+    assert names(recording) == ["proj", "relu", "proj", "tanh"]
+    (first, second) = (recording.call("proj", turn) for turn in (1, 2))
+    assert first.macs == second.macs == 2 * 16 * 8 * 8 * 3 * 4 * 4
+    around = heard_by_a_mode_of_the_users(lambda: record_module(Runs(run).eval(), image()))
+    assert around.count("conv2d") == 2
+
+
+def test_who_interrupts_a_quiet_layer_leaves_no_mode_behind(monkeypatch):
+    module = nn.Sequential(nn.Linear(3, 3)).eval()
+
+    def interrupt(*given):
+        raise KeyboardInterrupt
+
+    def interrupted():
+        with pytest.raises(KeyboardInterrupt):
+            record_module(module, torch.ones(1, 3))
+        torch.ones(1).tanh()
+
+    monkeypatch.setattr(functional, "linear", interrupt)
+    assert heard_by_a_mode_of_the_users(interrupted)[-1] == "tanh"
+    assert hook_count(module) == 0
+
+
+def test_weights_of_a_quiet_layer_are_used_by_it():
+    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)).eval()
+    module[1].weight = module[0].weight
+    recording = record_module(Holding(module), torch.ones(1, 4))
+    assert silent(recording) == {"held.1": "its weights were used without calling it"}
+
+
+class Holding(nn.Module):
+    """Calls the first of the layers it holds."""
+
+    def __init__(self, held):
+        super().__init__()
+        self.held = held
+
+    def forward(self, x):
+        return self.held[0](x)
+
+
+def test_a_forward_or_a_hook_put_on_a_quiet_layer_is_heard():
+    hooked = nn.Sequential(nn.Linear(4, 5)).eval()
+    hooked[0].register_forward_hook(lambda *call: call[-1] @ torch.ones(5, 2))
+    assert record_module(hooked, torch.ones(3, 4)).macs == 3 * (4 * 5 + 5 * 2)
+    replaced = nn.Sequential(nn.Linear(4, 5)).eval()
+    replaced[0].forward = lambda x: (x @ replaced[0].weight.T) @ torch.ones(5, 2)
+    assert record_module(replaced, torch.ones(3, 4)).macs == 3 * (4 * 5 + 5 * 2)
+
+
+def test_a_layer_that_writes_to_its_buffers_in_training_is_heard():
+    def run(module, x):
+        turns = module.norm.num_batches_tracked.view(1)
+        module.norm(x)
+        return turns
+
+    module = Runs(run)
+    module.norm = nn.BatchNorm2d(3)
+    assert record_module(module.train(), image()).call("view").overwritten_by == "norm"
+    assert record_module(module.eval(), image()).call("view").overwritten_by is None
 
 
 # ---- when the forward raises

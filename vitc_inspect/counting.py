@@ -34,7 +34,7 @@ def count_macs(module: nn.Module, input: Tensor, output: Tensor) -> int | None:
         the two modules in `model`.
     """
     if isinstance(module, (nn.Conv2d, nn.Linear)):
-        return output.numel() * module.weight[0].numel()
+        return output.numel() * dot_length(module)
     if isinstance(module, (SoftmaxAttention, LinearAttention)):
         batch, tokens, triple = input.shape
         head_dim = triple // 3 // module.num_heads
@@ -45,6 +45,11 @@ def count_macs(module: nn.Module, input: Tensor, output: Tensor) -> int | None:
     if isinstance(module, _AT_MOST_ONCE):
         return 0
     return 0 if next(module.parameters(), None) is None else None
+
+
+def dot_length(module: nn.Conv2d | nn.Linear) -> int:
+    """Numbers of the filter, or of the row of the matrix, that makes one element of the output."""
+    return prod(module.weight.shape[1:])
 
 
 def count_function_macs(

@@ -11,7 +11,7 @@ import sys
 import traceback
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from math import prod
@@ -23,9 +23,10 @@ from typing import Any, Literal
 import einops
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.nn.parameter import Parameter, is_lazy
+from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
-from vitc_inspect.counting import WITHOUT_PRODUCTS, count_function_macs
+from vitc_inspect.counting import WITHOUT_PRODUCTS, count_function_macs, dot_length
 from vitc_inspect.errors import SpecError
 from vitc_inspect.tracing import KeptOutput, keep_output
 from vitc_inspect.untouched import Parameters, as_it_was, copied, version_of, without_fast_path
@@ -272,7 +273,7 @@ def _weights(module: Any) -> dict[str, int]:
         raise SpecError("module", kind, "it is not a torch.nn.Module", "Give an instance of one")
     weights: dict[str, int] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
-        if isinstance(parameter, nn.UninitializedParameter):
+        if is_lazy(parameter):
             reason = f"{name} gets its shape only when it first runs"
             raise SpecError("module", kind, reason, "Run the module once before it is inspected")
         owner = name.rpartition(".")[0]
@@ -287,7 +288,7 @@ def _ran(
     try:
         run.enter("", module, given, named)
         output = module(*given, **named)
-        run.leave(output)
+        run.leave(module, given, output)
         with torch._C.DisableTorchFunction():
             run.sweep_at_end()
             return _values(_arguments((), {"": output})), None
@@ -325,15 +326,32 @@ class _Row:
 
 
 _Place = tuple[str, int]  # file and number of a line
-_Role = Literal["library", "leaf", "open"]
+_Role = Literal["quiet", "library", "leaf", "open"]
 # A layer of torch or einops, or one of the user's with no others inside: one row, whatever
 # happens in it. Any other with parameters of its own: a row, and rows for what happens in it.
+# A quiet layer is one of torch's of which all is known, so that its functions can go unheard:
+# to hear of a function takes longer than to compute many a one.
+
+_WITH_PRODUCTS = (nn.Conv2d, nn.Linear)
+
+QUIET: frozenset[type[nn.Module]] = frozenset(
+    {
+        *_WITH_PRODUCTS,
+        *(nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm),
+        *(nn.GELU, nn.Hardswish, nn.ReLU, nn.Sigmoid, nn.SiLU),
+        *(nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.Dropout, nn.MaxPool2d),
+    }
+)
+"""Layers that, when evaluated, use all their parameters, write to nothing and call no functions
+but known ones."""
+
+_Given = tuple[tuple[Any, ...], Mapping[str, Any]]  # arguments by place and by name
 
 
 class _Open:
     """A module that is running."""
 
-    __slots__ = ("code", "handling", "name", "own", "row", "sealed", "watched")
+    __slots__ = ("aside", "code", "handling", "name", "own", "row", "sealed", "watched")
 
     def __init__(
         self, name: str, code: CodeType | None, row: _Row | None, own: bool, role: _Role | None
@@ -341,7 +359,8 @@ class _Open:
         self.name, self.code, self.row = name, code, row
         self.own = own  # the row is the module's, not that of a layer around it
         self.sealed = row is not None and role != "open"  # its functions are part of its row
-        self.watched = role != "library"  # they may be of layers that no hook announces
+        self.watched = role == "leaf"  # they may be of layers that no hook announces
+        self.aside: _Given | None = None  # the arguments, where functions go unheard
         self.handling = sys.exc_info()[1]  # what is being handled by whoever calls
 
 
@@ -380,8 +399,9 @@ class _Run(TorchFunctionMode):
         self.parameters = parameters
         self.weights = weights
         self.owners = dict(_rows_of(layers, weights))
+        codes = {kind: _forward_code(kind) for kind in set(map(type, layers.values()))}
         self._roles = {
-            name: (self.owners.get(name), _forward_code(layer)) for name, layer in layers.items()
+            name: (self.owners.get(name), codes[type(layer)]) for name, layer in layers.items()
         }
         self.rows: list[_Row] = []
         self.called: dict[str, int] = {}  # how often
@@ -396,6 +416,7 @@ class _Run(TorchFunctionMode):
         self._places: dict[str, str] = {}
         self._functions: dict[Any, _Function] = {}
         self._left = keep_bytes
+        self._aside = False  # from the functions of a quiet layer
 
     # modules
 
@@ -414,23 +435,53 @@ class _Run(TorchFunctionMode):
             self.rows.append(row)
         else:
             row, own = None, False
-        self._stack.append(_Open(name, code, row, own, role))
+        entry = _Open(name, code, row, own, role)
+        self._stack.append(entry)
+        if role == "quiet" and self._step_aside():
+            entry.aside = args, kwargs
 
-    def leave(self, output: Any) -> None:
+    def leave(self, layer: nn.Module, args: Any, output: Any) -> None:
         """A module ends, or is left by an exception."""
-        entry = self._stack.pop()
+        entry = self._stack[-1]
         error = sys.exc_info()[1]
+        if entry.aside:
+            self.come_back()
+            if error and error is not entry.handling:
+                self._listen_again(layer, entry.aside, error)
+        self._stack.pop()
         if error is not entry.handling:
             if self.failed_in is None or self.failed_in[0] is not error:
                 self.failed_in = error, entry.name
-            return
-        if entry.own and entry.row:
+        elif entry.own and (row := entry.row):
             with torch._C.DisableTorchFunction():
-                self._finish(entry.row, output)
+                self._finish(row, output)
+                if entry.aside and isinstance(layer, _WITH_PRODUCTS):
+                    row.macs = output.numel() * dot_length(layer)
 
-    def left(self, layer: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        """The same, as a hook is told of it."""
-        self.leave(output)
+    # layers without anything to hear
+
+    def _step_aside(self) -> bool:
+        """Have torch call no function of this mode, until it comes back."""
+        # a mode of the user's may stand above this one; no public function of torch tells
+        if _get_current_function_mode() is not self:  # type: ignore[no-untyped-call]
+            return False
+        self.__exit__(None, None, None)
+        self._aside = True
+        return True
+
+    def come_back(self) -> None:
+        """Hear of functions again."""
+        if self._aside:
+            self.__enter__()  # type: ignore[no-untyped-call]
+            self._aside = False
+
+    def _listen_again(self, layer: nn.Module, given: _Given, error: BaseException) -> None:
+        """Learn which function of a quiet layer raised, by running it once more."""
+        before, self.failed = self.failed, None
+        args, kwargs = given
+        with suppress(Exception):
+            layer.forward(*args, **kwargs)
+        self.failed = (error, *self.failed[1:]) if self.failed else before
 
     # functions
 
@@ -459,13 +510,13 @@ class _Run(TorchFunctionMode):
             return output
         top = self._stack[-1]
         for argument in (*args, *kwargs.values()) if kwargs else args:
-            if type(argument) is nn.Parameter:  # isinstance asks for much more, and slowly
+            if type(argument) is Parameter:  # isinstance asks for much more, and slowly
                 self.used.add(id(argument))
         row, place = top.row, None
         if not top.sealed:
             row, place = self._function_row(function.name, top, args, kwargs)
-        elif top.watched and (caller := sys._getframe(1)).f_code is not top.code:
-            self._caller(caller, top)
+        elif top.watched:
+            self._find_unhooked(sys._getframe(1), top.code)
         assert row is not None  # a sealed module has a row, and a function gets one
         if not function.free:
             macs = count_function_macs(function.name, args, kwargs, output)
@@ -528,6 +579,15 @@ class _Run(TorchFunctionMode):
             frame = frame.f_back
         return user or layer or last, library
 
+    def _find_unhooked(self, frame: FrameType | None, code: CodeType | None) -> None:
+        """Look for forwards that no hook announced on the way up to the one with this code."""
+        while frame is not None and (running := frame.f_code) is not code:
+            if running is _ran.__code__:
+                return
+            if running.co_name == "forward":
+                self._unhooked(frame.f_locals.get("self"))
+            frame = frame.f_back
+
     def _unhooked(self, layer: Any) -> None:
         """A forward is running that no hook announced."""
         if not isinstance(layer, nn.Module):
@@ -588,6 +648,12 @@ class _Run(TorchFunctionMode):
 
     # after the run
 
+    def use_quiet_parameters(self) -> None:
+        """Count the parameters of quiet layers among those that functions were given."""
+        for row in self.rows:
+            if row.layer and row.returned and self.owners[row.name] == "quiet":
+                self.used.update(map(id, row.layer.parameters(recurse=False)))
+
     def calls(self) -> tuple[Call, ...]:
         """The rows as they are handed out."""
         values = _Values()
@@ -615,8 +681,9 @@ class _Run(TorchFunctionMode):
 
     def _params(self, name: str, layer: nn.Module) -> int:
         """Learned numbers of a row; a layer that is one row answers for all inside it."""
-        if self.owners[name] == "open" or next(layer.children(), None) is None:
-            return self.weights.get(name, 0)
+        own = self.weights.get(name, 0)
+        if self.owners[name] != "library" or _is_childless(layer):
+            return own
         inside = f"{name}." if name else ""
         return sum(
             number
@@ -641,21 +708,23 @@ def _rows_of(
     The whole is a row only as a layer of torch or einops: what happens in a class of the user's
     own is what is to be seen.
     """
+    kinds = set(map(type, layers.values()))
+    library = set(filter(_is_library_layer, kinds))
+    callable_kinds = set(filter(_can_be_called, kinds))
     for name, layer in layers.items():
-        if not _can_be_called(layer):
-            continue
-        childless = next(layer.children(), None) is None
-        if _is_library_layer(layer):
-            yield name, "library"
-        elif name and (childless or name in weights):
-            yield name, "leaf" if childless else "open"
+        if type(layer) in library:
+            yield name, "quiet" if name and _is_quiet(layer) else "library"
+        elif name and type(layer) in callable_kinds:
+            childless = _is_childless(layer)
+            if childless or name in weights:
+                yield name, "leaf" if childless else "open"
 
 
-def _is_library_layer(layer: nn.Module) -> bool:
+def _is_library_layer(kind: type[nn.Module]) -> bool:
     """Whether torch or einops wrote the layer's forward, and it does more than call others."""
-    if isinstance(layer, torch.jit.ScriptModule):
+    if issubclass(kind, torch.jit.ScriptModule) or not _can_be_called(kind):
         return False
-    home = str(getattr(type(layer).forward, "__module__", ""))
+    home = str(getattr(kind.forward, "__module__", ""))
     if home.startswith("einops."):
         return True
     return home.startswith("torch.nn.modules.") and not home.endswith(
@@ -663,19 +732,35 @@ def _is_library_layer(layer: nn.Module) -> bool:
     )
 
 
-def _can_be_called(layer: nn.Module) -> bool:
+def _is_quiet(layer: nn.Module) -> bool:
+    """Whether its class tells all that it will do."""
+    attributes = vars(layer)
+    return (
+        type(layer) in QUIET
+        and not layer.training
+        and not attributes.get("inplace")
+        and "forward" not in attributes
+        and not layer._forward_hooks  # functions of these are part of the layer's row
+    )
+
+
+def _can_be_called(kind: type[nn.Module]) -> bool:
     """Whether it has a forward; a ModuleList has none."""
-    return isinstance(layer, torch.jit.ScriptModule) or type(layer).forward is not nn.Module.forward
+    return issubclass(kind, torch.jit.ScriptModule) or kind.forward is not nn.Module.forward
+
+
+def _is_childless(layer: nn.Module) -> bool:
+    return next(layer.children(), None) is None
 
 
 def _kind(layer: nn.Module | None) -> str:
     return type(layer).__name__
 
 
-def _forward_code(layer: nn.Module) -> CodeType | None:
+def _forward_code(kind: type[nn.Module]) -> CodeType | None:
     """The code of a module's forward; the class of a compiled one cannot be asked for it."""
-    compiled = isinstance(layer, torch.jit.ScriptModule)
-    return None if compiled else getattr(type(layer).forward, "__code__", None)
+    compiled = issubclass(kind, torch.jit.ScriptModule)
+    return None if compiled else getattr(kind.forward, "__code__", None)
 
 
 def _has_tensor(value: Any) -> bool:
@@ -859,14 +944,16 @@ def _is_of_interest(file: str) -> bool:
 
 def _never_called(run: _Run, failure: Failure | None) -> tuple[NeverCalled, ...]:
     """Every layer that could have been a row and was not called, with the reason."""
+    silent = [name for name in run.owners if name and name not in run.called]
+    if silent:
+        run.use_quiet_parameters()
     return tuple(
         NeverCalled(
             name=name,
             kind=_kind(run.layers[name]),
             reason=_reason(name, run.layers, run, failure),
         )
-        for name in run.owners
-        if name and name not in run.called
+        for name in silent
     )
 
 
@@ -890,7 +977,9 @@ def _reason(name: str, layers: Mapping[str, nn.Module], run: _Run, failure: Fail
     if failure is not None:
         return "the forward pass ended before it"
     silent = [
-        each for each in above if each and each not in run.called and _can_be_called(layers[each])
+        each
+        for each in above
+        if each and each not in run.called and _can_be_called(type(layers[each]))
     ]
     if silent:
         return f"{silent[-1]}, which holds it, was never called"
@@ -933,17 +1022,16 @@ def _fast_path_notes(layers: Mapping[str, nn.Module]) -> tuple[str, ...]:
 
 @contextmanager
 def _listening(run: _Run) -> Iterator[None]:
-    """Let the run hear of every module and function, and of none when the block is left."""
-    handles = []
-    try:
-        for name, layer in run.layers.items():
-            if name and not isinstance(layer, torch.jit.ScriptModule):
-                before = partial(run.enter, name)
-                handles.append(layer.register_forward_pre_hook(before, with_kwargs=True))
-                after = layer.register_forward_hook(run.left, with_kwargs=True, always_call=True)
-                handles.append(after)
-        with run:
+    """Let the run hear of every module and function until the block is left.
+
+    Hooks stand in containers of their module, which `as_it_was` puts back.
+    """
+    for name, layer in run.layers.items():
+        if name and not isinstance(layer, torch.jit.ScriptModule):
+            layer.register_forward_pre_hook(partial(run.enter, name), with_kwargs=True)
+            layer.register_forward_hook(run.leave, always_call=True)
+    with run:
+        try:
             yield
-    finally:
-        for handle in handles:
-            handle.remove()
+        finally:
+            run.come_back()  # no hook is called where a layer was interrupted
