@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
 
 from tests.chromium import browser
 from tests.served import Served, served
@@ -523,6 +523,7 @@ def test_a_pasted_error_is_explained_for_the_stem_on_the_screen(page: Page) -> N
     expect(explained).to_contain_text("Resize the image")
     page.locator("[data-field=preset]").select_option("dinov2_s14")
     expect(explained).to_contain_text("strides multiply to 14")  # of the stem that is now shown
+    confirmed(page)
     box.fill("<b>no error at all</b>")
     expect(explained).to_have_text("This error is not known here.")
     assert page.locator(".vi").get_attribute("data-state") == "confirmed"  # the stem is as it was
@@ -620,31 +621,48 @@ def test_an_answer_that_comes_late_never_replaces_a_newer_one(page: Page) -> Non
 
 
 def test_a_panel_from_before_the_run_never_replaces_the_runs(page: Page) -> None:
-    """The run waits until a panel without maps has been asked for, the panel until the run."""
+    """A layer is clicked between prediction and run, and its panel comes after the run's answer.
+
+    A run asks for the layer that is chosen when it starts. The run of the seed before is held
+    until the click, so the next one asks for the clicked layer itself, and nothing is left to
+    be asked for once its answer is on the screen.
+    """
     runs: list[Route] = []
     early: list[Route] = []
+    later: list[Route] = []
+
+    def of_run(request: Request) -> bool:
+        return '"fn_name":"run"' in (request.post_data or "")
+
+    def of_panel(request: Request) -> bool:
+        return '"part":"panel"' in (request.post_data or "")
 
     def hold(route: Route) -> None:
-        said = route.request.post_data or ""
-        if '"fn_name":"run"' in said and not runs:
+        if of_panel(route.request):
+            (later if of_run(route.request) else early).append(route)
+        elif of_run(route.request) and not runs:
             runs.append(route)
-        elif '"fn_name":"predict"' in said and '"part":"panel"' in said:
-            early.append(route)
         else:
             route.continue_()
 
     page.route("**/component_server/**", hold)
-    page.locator("[data-field=seed]").fill("5")
+    with page.expect_request(of_run):
+        page.locator("[data-field=seed]").fill("5")
+    page.locator("[data-field=seed]").fill("6")
     expect(page.locator(".vi")).to_have_attribute("data-state", "predicted")
-    page.locator('tr[data-layer="conv2"]').click()
-    page.wait_for_timeout(300)
-    assert len(runs) == len(early) == 1
-    runs[0].continue_()
+    with page.expect_request(of_panel):
+        page.locator('tr[data-layer="conv2"]').click()
+    with page.expect_request(of_run) as second:
+        runs[0].continue_()
+    assert '"layer":"conv2"' in str(second.value.post_data)
     confirmed(page)
-    early[0].continue_()
-    page.wait_for_timeout(500)
+    # a second click asks once more, but not until the held panel has come and been dealt with
+    page.locator('tr[data-layer="conv2"]').click()
+    with page.expect_request(of_panel):
+        early[0].continue_()
     expect(page.locator("[data-slot=panel] h2")).to_have_text("Output of conv2, before norm2")
-    expect(page.locator(".wall img")).to_be_visible()
+    assert page.locator(".wall img").is_visible()
+    later[0].continue_()
 
 
 def hold_the_first_answer(page: Page) -> list[Route]:
