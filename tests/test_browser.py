@@ -385,7 +385,7 @@ def test_the_cost_is_split_weighed_and_held_against_the_paper(page: Page) -> Non
     assert bars.first.inner_text().split()[:3] == ["conv1", "16.3", "M"]
     assert "attention × 11" in panel.locator(".shares").inner_text()
     panel.get_by_text("the paper's tables beside ours").click()
-    expect(panel.locator(".printed")).to_contain_text("printed about 17.5 G")
+    expect(panel.locator(".printed")).to_contain_text("17,563,828,224about 17.5 G")
     expect(panel.locator(".printed")).to_contain_text("with 52 it costs the 422 M printed")
     assert "view=cost" in page.url
     page.reload()
@@ -597,6 +597,24 @@ def test_a_link_with_a_bad_value_says_so_and_recovers(
     confirmed(page)
     assert all(cells[2] == "✓ agrees" for cells in rows(page).values())
     page.close()
+
+
+def test_a_cell_or_a_token_that_is_not_there_is_not_in_the_address(app: Served, page: Page) -> None:
+    """conv2 makes 96 maps of 56×56 from 48; the grid is 14×14, and of 100 pixels 7×7."""
+    page.goto(f"{app.address}?layer=conv2&view=cell&cell=999,0,0&token=13,99")
+    confirmed(page)
+    assert "view=cell" in page.url
+    assert "cell=9" not in page.url
+    assert "&token=" not in page.url
+    page.goto(f"{app.address}?layer=conv2&view=cell&cell=95,55,0,48&token=13,12")
+    confirmed(page)
+    assert page.url.endswith("&cell=95,55,0&token=13,12")
+    page.locator("[data-slider]").fill("100")
+    confirmed(page)
+    assert page.url.endswith("&view=cell")
+    page.locator("[data-slider]").fill("224")
+    confirmed(page)
+    assert page.url.endswith("&cell=95,55,0&token=13,12")
 
 
 def test_an_answer_that_comes_late_never_replaces_a_newer_one(page: Page) -> None:
@@ -814,6 +832,10 @@ def test_a_phone_reads_totals_strip_table_maps_in_this_order(
     page.get_by_label("conv2 stride").fill("1")
     page.get_by_text("Choose a stem").tap()
     expect(page.locator(".length strong")).to_have_text("785")
+    panel = opened_view(page, "Cost")
+    panel.get_by_text("the paper's tables beside ours").tap()
+    tables = panel.locator(".scroll", has=page.locator(".printed"))
+    assert tables.evaluate("box => box.clientWidth > 0 && box.scrollWidth <= box.clientWidth")
     context.close()
 
 

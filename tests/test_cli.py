@@ -19,6 +19,7 @@ from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import MAX_CHANNELS
 from vitc_inspect.model import MAX_SEED
 from vitc_inspect.notation import parse_stem
+from vitc_inspect.paper import QUANTITIES
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.report import inspect_stem
 from vitc_inspect.views.text import terminal_table
@@ -289,6 +290,34 @@ def test_the_line_says_what_was_given_why_it_fails_and_what_to_do(run, arguments
     assert run(*arguments) == (2, "", line + "\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--explain", "x", "--time"], "--time goes with a stem, not with --explain. Leave one"),
+        (["--explain", "x", "--heads", "6"], "--heads goes with a stem, not with --explain"),
+        (["--explain", "x", "--csv"], "--csv goes with --module, not with --explain"),
+        (["--explain", "x", "--strict"], "--strict goes with a stem or --module, not with --exp"),
+        (["--explain", "", "--paper"], "--paper does not go with --explain"),
+        (["--explain", "x", "--module", "a.py:b"], "--module does not go with --explain"),
+        (["--paper", STEM], "a stem goes with --explain, not with --paper"),
+        (["--paper", "--preset", "vit_c_4gf"], "--preset goes with a stem or --explain, not with"),
+        (["--paper", "--no-class-token"], "--class-token goes with a stem or --explain, not with"),
+        (["--paper", "--module", "a.py:b"], "--paper does not go with --module"),
+        (["--module", "a.py:b", "--witnesses"], "--witnesses goes with a stem, not with --module"),
+        ([STEM, "--csv"], "--csv goes with --module, not with a stem. Give --module path/to/file"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(run, arguments, says):
+    code, out, err = run(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert says in err
+
+
+def test_every_option_is_of_use_somewhere():
+    names = vars(cli._parser().parse_args([]))
+    assert {name for taken in cli._TAKES.values() for name in taken} == set(names)
+
+
 def test_help_names_every_preset(run):
     code, out, err = run("--help")
     assert (code, err) == (0, "")
@@ -360,6 +389,19 @@ def test_the_papers_tables_need_no_stem(capsys):
     assert "Table 1  ViT_P-18GF  17,563,828,224  about 17.5 G" in printed
     assert "not 0.8 M" in printed
     assert "with 52 it costs the 422 M printed" in printed
+
+
+def test_the_papers_tables_are_json_too(run_json):
+    """42 and 52 channels: the misprint of S1. 17,563,828,224 is printed 17.5 G."""
+    printed = run_json("--paper")
+    assert printed["source"].startswith("Xiao et al. 2021")
+    rows = {(row["table"], row["row"]): row for row in printed["rows"]}
+    assert len(rows) == len(printed["rows"]) == 14
+    macs = {"printed": "17.5 G", "exact": 17_563_828_224, "verdict": "about"}
+    assert rows["Table 1", "ViT_P-18GF"]["macs"] == macs
+    assert rows["Table 3", "P"]["activations"]["verdict"] == "misprint"
+    assert "with 52 it costs the 422 M printed" in rows["Table 3", "S1"]["misprint"]
+    assert set(rows["Table 3", "C"]) == {"table", "row", "preset", *QUANTITIES, "misprint"}
 
 
 TOO_LARGE_FOR_ITS_TABLE = """

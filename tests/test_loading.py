@@ -229,9 +229,9 @@ def test_a_forward_that_raises_prints_the_table_and_the_users_own_traceback(fold
 @pytest.mark.parametrize(
     ("options", "start"),
     [
-        (["16x16/16:8"], "stem = '16x16/16:8': the notation is of a stem"),
-        (["--preset", "vit_c_4gf"], "preset = 'vit_c_4gf': --preset is of a stem"),
-        (["--dtype", "float16"], "dtype = 'float16': --dtype is of a stem"),
+        (["16x16/16:8"], "stem = '16x16/16:8': a stem goes with --explain, not with --module"),
+        (["--preset", "vit_c_4gf"], "preset = 'vit_c_4gf': --preset goes with a stem or --explain"),
+        (["--dtype", "float16"], "dtype = 'float16': --dtype goes with a stem, not with --module"),
         (["--seed", "x"], "seed = 'x': it is not a whole number"),
         (["--device", "tpu"], "device = 'tpu': "),
     ],
@@ -246,7 +246,7 @@ def test_what_is_of_a_stem_is_refused_beside_a_module(folder, run, options, star
 def test_what_is_of_a_module_is_refused_without_one(run, option):
     code, out, err = run("16x16/16:8", option)
     assert (code, out) == (2, "")
-    assert "it is for a module of your own" in err
+    assert f"{option.partition('=')[0]} goes with --module, not with a stem. Give --module" in err
 
 
 def test_a_module_without_an_input_asks_for_one(folder, run):

@@ -158,6 +158,38 @@ def test_every_view_answers_whatever_is_asked(view: str, cell: str) -> None:
 SHARED = Inspector()
 
 
+@pytest.mark.parametrize(
+    ("asked", "there"),
+    [
+        ({"layer": "conv2", "cell": "5"}, {"layer": "conv2", "cell": "5"}),
+        ({"layer": "conv2", "cell": "5,07,9,2"}, {"cell": "5,7,9,2"}),
+        ({"layer": "conv2", "cell": "5,7,9,99"}, {"cell": "5,7,9"}),
+        ({"layer": "act2", "cell": "5,7,9,2"}, {"layer": "act2", "cell": "5,7,9"}),
+        ({"layer": "conv2", "cell": "9999"}, {"cell": ""}),
+        ({"layer": "conv2", "cell": "5,56,0"}, {"cell": ""}),
+        ({"layer": "conv2", "cell": "5,x"}, {"cell": ""}),
+        ({"layer": "tokens", "cell": "5"}, {"layer": "tokens", "cell": ""}),
+        ({"layer": "nothing", "cell": "5"}, {"layer": "conv1", "cell": "5"}),
+        ({"token": "013,13"}, {"token": "13,13"}),
+        ({"token": "14,0"}, {"token": ""}),
+        ({"token": "3"}, {"token": ""}),
+    ],
+)
+def test_the_answer_says_which_layer_cell_and_token_there_are(
+    asked: dict[str, str], there: dict[str, str]
+) -> None:
+    """conv2 makes 48 maps of 56×56 from 24; the grid is 14×14."""
+    answer = call("predict", {**START, **asked})
+    assert {name: answer[name] for name in there} == there
+
+
+def test_the_input_channels_of_a_group_are_those_it_reads() -> None:
+    """Of 8 channels in 2 groups, map 5 of 6 reads 4 to 7."""
+    request = {**START, "stem": "3x3/2:8, 3x3/2:6 g2, 1x1:8", "layer": "conv2"}
+    for given, cell in (("3", "5,0,0"), ("4", "5,0,0,4"), ("7", "5,0,0,7"), ("8", "5,0,0")):
+        assert call("predict", {**request, "cell": f"5,0,0,{given}"})["cell"] == cell
+
+
 def test_a_measurement_goes_on_from_call_to_call_and_its_result_is_kept() -> None:
     inspector = Inspector()
     request = {**START, "ticket": "a", "view": "time"}

@@ -21,6 +21,7 @@ from vitc_inspect.fields import (
     parse_number,
 )
 from vitc_inspect.notation import parse_stem
+from vitc_inspect.paper import PRINTED, SOURCE
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.spec import StemSpec
 from vitc_inspect.vit import MAX_DEPTH, ViTSpec
@@ -49,18 +50,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 for a report or an explanation, 1 for an error that is not known and with
         --strict for any disagreement, 2 for bad input, 3 for a module whose forward raised.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal has no ×
     try:
+        _refuse_what_has_no_use(options, parser)
         if options.explain is not None:
             text, known = _explain(options)
             print(text)
             return 0 if known else EXIT_NOT_KNOWN
         if options.module is not None:
             return _inspect_module(options)
-        text, agrees = _inspect(options)
+        text, agrees = (_paper(options), True) if options.paper else _inspect(options)
     except SpecError as error:
         if error.__cause__ and options.module is not None:  # what the user's own code raised
             print(_traceback(error.__cause__), file=sys.stderr)
@@ -70,16 +73,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXIT_DISAGREES if options.strict and not agrees else 0
 
 
+def _refuse_what_has_no_use(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuse an option that was given and would be ignored; _TAKES says which go together."""
+    asked = ("--explain", "--module", "--paper")
+    given = [flag for flag in asked if getattr(options, flag[2:]) not in (None, False)]
+    what = given[0] if given else _A_STEM
+    for name, value in vars(options).items():
+        if name in _TAKES[what] or value == parser.get_default(name):
+            continue
+        flag = _flag(name)
+        others = [other for other, names in _TAKES.items() if name in names and other != flag]
+        goes = f"goes with {' or '.join(others)}, not with" if others else "does not go with"
+        fix = "Leave one of the two out" if given else f"Give {_EXAMPLE_MODULE} instead of a stem"
+        raise SpecError(name, value, f"{flag} {goes} {what}", fix)
+
+
+def _flag(name: str) -> str:
+    """What a person types for an option."""
+    return _FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
 def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
     """The text to print and whether prediction and observation agree."""
-    for form in ("csv", "markdown", "input"):
-        if getattr(options, form):
-            reason = "it is for a module of your own"
-            raise SpecError(form, "", reason, "Give --module path/to/file.py:name as well")
-    if options.paper:
-        from vitc_inspect.views.text import paper_table
-
-        return paper_table(), True
     spec = _spec(options)
     vit = _vit(spec, options)
     # torch takes a second to import, which a misspelt stem need not wait for
@@ -117,6 +132,15 @@ def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
     return text, not report.disagreements
 
 
+def _paper(options: argparse.Namespace) -> str:
+    """The paper's tables beside our exact numbers; they need no torch."""
+    if options.json:
+        return json.dumps({"source": SOURCE, "rows": [row.to_dict() for row in PRINTED]})
+    from vitc_inspect.views.text import paper_table
+
+    return paper_table()
+
+
 def _explain(options: argparse.Namespace) -> tuple[str, bool]:
     """The explanations of an error as text, and whether there are any; torch is not needed."""
     from vitc_inspect.views.explanations import explanations_text
@@ -137,7 +161,9 @@ def _explain(options: argparse.Namespace) -> tuple[str, bool]:
 
 def _inspect_module(options: argparse.Namespace) -> int:
     """Print the report on the module that --module names, and return the exit code."""
-    _refuse_beside_module(options)
+    if not options.input:
+        reason = "the module has to be given something"
+        raise SpecError("input", "", reason, "Use --input 1,3,224,224", "1,3,224,224")
     from vitc_inspect.devices import resolve_device
     from vitc_inspect.inspection import inspect_call
     from vitc_inspect.loading import load_module, random_inputs
@@ -168,19 +194,6 @@ def _inspect_module(options: argparse.Namespace) -> int:
         print(report.failure.traceback, end="", file=sys.stderr)
         return EXIT_RAISED
     return EXIT_DISAGREES if options.strict and report.disagreements else 0
-
-
-def _refuse_beside_module(options: argparse.Namespace) -> None:
-    """Refuse what describes a stem of ours; a module of anybody's has no use for it."""
-    for name, default in _OF_A_STEM.items():
-        value = getattr(options, name)
-        if value != default:
-            flag = "the notation" if name == "stem" else f"--{name.replace('_', '-')}"
-            reason = f"{flag} is of a stem, and --module brings its own"
-            raise SpecError(name, value, reason, "Leave one of the two out")
-    if not options.input:
-        reason = "the module has to be given something"
-        raise SpecError("input", "", reason, "Use --input 1,3,224,224", "1,3,224,224")
 
 
 def _traceback(error: BaseException) -> str:
@@ -223,7 +236,7 @@ def _vit(stem: StemSpec, options: argparse.Namespace) -> ViTSpec | None:
         values[name] = _ENCODER[name](text)
     missing = [name for name in ("depth", "num_heads", "mlp_ratio") if name not in values]
     if missing:
-        flags = ", ".join(_FLAGS[name] for name in missing)
+        flags = ", ".join(_flag(name) for name in missing)
         reason = "no preset says how deep, how many heads and how wide it is"
         raise SpecError("encoder", "on", reason, f"Give {flags}")
     return ViTSpec(stem=stem, **values)
@@ -235,14 +248,21 @@ _ENCODER: Mapping[str, Callable[[str], Any]] = {
     "mlp_ratio": lambda text: parse_number("mlp_ratio", text),
     "attention": str,
 }
-_OF_A_STEM: Mapping[str, Any] = {
-    **dict.fromkeys(("stem", "preset", "image_size", "in_channels", "class_token", "image")),
-    **dict.fromkeys(("depth", "num_heads", "mlp_ratio", "attention", "weights", "dtype")),
-    **dict.fromkeys(("encoder", "witnesses", "time", "paper"), False),
-    "init": "torch",
-    "norm_statistics": "image",
+_A_STEM = "a stem"
+_EXAMPLE_MODULE = "--module path/to/file.py:name"
+_DESCRIBED = ("stem", "preset", "image_size", "in_channels", "class_token")
+_TAKES: Mapping[str, tuple[str, ...]] = {
+    _A_STEM: (
+        *_DESCRIBED,
+        *("encoder", *_ENCODER),
+        *("image", "device", "dtype", "seed", "init", "weights", "norm_statistics"),
+        *("json", "witnesses", "time", "strict"),
+    ),
+    "--module": ("module", "input", "device", "seed", "json", "csv", "markdown", "strict"),
+    "--explain": ("explain", *_DESCRIBED, "json"),
+    "--paper": ("paper", "json"),
 }
-_FLAGS = {"depth": "--depth", "num_heads": "--heads", "mlp_ratio": "--mlp-ratio"}
+_FLAGS = {"stem": _A_STEM, "num_heads": "--heads"}
 
 
 def _beside(spec: StemSpec, options: argparse.Namespace) -> StemSpec:

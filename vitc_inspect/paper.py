@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from vitc_inspect.prediction import Prediction, predict
 from vitc_inspect.presets import PRESETS
 
 Verdict = Literal["rounds to it", "about", "misprint"]
+
+SOURCE = "Xiao et al. 2021, arXiv:2106.14881v3"
+"""Where it is printed."""
 
 _UNITS = MappingProxyType({"M": 10**6, "G": 10**9})
 _ABOUT = Decimal("0.02")  # the paper's rounding is loose: 17.56 is printed 17.5
@@ -40,15 +43,26 @@ class PrintedRow:
         preset = PRESETS[self.preset]
         return predict(preset.vit if self.table == "Table 1" and preset.vit else preset.stem)
 
+    def numbers(self) -> dict[str, int]:
+        """The exact number of each of QUANTITIES."""
+        exact = self.exact()
+        # Table 3 leaves out class token and positions
+        params = exact.params if self.table == "Table 1" else exact.stem_params
+        return {"macs": exact.macs, "params": params, "activations": exact.activations}
+
     def verdicts(self) -> dict[str, Verdict]:
         """How the exact number of each of QUANTITIES stands to the printed one."""
-        exact = self.exact()
-        numbers = {
-            "macs": exact.macs,
-            "params": counted_params(self.table, exact),
-            "activations": exact.activations,
+        return {name: compare(getattr(self, name), n) for name, n in self.numbers().items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as a dictionary that json can write: printed, exact and verdict by quantity."""
+        verdicts = self.verdicts()
+        quantities = {
+            name: {"printed": getattr(self, name), "exact": number, "verdict": verdicts[name]}
+            for name, number in self.numbers().items()
         }
-        return {name: compare(getattr(self, name), number) for name, number in numbers.items()}
+        beside = {"table": self.table, "row": self.row, "preset": self.preset}
+        return {**beside, **quantities, "misprint": self.misprint}
 
 
 QUANTITIES = ("macs", "params", "activations")
@@ -84,11 +98,6 @@ def printed_row(prediction: Prediction) -> PrintedRow | None:
         if described == (prediction.vit or prediction.spec):
             return row
     return None
-
-
-def counted_params(table: str, exact: Prediction) -> int:
-    """The learned numbers a table counts: Table 3 leaves out class token and positions."""
-    return exact.params if table == "Table 1" else exact.stem_params
 
 
 def _model(row: str, macs: str, params: str, activations: str) -> PrintedRow:
@@ -152,7 +161,7 @@ PRINTED = (
     _stem("S3", "458", "0.7", "1.6"),
     _stem("S4", "407", "0.6", "2.9"),
 )
-"""Xiao et al. 2021, arXiv:2106.14881v3, Tables 1 and 3, in the paper's order."""
+"""Tables 1 and 3 of SOURCE, in the paper's order."""
 
 PRINTED_CORRELATIONS = MappingProxyType({"macs": 0.75, "activations": 0.93})
 """Pearson's r of run time with each quantity, over whole models on a GPU: appendix D."""

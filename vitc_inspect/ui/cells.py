@@ -85,16 +85,48 @@ def read_cell(cell: str, stage: Stage) -> tuple[int, int, int, int | None]:
     Returns:
         Channel, row and column of the output, and the input channel, None where none is asked.
     """
-    channels, rows, columns = stage.out_shape
-    middle = (rows // 2, columns // 2)
-    parts = cell.split(",")
-    if len(parts) not in (1, 3, 4) or not all(re.fullmatch("[0-9]{1,6}", part) for part in parts):
-        return 0, *middle, None
-    channel, *place = map(int, parts)
-    row, column = place[:2] or middle
-    if channel >= channels or row >= rows or column >= columns:
-        return 0, *middle, None
+    channel, *place = _numbers(cell, stage.out_shape) or (0,)
+    row, column = place[:2] or (side // 2 for side in stage.out_shape[1:])
     return channel, row, column, place[2] if len(place) == 3 else None
+
+
+def shown_cell(cell: str, layer: LayerPrediction, stage: Stage | None) -> str:
+    """Write the map or the cell that a text asks for, without what the layer has not.
+
+    Args:
+        cell: As in `cell_html`.
+        layer: The selected layer.
+        stage: The convolution, where the layer is one.
+
+    Returns:
+        The text, without an input channel that the map does not read; empty for no such cell.
+    """
+    numbers = _numbers(cell, layer.out_shape)
+    if numbers is None:
+        return ""
+    if len(numbers) == 4 and not (stage and numbers[3] in _read_by(stage, numbers[0])):
+        numbers = numbers[:3]
+    return ",".join(map(str, numbers))
+
+
+def _numbers(cell: str, out_shape: Sequence[int]) -> tuple[int, ...] | None:
+    """The numbers of a text, of which the first three lie on the maps; None for any other."""
+    parts = cell.split(",")
+    if len(out_shape) != 3 or len(parts) not in (1, 3, 4):
+        return None
+    if not all(re.fullmatch("[0-9]{1,6}", part) for part in parts):
+        return None
+    numbers = tuple(map(int, parts))
+    inside = all(number < count for number, count in zip(numbers, out_shape, strict=False))
+    return numbers if inside else None
+
+
+def _read_by(stage: Stage, channel: int) -> range:
+    """The input channels that a map reads."""
+    conv = stage.conv
+    size = stage.in_shape[0] // conv.groups
+    first = channel // (conv.out_channels // conv.groups) * size
+    return range(first, first + size)
 
 
 def strongest(cell: Cell) -> int:

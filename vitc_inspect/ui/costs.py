@@ -18,7 +18,6 @@ from vitc_inspect.paper import (
     PRINTED,
     PRINTED_CORRELATIONS,
     PrintedRow,
-    counted_params,
     printed_row,
 )
 from vitc_inspect.prediction import Prediction
@@ -248,30 +247,28 @@ def _paper_html(prediction: Prediction) -> str:
             f"{f'; {escape(here.misprint)}' if here.misprint else ''}.</p>"
         )
     lines = "".join(_paper_line(row, chosen=row is here) for row in PRINTED)
+    titles = "".join(
+        f'<th scope="col">{title}<br><span class="soft">printed</span></th>'
+        for title in ("MACs", "params", "acts")
+    )
     return (
         f'{said}<details class="fold"><summary>the paper\'s tables beside ours</summary>'
         '<div tabindex="0" class="scroll"><table class="printed"><thead><tr>'
-        '<th scope="col">row</th>'
-        '<th scope="col">MACs</th><th scope="col">params</th><th scope="col">acts</th></tr>'
+        f'<th scope="col">row</th>{titles}</tr>'
         f"</thead><tbody>{lines}</tbody></table></div></details>"
     )
 
 
-_SAID = {"about": "about", "misprint": "✗"}
+_SAID = {"rounds to it": "", "about": "about ", "misprint": "✗ "}
 
 
 def _paper_line(row: PrintedRow, *, chosen: bool) -> str:
-    exact, verdicts = row.exact(), row.verdicts()
+    verdicts = row.verdicts()
     cells = "".join(
         f"<td>{ours:,}<br>"
-        f'<span class="{"warning" if verdicts[name] == "misprint" else "soft"}">printed'
-        f"{'' if verdicts[name] == 'rounds to it' else f' {_SAID[verdicts[name]]}'}"
-        f" {getattr(row, name)}</span></td>"
-        for name, ours in (
-            ("macs", exact.macs),
-            ("params", counted_params(row.table, exact)),
-            ("activations", exact.activations),
-        )
+        f'<span class="{"warning" if verdicts[name] == "misprint" else "soft"}">'
+        f"{_SAID[verdicts[name]]}{getattr(row, name)}</span></td>"
+        for name, ours in row.numbers().items()
     )
     note = ""
     if row.misprint:

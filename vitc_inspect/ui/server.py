@@ -92,6 +92,7 @@ class Inspector:
         choice = read_choice(request)
         prediction = predict(choice.vit or choice.spec, dtype=choice.dtype)
         picture = self.pictures.find(choice.image)
+        request = _settled(request, prediction)
         panel = _panel(request, prediction, None, self._timings.get(_timed(choice)))
         return {
             **_stem_parts(request, choice.spec),
@@ -107,6 +108,7 @@ class Inspector:
         loop = asyncio.get_running_loop()
         if report is None:  # waits in turn; what is cached is drawn at once
             report = await loop.run_in_executor(self._runner, self._report, choice, picture)
+        request = _settled(request, report.prediction)
         timing = self._timings.get(_timed(choice))
         one_map = request.get("view", "maps") == "maps" and request.get("cell")
         if (
@@ -118,7 +120,7 @@ class Inspector:
         else:
             panel = await asyncio.to_thread(_panel, request, report.prediction, report, timing)
         if request.get("part") == "panel":
-            return {"panel": panel, "layer": _layer_of(request, report.prediction)}
+            return {"panel": panel, "layer": request["layer"]}
         thumbnail = _thumbnail(picture, choice.spec)
         return await asyncio.to_thread(_parts, request, report.prediction, report, panel, thumbnail)
 
@@ -334,6 +336,20 @@ def _layer_of(request: Request, prediction: Prediction) -> str:
     return chosen if chosen in names else names[0]
 
 
+def _settled(request: Request, prediction: Prediction) -> Request:
+    """The request with the layer that is shown; a cell and a token that it has not are empty."""
+    spec = prediction.spec
+    layer = prediction.layer(_layer_of(request, prediction))
+    stage = next((stage for stage in spec.stages if stage.name == layer.name), None)
+    token = tokens.read_token(str(request.get("token", "")), spec.grid_size)
+    return {
+        **request,
+        "layer": layer.name,
+        "cell": cells.shown_cell(str(request.get("cell", "")), layer, stage),
+        "token": ",".join(map(str, token or ())),
+    }
+
+
 def _aspect_of(request: Request) -> float:
     """Width over height of the space the page has for maps."""
     aspect = request.get("aspect")
@@ -409,10 +425,12 @@ def _parts(
     panel: str,
     thumbnail: str,
 ) -> Answer:
-    """The parts of the page that show a stem."""
-    layer = _layer_of(request, prediction)
+    """The parts of the page that show a stem, for a settled request."""
+    layer = request["layer"]
     return {
         "layer": layer,
+        "cell": request["cell"],
+        "token": request["token"],
         "totals": panels.totals_html(prediction),
         "status": panels.status_html(prediction, report),
         "strip": strip_svg(prediction, report, image_uri=thumbnail, selected=layer),

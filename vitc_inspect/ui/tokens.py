@@ -80,13 +80,13 @@ def tokens_html(bench: Bench, report: Report, *, token: str, width: int) -> str:
         width: Width of the panel (pixels).
     """
     prediction, spec = report.prediction, report.spec
-    place = _place(token, spec.grid_size)
+    rows, columns = spec.grid_size
+    place = read_token(token, spec.grid_size) or (rows // 2, columns // 2)
     # outside of bench.normalising(): the statistics are held still
     field = token_field(bench.module, bench.batch, *place, statistics=bench.statistics)
     box = token_box(spec, *place)
     likeness = _likeness(report, field, place)
     frame = frame_of(spec, width=width)
-    rows, columns = spec.grid_size
     number = place[0] * columns + place[1]
     return (
         f"<div class='token-panel' data-tokens='{_facts_json(spec, place, prediction)}'>"
@@ -103,17 +103,17 @@ def tokens_html(bench: Bench, report: Report, *, token: str, width: int) -> str:
     )
 
 
-# ---- the tokens over the image ------------------------------------------------------------
-
-
-def _place(token: str, grid_size: tuple[int, int]) -> tuple[int, int]:
-    """The token that was asked for; the middle one for what is none."""
+def read_token(token: str, grid_size: tuple[int, int]) -> tuple[int, int] | None:
+    """Find the token that a text asks for: "row,column" of the grid; None for what is none."""
     row, _, column = token.partition(",")
     if all(part.isascii() and part.isdigit() and len(part) < 6 for part in (row, column)):
         place = int(row), int(column)
         if place[0] < grid_size[0] and place[1] < grid_size[1]:
             return place
-    return grid_size[0] // 2, grid_size[1] // 2
+    return None
+
+
+# ---- the tokens over the image ------------------------------------------------------------
 
 
 def _facts_json(spec: StemSpec, place: tuple[int, int], prediction: Prediction) -> str:

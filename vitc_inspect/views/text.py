@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vitc_inspect.paper import PRINTED, PRINTED_CORRELATIONS, counted_params
+from vitc_inspect.paper import PRINTED, PRINTED_CORRELATIONS
 from vitc_inspect.prediction import LayerPrediction, Prediction
 from vitc_inspect.report import Report, Row
 from vitc_inspect.timing import Timing
@@ -278,14 +278,9 @@ def paper_table() -> str:
     rows: list[tuple[str, ...]] = [titles]
     notes = []
     for row in PRINTED:
-        exact, verdicts = row.exact(), row.verdicts()
-        numbers = {
-            "macs": exact.macs,
-            "params": counted_params(row.table, exact),
-            "activations": exact.activations,
-        }
+        verdicts = row.verdicts()
         cells = [row.table, row.row]
-        for quantity, number in numbers.items():
+        for quantity, number in row.numbers().items():
             word = {"rounds to it": "", "about": "about ", "misprint": "not "}[verdicts[quantity]]
             cells += [f"{number:,}", f"{word}{getattr(row, quantity)}"]
         rows.append(tuple(cells))

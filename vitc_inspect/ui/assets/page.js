@@ -26,6 +26,7 @@ let measuring = 0; // number of the measurement of time under way; 0 when there 
 let rowsNewer = false; // whether the editor was changed since the notation was written from it
 let pushDue = false; // whether the address of the newest choice is to be a new entry of the history
 let painted = null; // the request whose answer is on the screen
+let found = { cell: [], token: [] }; // what of each was asked for, and what of it there is
 let confirmed = false; // whether that answer is of a run
 let unfolded = false; // whether the layers of the transformer blocks are shown
 let fault = null; // the error on the screen
@@ -72,6 +73,8 @@ const ENCODER = ['depth', 'num_heads', 'mlp_ratio', 'attention']; // its four pa
 function address() {
   const choice = readControls();
   const values = { ...choice, size: `${choice.height}x${choice.width}`, channels: choice.in_channels };
+  if (cell === found.cell[0] && layer === found.layer) values.cell = found.cell[1]; // a link may ask for
+  if (token === found.token[0]) values.token = found.token[1]; // a cell or a token that is not there
   values.encoder = choice.encoder === '1' ? ENCODER.map((name) => choice[name]).join(',') : 'off';
   const readable = (text) => encodeURIComponent(text)
     .replace(/%20/g, '+').replace(/%2F/g, '/').replace(/%3A/g, ':').replace(/%2C/g, ',');
@@ -274,12 +277,13 @@ function showPrediction(request, answer) {
   const shown = { ...request, stem: answer.stem, rows: undefined };
   painted = shown;
   confirmed = false;
+  found = { layer: answer.layer, cell: [request.cell, answer.cell], token: [request.token, answer.token] };
   if (request.layer === layer) layer = answer.layer; // else another one was clicked meanwhile
   if (!request.rows || request.structure) fillEditor(answer.editor);
   field('preset').value = answer.preset;
   slot('about').textContent = answer.about;
   showResults(answer);
-  writeAddress(); // the layer may be another one now
+  writeAddress(); // the layer may be another one now, and the cell or the token none
   setState('predicted');
   askAboutError();
   keepSelection(answer, request);
