@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.strategies import stem_specs
 from vitc_inspect.model import build_stem
+from vitc_inspect.prediction import predict
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.report import QUANTITIES, inspect_stem
 from vitc_inspect.spec import conv_stem
@@ -33,7 +34,7 @@ def torch_totals(spec):
 
 
 def agrees_with_torch(spec):
-    prediction = inspect(spec).prediction
+    prediction = predict(spec)
     totals = prediction.macs, prediction.params, (prediction.seq_len, prediction.embed_dim)
     return totals == torch_totals(spec)
 
@@ -64,7 +65,12 @@ def test_any_stem_agrees_in_half_the_bytes(spec):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_agrees_with_its_run(name, dtype):
-    report = inspect_stem(PRESETS[name].stem, device="cpu", dtype=dtype, keep_bytes=0)
+    """In half the bytes, for which a processor has slower ways, on half the height and width."""
+    stem = PRESETS[name].stem
+    if dtype != "float32":
+        height, width = stem.image_size
+        stem = replace(stem, image_size=(height // 2, width // 2))
+    report = inspect_stem(stem, device="cpu", dtype=dtype, keep_bytes=0)
     assert report.disagreements == ()
     assert {record.dtype for record in report.trace.records} == {dtype}
 

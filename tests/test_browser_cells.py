@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.chromium import browser
-from tests.served import Served, served
-from tests.test_browser import CONTRAST, DESK, PHONE
+from tests.served import Served
+from tests.test_browser import CONTRAST, PHONE, confirmed
 
 CONV2 = "?view=cell&layer=conv2&cell=7,0,12"
 PATCHIFY = "?view=cell&stem=16x16/16:768&layer=proj&cell=5,3,4"
@@ -18,31 +16,9 @@ VITPOSE = "?view=cell&stem=16x16/16p2:768&size=256x192&layer=proj&cell=3,15,11"
 DILATED = "?view=cell&stem=3x3/2p2:48+bn+relu+g3+d2,+1x1:64&layer=conv1&cell=20,0,0"
 
 
-@pytest.fixture(scope="module")
-def app() -> Iterator[Served]:
-    with served("--port", "7911") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as running:
-        yield running
-
-
 @pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    """An empty page; a complaint of what is opened in it fails the test."""
-    context = chromium.new_context(viewport=DESK)
-    opened = context.new_page()
-    complaints: list[str] = []
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on(
-        "console", lambda said: complaints.append(said.text) if said.type == "error" else None
-    )
-    yield opened
-    context.close()
-    assert not complaints
+def page(tab: Page) -> Page:
+    return tab
 
 
 def open_at(page: Page, address: str) -> None:
@@ -257,7 +233,7 @@ def test_a_phone_shows_all_of_it_and_all_text_can_be_read(
     page = context.new_page()
     for query in (CONV2, PATCHIFY):
         open_at(page, app.address + query)
-        page.wait_for_timeout(400)  # the fade of the results
+        confirmed(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         inside = page.evaluate(
             "[...document.querySelectorAll('.cell-slide, .cell-grids, .cell-ledger')]"

@@ -3,45 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.chromium import browser
-from tests.served import Served, served
-from tests.test_browser import CONTRAST, DESK, PHONE, confirmed
+from tests.served import Served
+from tests.test_browser import CONTRAST, PHONE, confirmed
 
 STAGE, MAP = ".token-stage", "[data-token-map]"
 VITPOSE = "stem=16x16/16p2:768&size=256x192&class_token=0"
 
 
-@pytest.fixture(scope="module")
-def app() -> Iterator[Served]:
-    with served("--port", "7921") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as running:
-        yield running
-
-
 @pytest.fixture
-def page(app: Served, chromium: Browser) -> Iterator[Page]:
-    """A page that has never been opened; a complaint fails the test."""
-    context = chromium.new_context(viewport=DESK)
-    opened = context.new_page()
-    complaints: list[str] = []
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on(
-        "console", lambda said: complaints.append(said.text) if said.type == "error" else None
-    )
-    yield opened
-    context.close()
-    assert not complaints
+def page(tab: Page) -> Page:
+    return tab
 
 
 def show(page: Page, app: Served, query: str) -> None:
@@ -180,7 +156,6 @@ def test_text_has_enough_contrast_and_nothing_is_wider_than_a_phone(
     page = context.new_page()
     for query in ("view=tokens", f"{VITPOSE}&view=pixels"):
         show(page, app, query)
-        page.wait_for_timeout(300)  # the fade of the results
         assert page.evaluate(CONTRAST) == []
         panel = page.locator("#panel")
         assert panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth")

@@ -73,7 +73,11 @@ def assert_shown(html: str, cell: Cell) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_convolution_of_every_preset_is_taken_apart(name: str) -> None:
-    bench, report = ready(PRESETS[name].stem)
+    """On an image of half the preset's height and width; the page's own stem on a whole one."""
+    stem = PRESETS[name].stem
+    height, width = stem.image_size
+    halved = replace(stem, image_size=(height // 2, width // 2))
+    bench, report = ready(stem if name == "vit_c_4gf" else halved)
     for stage in report.spec.stages:
         channels, rows, columns = stage.out_shape
         for text in ("0,0,0", f"{channels - 1},{rows - 1},{columns // 2}"):
@@ -83,7 +87,7 @@ def test_every_convolution_of_every_preset_is_taken_apart(name: str) -> None:
 
 
 @given(spec=stem_specs(max_side=40), where=st.tuples(*[st.floats(0, 0.999)] * 3))
-@settings(max_examples=60, derandomize=True, deadline=None, database=None)
+@settings(max_examples=30, derandomize=True, deadline=None, database=None)
 def test_any_cell_of_any_stem_is_taken_apart(spec: StemSpec, where) -> None:
     bench, report = ready(spec, "edges")
     for stage in spec.stages:

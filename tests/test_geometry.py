@@ -211,7 +211,7 @@ def agrees_with_paths(spec):
 
 
 @given(spec=stem_specs())
-@settings(max_examples=150, derandomize=True, deadline=None, database=None)
+@settings(max_examples=90, derandomize=True, deadline=None, database=None)
 def test_any_stem_reads_what_the_paths_say(spec):
     agrees_with_paths(spec)
 

@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
 
-from tests.served import ROOT, served
+from tests.served import ROOT, Served, free_port, served
+from vitc_inspect.ui import launch
 
 
 @pytest.fixture
@@ -33,30 +35,48 @@ def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
     )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--port", "0"], "port = 0: the least is 1. Use 7860."),
-        (["--port", "http"], "port = 'http': it is not a whole number. Use 7860."),
-        (["--port", "70000"], "port = 70000: the most is 65,535. Use 7860."),
-        (["--host", "no.such.host.invalid", "--port", "7903"], "no address of that name is known"),
-        (["--host", "no.such.host.invalid"], "no address of that name is known"),
-        (["--host", "192.0.2.1"], "host = '192.0.2.1': it is not an address of this machine"),
-        (["--preset", "vit_c_4g"], "Use vit_c_4gf."),
-        (["--device", "cuda:77"], "device = 'cuda:77': PyTorch finds only"),
-        (["--image", "missing.png"], "image = 'missing.png': there is no such file. Use photo."),
-        (["--image", "app.py"], "image = 'app.py': it is no PNG, JPEG"),
-        (["--weights", "missing.pt"], "weights = 'missing.pt': there is no such file"),
-        (["--weights", "app.py"], "weights = 'app.py': "),
-        (["--colour", "red"], "unrecognized arguments: --colour red"),
-    ],
-)
+BEFORE_TORCH = [
+    (["--port", "0"], "port = 0: the least is 1. Use 7860."),
+    (["--port", "http"], "port = 'http': it is not a whole number. Use 7860."),
+    (["--port", "70000"], "port = 70000: the most is 65,535. Use 7860."),
+    (["--host", "no.such.host.invalid", "--port", "7903"], "no address of that name is known"),
+    (["--host", "no.such.host.invalid"], "no address of that name is known"),
+    (["--host", "192.0.2.1"], "host = '192.0.2.1': it is not an address of this machine"),
+    (["--preset", "vit_c_4g"], "Use vit_c_4gf."),
+    (["--colour", "red"], "unrecognized arguments: --colour red"),
+]
+WITH_TORCH = [
+    (["--device", "cuda:77"], "device = 'cuda:77': PyTorch finds only"),
+    (["--image", "missing.png"], "image = 'missing.png': there is no such file. Use photo."),
+    (["--image", "app.py"], "image = 'app.py': it is no PNG, JPEG"),
+    (["--weights", "missing.pt"], "weights = 'missing.pt': there is no such file"),
+    (["--weights", "app.py"], "weights = 'app.py': "),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), [*BEFORE_TORCH, WITH_TORCH[-1]])
 def test_what_cannot_work_is_one_sentence_and_exit_code_2(arguments: list[str], says: str) -> None:
     ended = start(*arguments)
     assert ended.returncode == 2
     assert says in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert ended.stdout == ""
+
+
+@pytest.mark.parametrize(("arguments", "says"), WITH_TORCH)
+def test_so_is_what_only_torch_and_the_files_can_tell(
+    arguments: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In this process, where torch and gradio are loaded already."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(launch, "_keep_memory_flat", lambda: None)
+    assert launch.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert says in err
+    assert (out, err.count("\n")) == ("", 1)
 
 
 @pytest.mark.parametrize("given", ["option", "environment"])
@@ -82,23 +102,30 @@ def test_help_says_every_option_without_starting_anything() -> None:
 
 def test_the_platform_says_where_to_listen(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Hugging Face Spaces, which set host and port in the environment."""
+    port = free_port()
     monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
-    monkeypatch.setenv("GRADIO_SERVER_PORT", "7904")
-    with served() as app, urlopen("http://127.0.0.1:7904/") as answer:
-        assert app.address.endswith(":7904/")
-        assert answer.status == 200
+    monkeypatch.setenv("GRADIO_SERVER_PORT", str(port))
+    with (
+        served("--image", "checkerboard", "--preset", "swin_t") as app,
+        urlopen(f"http://127.0.0.1:{port}/config") as answer,
+    ):
+        assert app.address.endswith(f":{port}/")
+        config = json.load(answer)
+    [page] = config["components"]
+    begins = page["props"]["props"]["start"]
+    assert (begins["image"], begins["stem"]) == ("checkerboard", "4x4/4:96 ln bias")
 
 
-def test_the_app_listens_on_this_machine_alone_and_keeps_no_history() -> None:
-    with served("--port", "7905", "--image", "checkerboard", "--preset", "swin_t") as app:
-        assert app.address == "http://127.0.0.1:7905/"
-        sockets = Path(f"/proc/{app.pid}/net/tcp").read_text(encoding="ascii")
-        lines = [line.split() for line in sockets.splitlines()]
-        listening = {words[1] for words in lines if words[3] == "0A"}
-        port = f"{7905:04X}"
-        assert {address for address in listening if address.endswith(port)} == {f"0100007F:{port}"}
-        with urlopen(f"{app.address}config") as answer:
-            config = json.load(answer)
+def test_the_app_listens_on_this_machine_alone_and_keeps_no_history(app: Served) -> None:
+    port = urlsplit(app.address).port
+    assert app.address == f"http://127.0.0.1:{port}/"
+    sockets = Path(f"/proc/{app.pid}/net/tcp").read_text(encoding="ascii")
+    lines = [line.split() for line in sockets.splitlines()]
+    listening = {words[1] for words in lines if words[3] == "0A"}
+    own = {address for address in listening if address.endswith(f":{port:04X}")}
+    assert own == {f"0100007F:{port:04X}"}
+    with urlopen(f"{app.address}config") as answer:
+        config = json.load(answer)
     kept_out = ("run_history", "analytics_enabled", "show_error", "connect_heartbeat")
     assert {name: config[name] for name in kept_out} == dict.fromkeys(kept_out, False)
     assert config["max_file_size"] == 8 * 2**20

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import conv_layers, stem_specs
 from vitc_inspect.errors import SpecError
-from vitc_inspect.notation import format_convs, format_stem, parse_convs, parse_stem
+from vitc_inspect.notation import format_convs, format_stem, parse_convs, parse_fields, parse_stem
 from vitc_inspect.spec import ConvLayer, StemSpec, conv_layer, conv_stem, patchify_stem
 
 EXPECTED_AFTER_CHANNELS = (
@@ -458,6 +458,12 @@ def test_no_text_raises_anything_but_a_spec_error(text: str) -> None:
 )
 def test_no_text_is_too_long_to_be_refused(text: str) -> None:
     assert_read_or_mended(text)
+
+
+def test_nothing_of_a_text_that_is_too_long_is_read() -> None:
+    for read in (parse_stem, parse_fields):
+        with pytest.raises(SpecError, match="it has 180,000 characters, the most is 4,000"):
+            read("1x1:1," * 30_000)
 
 
 def assert_read_or_mended(text: str) -> None:

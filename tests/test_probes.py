@@ -108,7 +108,7 @@ def cells(spec, dtype=torch.float32, seed=0):
 
 
 @given(spec=stem_specs(max_side=40), seed=st.integers(0, 3))
-@settings(max_examples=80, derandomize=True, deadline=None, database=None)
+@settings(max_examples=50, derandomize=True, deadline=None, database=None)
 def test_the_products_of_any_cell_add_up_to_what_the_hook_saw(spec, seed):
     assert all(cell.agrees for cell in cells(spec, seed=seed))
 
@@ -269,22 +269,20 @@ def all_open(spec, seed=0):
     return module, noise(spec).abs() + 0.1
 
 
-def pixels_with_gradient(field):
-    return {tuple(place) for place in np.argwhere(field > 0).tolist()}
-
-
 def pixels_of(spec, row, column):
-    rows, columns = pixels_read(spec, "height", row), pixels_read(spec, "width", column)
-    return {(y, x) for y in rows for x in columns}
+    """(h, w): whether the token reads the pixel."""
+    read = np.zeros(spec.image_size, dtype=bool)
+    read[np.ix_(pixels_read(spec, "height", row), pixels_read(spec, "width", column))] = True
+    return read
 
 
 @given(spec=stem_specs(max_side=48))
-@settings(max_examples=60, derandomize=True, deadline=None, database=None)
+@settings(max_examples=40, derandomize=True, deadline=None, database=None)
 def test_a_token_has_a_gradient_at_the_pixels_it_reads_and_nowhere_else(spec):
     module, image = all_open(spec)
     for row, column in corners_and_middle(spec.grid_size):
         field = gradient_field(module, image, row, column)
-        assert pixels_with_gradient(field) == pixels_of(spec, row, column)
+        assert np.array_equal(field > 0, pixels_of(spec, row, column))
 
 
 @pytest.mark.parametrize(
@@ -303,30 +301,30 @@ def test_so_it_has_in_stems_with_holes(notation):
     module, image = all_open(spec)
     for row, column in corners_and_middle(spec.grid_size):
         field = gradient_field(module, image, row, column)
-        assert pixels_with_gradient(field) == pixels_of(spec, row, column)
+        assert np.array_equal(field > 0, pixels_of(spec, row, column))
 
 
 @pytest.mark.parametrize("name", ["vit_c_4gf", "vit_c_18gf", "vit_p_4gf", "vitpose_b", "table3_s2"])
 def test_presets_with_weights_as_they_are_stay_inside_the_box_and_fill_it(name):
     """A ReLU may be off on a whole edge for one seed; over three seeds it is not."""
-    spec = PRESETS[name].stem
-    for row, column in ((0, 0), (6, 7), (spec.grid_size[0] - 1, spec.grid_size[1] - 1)):
+    height, width = PRESETS[name].stem.image_size
+    spec = replace(PRESETS[name].stem, image_size=(height // 2, width // 2))
+    modules = [build_stem(spec, seed=seed) for seed in range(3)]
+    for row, column in ((0, 0), (3, 4), (spec.grid_size[0] - 1, spec.grid_size[1] - 1)):
         box = token_box(spec, row, column)
-        found = set()
-        for seed in range(3):
-            field = gradient_field(build_stem(spec, seed=seed), noise(spec), row, column)
-            assert field.shape == spec.image_size
-            found |= pixels_with_gradient(field)
-        assert found <= pixels_of(spec, row, column)
+        found = np.zeros(spec.image_size, dtype=bool)
+        for module in modules:
+            found |= gradient_field(module, noise(spec), row, column) > 0
+        assert not (found & ~pixels_of(spec, row, column)).any()
         for axis, span in enumerate((box.clipped_rows, box.clipped_columns)):
-            seen = {place[axis] for place in found}
-            assert (min(seen), max(seen)) == (span.start, span.stop - 1)
+            seen = np.flatnonzero(found.any(axis=1 - axis))
+            assert (seen[0], seen[-1]) == (span.start, span.stop - 1)
 
 
 def test_a_linear_stem_has_a_gradient_at_every_pixel_of_its_field():
     spec = PRESETS["blog_2021"].stem
     field = gradient_field(build_stem(spec), noise(spec), 6, 7)
-    assert pixels_with_gradient(field) == pixels_of(spec, 6, 7)
+    assert np.array_equal(field > 0, pixels_of(spec, 6, 7))
     assert (field > 0).sum() == 31 * 31
 
 
@@ -359,7 +357,7 @@ def test_half_a_float_is_widened_before_it_underflows(dtype):
     exact = gradient_field(module, image, 3, 4)
     field = gradient_field(module.to(dtype), image.to(dtype), 3, 4)
     assert np.abs(field - exact).sum() < 0.05 * exact.sum()
-    assert pixels_with_gradient(field) <= pixels_of(SMALL, 3, 4)
+    assert not ((field > 0) & ~pixels_of(SMALL, 3, 4)).any()
 
 
 @pytest.mark.parametrize(("place", "field"), [((8, 0), "row"), ((0, 10), "column")])

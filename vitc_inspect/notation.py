@@ -109,13 +109,7 @@ def parse_convs(text: str) -> tuple[ConvLayer, ...]:
     Raises:
         SpecError: As `parse_stem`.
     """
-    if not isinstance(text, str):
-        kind = type(text).__name__
-        raise SpecError("stem", kind, "it is not a text", f"Use {_PATCHIFY}", _PATCHIFY)
-    if len(text) > _MAX_LENGTH:
-        reason = f"it has {len(text):,} characters, the most is {_MAX_LENGTH:,}"
-        raise SpecError("stem", text, reason, f"Use {_PATCHIFY}", _PATCHIFY, column=_MAX_LENGTH + 1)
-    return _convs(_Reader(text))
+    return _convs(_reader(text))
 
 
 def parse_fields(text: str) -> tuple[dict[str, Any], ...]:
@@ -127,7 +121,18 @@ def parse_fields(text: str) -> tuple[dict[str, Any], ...]:
     >>> parse_fields("3x3/0:48")
     ({'kernel_size': 3, 'stride': 0, 'out_channels': 48},)
     """
-    return tuple(_Reader(text).layers())
+    return tuple(_reader(text).layers())
+
+
+def _reader(text: str) -> _Reader:
+    """A reader at the beginning of a text that is not too long to be read."""
+    if not isinstance(text, str):
+        kind = type(text).__name__
+        raise SpecError("stem", kind, "it is not a text", f"Use {_PATCHIFY}", _PATCHIFY)
+    if len(text) > _MAX_LENGTH:
+        reason = f"it has {len(text):,} characters, the most is {_MAX_LENGTH:,}"
+        raise SpecError("stem", text, reason, f"Use {_PATCHIFY}", _PATCHIFY, column=_MAX_LENGTH + 1)
+    return _Reader(text)
 
 
 def _convs(reader: _Reader) -> tuple[ConvLayer, ...]:
