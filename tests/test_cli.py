@@ -223,8 +223,18 @@ BAD = [
     ([STEM, "--device", "tpu"], "device = 'tpu': "),
     ([STEM, "--device", "cpu:"], "device = 'cpu:': "),
     ([STEM, "--dtype", "float64"], "dtype = 'float64': "),
+    ([STEM, "--dtype", ""], "dtype = '': it is not one of float32, bfloat16, float16"),
     ([STEM, "--init", ""], "init = '': "),
     ([STEM, "--norm-statistics", "batch"], "norm_statistics = 'batch': "),
+    (["vit_c_4gf"], "stem = 'vit_c_4gf': it is the name of a preset, not a notation. Use --preset"),
+    (
+        ["3x3/2\x1b:8"],
+        "stem = '3x3/2\\x1b:8': column 6: expected a colon and the channels, found “\\x1b”",
+    ),
+    ([STEM, "--mlp-ratio", "1_0"], "mlp_ratio = '1_0': it is not a number"),
+    (["--preset", "pit_s", "--encoder"], "encoder = 'on': the preset pit_s is a stem alone"),
+    (["--explain", "x", "--class-token"], "class_token = True: neither a stem nor --preset says"),
+    (["--explain", "x", "--in-channels", "5"], "in_channels = '5': neither a stem nor --preset"),
     (["--preset", "vit_c_5gf"], "preset = 'vit_c_5gf': "),
     ([STEM, "--preset", ""], "preset = '': "),
     ([STEM, "--preset", "vit_c_4gf"], "preset = 'vit_c_4gf': a stem was given as well"),
@@ -275,6 +285,10 @@ def test_bad_input_gets_one_line_and_exit_code_2(run, monkeypatch, tmp_path, arg
         (
             [STEM, "--init", "trunk_normal"],
             "init = 'trunk_normal': it is not one of torch, trunc_normal. Use trunc_normal.",
+        ),
+        (
+            ["--preset", "levit-256", "--init", "Torch"],
+            f"preset = 'levit-256': it is not one of {', '.join(PRESETS)}. Use levit_256.",
         ),
         (
             [STEM, "--norm-statistics", "images"],
@@ -356,6 +370,30 @@ def test_the_program_runs_end_to_end():
 def test_the_program_complains_in_one_line():
     ended = program("3x3/2:48 bn relu, 3x")
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+
+
+def shell(command):
+    """Runs a line of the shell in which "$@" is the program."""
+    return subprocess.run(
+        ["bash", "-c", command, "bash", sys.executable, "-m", "vitc_inspect"],
+        capture_output=True,
+        cwd=ROOT,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )
+
+
+def test_who_stops_reading_gets_no_traceback():
+    ended = shell('"$@" --paper --json | true; exit ${PIPESTATUS[0]}')
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_what_comes_by_standard_input_need_not_be_text():
+    ended = shell("printf '\\xff embed_dim must be divisible by num_heads' | \"$@\" --explain -")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    ended = shell('"$@" --explain - <&-')
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "explain = '-': standard input is closed. Give the error itself.\n"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp437"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -39,14 +40,20 @@ BEFORE_TORCH = [
     (["--port", "0"], "port = 0: the least is 1. Use 7860."),
     (["--port", "http"], "port = 'http': it is not a whole number. Use 7860."),
     (["--port", "70000"], "port = 70000: the most is 65,535. Use 7860."),
-    (["--host", "no.such.host.invalid", "--port", "7903"], "no address of that name is known"),
-    (["--host", "no.such.host.invalid"], "no address of that name is known"),
+    (["--host", "no.such.host.invalid", "--port", "7903"], "no IPv4 address of that name is known"),
+    (["--host", "no.such.host.invalid"], "no IPv4 address of that name is known"),
+    (["--host", "::1"], "host = '::1': no IPv4 address of that name is known. Use 127.0.0.1."),
+    (["--host", "a" * 300], "…: no IPv4 address of that name is known. Use 127.0.0.1."),
+    (["--host", "."], "host = '.': no IPv4 address of that name is known"),
     (["--host", "192.0.2.1"], "host = '192.0.2.1': it is not an address of this machine"),
     (["--preset", "vit_c_4g"], "Use vit_c_4gf."),
+    (["--preset", "ViT_C-4GF"], "Use vit_c_4gf."),
     (["--colour", "red"], "unrecognized arguments: --colour red"),
 ]
 WITH_TORCH = [
     (["--device", "cuda:77"], "device = 'cuda:77': PyTorch finds only"),
+    (["--image", ""], "there is no such file. Use photo."),
+    (["--weights", ""], "weights = '': there is no such file"),
     (["--image", "missing.png"], "image = 'missing.png': there is no such file. Use photo."),
     (["--image", "app.py"], "image = 'app.py': it is no PNG, JPEG"),
     (["--weights", "missing.pt"], "weights = 'missing.pt': there is no such file"),
@@ -91,6 +98,18 @@ def test_a_port_in_use_is_refused_with_a_free_one(taken_port: int, given: str) -
     free = int(ended.stderr.removeprefix(prefix).strip(" .\n"))
     with socket.create_server(("127.0.0.1", free)):
         pass
+
+
+def test_a_host_on_which_nothing_can_be_opened_is_to_blame_and_not_the_port(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(address: tuple[str, int]) -> None:
+        raise OSError(errno.EAFNOSUPPORT, "Address family for hostname not supported")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    assert launch.main(["--host", "localhost"]) == 2
+    said = "host = 'localhost': no port can be opened on it. Use 127.0.0.1.\n"
+    assert capsys.readouterr().err == said
 
 
 def test_help_says_every_option_without_starting_anything() -> None:

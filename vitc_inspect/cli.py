@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal has no ×
     try:
@@ -104,9 +104,10 @@ def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
     from vitc_inspect.views.text import terminal_table, time_table, witness_table
     from vitc_inspect.witnesses import count_work
 
+    dtype: Any = "float32" if options.dtype is None else options.dtype
     settings = {
         "device": options.device,
-        "dtype": options.dtype or "float32",
+        "dtype": dtype,
         "seed": parse_int("seed", options.seed, 0, MAX_SEED),
         "init": options.init,
         "norm_statistics": options.norm_statistics,
@@ -123,9 +124,7 @@ def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
         plain["witnesses"] = [asdict(witness) for witness in counts]
         drawn.append(f"MACs by every witness:\n{witness_table(counts)}")
     if options.time:
-        *_, timing = time_layers(
-            vit or spec, device=options.device, dtype=options.dtype or "float32"
-        )
+        *_, timing = time_layers(vit or spec, device=options.device, dtype=dtype)
         plain["timing"] = timing_dict(timing)
         drawn.append(time_table(timing))
     text = json.dumps(plain) if options.json else "\n\n".join(drawn)
@@ -148,15 +147,24 @@ def _explain(options: argparse.Namespace) -> tuple[str, bool]:
     spec = None
     if options.stem is not None or options.preset is not None:
         spec = _spec(options)
-    elif options.image_size is not None:
-        reason = "neither a stem nor --preset says what takes the image"
-        raise SpecError("image_size", options.image_size, reason, "Give --preset vit_p_18gf too")
-    error = sys.stdin.read() if options.explain == "-" else options.explain
-    explanations = explain_error(error, spec=spec)
+    for name in ("image_size", "in_channels", "class_token"):
+        if spec is None and getattr(options, name) is not None:
+            reason = "neither a stem nor --preset says what takes the image"
+            raise SpecError(name, getattr(options, name), reason, "Give --preset vit_p_18gf too")
+    explanations = explain_error(_error_text(options.explain), spec=spec)
     if options.json:
         plain = {"explanations": [explanation.to_dict() for explanation in explanations]}
         return json.dumps(plain), bool(explanations)
     return explanations_text(explanations), bool(explanations)
+
+
+def _error_text(text: str) -> str:
+    """The text of an error, from standard input where "-" was given."""
+    if text != "-":
+        return text
+    if sys.stdin is None:
+        raise SpecError("explain", text, "standard input is closed", "Give the error itself")
+    return sys.stdin.read()
 
 
 def _inspect_module(options: argparse.Namespace) -> int:
@@ -217,6 +225,9 @@ def _spec(options: argparse.Namespace) -> StemSpec:
             'Use "16x16/16:768"',
             "16x16/16:768",
         )
+    if options.stem in PRESETS:
+        reason = "it is the name of a preset, not a notation"
+        raise SpecError("stem", options.stem, reason, f"Use --preset {options.stem}")
     spec = PRESETS[options.preset].stem if options.preset else parse_stem(options.stem)
     return _beside(spec, options)
 
@@ -237,7 +248,10 @@ def _vit(stem: StemSpec, options: argparse.Namespace) -> ViTSpec | None:
     missing = [name for name in ("depth", "num_heads", "mlp_ratio") if name not in values]
     if missing:
         flags = ", ".join(_flag(name) for name in missing)
-        reason = "no preset says how deep, how many heads and how wide it is"
+        whose = "no preset says"
+        if options.preset:
+            whose = f"the preset {options.preset} is a stem alone and does not say"
+        reason = f"{whose} how deep, how many heads and how wide it is"
         raise SpecError("encoder", "on", reason, f"Give {flags}")
     return ViTSpec(stem=stem, **values)
 

@@ -62,7 +62,8 @@ def check_choice(field: str, value: Any, choices: Iterable[str]) -> None:
     """Raise a SpecError unless `value` is one of `choices`."""
     choices = tuple(choices)
     if value not in choices:
-        use = next(iter(difflib.get_close_matches(str(value), choices, n=1)), choices[0])
+        alike = str(value).lower().replace("-", "_")  # ViT_C-4GF, as the paper writes it
+        use = next(iter(difflib.get_close_matches(alike, choices, n=1)), choices[0])
         raise SpecError(field, value, f"it is not one of {', '.join(choices)}", f"Use {use}", use)
 
 
@@ -127,7 +128,7 @@ def parse_number(field: str, text: str) -> float:
     (2.5, 4)
     """
     try:
-        number = float(text)
+        number = float(text.replace("_", "no number"))  # Python would read 1_0 as 10
     except ValueError:
         raise SpecError(field, text, "it is not a number", "Use 4", 4) from None
     return int(number) if number.is_integer() else number

@@ -296,7 +296,8 @@ class _Reader:
         """Complain about the next token, suggesting the whole layers read so far."""
         token = self.peek()
         found = token.text if found is None else found
-        where = f"“{found}”" if found else "the end of the text"
+        seen = found if found.isprintable() else ascii(found).strip("'")
+        where = f"“{seen}”" if found else "the end of the text"
         whole = self.text[: self.complete].strip() or _PATCHIFY
         self.complain(token.start, f"expected {what}, found {where}", whole, whole)
 

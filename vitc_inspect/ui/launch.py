@@ -65,10 +65,10 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
 
     resolve_device(options.device)
     own, files = {}, {}
-    image = options.image or "photo"
+    image = "photo" if options.image is None else options.image
     if image not in SAMPLES:
         own[Path(image).name] = read_picture(Path(image))
-    if options.weights:
+    if options.weights is not None:
         load_weights(options.weights)  # a file that cannot be read is refused at once
         files[Path(options.weights).name] = Path(options.weights)
     page = build_page(
@@ -98,20 +98,22 @@ def _free_port(host: str, text: str | None) -> int | None:
     """
     port = _port_number(text) if text is not None else 0
     try:
-        socket.getaddrinfo(host, port)
-    except socket.gaierror:
-        reason = "no address of that name is known"
+        socket.getaddrinfo(host, port, family=socket.AF_INET)
+    except (socket.gaierror, UnicodeError):  # the latter for what no name can be
+        reason = "no IPv4 address of that name is known"
         raise SpecError("host", host, reason, "Use 127.0.0.1", "127.0.0.1") from None
     try:
         with socket.create_server((host, port)):
             return port or None
     except OSError as error:
-        if error.errno == errno.EADDRNOTAVAIL:
-            reason = "it is not an address of this machine"
+        if error.errno not in _WHY_NOT:
+            reason = "no port can be opened on it"
+            if error.errno == errno.EADDRNOTAVAIL:
+                reason = "it is not an address of this machine"
             raise SpecError("host", host, reason, "Use 127.0.0.1", "127.0.0.1") from None
         with socket.create_server(("", 0)) as other:
             free = other.getsockname()[1]
-        reason = _WHY_NOT.get(error.errno or 0, f"it cannot be opened on {host}")
+        reason = _WHY_NOT[error.errno]
         raise SpecError("port", port, reason, f"Use {free}", free) from None
 
 
