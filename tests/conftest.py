@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.chromium import browser
 from tests.served import Served, free_port, served
+
+# Most of the stems that the tests run are tiny: of two threads one waits for the other, and on a
+# machine with other work for a hundred times as long as the arithmetic takes.
+torch.set_num_threads(1)
 
 DESK = {"width": 1440, "height": 900}
 
