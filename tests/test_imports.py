@@ -35,6 +35,9 @@ ORDER = (
     "untouched",
     "expectation",
     "guests",
+    "flow",
+    "reading",
+    "audits",
     "inspection",
     "loading",
     "probes",
@@ -54,7 +57,8 @@ AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 TORCH = frozenset(
     {
         "model", "checkpoints", "devices", "counting", "tracing", "untouched", "expectation",
-        "guests", "inspection", "loading", "probes", "report", "witnesses", "timing",
+        "guests", "flow", "reading", "audits", "inspection", "loading", "probes", "report",
+        "witnesses", "timing",
     }
 )  # fmt: skip
 MAY_IMPORT = {

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vitc_inspect.notation import format_stem, parse_stem
     from vitc_inspect.prediction import LayerPrediction, Prediction, predict
     from vitc_inspect.presets import PRESETS, Preset
+    from vitc_inspect.reading import stem_of
     from vitc_inspect.report import Report, inspect_stem, inspect_vit
     from vitc_inspect.spec import ConvLayer, StemSpec, conv_layer, conv_stem, patchify_stem
     from vitc_inspect.views.modules import module_csv, module_html, module_markdown, module_table
@@ -73,6 +74,7 @@ _HOMES = {
     "predict": "prediction",
     "put_weights": "checkpoints",
     "save_weights": "checkpoints",
+    "stem_of": "reading",
 }
 
 __all__ = [
@@ -116,6 +118,7 @@ __all__ = [
     "predict",
     "put_weights",
     "save_weights",
+    "stem_of",
 ]
 
 

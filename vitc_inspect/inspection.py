@@ -10,6 +10,8 @@ from typing import Any
 from torch import nn
 
 import vitc_inspect
+from vitc_inspect.audits import Audit, audit_module
+from vitc_inspect.diagnosis import Explanation
 from vitc_inspect.expectation import Expectation, expect
 from vitc_inspect.guests import (
     Call,
@@ -19,6 +21,8 @@ from vitc_inspect.guests import (
     Value,
     record_call,
 )
+from vitc_inspect.notation import format_stem
+from vitc_inspect.spec import StemSpec
 
 CHECKS = ("shape", "params", "macs")
 """What is compared in each row; "shape" is that of the first output."""
@@ -64,6 +68,12 @@ class ModuleReport:
     """Layers that no hook heard of, with the reason."""
     notes: tuple[str, ...]
     """What is odd about the module, in sentences."""
+    faults: tuple[Explanation, ...]
+    """Faults that keep every shape right, and promises that its parts break; each with its fix."""
+    stem: StemSpec | None
+    """The stem, where the module is a plain chain of convolutions from an image to its tokens."""
+    stem_layers: tuple[str, ...]
+    """Names of the stem's convolutions in order; empty without a stem."""
     failure: Failure | None
     """How the forward pass raised, or None."""
     training: bool
@@ -128,6 +138,8 @@ class ModuleReport:
             "never_called": [asdict(layer) for layer in self.never_called],
             "notes": list(self.notes),
             "disagreements": list(self.disagreements),
+            "faults": [fault.to_dict() for fault in self.faults],
+            "stem": None if self.stem is None else format_stem(self.stem),
             "failure": _plain_failure(self.failure),
         }
 
@@ -142,7 +154,10 @@ class ModuleReport:
 
 
 def inspect_module(module: nn.Module, *inputs: Any, **kwargs: Any) -> ModuleReport:
-    """Run any module once and lay what arithmetic says beside what was seen.
+    """Run any module, lay what arithmetic says beside what was seen, and look for faults.
+
+    The module runs once to be recorded, and a few times more to be audited, mostly its stem;
+    `inspect_call(..., audit=False)` leaves that out.
 
     Args:
         module: The module, in the mode in which it is to run. It is left as it was.
@@ -163,6 +178,7 @@ def inspect_call(
     kwargs: Mapping[str, Any] | None = None,
     *,
     keep_bytes: int = 0,
+    audit: bool = True,
 ) -> ModuleReport:
     """The same as `inspect_module`, with the arguments apart and copies of outputs.
 
@@ -171,6 +187,7 @@ def inspect_call(
         inputs: Arguments of its forward.
         kwargs: Its arguments by name.
         keep_bytes: Budget for copies of outputs (bytes), as in `record_call`.
+        audit: Whether to look for faults, which runs the module a few times more.
 
     Returns:
         The report.
@@ -179,6 +196,7 @@ def inspect_call(
         SpecError: As `inspect_module`.
     """
     recording = record_call(module, inputs, kwargs, keep_bytes=keep_bytes)
+    found = audit_module(module, inputs, kwargs) if audit else _NO_AUDIT
     layers = dict(module.named_modules())
     first = next(module.parameters(), None)
     return ModuleReport(
@@ -188,11 +206,17 @@ def inspect_call(
         rows=tuple(_row(call, layers) for call in recording.calls),
         params=sum(parameter.numel() for parameter in module.parameters()),
         never_called=recording.never_called,
-        notes=recording.notes,
+        notes=(*recording.notes, *found.notes),
+        faults=found.faults,
+        stem=found.stem,
+        stem_layers=found.stem_layers,
         failure=recording.failure,
         training=module.training,
         device="cpu" if first is None else str(first.device),
     )
+
+
+_NO_AUDIT = Audit(faults=(), notes=(), stem=None, stem_layers=())
 
 
 def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -29,6 +29,8 @@ class Contract:
     """Stride of each convolution (pixels of its input); left out where `convs` are given."""
     convs: tuple[ConvLayer, ...] | None = None
     """The stem's convolutions in order."""
+    names: tuple[str, ...] | None = None
+    """What they are called; None reads as conv1, …, proj."""
     embed_dim: int | None = None
     """Numbers in one token; left out where `convs` are given."""
     num_prefix_tokens: int | None = None
@@ -60,6 +62,9 @@ class Contract:
             if self.convs is not None and own is not None:
                 reason = "the convolutions were given, and say it themselves"
                 raise SpecError(twice, own, reason, "Leave it out")
+        if self.names is not None and len(self.names) != len(self.convs or ()):
+            reason = f"there are {len(self.convs or ())} convolutions"
+            raise SpecError("names", self.names, reason, "Give as many names")
         strides = self.strides or ()
         check_int("strides", len(strides), 0, MAX_CONVS)
         for stride in strides:
@@ -69,6 +74,11 @@ class Contract:
     def all_strides(self) -> tuple[int, ...] | None:
         """Stride of each convolution (pixels of its input), where known."""
         return self.strides if self.convs is None else tuple(c.stride for c in self.convs)
+
+    @property
+    def conv_names(self) -> tuple[str, ...]:
+        """What the convolutions are called."""
+        return conv_names(len(self.convs or ())) if self.names is None else self.names
 
     @property
     def width(self) -> int | None:
@@ -400,7 +410,7 @@ def _affine(contract: Contract) -> Iterator[Explanation]:
                 size, step, kernel_size=conv.kernel_size, dilation=conv.dilation
             )
             step *= conv.stride
-        names = conv_names(len(convs))
+        names = contract.conv_names
         whole = len(run) == len(convs)
         which = f"These {len(run)} convolutions" if whole else f"{names[first]} to {names[last]}"
         normed = any(conv.norm == "batch" for conv in run[:-1])
@@ -464,15 +474,25 @@ def _bias(contract: Contract) -> Iterator[Explanation]:
     convs = contract.convs or ()
     names = [
         (name, conv)
-        for name, conv in zip(conv_names(len(convs)), convs, strict=True)
+        for name, conv in zip(contract.conv_names, convs, strict=True)
         if conv.bias and conv.norm == "batch"
     ]
     if not names:
         return
     params = sum(conv.out_channels for _, conv in names)
-    listed = ", ".join(name for name, _ in names)
+    yield bias_fault([name for name, _ in names], params)
+
+
+def bias_fault(names: Sequence[str], params: int) -> Explanation:
+    """The explanation of convolutions whose bias a batch normalisation takes away again.
+
+    Args:
+        names: The convolutions.
+        params: Learned numbers of their biases together.
+    """
+    listed = ", ".join(names)
     has = "has" if len(names) == 1 else "have"
-    yield Explanation(
+    return Explanation(
         kind="bias",
         sentence=f"{listed} {has} a bias before BatchNorm, which subtracts each channel's mean and"
         f" the bias with it: {params:,} params that change nothing.",

@@ -1,0 +1,535 @@
+"""Faults of anybody's module that keep every shape right, and promises that its parts break.
+
+They are found by following one more run, and by a few runs of the part that makes the tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitc_inspect.diagnosis.contract import Contract, bias_fault, faults
+from vitc_inspect.diagnosis.explanation import Explanation, by, explain
+from vitc_inspect.errors import SpecError
+from vitc_inspect.flow import (
+    COPIES,
+    MOVES,
+    SCALINGS,
+    SUMS,
+    Flow,
+    Known,
+    Step,
+    follow,
+    output_of_step,
+    tensors_of,
+)
+from vitc_inspect.reading import Reading, TokenAxes, last_axis, read, token_axes
+from vitc_inspect.spec import StemSpec
+
+_LINEAR = 1e-4  # of the largest change that an image makes: less is rounding
+_RIGHT = "x.flatten(2).transpose(1, 2), or einops' rearrange(x, 'b d h w -> b (h w) d')"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What an audit found."""
+
+    faults: tuple[Explanation, ...]
+    """Faults, those that stop a run before those that keep every shape right."""
+    notes: tuple[str, ...]
+    """What is odd and no fault, in sentences."""
+    stem: StemSpec | None
+    """The stem, where the module is a chain of convolutions that one can be read out of."""
+    stem_layers: tuple[str, ...]
+    """Names of the stem's convolutions in the module, in order; empty without a stem."""
+
+
+def audit_module(
+    module: nn.Module, inputs: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+) -> Audit:
+    """Look for faults in any module that takes an image.
+
+    The module runs once in evaluation mode, and where its convolutions have to be asked, up to
+    their last map a few times more. It is left as it was.
+
+    Args:
+        module: Any module.
+        inputs: Arguments of its forward.
+        kwargs: Its arguments by name.
+
+    Returns:
+        The faults that were found; none is a guess from names alone.
+
+    Raises:
+        SpecError: field "module", for what is no module.
+    """
+    kwargs = kwargs or {}
+    flow = follow(module, inputs, kwargs)
+    reading = read(flow)
+    found: list[Explanation] = []
+    stem = None
+    if reading:
+        stem = reading.stem
+        run = _Runs(module, inputs, kwargs, reading)
+        found += _broken_promises(module, flow, reading, run)
+        found += _order(flow)
+        found += _unread(reading, run)
+        found += _linear(reading, run)
+        found += _first_without_class_token(flow, reading)
+    found += _bias(flow, module)
+    found += _width_normed(flow)
+    whole = reading is not None and reading.complete and stem is not None
+    return Audit(
+        faults=tuple(found),
+        notes=_notes(flow),
+        stem=stem if whole else None,
+        stem_layers=tuple(link.name for link in reading.links) if whole and reading else (),
+    )
+
+
+class _Runs:
+    """The part of a module that makes the map of tokens, to be run on other images."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        inputs: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        reading: Reading,
+    ) -> None:
+        self._module, self._inputs, self._kwargs = module, inputs, kwargs
+        self._step = reading.map.index
+        self.image: Tensor = tensors_of((inputs, kwargs))[reading.image.image or 0]
+
+    def __call__(self, image: Tensor, *, grad: bool = False) -> Tensor | None:
+        """The map of another image; None where the run does not get that far."""
+        return output_of_step(
+            self._module,
+            self._inputs,
+            self._kwargs,
+            self._step,
+            image=(self.image, image),
+            grad=grad,
+        )
+
+
+# ---- what the parts promise each other ------------------------------------------------------
+
+
+def _broken_promises(
+    module: nn.Module, flow: Flow, reading: Reading, run: _Runs
+) -> Iterator[Explanation]:
+    """What convolutions, tokens, position table and attributes say of each other."""
+    stem = reading.stem
+    table = _table(flow, reading)
+    contract = Contract(
+        image_size=reading.image.shape[2:],  # type: ignore[arg-type]  # the image is 4-d
+        in_channels=reading.image.shape[1],
+        convs=reading.layers if stem else None,
+        names=tuple(link.name or "a convolution" for link in reading.links) if stem else None,
+        strides=None if stem else _steps(reading),
+        embed_dim=None if stem else reading.width,
+        num_prefix_tokens=table.prefix if table else reading.prefix,
+        table_length=table.length if table else None,
+        table_width=table.width if table else None,
+        patch_size=_stated_patch(module, reading) if stem else None,
+    )
+    wanted = {"stride", "width", "position table", "class token"}
+    if stem:
+        wanted |= {"unread pixels"} if reading.complete or flow.error else set()
+        wanted |= {"activation"} if reading.tokens else set()
+        wanted |= {"linear"}
+    try:
+        found = faults(contract)
+    except SpecError:
+        return
+    for fault in found:
+        whole = fault.kind == "linear" and fault.numbers["convolutions"] == len(reading.links)
+        proven = _measured(fault, _affine_rest(run)) if whole else fault
+        if fault.kind in wanted and proven:
+            yield proven
+    yield from _stated_width(module, reading)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """A learned table that is added to the tokens."""
+
+    name: str
+    length: int
+    width: int
+    prefix: int
+
+
+def _table(flow: Flow, reading: Reading) -> _Table | None:
+    """The position table that does not fit, or that is cut or stretched to fit; else None."""
+    steps = [*flow.steps, *([flow.failed] if flow.failed else [])]
+    whole = {
+        known.places.origin
+        for known in _tables_added(steps, reading)
+        if known.places and prod(known.shape) == prod(known.places.shape)
+    }
+    for step in steps:
+        if step.name not in SUMS:
+            continue
+        tokens = next((each for each in step.sources if id(each) in reading.sequence), None)
+        for known in step.sources:
+            places = known.places
+            if tokens is None or known.of_image or places is None:
+                continue
+            width = places.shape[-1]
+            length = prod(places.shape[:-1])
+            prefix = reading.sequence[id(tokens)]
+            name = str(places.origin)
+            if length == 1 and (whole - {name} or _is_no_place(name)):
+                continue
+            if length > 1 and (step is not flow.failed and not _cut(known, steps)):
+                continue
+            return _Table(name=name, length=length, width=width, prefix=prefix)
+    return None
+
+
+def _tables_added(steps: Sequence[Step], reading: Reading) -> Iterator[Known]:
+    """Every learned table of several entries that is added to the tokens."""
+    for step in steps:
+        if step.name in SUMS and any(id(each) in reading.sequence for each in step.sources):
+            for known in step.sources:
+                if known.places and not known.of_image and prod(known.places.shape[:-1]) > 1:
+                    yield known
+
+
+def _is_no_place(name: str) -> bool:
+    """Whether a learned vector is, by its name, one that every token is to get."""
+    words = ("type", "mask", "bias", "scale", "gamma", "beta", "cls", "class", "token", "seg")
+    return any(word in name.rpartition(".")[2].lower() for word in words)
+
+
+def _cut(table: Known, steps: Sequence[Step]) -> bool:
+    """Whether the first entries of a table are used, and never those behind them."""
+    assert table.places is not None
+    origin, width = table.places.origin, table.places.shape[-1]
+    used: set[int] = set()
+    for step in steps:
+        if step.name in MOVES:
+            continue
+        for known in step.sources:
+            if known.places and known.places.origin == origin:
+                if known.places.moved is None:
+                    return False
+                used |= set((known.places.moved // width).flatten().tolist())
+    length = prod(table.places.shape[:-1])
+    return used == set(range(len(used))) and len(used) < length
+
+
+def _steps(reading: Reading) -> tuple[int, ...] | None:
+    """The stride that gives this grid by division; None where none does."""
+    (height, width), (rows, columns) = reading.image.shape[2:], reading.grid_size
+    step = height // rows if rows else 0
+    return (step,) if step and (height // step, width // step) == (rows, columns) else None
+
+
+def _owners(module: nn.Module, reading: Reading) -> list[tuple[str, nn.Module]]:
+    """The modules around the last convolution, the innermost first, containers left out."""
+    if not reading.links or not reading.links[-1].name:
+        return []
+    layers = dict(module.named_modules())
+    owners = []
+    name = reading.links[-1].name
+    while name:
+        name = name.rpartition(".")[0]
+        owner = layers.get(name)
+        if owner is not None and not isinstance(owner, (nn.Sequential, nn.ModuleList)):
+            owners.append((name, owner))
+    return owners
+
+
+def _stated_patch(module: nn.Module, reading: Reading) -> int | None:
+    """What `patch_size` around the last convolution says, where it speaks of all the strides.
+
+    One that is the kernel of the only convolution is the side of an overlapping patch; one that
+    is right for the convolutions beside it says nothing of those elsewhere.
+    """
+    for name, owner in _owners(module, reading):
+        patch = _whole(getattr(owner, "patch_size", None))
+        if patch is None:
+            continue
+        start = f"{name}." if name else ""
+        pairs = list(zip(reading.links, reading.layers, strict=True))
+        beside = [conv for link, conv in pairs if link.name.startswith(start)]
+        direct = [
+            conv
+            for link, conv in pairs
+            if link.name.startswith(start) and "." not in link.name.removeprefix(start)
+        ]
+        fits = any(prod(conv.stride for conv in convs) == patch for convs in (beside, direct))
+        if fits or (len(pairs) == 1 and pairs[0][1].kernel_size == patch):
+            return None
+        return patch
+    return None
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number, or the one that a pair says twice."""
+    if isinstance(value, (tuple, list)) and len(value) == 2 and value[0] == value[1]:
+        value = value[0]
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _stated_width(module: nn.Module, reading: Reading) -> Iterator[Explanation]:
+    """What the module beside the last convolution says of the width, against its channels."""
+    for name, owner in _owners(module, reading)[:1]:
+        for attribute in ("embed_dim", "hidden_dim", "hidden_size"):
+            stated, width = _whole(getattr(owner, attribute, None)), reading.width
+            if stated is None or stated == width:
+                continue
+            field = f"{name}.{attribute}" if name else attribute
+            last = reading.links[-1].name
+            yield explain(
+                "width",
+                f"{last} gives tokens of {width} numbers, and {field} says {stated}.",
+                f"Let {last} have {stated} output channels.",
+                f"Or set {attribute} to {width}.",
+                because="the channels of the last convolution are the numbers of a token",
+                likelihood="certain",
+                numbers={"embed_dim": stated, "out_channels": width},
+            )
+
+
+# ---- the order of the tokens ----------------------------------------------------------------
+
+
+def _order(flow: Flow) -> Iterator[Explanation]:
+    """Maps that are made into tokens otherwise than rows first."""
+    seen: set[int] = set()
+    for step in (*flow.steps, None):
+        ends = flow.outputs if step is None else () if step.name in MOVES else step.sources
+        for known in ends:
+            places = known.places
+            if not known.of_image or places is None or id(places) in seen:
+                continue
+            seen.add(id(places))
+            found = token_axes(known)
+            if found is None:
+                continue
+            _, channels, rows, columns = places.shape
+            way = flow.steps[known.step].name if known.step is not None else "it"
+            of_map = f"the {channels}×{rows}×{columns} map"
+            numbers = {"rows": rows, "columns": columns, "embed_dim": channels}
+            if not isinstance(found, TokenAxes):
+                yield explain(
+                    "token order",
+                    f"{way} makes {rows * columns} tokens of {of_map} with the numbers in the"
+                    " order they have in memory: each token holds numbers of several cells, and"
+                    " every shape is right.",
+                    f"Move the channels to the end first: {_RIGHT}.",
+                    because="the places of the numbers were followed through the module",
+                    likelihood="certain",
+                    numbers=numbers,
+                )
+                return
+            by_columns = tuple(r * columns + c for c in range(columns) for r in range(rows))
+            if min(rows, columns) > 1 and found.order == by_columns:
+                yield explain(
+                    "token order",
+                    f"{of_map[0].upper()}{of_map[1:]} becomes tokens column after column: token 1"
+                    " is the cell in row 1, column 0. Position tables, pretrained weights and"
+                    " whatever resizes a table reckon with row after row.",
+                    f"Take the rows first: {_RIGHT}.",
+                    because="the places of the numbers were followed through the module",
+                    likelihood="likely",
+                    numbers=numbers,
+                )
+                return
+
+
+def _first_without_class_token(flow: Flow, reading: Reading) -> Iterator[Explanation]:
+    """A classifier that takes the first token where no class token was put first."""
+    if reading.tokens is None or reading.axes is None or reading.prefix != 0:
+        return
+    cells = prod(reading.grid_size)
+    tokens = {id(reading.tokens)}
+    parts: list[int] = []
+    for step in flow.steps:
+        mine = [known for known in step.sources if id(known) in tokens]
+        if not mine:
+            continue
+        made = step.outputs[0]
+        if step.name in ("getitem", "select") and len(made.shape) < len(mine[0].shape):
+            parts.append(prod(mine[0].shape) // max(1, prod(made.shape)))
+        elif len(made.shape) == 3 and made.shape[reading.axes.axis] == cells:
+            tokens.add(id(made))
+    if parts and all(part == cells for part in parts) and len(parts) == 1:
+        yield explain(
+            "class token",
+            f"One of the {cells} image tokens is handed on alone, and no class token was put"
+            " before them: the classifier sees the corner of the image first.",
+            "Put the class token first: torch.cat((cls.expand(len(x), -1, -1), x), dim=1).",
+            "Or take the mean of the tokens: x.mean(dim=1).",
+            because="the tokens are as many as the cells of the map",
+            likelihood="likely",
+            numbers={"tokens": cells},
+        )
+
+
+# ---- experiments on the part that makes the map ---------------------------------------------
+
+
+def _unread(reading: Reading, run: _Runs) -> Iterator[Explanation]:
+    """Rows and columns that no window reaches, where no formula says so."""
+    image = run.image
+    if reading.stem or not reading.complete or not image.is_floating_point() or image.is_meta:
+        return
+    with torch.inference_mode(False), torch.enable_grad():
+        given = image.detach().clone().requires_grad_()
+        maps = run(given, grad=True)
+        if maps is None or not maps.requires_grad:
+            return
+        draw = torch.Generator().manual_seed(0)
+        direction = torch.randn(maps.shape, generator=draw).to(maps)
+        (gradient,) = torch.autograd.grad(maps, given, direction)
+    unread = gradient == 0  # (b, c, h, w)
+    rows = unread.flatten(0, 1).all(dim=2).all(dim=0).nonzero().flatten().tolist()
+    columns = unread.flatten(0, 1).all(dim=1).all(dim=0).nonzero().flatten().tolist()
+    height, width = image.shape[2:]
+    if not (rows or columns) or len(rows) == height:
+        return
+    other = image.detach().clone()
+    noise = torch.randn(image.shape, generator=draw).to(image)
+    other[:, :, rows] += 10 * noise[:, :, rows]
+    other[:, :, :, columns] += 10 * noise[:, :, :, columns]
+    before, after = run(image.detach().clone()), run(other)
+    if before is None or after is None or not torch.equal(before, after):
+        return
+    lost = [
+        f"{len(places)} of {side} {word}s"
+        for places, side, word in ((rows, height, "row"), (columns, width, "column"))
+        if places
+    ]
+    pixels = height * width - (height - len(rows)) * (width - len(columns))
+    yield explain(
+        "unread pixels",
+        f"No token reads {' and '.join(lost)} of the image, and every shape is right.",
+        f"Crop or resize the image to {by((height - len(rows), width - len(columns)))} pixels, or"
+        " pad until the last window ends at its border.",
+        f"Leave it so if {pixels:,} pixels of {height * width:,} do not matter.",
+        because="other numbers in them leave the map as it is, to the last bit",
+        likelihood="certain",
+        numbers={
+            "unread_rows": len(rows),
+            "unread_columns": len(columns),
+            "unread_pixels": pixels,
+        },
+    )
+
+
+def _linear(reading: Reading, run: _Runs) -> Iterator[Explanation]:
+    """Convolutions that are one affine map, where they are no plain chain."""
+    convs = [step for step in reading.before if step.name == "conv2d"]
+    if reading.stem or len(convs) < 2 or not all(map(_is_affine, reading.before)):
+        return
+    rest = _affine_rest(run)
+    if rest is None or rest > _LINEAR:
+        return
+    yield explain(
+        "linear",
+        f"The {len(convs)} convolutions before the tokens have no activation between them, so they"
+        " are one affine map, and a single convolution does the same.",
+        "Follow every convolution but the last with norm and activation, as in the paper: bn relu.",
+        because=f"f(a + b) − f(a) − f(b) + f(0) is {rest:.0e} of f",
+        likelihood="certain",
+        numbers={"convolutions": len(convs)},
+    )
+
+
+def _measured(fault: Explanation, rest: float | None) -> Explanation | None:
+    """A fault of linearity with what was measured; None where the measurement contradicts it."""
+    if rest is None:
+        return fault
+    if rest > _LINEAR:
+        return None
+    measured = f"f(a + b) − f(a) − f(b) + f(0) is {rest:.0e} of f"
+    return replace(fault, because=f"{fault.because}; {measured}")
+
+
+def _affine_rest(run: _Runs) -> float | None:
+    """How far a map is from being affine in the image: f(a + b) − f(a) − f(b) + f(0), over f."""
+    image = run.image
+    if image.is_meta or image.dtype not in (torch.float32, torch.float64):
+        return None
+    draw = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(image.shape, generator=draw).to(image) for _ in range(2))
+    maps = [run(each) for each in (a + b, a, b, torch.zeros_like(image))]
+    if any(each is None for each in maps):
+        return None
+    both, first, second, none = (each.double() for each in maps if each is not None)
+    change = max(float((each - none).abs().max()) for each in (first, second))
+    if not change > 1e-6 * float(none.abs().max()):
+        return None
+    return float((both - first - second + none).abs().max()) / change
+
+
+def _is_affine(step: Step) -> bool:
+    """Whether a step, in evaluation mode, is affine in the image."""
+    if step.name in SCALINGS:
+        return len(step.of_image) == 1 and step.of_image[0] is step.sources[0]
+    return step.name in MOVES | COPIES | SUMS | {"conv2d", "pad", "avg_pool2d", "batch_norm"}
+
+
+# ---- single layers --------------------------------------------------------------------------
+
+
+def _bias(flow: Flow, module: nn.Module) -> Iterator[Explanation]:
+    """Convolutions with a bias that go to a BatchNorm and nowhere else."""
+    readers: dict[int, list[Step]] = {}
+    for step in flow.steps:
+        for known in step.sources:
+            readers.setdefault(id(known), []).append(step)
+    names: dict[str, int] = {}
+    for step in flow.steps:
+        if step.name != "conv2d" or step.given.get("bias") is None:
+            continue
+        after = readers.get(id(step.outputs[0]), [])
+        if [each.name for each in after] == ["batch_norm"]:
+            name = step.sources[1].name.rpartition(".")[0] or "a convolution"
+            names[name] = step.given["bias"][0]
+    if names:
+        yield bias_fault(list(names), sum(names.values()))
+
+
+def _width_normed(flow: Flow) -> Iterator[Explanation]:
+    """A LayerNorm that was meant for channels and gets a map as it is."""
+    for step in flow.steps:
+        if step.name != "layer_norm" or len(step.given["normalized_shape"]) != 1:
+            continue
+        known = step.of_image[0] if step.of_image else step.sources[0]
+        if known.places is None or known.places.origin == -1 or last_axis(known) != "columns":
+            continue
+        _, channels, rows, columns = known.shape
+        name = next((each.name for each in step.sources[1:] if each.name), "")
+        layer = name.rpartition(".")[0] or "layer_norm"
+        yield explain(
+            "norm",
+            f"{layer} normalises the last axis of a {channels}×{rows}×{columns} map, which is the"
+            f" width of the image: {columns} neighbours in a row, and not the {channels} channels.",
+            f"Use nn.GroupNorm(1, {channels}), or bring the channels to the end for the norm:"
+            " x.permute(0, 2, 3, 1).",
+            because="nn.LayerNorm normalises the last axis, whatever it holds",
+            likelihood="certain",
+            numbers={"channels": channels, "columns": columns},
+        )
+        return
+
+
+def _notes(flow: Flow) -> tuple[str, ...]:
+    """What is odd about the run and may be meant."""
+    if not flow.changed:
+        return ()
+    return (
+        f"The forward writes to {', '.join(flow.changed)} in evaluation mode too, so that two runs"
+        " on one image may differ; here it was put back. Write to it only while self.training.",
+    )

@@ -1,0 +1,392 @@
+"""How numbers travel through anybody's module: which function made each tensor, and from where.
+
+A map's numbers are followed by their places: wherever a function only moves numbers, it moves a
+map of whole numbers along, each of which says where it stood.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from vitc_inspect.guests import _ONE_AT_A_TIME
+from vitc_inspect.untouched import Parameters, as_it_was, copied, version_of, without_fast_path
+
+MOVES = frozenset(
+    {
+        *("reshape", "view", "flatten", "unflatten", "permute", "transpose", "swapaxes"),
+        *("swapdims", "movedim", "moveaxis", "squeeze", "unsqueeze", "t", "T", "mT", "getitem"),
+        *("select", "narrow", "chunk", "split", "unbind", "expand", "expand_as", "view_as"),
+        *("reshape_as", "flip", "roll"),
+    }
+)
+"""Functions that move numbers, or leave some out, and change none."""
+
+COPIES = frozenset(
+    {
+        *("clone", "contiguous", "detach", "to", "type", "type_as", "float", "half", "double"),
+        *("bfloat16", "cpu", "cuda", "requires_grad", "data", "dropout", "dropout1d", "dropout2d"),
+        *("alpha_dropout", "feature_dropout", "identity"),
+    }
+)
+"""Functions that hand their first argument on as it is, when the module is in evaluation mode."""
+
+ACTIVATIONS = frozenset(
+    {
+        *("relu", "relu6", "gelu", "silu", "hardswish", "leaky_relu", "elu", "celu", "selu"),
+        *("mish", "softplus", "softsign", "sigmoid", "tanh", "hardtanh", "hardsigmoid", "prelu"),
+        *("hardshrink", "softshrink", "tanhshrink", "logsigmoid", "threshold", "rrelu", "clamp"),
+        *("clamp_min", "abs", "exp", "square", "pow", "sin", "cos"),
+    }
+)
+"""Functions of each number by itself that are not affine."""
+
+NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
+"""Functions that normalise and leave each number in its place."""
+
+SUMS = frozenset({"add", "sub", "iadd", "isub", "radd", "rsub"})
+SCALINGS = frozenset({"mul", "div", "imul", "itruediv", "truediv", "rmul", "multiply", "divide"})
+
+_IN_PLACE_OF_NUMBERS = COPIES | ACTIVATIONS | NORMS | SUMS | SCALINGS  # each stays where it was
+
+_MAPPERS = frozenset(
+    {
+        *("conv2d", "conv_transpose2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"),
+        *("adaptive_max_pool2d", "pad", "interpolate", "upsample", "lp_pool2d", "pixel_shuffle"),
+        *("pixel_unshuffle",),
+    }
+)  # functions that make a map of a map
+_MOST_NUMBERS = 2**24  # of a map whose places are followed
+
+_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "conv2d": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    "layer_norm": ("input", "normalized_shape", "weight", "bias", "eps"),
+    "batch_norm": ("input", "running_mean", "running_var", "weight", "bias", "training"),
+}  # of functions whose arguments count
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Places:
+    """Where the numbers of a tensor stood in the map or the table that they come from."""
+
+    origin: int | str
+    """Number of the step that made the map, or name of the parameter; -1 for an input."""
+    shape: tuple[int, ...]
+    """Shape of the map or the table."""
+    moved: Tensor | None = None
+    """Place of each number, counted row by row from 0; None where none has moved."""
+
+    def numbers(self) -> Tensor:
+        """The place of each number, in the shape of the tensor."""
+        if self.moved is not None:
+            return self.moved
+        return torch.arange(prod(self.shape)).view(self.shape)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Known:
+    """What is known of one tensor."""
+
+    shape: tuple[int, ...]
+    """Its shape, with the batch."""
+    step: int | None = None
+    """Number of the step that made it; None for an input, a parameter and what is not followed."""
+    image: int | None = None
+    """Which of the module's inputs it is, counted from 0."""
+    name: str = ""
+    """Name of the parameter or buffer that it is."""
+    of_image: bool = False
+    """Whether it depends on an input."""
+    places: Places | None = None
+    """Where its numbers come from, as long as they are only moved."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Step:
+    """One call of a function of torch on something that is followed."""
+
+    index: int
+    """Which step it is, counted from 0."""
+    name: str
+    """The function, without the underscores of its name."""
+    sources: tuple[Known, ...]
+    """The tensors it was given."""
+    outputs: tuple[Known, ...]
+    """The tensors it returned; empty where it raised."""
+    given: Mapping[str, Any]
+    """Its other arguments by name, where the function is one whose arguments count."""
+
+    @property
+    def of_image(self) -> tuple[Known, ...]:
+        """Those of its tensors that depend on an input."""
+        return tuple(known for known in self.sources if known.of_image)
+
+
+@dataclass(eq=False, slots=True)
+class Flow:
+    """Everything that one forward pass did with its inputs, in order."""
+
+    steps: list[Step] = field(default_factory=list)
+    """The functions that got something that is followed."""
+    outputs: tuple[Known, ...] = ()
+    """What the module returned; empty where it raised."""
+    error: Exception | None = None
+    """What it raised."""
+    failed: Step | None = None
+    """The function that raised, where one did."""
+    changed: tuple[str, ...] = ()
+    """Names of the parameters and buffers that the run wrote to or replaced."""
+
+
+class _Arrived(BaseException):
+    """The step that is waited for has been taken."""
+
+
+def follow(module: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> Flow:
+    """Run a module once in evaluation mode and write down how its numbers travel.
+
+    Args:
+        module: Any module; it is left as it was.
+        inputs: Arguments of its forward.
+        kwargs: Its arguments by name.
+
+    Returns:
+        What was seen; also when the forward raises.
+    """
+    watcher = _run(module, inputs, kwargs, {}, until=None, grad=False)
+    return watcher.flow
+
+
+def output_of_step(
+    module: nn.Module,
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    step: int,
+    *,
+    image: tuple[Tensor, Tensor],
+    grad: bool = False,
+) -> Tensor | None:
+    """Run a module with another image, up to one step of its flow.
+
+    Args:
+        module, inputs, kwargs: As in `follow`.
+        step: Number of the step.
+        image: One of the inputs, and what stands in its place.
+        grad: Whether autograd is on.
+
+    Returns:
+        What the step gave; None where the run does not get that far.
+    """
+    before, instead = image
+    watcher = _run(module, inputs, kwargs, {id(before): instead}, until=step, grad=grad)
+    return watcher.result
+
+
+def tensors_of(value: Any) -> list[Tensor]:
+    """Every tensor in nested tuples, lists and dicts, in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, (tuple, list)):
+        return [tensor for part in value for tensor in tensors_of(part)]
+    if isinstance(value, Mapping):
+        return [tensor for part in value.values() for tensor in tensors_of(part)]
+    return []
+
+
+def _run(
+    module: nn.Module,
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    instead: dict[int, Tensor],
+    *,
+    until: int | None,
+    grad: bool,
+) -> _Watcher:
+    with _ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(module) as parameters:
+        given, named = copied((tuple(inputs), dict(kwargs)), instead)
+        before = _versions(module)
+        watcher = _Watcher(module, parameters, tensors_of((given, named)), until)
+        module.eval()
+        with torch.set_grad_enabled(grad), without_fast_path():
+            try:
+                with watcher:
+                    output = module(*given, **named)
+                watcher.flow.outputs = tuple(map(watcher.known, tensors_of(output)))
+            except _Arrived:
+                pass
+            except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+                watcher.flow.error = error.with_traceback(None)
+            except SystemExit:
+                pass
+            finally:
+                watcher.forget()
+        after = _versions(module)
+        watcher.flow.changed = tuple(name for name in before if after.get(name) != before[name])
+    return watcher
+
+
+def _versions(module: nn.Module) -> dict[str, tuple[int, int, int]]:
+    """Which tensor stands under each name, where its memory is, and how often it was written to."""
+    return {
+        name: (id(value), value.data_ptr(), version_of(value))
+        for name, value in (*module.named_parameters(), *module.named_buffers())
+    }
+
+
+class _Watcher(TorchFunctionMode):
+    """Hears of every function of torch while a module runs."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        parameters: Parameters,
+        inputs: Sequence[Tensor],
+        until: int | None,
+    ) -> None:
+        super().__init__()
+        self.flow = Flow()
+        self.result: Tensor | None = None
+        self._parameters = parameters
+        self._until = until
+        self._tensors: dict[int, tuple[weakref.ref[Tensor], Known]] = {}
+        for name, value in (*module.named_parameters(), *module.named_buffers()):
+            shape = tuple(value.shape)
+            table = Places(name, shape) if 2 <= len(shape) <= 4 else None
+            self._know(value, Known(shape, name=name, places=table))
+        for at, tensor in enumerate(inputs):
+            shape = tuple(tensor.shape)
+            self._know(tensor, Known(shape, image=at, of_image=True, places=Places(-1, shape)))
+
+    def known(self, tensor: Tensor) -> Known:
+        """What is known of a tensor; its shape at least."""
+        reference, known = self._tensors.get(id(tensor), (None, None))
+        if reference is not None and known is not None and reference() is tensor:
+            return known
+        return Known(tuple(tensor.shape))
+
+    def forget(self) -> None:
+        """Let go of every tensor but the result."""
+        self._tensors.clear()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """A function is called; inside it this mode is off."""
+        kwargs = kwargs or {}
+        name, writes = _name(func)
+        first = kwargs["out"] if "out" in kwargs else args[0] if args else None
+        if writes and isinstance(first, Tensor):
+            self._parameters.save(first)
+        tensors = tensors_of((args, kwargs))
+        sources = tuple(map(self.known, tensors))
+        try:
+            output = func(*args, **kwargs)
+        except Exception:
+            self.flow.failed = Step(-1, name, sources, (), _given(name, args, kwargs))
+            raise
+        produced = tensors_of(output)
+        if not produced or not any(source.of_image or source.places for source in sources):
+            return output
+        index = len(self.flow.steps)
+        moved = _moved(func, name, args, kwargs, tensors, sources, produced)
+        of_image = any(source.of_image for source in sources)
+        outputs = []
+        for at, tensor in enumerate(produced):
+            shape = tuple(tensor.shape)
+            places = moved(at) if moved else _stayed(name, index, shape, sources, of_image)
+            known = Known(shape, step=index, of_image=of_image, places=places)
+            self._know(tensor, known)
+            outputs.append(known)
+        given = _given(name, args, kwargs)
+        self.flow.steps.append(Step(index, name, sources, tuple(outputs), given))
+        if index == self._until:
+            self.result = produced[0]
+            raise _Arrived
+        return output
+
+    def _know(self, tensor: Tensor, known: Known) -> None:
+        self._tensors[id(tensor)] = weakref.ref(tensor), known
+
+
+def _name(func: Any) -> tuple[str, bool]:
+    """A function's name without its underscores, and whether it writes to its first argument."""
+    name = getattr(func, "__name__", "") or type(func).__name__
+    if name == "__get__":
+        return getattr(func.__self__, "__name__", ""), False
+    dunder = name.startswith("__")
+    plain = name.strip("_")
+    writes = plain == "setitem" or (dunder and plain.startswith("i") and plain[1:] in _ARITHMETIC)
+    return plain, writes or (not dunder and name.endswith("_"))
+
+
+_ARITHMETIC = frozenset({"add", "sub", "mul", "truediv", "div", "pow", "matmul", "floordiv"})
+
+
+def _given(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments by name, shapes for tensors; nothing for a function that is not listed."""
+    names = _ARGUMENTS.get(name)
+    if names is None:
+        return {}
+    bound = {**dict(zip(names, args, strict=False)), **kwargs}
+    return {
+        key: tuple(value.shape) if isinstance(value, Tensor) else value
+        for key, value in bound.items()
+    }
+
+
+def _stayed(
+    name: str, index: int, shape: tuple[int, ...], sources: Sequence[Known], of_image: bool
+) -> Places | None:
+    """The places of what was not moved: a new map, or numbers that stay where they were."""
+    if name in _MAPPERS:
+        return Places(index, shape) if of_image and len(shape) == 4 else None
+    if name not in _IN_PLACE_OF_NUMBERS:
+        return None
+    kept = [
+        source.places
+        for source in sources
+        if source.places and source.shape == shape and source.of_image == of_image
+    ]
+    if not kept:
+        return None
+    if len(kept) == 1 or len({id(places) for places in kept}) == 1:
+        return kept[0]
+    at_home = all(places.moved is None for places in kept)
+    return Places(index, shape) if at_home and of_image else None  # several maps make a new one
+
+
+def _moved(
+    func: Any,
+    name: str,
+    args: Any,
+    kwargs: Any,
+    tensors: Sequence[Tensor],
+    sources: Sequence[Known],
+    produced: Sequence[Tensor],
+) -> Callable[[int], Places | None] | None:
+    """The places of what a function moves, for each of its outputs; None where it moves nothing."""
+    if name not in MOVES or not tensors:
+        return None
+    places = sources[0].places
+    if places is None or prod(sources[0].shape) > _MOST_NUMBERS:
+        return lambda at: None
+    numbers = places.numbers()
+    if name in ("view", "reshape"):
+        if any(isinstance(each, torch.dtype) for each in (*args, *kwargs.values())):
+            return lambda at: None
+        func = torch.Tensor.reshape  # a view may not fit the order in memory of these numbers
+    with torch.inference_mode(False):
+        found = tensors_of(
+            func(
+                *(numbers if each is tensors[0] else each for each in args),
+                **{key: numbers if each is tensors[0] else each for key, each in kwargs.items()},
+            )
+        )
+    if [tuple(each.shape) for each in found] != [tuple(each.shape) for each in produced]:
+        return lambda at: None
+    return lambda at: Places(places.origin, places.shape, found[at])
