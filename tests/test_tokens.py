@@ -333,6 +333,11 @@ def test_the_fault_of_vitpose_is_the_first_thing_said() -> None:
     assert "892 of 49,152 (1.8 %)" in text  # 2·192 + 2·256 − 2·2
 
 
+def test_a_gap_between_fields_has_one_sign_of_minus() -> None:
+    text = said(pixels_html(predict(parse_stem("8x8/15p0:4")), None, width=380))
+    assert "8 − 15 = −7: neighbouring fields leave a gap of 7 px" in text
+
+
 @pytest.mark.parametrize(
     ("notation", "verdict"),
     [

@@ -182,7 +182,9 @@ def _made(text: str, found: Any) -> nn.Module:
         return found
     if not callable(found):
         kind = type(found).__name__
-        reason = f"it is a {kind}, neither a module nor a class or function that makes one"
+        reason = (
+            f"it is {_with_article(kind)}, neither a module nor a class or function that makes one"
+        )
         raise SpecError("module", text, reason, "Give the name of a module")
     needed = _needed(found)
     what = "its constructor" if isinstance(found, type) else "the function"
@@ -191,9 +193,16 @@ def _made(text: str, found: Any) -> nn.Module:
         raise SpecError("module", text, reason, "Name a function without arguments that makes it")
     made = _attempt(text, f"{what} raises", found)
     if not isinstance(made, nn.Module):
-        reason = f"it makes a {type(made).__name__}, not a torch.nn.Module"
+        reason = f"it makes {_with_article(type(made).__name__)}, not a torch.nn.Module"
         raise SpecError("module", text, reason, "Give the name of a module")
     return made
+
+
+def _with_article(kind: str) -> str:
+    """The name of a class as a sentence has it: an int, a list, None."""
+    if kind == "NoneType":
+        return "None"
+    return f"an {kind}" if kind[0].lower() in "aeio" else f"a {kind}"
 
 
 def _needed(maker: Callable[..., Any]) -> list[str]:

@@ -207,6 +207,7 @@ def _audit_table_html(audit: PixelAudit, spec: StemSpec) -> str:
         between = f"neighbouring fields share <b>{audit.overlap:,} px</b>"
     else:
         between = f"neighbouring fields leave a gap of <b>{-audit.overlap:,} px</b>"
+    overlap = f"{audit.overlap:,}".replace("-", "−")
     unread = "none"
     if audit.unread_pixels:
         share = text.percent(audit.unread_pixels / (height * width))
@@ -215,7 +216,7 @@ def _audit_table_html(audit: PixelAudit, spec: StemSpec) -> str:
     rows = {
         "padding read": f"above <b>{padding.top}</b>, below <b>{padding.bottom}</b>, left"
         f" <b>{padding.left}</b>, right <b>{padding.right} px</b>",
-        "overlap": f"{field:,} − {spec.total_stride:,} = {audit.overlap:,}: {between}",
+        "overlap": f"{field:,} − {spec.total_stride:,} = {overlap}: {between}",
         "reads a pixel": f"<b>{least:,}</b> to <b>{most:,}</b>, mean {mean:.3g}",
         "never read": unread,
     }
