@@ -28,6 +28,16 @@ def changed(**values: object) -> list[Explanation]:
     return list(faults(Contract(**{**vars(SOUND), **values})))  # type: ignore[arg-type]
 
 
+def test_convolutions_may_bear_the_names_that_their_author_gave_them():
+    convs = tuple(conv_layer(8, 3, norm="batch", bias=True, activation="relu") for _ in range(8))
+    (fault,) = faults(Contract(convs=(*convs[:2], conv_layer(8, 1)), names=("a", "b.c", "d")))
+    assert fault.sentence.startswith("a, b.c have a bias before BatchNorm")
+    (many,) = faults(Contract(convs=(*convs, conv_layer(8, 1))))
+    assert many.sentence.startswith("conv1, conv2, conv3, conv4, conv5, conv6 and 2 more have")
+    with pytest.raises(SpecError, match="there are 2 convolutions"):
+        Contract(convs=convs[:2], names=("a",))
+
+
 def test_what_agrees_gets_no_word() -> None:
     assert faults(SOUND) == ()
     assert faults(Contract()) == ()

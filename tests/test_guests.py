@@ -72,8 +72,8 @@ class Runs(nn.Module):
 @pytest.mark.parametrize(
     ("module", "rows"),
     [
-        (faulty.Sized, "conv1 conv2 reshape permute norm"),
-        (faulty.MismatchedStrides, "conv1 conv2"),
+        (faulty.Sized, "conv1 act conv2 reshape permute norm"),
+        (faulty.MismatchedStrides, "conv1 act conv2"),
         (faulty.Ordered, "proj einops.rearrange"),
         (faulty.Scrambled, "proj reshape"),
         (faulty.ColumnsFirst, "proj transpose reshape"),
@@ -85,9 +85,9 @@ class Runs(nn.Module):
         (faulty.Overwritten, "conv norm act"),
         (faulty.AddedInPlace, "proj flatten add_"),
         (faulty.Attending, "proj flatten transpose attention"),
-        (faulty.Shared, "first act1 again again act1"),
-        (faulty.Padded, "same plain"),
-        (faulty.Raising, "conv1 conv2 zeros"),
+        (faulty.Shared, "first act1 again act1 again act1"),
+        (faulty.Padded, "same act plain"),
+        (faulty.Raising, "conv1 act conv2 zeros"),
         (faulty.Unpermuted, "proj head"),
         (faulty.WrongPattern, "proj"),
         (faulty.Recovering, "wrong.0 right.0"),
@@ -388,20 +388,26 @@ def test_a_layer_that_raised_and_was_replaced_is_no_failure():
     ]
 
 
+def test_who_asks_to_leave_the_program_has_failed():
+    recording = record_module(faulty.Leaving(), image())
+    assert (recording.failure.kind, recording.failure.message) == ("SystemExit", "7")
+    assert recording.failure.source.text == "sys.exit(7)"
+    assert [layer.not_reached for layer in recording.never_called] == [True, True, True]
+
+
 def test_arguments_that_do_not_fit_are_a_failure_too():
     failure = record_module(faulty.Sized(), image(), mask=None).failure
     assert failure.kind == "TypeError"
     assert "mask" in failure.message
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_who_interrupts_is_not_held_up(error):
+def test_who_interrupts_is_not_held_up():
     def run(module, x):
-        raise error
+        raise KeyboardInterrupt
 
     module = Runs(run)
     before = hook_count(module)
-    with pytest.raises(error):
+    with pytest.raises(KeyboardInterrupt):
         record_module(module, image())
     assert hook_count(module) == before
     names_after = names(record_module(faulty.Sized(), image()))
@@ -414,7 +420,7 @@ def test_who_interrupts_is_not_held_up(error):
 def test_layers_that_were_passed_by_say_why():
     reasons = silent(record_module(faulty.Sidestepped(), image()))
     assert reasons == {
-        "direct": "its .forward() was called directly, which calls no hooks",
+        "direct": "its .forward() was called directly, which calls no hooks: call the module",
         "read": "its weights were used without calling it",
         "spare": "the forward pass does not use it",
         "branch.0": "branch, which holds it, was never called",
@@ -455,9 +461,10 @@ def test_the_layers_of_a_fused_encoder_all_fire():
 
 def test_a_module_called_twice_is_two_rows():
     recording = record_module(faulty.Shared(), image())
-    assert [call.turn for call in recording.calls] == [1, 1, 1, 2, 2]
+    assert [call.turn for call in recording.calls] == [1, 1, 1, 2, 2, 3]
     assert recording.call("again", 2).out_shape == (2, 8, 4, 4)
-    assert recording.notes == ("act2 is the same module as act1: its rows bear that name.",)
+    (note,) = recording.notes
+    assert note.startswith("act2 is the same module as act1: its rows bear that name, and both")
     with pytest.raises(KeyError):
         recording.call("again", 3)
 
@@ -669,7 +676,7 @@ def test_a_hook_of_somebody_else_stays_and_is_seen_through():
     module.conv1.register_forward_hook(lambda *call: call[-1] * 2)
     before = hook_count(module)
     recording = record_module(module, image())
-    assert names(recording)[:2] == ["conv1", "conv2"]  # the hook is part of conv1's call
+    assert names(recording)[:2] == ["conv1", "act"]  # the hook is part of conv1's call
     assert hook_count(module) == before
 
 

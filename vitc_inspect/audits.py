@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -17,8 +18,10 @@ from vitc_inspect.diagnosis.contract import Contract, bias_fault, faults
 from vitc_inspect.diagnosis.explanation import Explanation, by, explain
 from vitc_inspect.errors import SpecError
 from vitc_inspect.flow import (
+    ACTIVATIONS,
     COPIES,
     MOVES,
+    NORMS,
     SCALINGS,
     SUMS,
     Flow,
@@ -31,7 +34,17 @@ from vitc_inspect.flow import (
 from vitc_inspect.reading import Reading, TokenAxes, last_axis, read, token_axes
 from vitc_inspect.spec import StemSpec
 
-_LINEAR = 1e-4  # of the largest change that an image makes: less is rounding
+_LINEAR = 1e-4  # of the largest number of a map: less is rounding
+_LOCAL = (
+    MOVES
+    | COPIES
+    | ACTIVATIONS
+    | NORMS
+    | SUMS
+    | SCALINGS
+    | {"conv2d", "max_pool2d", "avg_pool2d", "pad", "interpolate", "cat"}
+)  # what reads no more than the numbers around each place
+_PROMISES = frozenset({"stride", "width", "position table", "class token"})
 _RIGHT = "x.flatten(2).transpose(1, 2), or einops' rearrange(x, 'b d h w -> b (h w) d')"
 
 
@@ -47,6 +60,8 @@ class Audit:
     """The stem, where the module is a chain of convolutions that one can be read out of."""
     stem_layers: tuple[str, ...]
     """Names of the stem's convolutions in the module, in order; empty without a stem."""
+    cause: Explanation | None
+    """The fault that made the run raise, where it is one of them."""
 
 
 def audit_module(
@@ -81,14 +96,40 @@ def audit_module(
         found += _unread(reading, run)
         found += _linear(reading, run)
         found += _first_without_class_token(flow, reading)
-    found += _bias(flow, module)
+        found += _bias(flow, reading)
     found += _width_normed(flow)
+    if flow.error and not any(fault.kind in _PROMISES for fault in found):
+        found = [*_stated_promises(module), *found]
+    if flow.error:
+        # a run that raised speaks for itself; its faults must not say that all went well
+        words = ", and every shape is right"
+        found = [replace(each, sentence=each.sentence.replace(words, "")) for each in found]
     whole = reading is not None and reading.complete and stem is not None
     return Audit(
         faults=tuple(found),
         notes=_notes(flow),
         stem=stem if whole else None,
         stem_layers=tuple(link.name for link in reading.links) if whole and reading else (),
+        cause=_cause(found, flow, reading),
+    )
+
+
+def _cause(found: Sequence[Explanation], flow: Flow, reading: Reading | None) -> Explanation | None:
+    """The fault that the function which raised ran into."""
+    if reading is None or flow.failed is None or not _takes_tokens(flow.failed, reading):
+        return None
+    kinds = {"stride"} if flow.failed.name in MOVES else {"width"}
+    if flow.failed.name in SUMS:
+        kinds = {"position table", "class token", "width"}
+    return next((fault for fault in found if fault.kind in kinds), None)
+
+
+def _takes_tokens(step: Step, reading: Reading) -> bool:
+    """Whether a function is given the map or the tokens that were made of it."""
+    return any(
+        id(known) in reading.sequence
+        or (known.places is not None and known.places.origin == reading.map.index)
+        for known in step.sources
     )
 
 
@@ -126,9 +167,9 @@ def _broken_promises(
 ) -> Iterator[Explanation]:
     """What convolutions, tokens, position table and attributes say of each other."""
     stem = reading.stem
-    table = _table(flow, reading)
-    contract = Contract(
-        image_size=reading.image.shape[2:],  # type: ignore[arg-type]  # the image is 4-d
+    table = _table(module, flow, reading)
+    known: dict[str, Any] = dict(
+        image_size=reading.image.shape[2:],
         in_channels=reading.image.shape[1],
         convs=reading.layers if stem else None,
         names=tuple(link.name or "a convolution" for link in reading.links) if stem else None,
@@ -137,23 +178,38 @@ def _broken_promises(
         num_prefix_tokens=table.prefix if table else reading.prefix,
         table_length=table.length if table else None,
         table_width=table.width if table else None,
-        patch_size=_stated_patch(module, reading) if stem else None,
+        patch_size=_stated_patch(module, reading)
+        if stem and _makes_tokens(flow, reading)
+        else None,
     )
-    wanted = {"stride", "width", "position table", "class token"}
-    if stem:
-        wanted |= {"unread pixels"} if reading.complete or flow.error else set()
+    wanted = set(_PROMISES)
+    if stem and (reading.complete or flow.error):
+        wanted |= {"unread pixels", "linear"}
         wanted |= {"activation"} if reading.tokens else set()
-        wanted |= {"linear"}
     try:
-        found = faults(contract)
-    except SpecError:
-        return
+        found = faults(Contract(**known))
+    except SpecError:  # larger than any stem of ours
+        found = ()
     for fault in found:
+        if table and fault.kind in ("position table", "class token"):
+            named = f"{table.name}, the position table, has"
+            told = fault.sentence.replace("The position table has", named)
+            fault = replace(fault, sentence=told)
+        if fault.kind not in wanted:
+            continue
         whole = fault.kind == "linear" and fault.numbers["convolutions"] == len(reading.links)
         proven = _measured(fault, _affine_rest(run)) if whole else fault
-        if fault.kind in wanted and proven:
+        if proven:
             yield proven
-    yield from _stated_width(module, reading)
+    yield from _stated_width(module, flow, reading)
+
+
+def _makes_tokens(flow: Flow, reading: Reading) -> bool:
+    """Whether the map becomes tokens, or was to become some when the run raised."""
+    failed = flow.failed
+    return reading.tokens is not None or (
+        failed is not None and failed.name in MOVES and _takes_tokens(failed, reading)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +222,13 @@ class _Table:
     prefix: int
 
 
-def _table(flow: Flow, reading: Reading) -> _Table | None:
-    """The position table that does not fit, or that is cut or stretched to fit; else None."""
+def _table(module: nn.Module, flow: Flow, reading: Reading) -> _Table | None:
+    """The learned table that does not fit the tokens, or is cut or stretched to fit; else None.
+
+    A table that is reckoned and not learned, as one of sines, may be cut: the place of a token in
+    it is that of its number.
+    """
+    learned = {name for name, _ in module.named_parameters()}
     steps = [*flow.steps, *([flow.failed] if flow.failed else [])]
     whole = {
         known.places.origin
@@ -188,7 +249,8 @@ def _table(flow: Flow, reading: Reading) -> _Table | None:
             name = str(places.origin)
             if length == 1 and (whole - {name} or _is_no_place(name)):
                 continue
-            if length > 1 and (step is not flow.failed and not _cut(known, steps)):
+            fails = step is flow.failed
+            if not fails and (name not in learned or (length > 1 and not _cut(known, steps))):
                 continue
             return _Table(name=name, length=length, width=width, prefix=prefix)
     return None
@@ -213,17 +275,17 @@ def _cut(table: Known, steps: Sequence[Step]) -> bool:
     """Whether the first entries of a table are used, and never those behind them."""
     assert table.places is not None
     origin, width = table.places.origin, table.places.shape[-1]
-    used: set[int] = set()
+    length = prod(table.places.shape[:-1])
+    uses = torch.zeros(length, dtype=torch.int64)
     for step in steps:
         if step.name in MOVES:
             continue
         for known in step.sources:
             if known.places and known.places.origin == origin:
-                if known.places.moved is None:
-                    return False
-                used |= set((known.places.moved // width).flatten().tolist())
-    length = prod(table.places.shape[:-1])
-    return used == set(range(len(used))) and len(used) < length
+                entries = known.places.numbers().flatten() // width
+                uses += torch.bincount(entries, minlength=length)
+    used = int((uses > 0).sum())
+    return used < length and bool((uses[:used] > 0).all())
 
 
 def _steps(reading: Reading) -> tuple[int, ...] | None:
@@ -231,6 +293,39 @@ def _steps(reading: Reading) -> tuple[int, ...] | None:
     (height, width), (rows, columns) = reading.image.shape[2:], reading.grid_size
     step = height // rows if rows else 0
     return (step,) if step and (height // step, width // step) == (rows, columns) else None
+
+
+def _stated_promises(module: nn.Module) -> Iterator[Explanation]:
+    """What the attributes and parameters say of each other by themselves, before anything runs.
+
+    Only where the convolutions of a module with a patch_size feed each other by their channels.
+    """
+    for owner in module.modules():
+        patch = _whole(getattr(owner, "patch_size", None))
+        convs = [layer for layer in owner.modules() if isinstance(layer, nn.Conv2d)]
+        strides = [_whole(conv.stride) for conv in convs]
+        feeds = all(a.out_channels == b.in_channels for a, b in pairwise(convs))
+        if patch is None or not convs or not feeds or None in strides:
+            continue
+        if patch in (prod(filter(None, strides)), *(conv.kernel_size[0] for conv in convs)):
+            continue
+        names = ("image_size", "img_size")
+        image = next((size for name in names if (size := _pair(getattr(owner, name, None)))), None)
+        try:
+            found = faults(
+                Contract(image_size=image, patch_size=patch, strides=tuple(filter(None, strides)))
+            )
+        except SpecError:  # larger than any stem of ours
+            continue
+        yield from (fault for fault in found if fault.kind == "stride")
+        return
+
+
+def _pair(value: Any) -> tuple[int, int] | None:
+    """A height and a width, where a value can be them."""
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    whole = len(pair) == 2 and all(_whole(side) for side in pair)
+    return (pair[0], pair[1]) if whole else None
 
 
 def _owners(module: nn.Module, reading: Reading) -> list[tuple[str, nn.Module]]:
@@ -251,8 +346,8 @@ def _owners(module: nn.Module, reading: Reading) -> list[tuple[str, nn.Module]]:
 def _stated_patch(module: nn.Module, reading: Reading) -> int | None:
     """What `patch_size` around the last convolution says, where it speaks of all the strides.
 
-    One that is the kernel of the only convolution is the side of an overlapping patch; one that
-    is right for the convolutions beside it says nothing of those elsewhere.
+    One that is the kernel of a first convolution whose windows overlap is the side of these; one
+    that is right for the convolutions beside it says nothing of those elsewhere.
     """
     for name, owner in _owners(module, reading):
         patch = _whole(getattr(owner, "patch_size", None))
@@ -267,7 +362,8 @@ def _stated_patch(module: nn.Module, reading: Reading) -> int | None:
             if link.name.startswith(start) and "." not in link.name.removeprefix(start)
         ]
         fits = any(prod(conv.stride for conv in convs) == patch for convs in (beside, direct))
-        if fits or (len(pairs) == 1 and pairs[0][1].kernel_size == patch):
+        first = pairs[0][1]
+        if fits or (first.kernel_size == patch and first.stride < patch):
             return None
         return patch
     return None
@@ -280,12 +376,18 @@ def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def _stated_width(module: nn.Module, reading: Reading) -> Iterator[Explanation]:
-    """What the module beside the last convolution says of the width, against its channels."""
+def _stated_width(module: nn.Module, flow: Flow, reading: Reading) -> Iterator[Explanation]:
+    """What the module beside the last convolution says of the width, against its channels.
+
+    A width that some other layer has may be that of a later stage, unless the tokens made the run
+    raise.
+    """
+    failed = flow.failed is not None and _takes_tokens(flow.failed, reading)
+    widths = {size for parameter in module.parameters() for size in parameter.shape}
     for name, owner in _owners(module, reading)[:1]:
         for attribute in ("embed_dim", "hidden_dim", "hidden_size"):
             stated, width = _whole(getattr(owner, attribute, None)), reading.width
-            if stated is None or stated == width:
+            if stated is None or stated == width or (stated in widths and not failed):
                 continue
             field = f"{name}.{attribute}" if name else attribute
             last = reading.links[-1].name
@@ -317,15 +419,15 @@ def _order(flow: Flow) -> Iterator[Explanation]:
             if found is None:
                 continue
             _, channels, rows, columns = places.shape
-            way = flow.steps[known.step].name if known.step is not None else "it"
+            way = _maker(known, flow)
             of_map = f"the {channels}×{rows}×{columns} map"
             numbers = {"rows": rows, "columns": columns, "embed_dim": channels}
             if not isinstance(found, TokenAxes):
                 yield explain(
                     "token order",
                     f"{way} makes {rows * columns} tokens of {of_map} with the numbers in the"
-                    " order they have in memory: each token holds numbers of several cells, and"
-                    " every shape is right.",
+                    f" order they have in memory: each token holds numbers of {found}, and every"
+                    " shape is right.",
                     f"Move the channels to the end first: {_RIGHT}.",
                     because="the places of the numbers were followed through the module",
                     likelihood="certain",
@@ -347,33 +449,50 @@ def _order(flow: Flow) -> Iterator[Explanation]:
                 return
 
 
+def _maker(known: Known, flow: Flow) -> str:
+    """The function that last gave a tensor its sides; what only turns them can mix nothing."""
+    made = last = flow.steps[known.step or 0]
+    while made.name in MOVES | COPIES | NORMS | ACTIVATIONS and made.sources[0].step is not None:
+        if made.name in ("reshape", "view", "flatten", "unflatten"):
+            return made.name
+        made = flow.steps[made.sources[0].step]
+    return last.name
+
+
 def _first_without_class_token(flow: Flow, reading: Reading) -> Iterator[Explanation]:
     """A classifier that takes the first token where no class token was put first."""
     if reading.tokens is None or reading.axes is None or reading.prefix != 0:
         return
     cells = prod(reading.grid_size)
     tokens = {id(reading.tokens)}
-    parts: list[int] = []
+    parts: list[bool] = []
     for step in flow.steps:
         mine = [known for known in step.sources if id(known) in tokens]
         if not mine:
             continue
         made = step.outputs[0]
         if step.name in ("getitem", "select") and len(made.shape) < len(mine[0].shape):
-            parts.append(prod(mine[0].shape) // max(1, prod(made.shape)))
+            parts.append(_is_first(step) and prod(mine[0].shape) == cells * prod(made.shape))
         elif len(made.shape) == 3 and made.shape[reading.axes.axis] == cells:
             tokens.add(id(made))
-    if parts and all(part == cells for part in parts) and len(parts) == 1:
+    if parts == [True]:
         yield explain(
             "class token",
-            f"One of the {cells} image tokens is handed on alone, and no class token was put"
-            " before them: the classifier sees the corner of the image first.",
+            f"The first of the {cells} image tokens is handed on alone, and no class token was put"
+            " before them: the classifier gets the token of the image's corner.",
             "Put the class token first: torch.cat((cls.expand(len(x), -1, -1), x), dim=1).",
             "Or take the mean of the tokens: x.mean(dim=1).",
             because="the tokens are as many as the cells of the map",
             likelihood="likely",
             numbers={"tokens": cells},
         )
+
+
+def _is_first(step: Step) -> bool:
+    """Whether a function takes what stands first along one axis."""
+    index = step.given["index"]
+    places = index if isinstance(index, tuple) else (index,)
+    return [place for place in places if type(place) is int] == [0]
 
 
 # ---- experiments on the part that makes the map ---------------------------------------------
@@ -384,6 +503,8 @@ def _unread(reading: Reading, run: _Runs) -> Iterator[Explanation]:
     image = run.image
     if reading.stem or not reading.complete or not image.is_floating_point() or image.is_meta:
         return
+    if not all(step.name in _LOCAL for step in reading.before):
+        return  # attention reads everything, and its gradient takes much memory
     with torch.inference_mode(False), torch.enable_grad():
         given = image.detach().clone().requires_grad_()
         maps = run(given, grad=True)
@@ -391,7 +512,12 @@ def _unread(reading: Reading, run: _Runs) -> Iterator[Explanation]:
             return
         draw = torch.Generator().manual_seed(0)
         direction = torch.randn(maps.shape, generator=draw).to(maps)
-        (gradient,) = torch.autograd.grad(maps, given, direction)
+        try:
+            (gradient,) = torch.autograd.grad(maps, given, direction, allow_unused=True)
+        except RuntimeError:  # something was written to that autograd needs
+            return
+    if gradient is None:
+        return
     unread = gradient == 0  # (b, c, h, w)
     rows = unread.flatten(0, 1).all(dim=2).all(dim=0).nonzero().flatten().tolist()
     columns = unread.flatten(0, 1).all(dim=1).all(dim=0).nonzero().flatten().tolist()
@@ -429,21 +555,33 @@ def _unread(reading: Reading, run: _Runs) -> Iterator[Explanation]:
 
 def _linear(reading: Reading, run: _Runs) -> Iterator[Explanation]:
     """Convolutions that are one affine map, where they are no plain chain."""
-    convs = [step for step in reading.before if step.name == "conv2d"]
-    if reading.stem or len(convs) < 2 or not all(map(_is_affine, reading.before)):
+    convs = _most_convolutions(reading)
+    if reading.stem or convs < 2 or not all(map(_is_affine, reading.before)):
         return
     rest = _affine_rest(run)
     if rest is None or rest > _LINEAR:
         return
     yield explain(
         "linear",
-        f"The {len(convs)} convolutions before the tokens have no activation between them, so they"
+        f"The {convs} convolutions before the tokens have no activation between them, so they"
         " are one affine map, and a single convolution does the same.",
         "Follow every convolution but the last with norm and activation, as in the paper: bn relu.",
-        because=f"f(a + b) − f(a) − f(b) + f(0) is {rest:.0e} of f",
+        because=_in_words(rest),
         likelihood="certain",
-        numbers={"convolutions": len(convs)},
+        numbers={"convolutions": convs},
     )
+
+
+def _most_convolutions(reading: Reading) -> int:
+    """How many convolutions follow each other where the way to the tokens is longest."""
+    behind: dict[int, int] = {}  # by the number of the step that they lead to
+    for step in reading.before:
+        most = max(
+            (behind.get(known.step, 0) for known in step.of_image if known.step is not None),
+            default=0,
+        )
+        behind[step.index] = most + (step.name == "conv2d")
+    return behind[reading.map.index]
 
 
 def _measured(fault: Explanation, rest: float | None) -> Explanation | None:
@@ -452,8 +590,12 @@ def _measured(fault: Explanation, rest: float | None) -> Explanation | None:
         return fault
     if rest > _LINEAR:
         return None
-    measured = f"f(a + b) − f(a) − f(b) + f(0) is {rest:.0e} of f"
-    return replace(fault, because=f"{fault.because}; {measured}")
+    return replace(fault, because=f"{fault.because}; {_in_words(rest)}")
+
+
+def _in_words(rest: float) -> str:
+    share = f"{rest:.0e} of f".replace("e-0", "e−") if rest else "0"
+    return f"f(a + b) − f(a) − f(b) + f(0) is {share}"
 
 
 def _affine_rest(run: _Runs) -> float | None:
@@ -467,10 +609,10 @@ def _affine_rest(run: _Runs) -> float | None:
     if any(each is None for each in maps):
         return None
     both, first, second, none = (each.double() for each in maps if each is not None)
-    change = max(float((each - none).abs().max()) for each in (first, second))
-    if not change > 1e-6 * float(none.abs().max()):
+    if torch.equal(first, none):  # a map that does not depend on the image yet
         return None
-    return float((both - first - second + none).abs().max()) / change
+    largest = max(float(each.abs().max()) for each in (both, first, second, none))
+    return float((both - first - second + none).abs().max()) / largest
 
 
 def _is_affine(step: Step) -> bool:
@@ -483,14 +625,16 @@ def _is_affine(step: Step) -> bool:
 # ---- single layers --------------------------------------------------------------------------
 
 
-def _bias(flow: Flow, module: nn.Module) -> Iterator[Explanation]:
-    """Convolutions with a bias that go to a BatchNorm and nowhere else."""
+def _bias(flow: Flow, reading: Reading) -> Iterator[Explanation]:
+    """Convolutions on the way to the tokens whose bias goes to a BatchNorm and nowhere else."""
     readers: dict[int, list[Step]] = {}
     for step in flow.steps:
         for known in step.sources:
             readers.setdefault(id(known), []).append(step)
     names: dict[str, int] = {}
-    for step in flow.steps:
+    if not reading.complete and flow.error is None:
+        return
+    for step in reading.before:
         if step.name != "conv2d" or step.given.get("bias") is None:
             continue
         after = readers.get(id(step.outputs[0]), [])
@@ -507,15 +651,17 @@ def _width_normed(flow: Flow) -> Iterator[Explanation]:
         if step.name != "layer_norm" or len(step.given["normalized_shape"]) != 1:
             continue
         known = step.of_image[0] if step.of_image else step.sources[0]
-        if known.places is None or known.places.origin == -1 or last_axis(known) != "columns":
+        of_map = known.places is not None and known.places.origin != -1 and len(known.shape) == 4
+        if not of_map or last_axis(known) != "columns":
             continue
         _, channels, rows, columns = known.shape
         name = next((each.name for each in step.sources[1:] if each.name), "")
         layer = name.rpartition(".")[0] or "layer_norm"
         yield explain(
             "norm",
-            f"{layer} normalises the last axis of a {channels}×{rows}×{columns} map, which is the"
-            f" width of the image: {columns} neighbours in a row, and not the {channels} channels.",
+            f"{layer} normalises the last axis of a map of {channels}×{rows}×{columns}, which is"
+            f" the width of the image: {columns} neighbours in a row, and not the {channels}"
+            " channels.",
             f"Use nn.GroupNorm(1, {channels}), or bring the channels to the end for the norm:"
             " x.permute(0, 2, 3, 1).",
             because="nn.LayerNorm normalises the last axis, whatever it holds",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vitc_inspect.guests import _ONE_AT_A_TIME
+from vitc_inspect.guests import _ONE_AT_A_TIME, _weights
 from vitc_inspect.untouched import Parameters, as_it_was, copied, version_of, without_fast_path
 
 MOVES = frozenset(
@@ -24,7 +24,7 @@ MOVES = frozenset(
         *("reshape", "view", "flatten", "unflatten", "permute", "transpose", "swapaxes"),
         *("swapdims", "movedim", "moveaxis", "squeeze", "unsqueeze", "t", "T", "mT", "getitem"),
         *("select", "narrow", "chunk", "split", "unbind", "expand", "expand_as", "view_as"),
-        *("reshape_as", "flip", "roll"),
+        *("reshape_as", "flip", "roll", "embedding"),
     }
 )
 """Functions that move numbers, or leave some out, and change none."""
@@ -69,7 +69,13 @@ _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "conv2d": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
     "layer_norm": ("input", "normalized_shape", "weight", "bias", "eps"),
     "batch_norm": ("input", "running_mean", "running_var", "weight", "bias", "training"),
+    "getitem": ("input", "index"),
+    "select": ("input", "dim", "index"),
 }  # of functions whose arguments count
+
+
+def _count(numbers: int) -> Tensor:
+    return torch.arange(numbers, dtype=torch.int32)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -87,7 +93,7 @@ class Places:
         """The place of each number, in the shape of the tensor."""
         if self.moved is not None:
             return self.moved
-        return torch.arange(prod(self.shape)).view(self.shape)
+        return _count(prod(self.shape)).view(self.shape)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -106,6 +112,14 @@ class Known:
     """Whether it depends on an input."""
     places: Places | None = None
     """Where its numbers come from, as long as they are only moved."""
+
+    @property
+    def at_home(self) -> bool:
+        """Whether its numbers stand where they stood in the map, or have come back to it."""
+        if self.places is None or self.shape != self.places.shape:
+            return False
+        moved = self.places.moved
+        return moved is None or torch.equal(moved.flatten(), _count(moved.numel()))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -137,7 +151,7 @@ class Flow:
     """The functions that got something that is followed."""
     outputs: tuple[Known, ...] = ()
     """What the module returned; empty where it raised."""
-    error: Exception | None = None
+    error: BaseException | None = None
     """What it raised."""
     failed: Step | None = None
     """The function that raised, where one did."""
@@ -159,7 +173,11 @@ def follow(module: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]) 
 
     Returns:
         What was seen; also when the forward raises.
+
+    Raises:
+        SpecError: field "module", for what is no module or has parameters without a shape.
     """
+    _weights(module)
     watcher = _run(module, inputs, kwargs, {}, until=None, grad=False)
     return watcher.flow
 
@@ -221,10 +239,9 @@ def _run(
                 watcher.flow.outputs = tuple(map(watcher.known, tensors_of(output)))
             except _Arrived:
                 pass
-            except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+            # whatever the user's code raises, also where it asks to leave the program
+            except (Exception, SystemExit) as error:  # noqa: BLE001
                 watcher.flow.error = error.with_traceback(None)
-            except SystemExit:
-                pass
             finally:
                 watcher.forget()
         after = _versions(module)
@@ -283,7 +300,7 @@ class _Watcher(TorchFunctionMode):
         if writes and isinstance(first, Tensor):
             self._parameters.save(first)
         tensors = tensors_of((args, kwargs))
-        sources = tuple(map(self.known, tensors))
+        sources = tuple(map(self.known, tensors[:1] if name in _LIKE else tensors))
         try:
             output = func(*args, **kwargs)
         except Exception:
@@ -324,6 +341,7 @@ def _name(func: Any) -> tuple[str, bool]:
     return plain, writes or (not dunder and name.endswith("_"))
 
 
+_LIKE = frozenset({"view_as", "reshape_as", "expand_as", "type_as"})  # the second only shows how
 _ARITHMETIC = frozenset({"add", "sub", "mul", "truediv", "div", "pow", "matmul", "floordiv"})
 
 
@@ -343,21 +361,22 @@ def _stayed(
     name: str, index: int, shape: tuple[int, ...], sources: Sequence[Known], of_image: bool
 ) -> Places | None:
     """The places of what was not moved: a new map, or numbers that stay where they were."""
+    if name == "pad" and not sources[0].at_home:
+        return None  # which of its sides are padded is not known
     if name in _MAPPERS:
         return Places(index, shape) if of_image and len(shape) == 4 else None
     if name not in _IN_PLACE_OF_NUMBERS:
         return None
-    kept = [
-        source.places
-        for source in sources
-        if source.places and source.shape == shape and source.of_image == of_image
-    ]
-    if not kept:
-        return None
-    if len(kept) == 1 or len({id(places) for places in kept}) == 1:
-        return kept[0]
-    at_home = all(places.moved is None for places in kept)
-    return Places(index, shape) if at_home and of_image else None  # several maps make a new one
+    same = [each for each in sources if each.places and each.shape == shape]
+    if not of_image:
+        return same[0].places if len(same) == 1 else None
+    kept = [each for each in same if each.of_image]
+    others = [each for each in sources if each.of_image and each not in kept]
+    if len(kept) == 1 and not others:
+        return kept[0].places
+    # several maps make a new one; what is mixed with anything else has no place any more
+    at_home = kept and all(each.places and each.places.moved is None for each in kept)
+    return Places(index, shape) if at_home else None
 
 
 def _moved(
@@ -370,6 +389,12 @@ def _moved(
     produced: Sequence[Tensor],
 ) -> Callable[[int], Places | None] | None:
     """The places of what a function moves, for each of its outputs; None where it moves nothing."""
+    if name == "embedding" and len(tensors) > 1:
+        table = sources[1].places
+        if table is None or prod(produced[0].shape) > _MOST_NUMBERS:
+            return lambda at: None
+        taken = table.numbers()[tensors[0].cpu()]
+        return lambda at: Places(table.origin, table.shape, taken)
     if name not in MOVES or not tensors:
         return None
     places = sources[0].places
@@ -380,13 +405,15 @@ def _moved(
         if any(isinstance(each, torch.dtype) for each in (*args, *kwargs.values())):
             return lambda at: None
         func = torch.Tensor.reshape  # a view may not fit the order in memory of these numbers
-    with torch.inference_mode(False):
+    try:
         found = tensors_of(
             func(
                 *(numbers if each is tensors[0] else each for each in args),
                 **{key: numbers if each is tensors[0] else each for key, each in kwargs.items()},
             )
         )
+    except (RuntimeError, TypeError, IndexError):  # indices that lie on another device
+        return lambda at: None
     if [tuple(each.shape) for each in found] != [tuple(each.shape) for each in produced]:
         return lambda at: None
     return lambda at: Places(places.origin, places.shape, found[at])

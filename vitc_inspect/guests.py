@@ -39,6 +39,8 @@ _HERE = __file__
 _LAYERS = str(Path(nn.__file__).parent / "modules" / "_")[:-1]
 _CALLING = str(Path(_LAYERS) / "module.py")  # where a module's forward is called from
 
+_NOT_REACHED = "the forward pass ended before it"
+
 _SHAPE_GETTERS = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 """Attributes of a tensor that are another tensor; all others are facts about it."""
 
@@ -141,6 +143,11 @@ class NeverCalled:
     """Class of the layer."""
     reason: str
     """Why, as far as it can be known; a sentence without its full stop."""
+
+    @property
+    def not_reached(self) -> bool:
+        """Whether the forward pass ended before it, so that it would have followed."""
+        return self.reason == _NOT_REACHED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,7 +299,8 @@ def _ran(
         with torch._C.DisableTorchFunction():
             run.sweep_at_end()
             return _values(_arguments((), {"": output})), None
-    except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the result
+    # whatever the user's code raises is the result, also where it asks to leave the program
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         return (), _failure(error, run)
     finally:
         run.forget()
@@ -874,7 +882,7 @@ def _line(place: _Place | None) -> SourceLine | None:
 # ---- how a forward pass failed --------------------------------------------------------------
 
 
-def _failure(error: Exception, run: _Run) -> Failure:
+def _failure(error: BaseException, run: _Run) -> Failure:
     """Where the exception came from: the function, its operands, the module, the line."""
     operation: str | None = None
     operands: tuple[Value, ...] = ()
@@ -969,13 +977,13 @@ def _reason(name: str, layers: Mapping[str, nn.Module], run: _Run, failure: Fail
     if isinstance(layers[owner], nn.MultiheadAttention) and owner in run.called:
         return "nn.MultiheadAttention reads its weights itself and never calls it"
     if name in run.called_directly:
-        return "its .forward() was called directly, which calls no hooks"
+        return "its .forward() was called directly, which calls no hooks: call the module"
     if any(id(parameter) in run.used for parameter in layer.parameters(recurse=False)):
         return "its weights were used without calling it"
     if any(each in run.called for each in layers if each.startswith(f"{name}.")):
         return "only layers inside it were called"
     if failure is not None:
-        return "the forward pass ended before it"
+        return _NOT_REACHED
     silent = [
         each
         for each in above
@@ -994,7 +1002,10 @@ def _shared_notes(module: nn.Module) -> tuple[str, ...]:
         known = first.setdefault(id(layer), name)
         # of a shared block, the block alone is worth a sentence
         if known != name and not _inside_shared(name, known):
-            notes.append(f"{name} is the same module as {known}: its rows bear that name.")
+            notes.append(
+                f"{name} is the same module as {known}: its rows bear that name, and both learn"
+                " the same; make two where that is not meant."
+            )
     return tuple(notes)
 
 
@@ -1013,7 +1024,7 @@ def _fast_path_notes(layers: Mapping[str, nn.Module]) -> tuple[str, ...]:
         return ()
     return (
         "PyTorch's fused attention was switched off for the run, since it calls no hooks; in use"
-        " PyTorch may take it.",
+        " PyTorch may take it, unless torch.backends.mha.set_fastpath_enabled(False) forbids it.",
     )
 
 

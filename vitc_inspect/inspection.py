@@ -11,7 +11,7 @@ from torch import nn
 
 import vitc_inspect
 from vitc_inspect.audits import Audit, audit_module
-from vitc_inspect.diagnosis import Explanation
+from vitc_inspect.diagnosis import Explanation, explain_error
 from vitc_inspect.expectation import Expectation, expect
 from vitc_inspect.guests import (
     Call,
@@ -70,12 +70,16 @@ class ModuleReport:
     """What is odd about the module, in sentences."""
     faults: tuple[Explanation, ...]
     """Faults that keep every shape right, and promises that its parts break; each with its fix."""
+    audited: bool
+    """Whether faults were looked for."""
     stem: StemSpec | None
     """The stem, where the module is a plain chain of convolutions from an image to its tokens."""
     stem_layers: tuple[str, ...]
     """Names of the stem's convolutions in order; empty without a stem."""
     failure: Failure | None
     """How the forward pass raised, or None."""
+    cause: Explanation | None
+    """The fault that made it raise, where it is one of the faults."""
     training: bool
     """Whether the module was in training mode."""
     device: str
@@ -107,6 +111,19 @@ class ModuleReport:
             if row.verdicts[check] is False
         )
 
+    @property
+    def explanations(self) -> tuple[Explanation, ...]:
+        """What the failure means, the likeliest first; where its cause is known, that alone."""
+        if self.failure is None:
+            return ()
+        # the lines of code in the traceback say who is who
+        meanings = explain_error(self.failure.traceback, spec=self.stem)
+        if self.cause is None:
+            return meanings
+        # the text tells more of the same where the stem is known, and else might guess another
+        same = meanings[:1] if self.stem and meanings[:1] else ()
+        return same if same and same[0].kind == self.cause.kind else (self.cause,)
+
     def row(self, name: str, turn: int = 1) -> ModuleRow:
         """One row of the module or function called `name`; KeyError if there is none.
 
@@ -135,12 +152,16 @@ class ModuleReport:
             "flops": 2 * self.macs,
             "uncounted": list(self.uncounted),
             "rows": [_plain_row(row) for row in self.rows],
-            "never_called": [asdict(layer) for layer in self.never_called],
+            "never_called": [
+                {**asdict(layer), "not_reached": layer.not_reached} for layer in self.never_called
+            ],
             "notes": list(self.notes),
             "disagreements": list(self.disagreements),
+            "audited": self.audited,
             "faults": [fault.to_dict() for fault in self.faults],
             "stem": None if self.stem is None else format_stem(self.stem),
             "failure": _plain_failure(self.failure),
+            "explanations": [meaning.to_dict() for meaning in self.explanations],
         }
 
     def __str__(self) -> str:
@@ -208,15 +229,17 @@ def inspect_call(
         never_called=recording.never_called,
         notes=(*recording.notes, *found.notes),
         faults=found.faults,
+        audited=audit,
         stem=found.stem,
         stem_layers=found.stem_layers,
         failure=recording.failure,
+        cause=found.cause if recording.failure else None,
         training=module.training,
         device="cpu" if first is None else str(first.device),
     )
 
 
-_NO_AUDIT = Audit(faults=(), notes=(), stem=None, stem_layers=())
+_NO_AUDIT = Audit(faults=(), notes=(), stem=None, stem_layers=(), cause=None)
 
 
 def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:

@@ -14,10 +14,21 @@ from math import prod
 from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vitc_inspect.errors import SpecError
-from vitc_inspect.flow import COPIES, MOVES, SCALINGS, SUMS, Flow, Known, Step, follow
+from vitc_inspect.flow import (
+    ACTIVATIONS,
+    COPIES,
+    MOVES,
+    NORMS,
+    SCALINGS,
+    SUMS,
+    Flow,
+    Known,
+    Step,
+    follow,
+)
 from vitc_inspect.spec import Activation, ConvLayer, Norm, StemSpec
 
 
@@ -39,8 +50,6 @@ class Link:
     """Name of the convolution in the module; "" where its weight is no parameter."""
     layer: ConvLayer | None
     """The convolution with its norm and activation; None where a `ConvLayer` cannot say it."""
-    step: int
-    """Number of its step in the flow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +105,7 @@ class Reading:
                 image_size=self.image.shape[2:],  # type: ignore[arg-type]  # the image is 4-d
                 in_channels=self.image.shape[1],
                 convs=self.layers,
-                class_token=self.prefix == 1,
+                class_token=bool(self.prefix),
             )
         except SpecError:
             return None
@@ -148,7 +157,7 @@ def read(flow: Flow) -> Reading | None:
         tokens=tokens,
         axes=axes,
         before=before,
-        links=_links(before, after, flow),
+        links=_links(before, after),
         sequence=_sequence(flow, tokens),
         complete=tokens is not None or returned,
     )
@@ -159,16 +168,19 @@ def _tokens(flow: Flow) -> tuple[Known | None, TokenAxes | None, Step | None]:
 
     Without tokens the map that is returned, or else the last.
     """
-    for known in _consumed(flow):
-        found = token_axes(known)
-        if found is not None and known.places is not None:
-            axes = found if isinstance(found, TokenAxes) else None
-            return known, axes, flow.steps[int(known.places.origin)]
     maps = [
         step
         for step in flow.steps
         if step.outputs[0].places and step.outputs[0].places.origin == step.index
     ]
+    for known in _taken(flow):
+        found = token_axes(known)
+        if found is None or known.places is None:
+            continue
+        origin = flow.steps[int(known.places.origin)]
+        # a map with the channels last may go on as a map, as in the blocks of ConvNeXt
+        if len(known.shape) < 4 or origin is maps[-1]:
+            return known, found if isinstance(found, TokenAxes) else None, origin
     returned = [
         flow.steps[known.places.origin]
         for known in flow.outputs
@@ -177,16 +189,24 @@ def _tokens(flow: Flow) -> tuple[Known | None, TokenAxes | None, Step | None]:
     return None, None, next(iter(returned or maps[::-1]), None)
 
 
-def _consumed(flow: Flow) -> Iterator[Known]:
-    """Every tensor that is not only moved further, in order, once for each set of places."""
-    seen: set[int] = set()
-    ends = [known for step in flow.steps if step.name not in MOVES for known in step.sources]
+def _taken(flow: Flow) -> Iterator[Known]:
+    """Every tensor that something is done with that is more than moving and normalising it.
+
+    Tokens that are only normalised and made a map again are the channels last for a norm.
+    """
+    for step in flow.steps:
+        given, made = step.sources[0], step.outputs[0]
+        cuts = step.name in MOVES and prod(made.shape) < prod(given.shape)
+        if cuts or step.name not in MOVES | COPIES | NORMS | ACTIVATIONS:
+            for known in step.of_image:
+                others = [each for each in step.sources if each is not known]
+                scaled = step.name in SUMS | SCALINGS
+                # a number for each channel is what a norm written by hand has
+                if not scaled or any(len(each.shape) > 1 for each in others):
+                    yield known
     if flow.failed and flow.failed.name not in MOVES:
-        ends += flow.failed.sources
-    for known in (*ends, *flow.outputs):
-        if known.of_image and known.places and id(known.places) not in seen:
-            seen.add(id(known.places))
-            yield known
+        yield from flow.failed.of_image
+    yield from flow.outputs
 
 
 def token_axes(known: Known) -> TokenAxes | str | None:
@@ -196,8 +216,9 @@ def token_axes(known: Known) -> TokenAxes | str | None:
         known: A tensor whose places are known.
 
     Returns:
-        The axes; "mixed" where some token holds numbers of several cells or images; None where
-        the tensor is no sequence of tokens: where its sides are not those of (b, h w, d).
+        The axes; "several cells" or "several images" where some token holds numbers of these;
+        None where the tensor is no sequence of tokens: where its sides are not those of
+        (b, h w, d).
     """
     places = known.places
     if places is None or places.moved is None or len(places.shape) != 4:
@@ -206,18 +227,28 @@ def token_axes(known: Known) -> TokenAxes | str | None:
         return None
     batch, channels, rows, columns = places.shape
     cells = rows * columns
-    moved = places.moved[None] if batch == 1 and places.moved.ndim == 2 else places.moved
+    moved = places.moved
+    if tuple(moved.shape) == (batch, rows, columns, channels) and channels not in (rows, columns):
+        moved = moved.flatten(1, 2)  # channels last, and two axes for the tokens
+    elif tuple(moved.shape) == (batch * cells, channels):
+        moved = moved.view(batch, cells, channels)
+    elif batch == 1 and moved.ndim == 2:
+        moved = moved[None]
     if moved.ndim != 3 or sorted(moved.shape) != sorted((batch, cells, channels)) or cells == 1:
         return None
     image, cell = moved // (channels * cells), moved % cells
+    mixed = "several cells"
     for order in permutations(range(3)):
         if tuple(moved.shape[axis] for axis in order) != (batch, cells, channels):
             continue
         whose, which = image.permute(order), cell.permute(order)  # (b, n, d)
-        if bool((whose == whose[:, :1, :1]).all()) and bool((which == which[:1, :, :1]).all()):
-            axis = order[1] - (moved.ndim - places.moved.ndim)
+        if not torch.equal(which, which[:1, :, :1].expand_as(which)):
+            continue
+        mixed = "several images"
+        if torch.equal(whose, whose[:, :1, :1].expand_as(whose)):
+            axis = max(0, order[1] - max(0, moved.ndim - places.moved.ndim))
             return TokenAxes(axis=axis, order=tuple(which[0, :, 0].tolist()))
-    return "mixed"
+    return mixed
 
 
 def _way(flow: Flow, end: Step) -> tuple[Known | None, tuple[Step, ...]]:
@@ -257,7 +288,7 @@ def _after(flow: Flow, maps: Step) -> tuple[Step, ...]:
     return tuple(chain)
 
 
-def _links(before: Sequence[Step], after: Sequence[Step], flow: Flow) -> tuple[Link, ...]:
+def _links(before: Sequence[Step], after: Sequence[Step]) -> tuple[Link, ...]:
     """The convolutions of a way without branches; nothing where it has others than these."""
     links: list[Link] = []
     group: list[Step] = []
@@ -300,8 +331,8 @@ def _ending(after: Sequence[Step]) -> list[Step]:
             break
         kept.append(step)
     # moves that are not undone are those that make tokens
-    while kept and not _at_home(kept[-1].outputs[0]):
-        at = max((i for i, step in enumerate(kept) if step.name in MOVES and _at_home(_one(step))))
+    while kept and not kept[-1].outputs[0].at_home:
+        at = max((i for i, step in enumerate(kept) if step.name in MOVES and _one(step).at_home))
         kept = kept[:at]
     return kept
 
@@ -310,23 +341,11 @@ def _one(step: Step) -> Known:
     return step.of_image[0]
 
 
-def _at_home(known: Known) -> bool:
-    """Whether the numbers of a map stand where they stood when it was made."""
-    places = known.places
-    if places is None or known.shape != places.shape:
-        return False
-    return places.moved is None or bool(torch.equal(places.moved.flatten(), _count(places.moved)))
-
-
-def _count(moved: Tensor) -> Tensor:
-    return torch.arange(moved.numel())
-
-
 def _link(step: Step) -> Link:
     """A convolution, as far as a ConvLayer can describe it."""
     weight = next((known.name for known in step.sources[1:2]), "")
     name = weight.rpartition(".")[0]
-    return Link(name=name, layer=_conv_layer(step.given), step=step.index)
+    return Link(name=name, layer=_conv_layer(step.given))
 
 
 def _conv_layer(given: Mapping[str, Any]) -> ConvLayer | None:
@@ -376,7 +395,7 @@ def _closed(link: Link, group: Sequence[Step]) -> Link:
             activation = step.name  # type: ignore[assignment]  # it is one of them
         else:
             return replace(link, layer=None)
-    if group and not _at_home(group[-1].outputs[0]):
+    if group and not group[-1].outputs[0].at_home:
         return replace(link, layer=None)
     return replace(link, layer=replace(link.layer, norm=norm, activation=activation))
 
@@ -397,13 +416,17 @@ def last_axis(known: Known) -> str:
         known: The tensor; "" is the answer where its places are not known or it is no map.
     """
     places = known.places
-    if places is None or len(known.shape) != 4 or len(places.shape) != 4:
+    if places is None or len(known.shape) < 2 or len(places.shape) != 4:
         return ""
-    numbers = places.numbers()
-    line = numbers[0, 0, 0]
-    _, _, rows, columns = places.shape
-    step = int(line[1] - line[0]) if len(line) > 1 else 0
-    return {rows * columns: "channels", columns: "rows", 1: "columns"}.get(step, "")
+    line = places.numbers().flatten(0, -2)[0]
+    _, channels, rows, columns = places.shape
+    step = int(line[1] - line[0]) if len(line) > 1 else 1
+    sides = {
+        "channels": (channels, rows * columns),
+        "rows": (rows, columns),
+        "columns": (columns, 1),
+    }  # how long each is, and how far one place of it is from the next
+    return next((side for side, facts in sides.items() if facts == (len(line), step)), "")
 
 
 def _sequence(flow: Flow, tokens: Known | None) -> dict[int, int]:

@@ -174,9 +174,10 @@ def _stride(contract: Contract) -> Iterator[Explanation]:
         fixes.insert(0, f"Multiply one stride by {ratio}, so that all multiply to {patch}.")
     elif true % patch == 0:
         fixes.insert(0, f"Divide one stride by {true // patch}, so that all multiply to {patch}.")
+    product = f"strides multiply to {'·'.join(map(str, strides))} = {true}"
     yield Explanation(
         kind="stride",
-        sentence=f"The strides multiply to {'·'.join(map(str, strides))} = {true}, and patch_size"
+        sentence=f"The {product if len(strides) > 1 else f'stride is {true}'}, and patch_size"
         f" says {patch}{grids}.",
         fixes=tuple(fixes),
         likelihood="certain",
@@ -490,7 +491,10 @@ def bias_fault(names: Sequence[str], params: int) -> Explanation:
         names: The convolutions.
         params: Learned numbers of their biases together.
     """
-    listed = ", ".join(names)
+    most = 6
+    listed = ", ".join(names[:most])
+    if len(names) > most:
+        listed += f" and {len(names) - most} more"
     has = "has" if len(names) == 1 else "have"
     return Explanation(
         kind="bias",
