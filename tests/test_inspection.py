@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import html.parser
 import io
 import json
@@ -43,7 +44,7 @@ def test_totals_and_rows_of_a_sound_stem():
     assert report.macs == 8 * 16 * 16 * 27 + 16 * 8 * 8 * 72
     assert report.disagreements == ()
     assert [row.verdict for row in report.rows] == [
-        "agrees", "agrees", "not predicted", "not predicted", "agrees",
+        "agrees", "agrees", "agrees", "not predicted", "not predicted", "agrees",
     ]  # fmt: skip
     assert (report.kind, report.training, report.device) == ("Sized", False, "cpu")
     assert report.row("conv2").predicted.rule == "⌊(16 + 2·1 − 3) / 2⌋ + 1 = 8"
@@ -102,25 +103,135 @@ def test_every_view_shows_every_row(draw, module):
     if draw is not module_csv:
         for layer in report.never_called:
             assert layer.reason in text
+            assert layer.name in text
         if report.failure:
             assert report.failure.kind in text
 
 
 def test_a_table_of_csv_has_numbers_in_full():
     rows = list(csv.DictReader(io.StringIO(module_csv(report_on(faulty.Sized())))))
-    assert rows[1]["macs"] == str(16 * 8 * 8 * 72)
-    assert rows[2]["source"] == "tokens = grid.reshape(n, WIDTH, rows * columns)"
-    assert rows[2]["verdict"] == "not predicted"
+    assert rows[2]["macs"] == str(16 * 8 * 8 * 72)
+    assert rows[3]["source"] == "tokens = grid.reshape(n, WIDTH, rows * columns)"
+    assert rows[3]["verdict"] == "not predicted"
 
 
 def test_the_table_of_the_terminal_says_what_is_odd():
-    assert "The output of norm is later written over by act." in module_table(
+    assert "The output of norm is later written over by act; a hook" in module_table(
         report_on(faulty.Overwritten())
     )
     assert "later written over by add_ at faulty.py:" in str(report_on(faulty.AddedInPlace()))
     said = module_table(inspect_module(nn.LSTM(4, 4), torch.zeros(2, 4)))
     assert "without lstm, which nobody here can count" in said
     assert "Raised RuntimeError in head at faulty.py:" in str(report_on(faulty.Unpermuted()))
+
+
+def test_a_layer_in_a_loop_says_in_which_turn_it_was_written_over():
+    class Looped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.c = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x):
+            x = self.c(x) + 1
+            return self.c(x).relu_()
+
+    assert "The output of c, call 2, is later written over by relu_" in str(report_on(Looped()))
+
+
+def test_an_exception_without_a_message_ends_in_a_full_stop():
+    class Silent(nn.Module):
+        def forward(self, x):
+            raise ValueError()
+
+    (line,) = [each for each in str(report_on(Silent())).splitlines() if "Raised" in each]
+    assert line.startswith("Raised ValueError at test_inspection.py:")
+    assert line.endswith("raise ValueError().")
+
+
+# ---- layers that were not reached
+
+
+def test_layers_that_would_have_followed_stand_behind_what_ran_and_in_grey():
+    report = report_on(faulty.Raising())
+    plain, coloured = (
+        module_table(report).splitlines(),
+        module_table(report, grey=True).splitlines(),
+    )
+    rows = [line.split()[0] for line in plain[3:8]]
+    assert rows == ["conv1", "act", "conv2", "zeros", "add"]
+    assert plain[8].split() == ["head", "Linear", "not", "reached"]
+    assert coloured[8] == f"\x1b[90m{plain[8]}\x1b[0m"
+    assert coloured[:8] == plain[:8]
+    assert "1 layer was not reached: the forward pass ended before it." in plain
+    assert "was never called" not in "".join(plain)
+    (add,) = [line for line in plain if line.startswith("add")]
+    assert "1×8×8×8 and 7" in add
+    assert "raised" in add
+
+
+def test_layers_that_were_not_reached_are_told_from_those_that_are_never_used():
+    class Both(faulty.Sidestepped):
+        def __init__(self):
+            super().__init__()
+            self.later = nn.Linear(8, 8)
+
+        def forward(self, image):
+            super().forward(image).reshape(7)
+            return self.later(image)
+
+    report = report_on(Both())
+    flags = {layer.name: layer.not_reached for layer in report.never_called}
+    assert flags == {"direct": False, "read": False, "spare": True, "branch.0": True, "later": True}
+    page, plain = module_html(report), report.to_dict()
+    assert page.count('class="grey ahead"') == 3
+    assert page.count('class="grey"') == 2
+    assert page.index("later</td>") < page.index("direct</td>")
+    assert [layer["not_reached"] for layer in plain["never_called"]] == list(flags.values())
+    assert "| later | Linear |  |  | not reached |" in module_markdown(report)
+    assert "direct (Conv2d) was never called: its .forward()" in module_markdown(report)
+    lines = list(csv.DictReader(io.StringIO(module_csv(report))))
+    assert [line["layer"] for line in lines if line["verdict"] == "not reached"] == [
+        "spare", "branch.0", "later",
+    ]  # fmt: skip
+    (raised,) = [line for line in lines if line["verdict"] == "raised"]
+    assert (raised["layer"], raised["input"], raised["observed"]) == ("reshape", "1×256×8", "")
+
+
+def test_nothing_is_not_reached_where_all_went_well():
+    report = report_on(faulty.Sidestepped())
+    assert not any(layer.not_reached for layer in report.never_called)
+    for draw in (module_table, module_markdown, module_html, module_csv):
+        assert "not reached" not in draw(report)
+
+
+# ---- faults
+
+
+@pytest.mark.parametrize("draw", [module_table, module_markdown, module_html])
+@pytest.mark.parametrize("module", [faulty.Scrambled, faulty.SlicedTable, faulty.MismatchedStrides])
+def test_every_view_shows_every_fault_with_its_fixes(draw, module):
+    report = report_on(module())
+    text = html.unescape(draw(report)).replace("\\", "")
+    words = " ".join(text.split())
+    for fault in report.faults:
+        assert fault.kind in words
+        for sentence in (fault.sentence, *fault.fixes):
+            assert sentence in words
+    assert "No fault found" not in words
+
+
+def test_that_no_fault_was_found_is_said_where_it_was_looked_for():
+    assert "No fault found." in str(report_on(faulty.Sized()))
+    left_out = inspect_call(faulty.Sized(), (torch.zeros(1, 3, 32, 32),), audit=False)
+    assert "No fault found." not in str(left_out)
+    assert (left_out.audited, left_out.to_dict()["audited"]) == (False, False)
+
+
+def test_the_object_for_json_has_the_faults_and_the_stem():
+    plain = report_on(faulty.Scrambled()).to_dict()
+    assert [fault["kind"] for fault in plain["faults"]] == ["token order"]
+    assert plain["stem"] == "4x4/4:16"
+    assert report_on(faulty.Padded()).to_dict()["stem"] is None
 
 
 class Tags(html.parser.HTMLParser):

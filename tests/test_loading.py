@@ -15,6 +15,7 @@ from vitc_inspect.errors import SpecError
 from vitc_inspect.loading import load_module, parse_shape, random_inputs
 
 FILE = """
+import sys
 import torch
 from torch import nn
 from beside import WIDTH
@@ -48,6 +49,15 @@ class Lying(nn.Linear):
 
 class Holder:
     inner = Stem(5)
+
+class Leaving(Stem):
+    def forward(self, image):
+        self.proj(image)
+        sys.exit(7)
+
+class Scrambled(Stem):
+    def forward(self, image):
+        return self.proj(image).reshape(len(image), -1, self.proj.out_channels)
 
 stem = Stem(6)
 lying = nn.Sequential(Lying())
@@ -134,8 +144,8 @@ BAD = [
     ("typo.py:Stem", "typo.py raises SyntaxError"),
     ("mine.py:Needy", "its constructor needs num_classes, depth"),
     ("mine.py:Broken", "its constructor raises RuntimeError: no weights today"),
-    ("mine.py:number", "it is a int, neither a module nor a class"),
-    ("mine.py:nothing", "it makes a int, not a torch.nn.Module"),
+    ("mine.py:number", "it is an int, neither a module nor a class"),
+    ("mine.py:nothing", "it makes an int, not a torch.nn.Module"),
 ]
 
 
@@ -211,7 +221,13 @@ def test_every_form_is_printed_whole(folder, run):
 
 @pytest.mark.parametrize(
     ("name", "shape", "code"),
-    [("Stem", "1,3,32,32", 0), ("lying", "1,8", 1), ("Raising", "1,3,32,32", 3)],
+    [
+        ("Stem", "1,3,32,32", 0),
+        ("lying", "1,8", 1),
+        ("Scrambled", "1,3,32,32", 1),
+        ("Raising", "1,3,32,32", 3),
+        ("Leaving", "1,3,32,32", 3),
+    ],
 )
 def test_strict_tells_how_it_went_by_its_exit_code(folder, run, name, shape, code):
     assert run("--module", f"mine.py:{name}", "--input", shape, "--strict")[0] == code
@@ -224,6 +240,36 @@ def test_a_forward_that_raises_prints_the_table_and_the_users_own_traceback(fold
     assert "reshape was given 1×8×8×8 float32" in out
     assert "return self.proj(image).reshape(7, 7)" in err
     assert "vitc_inspect/" not in err
+
+
+def test_a_fault_is_told_in_every_form(folder, run):
+    given = ("--module", "mine.py:Scrambled", "--input", "1,3,32,32")
+    said = "reshape makes 64 tokens of the 8×8×8 map"
+    assert said in run(*given)[1]
+    assert said in run(*given, "--markdown")[1]
+    (fault,) = json.loads(run(*given, "--json")[1])["faults"]
+    assert fault["sentence"].startswith(said)
+    _, out, err = run(*given, "--csv")
+    assert said not in out  # a table of rows alone
+    assert said in err
+
+
+def test_who_asks_to_leave_the_program_is_reported_on(folder, run):
+    code, out, err = run("--module", "mine.py:Leaving", "--input", "1,3,32,32")
+    assert code == 3
+    assert "Raised SystemExit at mine.py:" in out
+    assert "sys.exit(7)" in err
+
+
+def test_an_explanation_is_not_repeated_beside_the_fault_that_it_is(run):
+    given = ("--module", "tests/faulty.py:MismatchedStrides", "--input", "1,3,32,32")
+    out = run(*given)[1]
+    assert out.count("multiply to") == 2  # the sentence and its first fix
+    assert "What that means" not in out
+    plain = json.loads(run(*given, "--json")[1])
+    assert plain["explanations"] == plain["faults"]
+    raising = ("--module", "tests/faulty.py:Unpermuted", "--input", "1,3,32,32")
+    assert "What that means" in run(*raising)[1]
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from vitc_inspect.diagnosis import Explanation, explain_error
+from vitc_inspect.diagnosis import explain_error
 from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import (
     MAX_CHANNELS,
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: 0 for a report or an explanation, 1 for an error that is not known and with
-        --strict for any disagreement, 2 for bad input, 3 for a module whose forward raised.
+        --strict for any disagreement or fault, 2 for bad input, 3 for a module whose forward
+        raised.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -176,7 +178,7 @@ def _inspect_module(options: argparse.Namespace) -> int:
     from vitc_inspect.inspection import inspect_call
     from vitc_inspect.loading import load_module, random_inputs
     from vitc_inspect.model import MAX_SEED
-    from vitc_inspect.views.explanations import explanations_text
+    from vitc_inspect.views.explanations import explanations_text, faults_text
     from vitc_inspect.views.modules import module_csv, module_markdown, module_table
 
     seed = parse_int("seed", options.seed, 0, MAX_SEED)
@@ -186,22 +188,21 @@ def _inspect_module(options: argparse.Namespace) -> int:
         module = load_module(options.module).to(device).eval()
         by_place, by_name = random_inputs(options.input, module, seed=seed)
         report = inspect_call(module, by_place, by_name)
-    meanings: tuple[Explanation, ...] = ()
-    if report.failure:
-        meanings = explain_error(report.failure.traceback)  # its lines of code say who is who
     if options.json:
-        explanations = [meaning.to_dict() for meaning in meanings]
-        print(json.dumps({**report.to_dict(), "explanations": explanations}))
+        print(json.dumps(report.to_dict()))
     elif options.csv:
         print(module_csv(report))
+        if report.faults:  # no rows of a table
+            print(faults_text(report.faults), file=sys.stderr)
     else:
-        print(module_markdown(report) if options.markdown else module_table(report))
-        if meanings:
-            print(f"\nWhat that means:\n{explanations_text(meanings)}")
+        grey = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        print(module_markdown(report) if options.markdown else module_table(report, grey=grey))
+        if report.explanations and report.explanations != (report.cause,):  # one of the faults
+            print(f"\nWhat that means:\n{explanations_text(report.explanations)}")
     if report.failure:
         print(report.failure.traceback, end="", file=sys.stderr)
         return EXIT_RAISED
-    return EXIT_DISAGREES if options.strict and report.disagreements else 0
+    return EXIT_DISAGREES if options.strict and (report.disagreements or report.faults) else 0
 
 
 def _traceback(error: BaseException) -> str:
@@ -364,5 +365,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ERROR",
         help="explain the text of an error, - for standard input; a stem beside it helps",
     )
-    parser.add_argument("--strict", action="store_true", help="exit 1 on any disagreement")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit 1 on any disagreement, and on any fault of a module of your own",
+    )
     return parser

@@ -43,6 +43,25 @@ def explanations_text(explanations: Sequence[Explanation], *, most: int = 3) -> 
     return "\n".join(lines)
 
 
+def faults_text(faults: Sequence[Explanation]) -> str:
+    """Write every fault of a module with its reason and its fixes.
+
+    Args:
+        faults: The faults, at least one.
+
+    Returns:
+        Lines of at most 96 characters.
+    """
+    lines = [f"{len(faults)} fault{'s' if len(faults) > 1 else ''} found:"]
+    for fault in faults:
+        lines.append(f"- {fault.kind}, {fault.likelihood}")
+        lines += _wrapped(fault.sentence, "  ")
+        lines += _wrapped(f"Why: {fault.because}.", "  ")
+        for fix in fault.fixes:
+            lines += _wrapped(fix, "  - ")
+    return "\n".join(lines)
+
+
 def _wrapped(text: str, start: str) -> list[str]:
     return textwrap.wrap(
         text,

@@ -8,27 +8,50 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from vitc_inspect.guests import Failure, SourceLine, Value
+from vitc_inspect.guests import Call, Failure, NeverCalled, SourceLine, Value
 from vitc_inspect.inspection import ModuleReport, ModuleRow
+from vitc_inspect.views.explanations import faults_text
 from vitc_inspect.views.text import count, plural
 from vitc_inspect.views.text import shape as shape_text
 
 _HEADER = ("layer", "kind", "input", "predicted", "observed", "", "params", "MACs")
 _LEFT = (0, 1, 5)  # columns of words; the rest are numbers
 _WHERE = "at"
+_NOT_REACHED = "not reached"
 _COLUMNS = (
     *("layer", "kind", "inside", "call", "input", "predicted", "observed", "verdict"),
     *("params", "macs", "bytes", "overwritten_by", "file", "line", "source"),
 )
 
 
-def module_table(report: ModuleReport) -> str:
-    """Draw a report for the terminal: a line for each call, the totals, what is odd."""
+def module_table(report: ModuleReport, *, grey: bool = False) -> str:
+    """Draw a report for the terminal: a line for each call, the totals, what is odd, the faults.
+
+    Args:
+        report: The report.
+        grey: Whether the layers that were not reached are in grey, for a terminal with colours.
+
+    Returns:
+        Lines; those of layers that a forward pass which raised did not reach come after what it
+        did before.
+    """
     rows = [(*_cells(row), _short_place(row.call.source)) for row in report.rows]
+    failed, ahead = _failed_cells(report), _ahead_cells(report)
     header = (*_HEADER, _WHERE)
-    widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
-    lines = [_title(report), "", _line(header, widths), *(_line(row, widths) for row in rows), ""]
-    return "\n".join((*lines, *_sentences(report)))
+    every = [header, *rows, *failed, *ahead]
+    widths = [max(len(line[column]) for line in every) for column in range(len(header))]
+    start, end = ("\x1b[90m", "\x1b[0m") if grey else ("", "")
+    lines = [
+        _title(report),
+        "",
+        *(_line(row, widths) for row in (header, *rows, *failed)),
+        *(f"{start}{_line(row, widths)}{end}" for row in ahead),
+        "",
+        *_sentences(report),
+    ]
+    if report.faults:
+        lines += ["", faults_text(report.faults)]
+    return "\n".join(lines)
 
 
 def module_markdown(report: ModuleReport) -> str:
@@ -36,8 +59,13 @@ def module_markdown(report: ModuleReport) -> str:
     header = (*_HEADER, _WHERE)
     rules = [":--" if at in (*_LEFT, len(_HEADER)) else "--:" for at in range(len(header))]
     rows = [(*_cells(row), _code(row.call.source)) for row in report.rows]
+    rows += [*_failed_cells(report), *_ahead_cells(report)]
     lines = [f"**{_title(report)}**", "", _pipes(header), _pipes(rules), *map(_pipes, rows), ""]
-    return "\n".join((*lines, *(f"- {_escaped(sentence)}" for sentence in _sentences(report))))
+    lines += [f"- {_escaped(sentence)}" for sentence in _sentences(report)]
+    for fault in report.faults:
+        lines += ["", f"**{_escaped(fault.kind)}, {fault.likelihood}.** {_escaped(fault.sentence)}"]
+        lines += ["", *(f"- {_escaped(fix)}" for fix in fault.fixes)]
+    return "\n".join(lines)
 
 
 def module_csv(report: ModuleReport) -> str:
@@ -65,6 +93,22 @@ def module_csv(report: ModuleReport) -> str:
                 *((source.file, source.line, source.text) if source else ("", "", "")),
             ]
         )
+    failure = report.failure
+    if _failed_cells(report) and failure and failure.operation:
+        shape = _shapes(failure.operands)
+        source = failure.source
+        place = (source.file, source.line, source.text) if source else ("", "", "")
+        table.writerow(
+            [
+                *(failure.operation, "function", failure.inside, 1, shape, "", "", "raised"),
+                *("", "", "", "", *place),
+            ]
+        )
+    for layer in _ahead(report):
+        nothing = [""] * (len(_COLUMNS) - 3)
+        line = [layer.name, layer.kind, layer.name.rpartition(".")[0], *nothing]
+        line[_COLUMNS.index("verdict")] = _NOT_REACHED
+        table.writerow(line)
     return text.getvalue().rstrip("\n")
 
 
@@ -72,12 +116,27 @@ def module_html(report: ModuleReport) -> str:
     """Draw a report for a notebook: one table that brings its own style, light and dark."""
     head = "".join(f"<th{_side(at)}>{escape(cell)}</th>" for at, cell in enumerate(_HEADER))
     body = "".join(_html_row(row) for row in report.rows)
-    grey = "".join(
-        f'<tr class="grey"><td>{escape(layer.name)}</td><td>{escape(layer.kind)}</td>'
-        f'<td colspan="{len(_HEADER) - 2}" class="word">never called: {escape(layer.reason)}</td>'
-        "</tr>"
-        for layer in report.never_called
+    body += "".join(
+        '<tr class="failed">'
+        + "".join(f"<td{_side(at)}>{escape(cell)}</td>" for at, cell in enumerate(cells[:-1]))
+        + "</tr>"
+        for cells in _failed_cells(report)
     )
+    # those that would have followed come first, as they would have
+    silent = sorted(report.never_called, key=lambda layer: not layer.not_reached)
+    grey = "".join(
+        f'<tr class="grey{" ahead" if layer.not_reached else ""}"><td>{escape(layer.name)}</td>'
+        f"<td>{escape(layer.kind)}</td>"
+        f'<td colspan="{len(_HEADER) - 2}" class="word">'
+        f"{_NOT_REACHED if layer.not_reached else 'never called'}: {escape(layer.reason)}</td></tr>"
+        for layer in silent
+    )
+    faults = "".join(
+        f"<li><b>{escape(fault.kind)}, {fault.likelihood}.</b> {escape(fault.sentence)}"
+        f"<ul>{''.join(f'<li>{escape(fix)}</li>' for fix in fault.fixes)}</ul></li>"
+        for fault in report.faults
+    )
+    found = f'<p>{plural(len(report.faults), "fault")} found</p><ul class="faults">{faults}</ul>'
     sentences = "".join(
         f"<li>{escape(sentence)}</li>" for sentence in _sentences(report, never_called=False)
     )
@@ -85,7 +144,7 @@ def module_html(report: ModuleReport) -> str:
         f'<div class="vitc-module"><style>{_STYLE}</style>'
         f"<p><b>{escape(_title(report))}</b></p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}{grey}</tbody></table>"
-        f"<ul>{sentences}</ul></div>"
+        f"<ul>{sentences}</ul>{found if faults else ''}</div>"
     )
 
 
@@ -99,7 +158,8 @@ border:0;border-bottom:1px solid var(--line);background:none;color:inherit}
 .vitc-module .grey,.vitc-module .soft{color:var(--soft)}
 .vitc-module .grey td:nth-child(-n+2){text-align:left}
 .vitc-module .agrees{color:var(--good)}
-.vitc-module .differs,.vitc-module .raised{color:var(--bad)}
+.vitc-module .differs,.vitc-module .raised,.vitc-module .failed,.vitc-module .faults b{
+color:var(--bad)}
 @media (prefers-color-scheme:dark){.vitc-module{--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;
 --good:#3fb950;--bad:#f85149}}
 """.replace("\n", "")
@@ -150,6 +210,34 @@ def _cells(row: ModuleRow) -> tuple[str, ...]:
     )
 
 
+def _failed_cells(report: ModuleReport) -> list[tuple[str, ...]]:
+    """The line of the function that raised, where no module's line says so."""
+    failure = report.failure
+    if failure is None or failure.operation is None:
+        return []
+    if report.rows and not report.rows[-1].call.returned:
+        return []
+    given = _shapes(failure.operands)
+    place = _short_place(failure.source)
+    return [(failure.operation, "function", given, "", "raised", "", "", "", place)]
+
+
+def _ahead(report: ModuleReport) -> list[NeverCalled]:
+    """The layers that would have followed, had the forward pass not raised."""
+    return [layer for layer in report.never_called if layer.not_reached]
+
+
+def _ahead_cells(report: ModuleReport) -> list[tuple[str, ...]]:
+    return [
+        (layer.name, layer.kind, "", "", _NOT_REACHED, "", "", "", "") for layer in _ahead(report)
+    ]
+
+
+def _shapes(values: Sequence[Value]) -> str:
+    """The shapes of several tensors."""
+    return " and ".join(_shape(value.shape) for value in values)
+
+
 def _shape(sizes: Sequence[int] | None) -> str:
     return "" if sizes is None else shape_text(sizes) or "a number"
 
@@ -166,8 +254,12 @@ def _sentences(report: ModuleReport, *, never_called: bool = True) -> list[str]:
     silent = [
         f"{layer.name} ({layer.kind}) was never called: {layer.reason}."
         for layer in report.never_called
-        if never_called
+        if never_called and not layer.not_reached
     ]
+    ahead = _ahead(report)
+    if ahead and never_called:
+        were = "was" if len(ahead) == 1 else "were"
+        silent.append(f"{plural(len(ahead), 'layer')} {were} not reached: {ahead[0].reason}.")
     written = [_overwritten(row) for row in report.overwritten]
     return [
         f"{whole}.",
@@ -176,22 +268,35 @@ def _sentences(report: ModuleReport, *, never_called: bool = True) -> list[str]:
         *written,
         *report.disagreements,
         *([_failed(report.failure)] if report.failure else [_verdict(report)]),
+        *(["No fault found."] if report.audited and not report.faults else []),
     ]
 
 
 def _verdict(report: ModuleReport) -> str:
     """How many rows arithmetic confirms."""
-    words = [row.verdict for row in report.rows if not row.call.is_function]
-    agreed, open_ = words.count("agrees"), words.count("not predicted")
-    rest = f"; {open_} not predicted" if open_ else ""
-    return f"{plural(agreed, 'layer')} of {len(words)} as arithmetic says{rest}."
+    rows = [row for row in report.rows if not row.call.is_function]
+    agreed = sum(row.verdict == "agrees" for row in rows)
+    open_ = dict.fromkeys(_named(row.call) for row in rows if row.verdict == "not predicted")
+    most = 4
+    names = ", ".join(list(open_)[:most])
+    more = f" and {len(open_) - most} more" if len(open_) > most else ""
+    rest = f"; no rule is known here for {names}{more}" if open_ else ""
+    return f"{plural(agreed, 'layer')} of {len(rows)} as arithmetic says{rest}."
+
+
+def _named(call: Call) -> str:
+    return f"{call.name} ({call.kind})" if call.name else call.kind
 
 
 def _overwritten(row: ModuleRow) -> str:
     call = row.call
     at = f" at {_short_place(call.overwritten_at)}" if call.overwritten_at else ""
     name = call.name or call.kind
-    return f"The output of {name} is later written over by {call.overwritten_by}{at}."
+    name = f"{name}, call {call.turn}," if call.turn > 1 else name
+    return (
+        f"The output of {name} is later written over by {call.overwritten_by}{at}; a hook that"
+        " keeps it has to copy it."
+    )
 
 
 def _failed(failure: Failure) -> str:
@@ -203,7 +308,7 @@ def _failed(failure: Failure) -> str:
         operands = " and ".join(_value(value) for value in failure.operands)
         doing = f"; {failure.operation} was given {operands or 'no tensor'}"
     message = " ".join(failure.message.split())
-    return f"Raised {failure.kind}{where}{source}{doing}: {message}"
+    return f"Raised {failure.kind}{where}{source}{doing}{f': {message}' if message else '.'}"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
