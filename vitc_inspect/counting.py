@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from vitc_inspect.model import ClassToken, LinearAttention, PositionTable, SoftmaxAttention
 
@@ -14,16 +14,16 @@ _AT_MOST_ONCE = (nn.BatchNorm2d, nn.LayerNorm, ClassToken, PositionTable)
 """Modules whose parameters meet each element at most once: they scale, shift or join."""
 
 
-def count_macs(module: nn.Module, input: Tensor, output: Tensor) -> int | None:
-    """Count the multiply-accumulates that made `output`, bias additions left out.
+def count_macs(module: nn.Module, in_shape: Sequence[int], out_shape: Sequence[int]) -> int | None:
+    """Count the multiply-accumulates of one call of a module, bias additions left out.
 
     Every element of a convolution's output is one dot product with a filter of
     `weight[0].numel()` numbers; so is every element of a linear layer's.
 
     Args:
         module: The module that ran.
-        input: What it was given, with its batch.
-        output: What it returned, with its batch.
+        in_shape: Shape of what it was given, with the batch.
+        out_shape: Shape of what it returned, with the batch.
 
     Returns:
         MACs of the whole batch; 0 where elements are only moved, scaled or added;
@@ -34,9 +34,9 @@ def count_macs(module: nn.Module, input: Tensor, output: Tensor) -> int | None:
         the two modules in `model`.
     """
     if isinstance(module, (nn.Conv2d, nn.Linear)):
-        return output.numel() * dot_length(module)
+        return prod(out_shape) * dot_length(module)
     if isinstance(module, (SoftmaxAttention, LinearAttention)):
-        batch, tokens, triple = input.shape
+        batch, tokens, triple = in_shape
         head_dim = triple // 3 // module.num_heads
         pairs = batch * module.num_heads * tokens
         if isinstance(module, SoftmaxAttention):  # with n keys, then n values, for each query

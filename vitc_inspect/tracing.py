@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from math import ceil, isfinite, sqrt
+from math import ceil, isfinite, prod, sqrt
 from typing import Any, Literal
 
 import torch
@@ -39,6 +39,18 @@ class KeptOutput:
     def bytes(self) -> int:
         """Size of the copy."""
         return self.values.numel() * self.values.element_size()
+
+
+_Call = tuple[
+    str,  # name of the layer
+    nn.Module,
+    torch.Size,  # of the input
+    torch.Size,  # of the output
+    torch.dtype,  # of the output
+    KeptOutput | None,
+    tuple[Tensor, Tensor] | None,  # least and largest value, on the device
+]
+"""What a hook writes down of one call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,34 +141,18 @@ def trace(
     kept_names = {name for name, _ in layers if keep_bytes and (keep is None or name in keep)}
     reserve = keep_bytes // max(1, 4 * len(kept_names))
     waiting = len(kept_names)
-    records: list[LayerRecord] = []
-    ends: list[tuple[Tensor, Tensor] | None] = []  # least and largest values, on the device
+    calls: list[_Call] = []
     left = keep_bytes
 
     def observe(name: str, layer: nn.Module, given: Tensor, output: Tensor) -> None:
         nonlocal left, waiting
-        kept = None
+        kept = ends = None
         if name in kept_names:
             waiting = max(0, waiting - 1)
             kept = keep_output(output[0], max(0, left - waiting * reserve))
             left -= kept.bytes if kept else 0
-        looked_at = name in kept_names and output.numel()
-        ends.append(torch.aminmax(output[0]) if looked_at else None)
-        records.append(
-            LayerRecord(
-                name=name,
-                kind=type(layer).__name__,
-                in_shape=tuple(given.shape),
-                out_shape=tuple(output.shape),
-                dtype=str(output.dtype).removeprefix("torch."),
-                params=params.get(name, 0),
-                macs=count_macs(layer, given, output),
-                bytes=output.numel() * output.element_size(),
-                kept=kept,
-                low=None,
-                high=None,
-            )
-        )
+            ends = torch.aminmax(output[0]) if output.numel() else None
+        calls.append((name, layer, given.shape, output.shape, output.dtype, kept, ends))
 
     on_cuda = input.device.type == "cuda"
     if on_cuda:
@@ -164,8 +160,8 @@ def trace(
     with _untouched(module, input), torch.inference_mode(), hooked(layers, observe):
         module(input)
     peak = torch.cuda.max_memory_allocated(input.device) if on_cuda else None
-    finished = map(_finished, records, ends)
-    return Trace(records=tuple(finished), peak_bytes=peak)
+    # made now, since between layers, whose numbers fill the caches, it would take far longer
+    return Trace(records=tuple(_record(call, params) for call in calls), peak_bytes=peak)
 
 
 def layers_of(module: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -202,12 +198,23 @@ def packed(trace: Trace) -> Trace:
     return replace(trace, records=tuple(homes))
 
 
-def _finished(record: LayerRecord, ends: tuple[Tensor, Tensor] | None) -> LayerRecord:
-    """The record with its figures and its copy fetched; after the run, so that no layer waits."""
-    if ends is None:
-        return record
-    record = replace(record, low=float(ends[0]), high=float(ends[1]))
-    return _with_values(record, record.kept.values.cpu()) if record.kept else record
+def _record(call: _Call, params: Mapping[str, int]) -> LayerRecord:
+    """The record of a call, with its figures and its copy fetched from the device."""
+    name, layer, in_shape, out_shape, dtype, kept, ends = call
+    low, high = map(float, ends) if ends else (None, None)
+    return LayerRecord(
+        name=name,
+        kind=type(layer).__name__,
+        in_shape=tuple(in_shape),
+        out_shape=tuple(out_shape),
+        dtype=str(dtype).removeprefix("torch."),
+        params=params.get(name, 0),
+        macs=count_macs(layer, in_shape, out_shape),
+        bytes=prod(out_shape) * dtype.itemsize,
+        kept=replace(kept, values=kept.values.cpu()) if kept else None,
+        low=low,
+        high=high,
+    )
 
 
 def _with_values(record: LayerRecord, values: Tensor) -> LayerRecord:
