@@ -41,7 +41,9 @@ ORDER = (
     "inspection",
     "loading",
     "probes",
+    "reach",
     "images",
+    "trial",
     "report",
     "witnesses",
     "timing",
@@ -57,8 +59,8 @@ AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 TORCH = frozenset(
     {
         "model", "checkpoints", "devices", "counting", "tracing", "untouched", "expectation",
-        "guests", "flow", "reading", "audits", "inspection", "loading", "probes", "report",
-        "witnesses", "timing",
+        "guests", "flow", "reading", "audits", "inspection", "loading", "probes", "reach", "trial",
+        "report", "witnesses", "timing",
     }
 )  # fmt: skip
 MAY_IMPORT = {

@@ -10,7 +10,7 @@ import linecache
 import sys
 import traceback
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from math import prod
 from pathlib import Path
 from threading import RLock
 from types import CodeType, FrameType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import einops
 import torch
@@ -231,6 +231,7 @@ def record_call(
     kwargs: Mapping[str, Any] | None = None,
     *,
     keep_bytes: int = 0,
+    keep_each: int | None = None,
 ) -> Recording:
     """Run a module once, without gradients, and write down every call.
 
@@ -244,6 +245,7 @@ def record_call(
         kwargs: Its arguments by name.
         keep_bytes: Budget for copies of outputs (bytes); each takes at most a quarter of what is
             left.
+        keep_each: The most that one copy may take (bytes); None sets no further bound.
 
     Returns:
         The recording; also when the forward raises, with all that came before.
@@ -256,7 +258,7 @@ def record_call(
     layers = dict(module.named_modules())
     with _ONE_AT_A_TIME, as_it_was(module) as parameters:
         notes = _fast_path_notes(layers)
-        run = _Run(layers, weights, parameters, keep_bytes)
+        run = _Run(layers, weights, parameters, keep_bytes, keep_each)
         with torch.inference_mode(False), torch.no_grad(), without_fast_path(), _listening(run):
             outputs, failure = _ran(run, module, given, named)
     return Recording(
@@ -267,6 +269,54 @@ def record_call(
         notes=(*notes, *_shared_notes(module), *run.unregistered_notes()),
         failure=failure,
     )
+
+
+Seen = TypeVar("Seen")
+
+
+def look_at_call(
+    module: nn.Module,
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    call: int,
+    look: Callable[[Tensor, Tensor | None], Seen],
+    leaf: Tensor | None = None,
+) -> Seen | None:
+    """Run a module again as far as one of its calls, and look at what comes out of it there.
+
+    The call's first output is seen as it is when the call returns, before anything writes over it.
+    The module is left as `record_call` leaves it.
+
+    Args:
+        module, inputs, kwargs: As `record_call` was given them.
+        call: Place of the call among those that it recorded, from 0.
+        look: Gets the output, and the copy of `leaf` that the module runs on; what it returns is
+            returned.
+        leaf: One of the inputs, to ask for gradients with respect to it; None runs without
+            gradients.
+
+    Returns:
+        What `look` returned; None where the forward did not come to the call, or nothing came out.
+    """
+    weights = _weights(module)
+    copies: dict[int, Tensor] = {}
+    wanted = leaf is not None
+    with torch.inference_mode(False), torch.set_grad_enabled(wanted):
+        if leaf is not None:
+            leaf_copy = leaf.detach().clone().requires_grad_()
+            # a leaf itself must not be written to, as a module may do with its input
+            copies[id(leaf)] = leaf_copy.clone()
+        given, named = copied((tuple(inputs), dict(kwargs)), copies)
+        with _ONE_AT_A_TIME, as_it_was(module) as parameters:
+            for parameter in module.parameters() if wanted else ():
+                parameter.requires_grad_(False)  # only the input's gradient is asked for
+            run = _Look(dict(module.named_modules()), weights, parameters, call)
+            run.look = lambda output: look(output, leaf_copy if wanted else None)
+            with without_fast_path(), _listening(run), suppress(_SeenEnough):
+                _ran(run, module, given, named)  # what else it may raise, the run before has told
+    found: Seen | None = run.found
+    return found
 
 
 def _weights(module: Any) -> dict[str, int]:
@@ -400,6 +450,7 @@ class _Run(TorchFunctionMode):
         weights: Mapping[str, int],
         parameters: Parameters,
         keep_bytes: int,
+        keep_each: int | None = None,
     ) -> None:
         super().__init__()
         self.layers = layers
@@ -424,6 +475,7 @@ class _Run(TorchFunctionMode):
         self._places: dict[str, str] = {}
         self._functions: dict[Any, _Function] = {}
         self._left = keep_bytes
+        self._each = keep_bytes if keep_each is None else keep_each
         self._aside = False  # from the functions of a quiet layer
 
     # modules
@@ -622,7 +674,7 @@ class _Run(TorchFunctionMode):
         if self._left and tensors:
             # a copy, since a later operation in place would overwrite the original
             self._left += row.kept.bytes if row.kept else 0
-            row.kept = _kept(tensors[0][1], self._left // 4)
+            row.kept = _kept(tensors[0][1], min(self._left // 4, self._each))
             self._left -= row.kept.bytes if row.kept else 0
 
     def _sweep(self, written: Tensor, by: _Row, place: _Place | None) -> None:
@@ -706,6 +758,37 @@ class _Run(TorchFunctionMode):
             " its parameters are neither counted nor trained."
             for kind in self.unregistered
         )
+
+
+class _SeenEnough(BaseException):
+    """Ends a run that has come to the call it was made for; no handler of the user's catches it."""
+
+
+class _Look(_Run):
+    """A run for the sake of one call, which ends there."""
+
+    def __init__(
+        self,
+        layers: Mapping[str, nn.Module],
+        weights: Mapping[str, int],
+        parameters: Parameters,
+        call: int,
+    ) -> None:
+        super().__init__(layers, weights, parameters, 0)
+        self._call_wanted = call
+        self.look: Callable[[Tensor], Any] = lambda output: None
+        self.found: Any = None
+
+    def _finish(self, row: _Row, output: Any) -> None:
+        """Look, where it is the row; einops' rows may be finished again by a later step."""
+        super()._finish(row, output)
+        at = self._call_wanted
+        if len(self.rows) <= at or self.rows[at] is not row:
+            return
+        tensors = _tensors(output)
+        self.found = self.look(tensors[0][1]) if tensors else None
+        if not row.name.startswith("einops."):
+            raise _SeenEnough
 
 
 def _rows_of(

@@ -199,6 +199,7 @@ def inspect_call(
     kwargs: Mapping[str, Any] | None = None,
     *,
     keep_bytes: int = 0,
+    keep_each: int | None = None,
     audit: bool = True,
 ) -> ModuleReport:
     """The same as `inspect_module`, with the arguments apart and copies of outputs.
@@ -207,7 +208,7 @@ def inspect_call(
         module: The module.
         inputs: Arguments of its forward.
         kwargs: Its arguments by name.
-        keep_bytes: Budget for copies of outputs (bytes), as in `record_call`.
+        keep_bytes, keep_each: Budget for copies of outputs (bytes), as in `record_call`.
         audit: Whether to look for faults, which runs the module a few times more.
 
     Returns:
@@ -216,7 +217,7 @@ def inspect_call(
     Raises:
         SpecError: As `inspect_module`.
     """
-    recording = record_call(module, inputs, kwargs, keep_bytes=keep_bytes)
+    recording = record_call(module, inputs, kwargs, keep_bytes=keep_bytes, keep_each=keep_each)
     found = audit_module(module, inputs, kwargs) if audit else _NO_AUDIT
     layers = dict(module.named_modules())
     first = next(module.parameters(), None)
