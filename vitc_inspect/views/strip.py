@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from math import ceil, sqrt
 from typing import Any
 
@@ -16,37 +17,58 @@ from vitc_inspect.views.text import shape as shape_text
 from vitc_inspect.views.text import verdict
 
 # Lengths are pixels of the picture.
-_FACE = 80  # side of the image's face, the largest
-_DEPTH = 20  # depth of the block with most channels
+FACE = 80
+"""Side of the largest face."""
+DEPTH = 20
+"""Depth of the block with most channels."""
 _BASELINE = 126  # where the blocks stand
 _HEIGHT = 184
 _ARROW = 24  # least room between two blocks
 _FULL = 900  # a strip that is narrower spreads its blocks up to this width
 _CHARACTER, _TITLE_CHARACTER = 6.4, 7.7  # width of a character of a label, of a bold title
-_SEQUENCE = 30  # width of a block of tokens
+SEQUENCE = 30
+"""Width of a block of tokens."""
+_MARKS = {"agrees": "✓ ", "predicted": "", "not predicted": "", "not reached": ""}
 _PREFIX = 5  # height of the bar that stands for the class token
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Block:
-    """One block: what it stands for and how large it is drawn."""
+class Block:
+    """One block: what it stands for and how large it is drawn; lengths are pixels."""
 
-    layers: tuple[str, ...]  # the layers it shows; a click selects the first
+    layers: tuple[str, ...]
+    """The layers it shows; a click selects the first. Without any it is no button."""
     title: str
-    made_by: tuple[str, ...]  # what made it out of the block before, a line each
-    shape: tuple[int, ...]  # (channels, height, width) or (tokens, width)
-    width: float  # of the face
+    """What stands under it."""
+    made_by: tuple[str, ...]
+    """What made it out of the block before, a line each."""
+    shape: tuple[int, ...]
+    """(channels, height, width), (tokens, width) or (width,)."""
+    width: float
+    """Width of the face."""
     height: float
+    """Height of the face."""
     depth: float
-    picture: str | None  # address of what the face shows
-    signed: bool = False  # whether the picture has colours on both sides of zero
-    state: str  # "input", "predicted", "agrees", "differs" …
-    prefix: bool = False  # whether a class token stands on top
+    """Depth behind the face."""
+    picture: str | None
+    """Address of what the face shows."""
+    signed: bool = False
+    """Whether the picture has colours on both sides of zero."""
+    state: str
+    """The word under it: "input", "predicted", "agrees", "differs" …; it may be empty."""
+    prefix: bool = False
+    """Whether a class token stands on top."""
+    css: str = ""
+    """Further names for the style sheet."""
+    whole_name: str = ""
+    """The title in full, where that is shortened."""
 
     @property
     def room(self) -> float:
         """Width of the drawing or of the longest label."""
-        label = max(len(text) for text in (shape_text(self.shape), *self.made_by)) * _CHARACTER
+        state = "" if self.state in ("predicted", "agrees", "input") else self.state
+        labels = (shape_text(self.shape), state, *self.made_by)
+        label = max(len(text) for text in labels) * _CHARACTER
         return max(self.width + self.depth, label, len(self.title) * _TITLE_CHARACTER)
 
 
@@ -81,7 +103,37 @@ def strip_svg(
         ),
         *_encoder_blocks(prediction, report),
     ]
-    spare = (_FULL - sum(block.room for block in blocks)) / max(1, len(blocks) - 1)
+    return in_a_row(
+        blocks,
+        selected=selected,
+        css="" if report else "unconfirmed",
+        label="The stem from image to tokens",
+    )
+
+
+def in_a_row(
+    blocks: Sequence[Block],
+    *,
+    selected: str | None,
+    css: str = "",
+    label: str,
+    full: int = _FULL,
+    shrink: float = 0.84,
+) -> str:
+    """Draw blocks one behind the other, with arrows between.
+
+    Args:
+        blocks: The blocks; at least one.
+        selected: Name of the layer whose block is marked.
+        css: Further names for the style sheet.
+        label: What it is a picture of.
+        full: A strip that is narrower spreads its blocks up to this width (pixels).
+        shrink: The least part of its size that it is drawn in; a narrower space scrolls.
+
+    Returns:
+        An <svg> element.
+    """
+    spare = (full - sum(block.room for block in blocks)) / max(1, len(blocks) - 1)
     arrow = min(4 * _ARROW, max(_ARROW, spare))
     parts, x = [], 8.0
     for block in blocks:
@@ -91,18 +143,17 @@ def strip_svg(
         parts.append(_draw(block, x, chosen=selected in block.layers))
         x += block.room
     width = ceil(x + 8)
-    css = "strip" if report else "strip unconfirmed"
     return (
-        f'<svg class="{css}" viewBox="0 0 {width} {_HEIGHT}" role="group"'
-        f' style="max-width:{width}px;min-width:{ceil(0.84 * width)}px"'
-        f' aria-label="The stem from image to tokens">{"".join(parts)}</svg>'
+        f'<svg class="{f"strip {css}".strip()}" viewBox="0 0 {width} {_HEIGHT}" role="group"'
+        f' style="max-width:{width}px;min-width:{ceil(shrink * width)}px"'
+        f' aria-label="{label}">{"".join(parts)}</svg>'
     )
 
 
-def _image_block(prediction: Prediction, image_uri: str | None) -> _Block:
+def _image_block(prediction: Prediction, image_uri: str | None) -> Block:
     spec = prediction.spec
     width, height = _face_size(spec.image_size, prediction)
-    return _Block(
+    return Block(
         layers=(),
         title="image",
         made_by=(),
@@ -115,12 +166,12 @@ def _image_block(prediction: Prediction, image_uri: str | None) -> _Block:
     )
 
 
-def _stage_block(prediction: Prediction, stage: Stage, report: Report | None) -> _Block:
+def _stage_block(prediction: Prediction, stage: Stage, report: Report | None) -> Block:
     """A convolution with its norm and activation; its face is what leaves the last of them."""
     layers = tuple(row.name for row in prediction.layers if row.stage == stage.name)
     width, height = _face_size(stage.out_shape[1:], prediction)
     size, *words = format_convs([stage.conv]).split(" ")
-    return _Block(
+    return Block(
         layers=layers,
         title=stage.name,
         made_by=(size.partition(":")[0], " ".join(words)),
@@ -133,20 +184,20 @@ def _stage_block(prediction: Prediction, stage: Stage, report: Report | None) ->
     )
 
 
-def _token_block(prediction: Prediction, row: LayerPrediction, report: Report | None) -> _Block:
+def _token_block(prediction: Prediction, row: LayerPrediction, report: Report | None) -> Block:
     """A step after the convolutions: a line a token, a column a channel."""
     made_by = {
         "tokens": ("flatten", "by rows"),
         "class_token": ("prepend", "1 token"),
         "pos_embed": ("add", "positions"),
     }
-    return _Block(
+    return Block(
         layers=(row.name,),
         title=row.name,
         made_by=made_by[row.kind],
         shape=row.out_shape,
-        width=_SEQUENCE,
-        height=_FACE,
+        width=SEQUENCE,
+        height=FACE,
         depth=0,
         **_picture(row.name, report),
         state=_state((row.name,), report),
@@ -154,7 +205,7 @@ def _token_block(prediction: Prediction, row: LayerPrediction, report: Report | 
     )
 
 
-def _encoder_blocks(prediction: Prediction, report: Report | None) -> list[_Block]:
+def _encoder_blocks(prediction: Prediction, report: Report | None) -> list[Block]:
     """The encoder as one block, whose first transformer block a click selects, and the head."""
     if prediction.vit is None:
         return []
@@ -164,25 +215,25 @@ def _encoder_blocks(prediction: Prediction, report: Report | None) -> list[_Bloc
     depth = prediction.vit.depth
     made_by = (f"{depth} block{'' if depth == 1 else 's'}", prediction.vit.attention)
     return [
-        _Block(
+        Block(
             layers=tuple(row.name for row in encoder if row.block == "block1"),
             title="encoder",
             made_by=made_by,
             shape=encoder[-1].out_shape,
-            width=_SEQUENCE,
-            height=_FACE,
+            width=SEQUENCE,
+            height=FACE,
             depth=0,
             picture=None,
             state=_state([row.name for row in encoder], report),
             prefix=prediction.num_prefix_tokens > 0,
         ),
-        _Block(
+        Block(
             layers=tuple(row.name for row in head),
             title="head",
             made_by=(pooled, "linear"),
             shape=head[-1].out_shape,
-            width=_SEQUENCE,
-            height=_FACE / 14,
+            width=SEQUENCE,
+            height=FACE / 14,
             depth=0,
             picture=None,
             state=_state([row.name for row in head], report),
@@ -192,14 +243,14 @@ def _encoder_blocks(prediction: Prediction, report: Report | None) -> list[_Bloc
 
 def _face_size(size: tuple[int, int], prediction: Prediction) -> tuple[float, float]:
     """Width and height of a face, at least wide enough to be hit with a finger."""
-    unit = _FACE / sqrt(max(prediction.spec.image_size))
-    height, width = (max(5.0, min(_FACE, unit * sqrt(side))) for side in size)
+    unit = FACE / sqrt(max(prediction.spec.image_size))
+    height, width = (max(5.0, min(FACE, unit * sqrt(side))) for side in size)
     return width, height
 
 
 def _depth(channels: int, prediction: Prediction) -> float:
     most = max(row.out_shape[0] for row in prediction.layers if row.stage)
-    return max(2.0, _DEPTH * sqrt(channels / max(most, channels)))
+    return max(2.0, DEPTH * sqrt(channels / max(most, channels)))
 
 
 def _picture(layer: str, report: Report | None) -> dict[str, Any]:
@@ -219,29 +270,36 @@ def _state(layers: Sequence[str], report: Report | None) -> str:
     return next((word for row in rows if (word := verdict(row)) != "agrees"), "agrees")
 
 
-def _draw(block: _Block, x: float, *, chosen: bool) -> str:
+def _draw(block: Block, x: float, *, chosen: bool) -> str:
     """A block with its labels; one that stands for layers is a button."""
     middle = x + block.room / 2
     left = middle - (block.width + block.depth) / 2
-    labels = [_text(middle, 13 + 13 * i, "made", line) for i, line in enumerate(block.made_by)]
-    labels.append(_text(middle, _BASELINE + 18, "name", block.title))
+    labels = [
+        _text(middle, 13 + 13 * i, "made", escape(line)) for i, line in enumerate(block.made_by)
+    ]
+    labels.append(_text(middle, _BASELINE + 18, "name", escape(block.title)))
     labels.append(_text(middle, _BASELINE + 34, "sizes", _coloured(block.shape)))
     body = _solid(block, left, _BASELINE - block.height) + "".join(labels)
+    name = escape(block.whole_name or block.title)
+    if block.whole_name:
+        body += f"<title>{name}</title>"
+    css = f"block {block.state.replace(' ', '-')} {block.css}".strip()
+    if block.state and block.state != "input":
+        mark = _MARKS.get(block.state, "✗ ")
+        body += _text(middle, _BASELINE + 50, "state", mark + block.state)
     if not block.layers:
-        return f'<g class="block input">{body}</g>'
-    mark = "✓ " if block.state == "agrees" else "✗ " if block.state != "predicted" else ""
-    body += _text(middle, _BASELINE + 50, "state", mark + block.state)
-    css = f"block {block.state.replace(' ', '-')}{' chosen' if chosen else ''}"
+        return f'<g class="{css}">{body}</g>'
+    css += " chosen" if chosen else ""
     return (
         f'<g class="{css}" role="button" tabindex="0" aria-pressed="{str(chosen).lower()}"'
-        f' data-layer="{block.layers[0]}" data-layers="{" ".join(block.layers)}"'
-        f' aria-label="{block.title}, {shape_text(block.shape)}, {block.state}">'
+        f' data-layer="{escape(block.layers[0])}" data-layers="{escape(" ".join(block.layers))}"'
+        f' aria-label="{", ".join(filter(None, (name, shape_text(block.shape), block.state)))}">'
         f'<rect class="room" x="{x - 4:.1f}" y="1" width="{block.room + 8:.1f}"'
         f' height="{_HEIGHT - 2}" rx="8"/>{body}</g>'
     )
 
 
-def _solid(block: _Block, left: float, top: float) -> str:
+def _solid(block: Block, left: float, top: float) -> str:
     """The front face with its picture, and behind it the depth of the channels."""
     w, h, d, lift = block.width, block.height, block.depth, block.depth * 0.55
     parts = []
@@ -259,7 +317,7 @@ def _solid(block: _Block, left: float, top: float) -> str:
             f' x="{left:.1f}" y="{top:.1f}" width="{w:.1f}"'
             f' height="{h:.1f}" preserveAspectRatio="none"/>'
         )
-    elif block.width == _SEQUENCE and h == _FACE:
+    elif block.width == SEQUENCE and h == FACE:
         lines = "".join(f"M{left:.1f} {top + h * i / 14:.1f}h{w:.1f}" for i in range(1, 14))
         parts.append(f'<path class="lines" d="{lines}"/>')
     parts.append(_rect("frame", left, top, w, h))
@@ -289,4 +347,6 @@ def _coloured(shape: tuple[int, ...]) -> str:
         return f'<tspan class="channels">{shape[0]}</tspan>×<tspan class="area">{area}</tspan>'
     if len(shape) == 1:
         return f'<tspan class="channels">{shape[0]}</tspan>'
+    if len(shape) != 2:
+        return shape_text(shape)
     return f'<tspan class="token">{shape[0]}</tspan>×<tspan class="channels">{shape[1]}</tspan>'
