@@ -374,7 +374,7 @@ def test_the_picture_shows_how_many_tokens_read_each_pixel(spec: StemSpec) -> No
 def test_the_image_stands_under_the_counts_after_the_run() -> None:
     bench, report = ran(SMALL)
     assert "pixel-photo" not in pixels_html(bench.prediction, None, width=380)
-    assert "pixel-photo" in pixels_html(bench.prediction, report, width=380)
+    assert "pixel-photo" in pixels_html(bench.prediction, report.input, width=380)
 
 
 @given(spec=stem_specs(max_side=64), width=st.integers(240, 1200))

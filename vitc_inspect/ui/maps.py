@@ -65,7 +65,7 @@ def maps_html(
         scale: "layer", "channel" or "stem": what the colours are relative to.
     """
     layer = prediction.layer(selected)
-    drawn = _wall_html(report, layer, aspect, width, sorting, scale) if report else ""
+    drawn = _wall_of(report, layer, aspect, width, sorting, scale) if report else ""
     return (
         f"<header><h2>{_title(prediction, layer)}</h2>"
         f"<p>{coloured_shape(layer.out_shape)}</p></header>"
@@ -95,16 +95,12 @@ def one_map_html(
     colours = _colours(report, kept, scale)
     colours = value_scale(plane) if colours == "channel" else colours
     assert isinstance(colours, Scale)
-    count = layer.out_shape[0]
+    alt = f"map {channel} of {layer.name}, {layer.out_shape[1]}×{layer.out_shape[2]}"
+    opens, todo = ("cell", "takes the cell apart") if layer.kind == "conv" else ("", "")
     return (
-        f"<header><h2>Map {channel} of {selected}</h2>"
-        '<p class="map-steps">'
-        f'<button type="button" data-map="{(channel - 1) % count}" aria-label="map before">‹'
-        f'</button> <button type="button" data-map="{(channel + 1) % count}"'
-        ' aria-label="map after">›</button>'
-        f' <button type="button" data-map="">all {count}</button></p></header>'
-        f"{_plane_html(layer, kept, plane, channel, colours)}"
-        f"{_figures_html(plane)}"
+        f"{map_steps_html(selected, channel, layer.out_shape[0])}"
+        f"{plane_html(kept, plane, channel, colours, alt=alt, opens=opens, todo=todo)}"
+        f"{figures_html(plane)}"
         f"{_kernel_html(bench, layer, channel)}"
         '<p class="map-saves"><button type="button" data-save="map">Save this map (PNG)</button>'
         ' <button type="button" data-save="tensor">Save the layer (NPZ)</button></p>'
@@ -116,9 +112,14 @@ def channel_of(cell: str, report: Report, selected: str) -> int | None:
     record = next((call for call in report.trace.records if call.name == selected), None)
     if record is None or record.kept is None or record.kept.values.ndim != 3:
         return None
+    return read_channel(cell, len(record.kept.values))
+
+
+def read_channel(cell: str, count: int) -> int | None:
+    """The map that a text asks for, "7" or "7,0,12"; None where there is no such of `count`."""
     first = cell.split(",")[0]
     channel = int(first) if first.isascii() and first.isdigit() and len(first) < 7 else -1
-    return channel if 0 <= channel < len(record.kept.values) else None
+    return channel if 0 <= channel < count else None
 
 
 def npz_of(report: Report, selected: str) -> tuple[str, bytes] | None:
@@ -130,9 +131,26 @@ def npz_of(report: Report, selected: str) -> tuple[str, bytes] | None:
     record = next((call for call in report.trace.records if call.name == selected), None)
     if record is None or record.kept is None:
         return None
+    return f"{selected}.npz", npz_bytes(record.kept)
+
+
+def npz_bytes(kept: KeptOutput) -> bytes:
+    """A kept output as a file of arrays: "values" and "step"."""
     file = BytesIO()
-    np.savez(file, values=numbers(record.kept), step=np.int64(record.kept.step))
-    return f"{selected}.npz", file.getvalue()
+    np.savez(file, values=numbers(kept), step=np.int64(kept.step))
+    return file.getvalue()
+
+
+def map_steps_html(name: str, channel: int, count: int) -> str:
+    """The head over one map: its number, the ways to its neighbours and to all."""
+    return (
+        f"<header><h2>Map {channel} of {escape(name)}</h2>"
+        '<p class="map-steps">'
+        f'<button type="button" data-map="{(channel - 1) % count}" aria-label="map before">‹'
+        f'</button> <button type="button" data-map="{(channel + 1) % count}"'
+        ' aria-label="map after">›</button>'
+        f' <button type="button" data-map="">all {count}</button></p></header>'
+    )
 
 
 def _title(prediction: Prediction, layer: LayerPrediction) -> str:
@@ -176,19 +194,44 @@ def _colours(report: Report, kept: KeptOutput, scale: str) -> Scale | str:
     return "channel" if scale == "channel" else value_scale(numbers(kept))
 
 
-def _wall_html(
+def _wall_of(
     report: Report, layer: LayerPrediction, aspect: float, width: int, sorting: str, scale: str
 ) -> str:
-    """The wall of maps with its legend, and what is odd about some of them."""
+    """The wall of a layer's maps, where they were kept."""
     kept = report.trace.record(layer.name).kept
     if kept is None:
         return '<p class="remark">Outputs are kept of the stem alone.</p>'
+    colours = _colours(report, kept, scale)
+    return wall_html(
+        kept, layer.out_shape, aspect=aspect, width=width, sorting=sorting, colours=colours
+    )
+
+
+def wall_html(
+    kept: KeptOutput,
+    shape: tuple[int, ...],
+    *,
+    aspect: float,
+    width: int,
+    sorting: str,
+    colours: Scale | str,
+) -> str:
+    """The wall of maps with its legend, and what is odd about some of them.
+
+    Args:
+        kept: The output, as far as it was kept.
+        shape: Its whole shape: (c, h, w) or (n, d).
+        aspect, width: Of the space for it, as in `maps_html`.
+        sorting: Order of the maps, one of `Sorting`; anything else is by index.
+        colours: What `wall` takes; "channel" holds for maps alone.
+    """
     sequence = kept.values.ndim == 2
     figures = None if sequence else map_statistics(kept)
     order = None
     if figures and sorting in get_args(Sorting) and sorting != "index":
         order = sorted_maps(figures, sorting)  # type: ignore[arg-type]  # one of get_args
-    colours = _colours(report, kept, "layer" if sequence and scale == "channel" else scale)
+    if sequence and colours == "channel":
+        colours = value_scale(numbers(kept))
     picture = wall(kept, aspect=aspect, order=order, scale=colours)  # type: ignore[arg-type]
     step = kept.step * picture.step
     thinned = []
@@ -212,9 +255,9 @@ def _wall_html(
         f' height="{picture.height}" data-columns="{picture.columns}" data-gap="{picture.gap}"'
         f' class="{"signed" if picture.signed else ""}"'
         f' data-count="{picture.count}"{marks}'
-        f' alt="{_alt(picture, layer)}">{over}</div>'
+        f' alt="{_alt(picture, shape)}">{over}</div>'
         f"<figcaption>{legend_html(picture.scale)}"
-        f'<span class="soft">{_alt(picture, layer)}.{sample}</span>'
+        f'<span class="soft">{_alt(picture, shape)}.{sample}</span>'
         '<output class="hover"></output>'
         f"</figcaption>{_oddities_html(figures)}"
         "</figure>"
@@ -287,34 +330,51 @@ def _link(index: int) -> str:
     return f'<button type="button" class="map-link" data-map="{index}">{index}</button>'
 
 
-def _plane_html(
-    layer: LayerPrediction, kept: KeptOutput, plane: FloatArray, channel: int, colours: Scale
+def plane_html(
+    kept: KeptOutput,
+    plane: FloatArray,
+    channel: int,
+    colours: Scale,
+    *,
+    alt: str,
+    opens: str = "",
+    todo: str = "",
 ) -> str:
-    """One map large, with the values under the pointer."""
+    """One map large, with the values under the pointer.
+
+    Args:
+        kept: The output it is of.
+        plane: Its values: (h, w).
+        channel: Its number.
+        colours: Its scale.
+        alt: What it is, in words.
+        opens: Name of the panel that a click on a cell opens; empty for none.
+        todo: What a click does: "takes the cell apart".
+    """
     thin = max(1, ceil(max(plane.shape) / _SENT_SIDE))
     sent = np.ascontiguousarray(plane[::thin, ::thin], dtype="<f4")
     step = kept.step * thin
     height, width = plane.shape
     taken = f" Shown: every {_ordinal(step)} row and column." if step > 1 else ""
-    conv = " data-conv" if layer.kind == "conv" else ""
-    todo = "; a click takes a cell apart" if conv else ""
+    opening = f' data-opens="{opens}"' if opens else ""
+    click, key = (f"; a click {todo}", f", Enter {todo}") if opens else ("", "")
     return (
         f'<figure class="maps"><div class="plane" tabindex="0" role="group" data-plane="{channel}"'
-        f' data-step="{step}"{conv} data-rows="{sent.shape[0]}" data-columns="{sent.shape[1]}"'
-        f' aria-label="map {channel}: arrow keys move, Enter takes the cell apart"'
+        f' data-step="{step}"{opening} data-rows="{sent.shape[0]}" data-columns="{sent.shape[1]}"'
+        f' aria-label="map {channel}: arrow keys move{key}"'
         f' style="width:min(100%, var(--maps-height) * {width / height:.4f})">'
         f'<img src="{data_uri(plane_png(plane, colours))}" width="{width}" height="{height}"'
         f' class="{"signed" if colours.signed else ""}"'
-        f' alt="map {channel} of {layer.name}, {layer.out_shape[1]}×{layer.out_shape[2]}">'
+        f' alt="{escape(alt)}">'
         '<i class="cursor" hidden></i></div>'
         f'<span hidden data-values="{b64encode(sent.tobytes()).decode()}"></span>'
         f"<figcaption>{legend_html(colours)}"
-        f'<output class="hover">point at a value{todo}</output></figcaption>'
+        f'<output class="hover">point at a value{click}</output></figcaption>'
         f"{f'<p class=remark>{taken}</p>' if taken else ''}</figure>"
     )
 
 
-def _figures_html(plane: FloatArray) -> str:
+def figures_html(plane: FloatArray) -> str:
     """Histogram and figures of one map."""
     finite = plane[np.isfinite(plane)].astype(np.float64)
     broken = plane.size - finite.size
@@ -381,11 +441,11 @@ def _kernel_html(bench: Bench, layer: LayerPrediction, channel: int) -> str:
     )
 
 
-def _alt(picture: Wall, layer: LayerPrediction) -> str:
-    if len(layer.out_shape) == 2:
-        return f"{layer.out_shape[0]} tokens down, {layer.out_shape[1]} channels across"
+def _alt(picture: Wall, shape: tuple[int, ...]) -> str:
+    if len(shape) == 2:
+        return f"{shape[0]} tokens down, {shape[1]} channels across"
     noun = "map" if picture.count == 1 else "maps"
-    return f"{picture.count:,} {noun} of {layer.out_shape[1]}×{layer.out_shape[2]}"
+    return f"{picture.count:,} {noun} of {shape[1]}×{shape[2]}"
 
 
 def _ordinal(number: int) -> str:

@@ -19,6 +19,8 @@ from vitc_inspect.ui.server import Inspector, server_functions
 from vitc_inspect.vit import Attention
 
 _ASSETS = Path(__file__).parent / "assets"
+SCRIPTS = ("common.js", "page.js", "maps.js", "cells.js", "tokens.js", "explain.js", "start.js")
+"""The page's scripts in their order; they share one scope."""
 
 LAUNCH_SETTINGS: Mapping[str, Any] = {
     "share": False,
@@ -65,10 +67,8 @@ def build_page(
     )
     with page:
         gr.HTML(
-            html_template=_read("page.html"),
-            js_on_load=_read(
-                "page.js", "maps.js", "cells.js", "tokens.js", "explain.js", "start.js"
-            ),
+            html_template=read_assets("page.html"),
+            js_on_load=read_assets(*SCRIPTS),
             apply_default_css=False,
             server_functions=server_functions(Inspector(own, files)),
             presets={name: _controls(preset) for name, preset in PRESETS.items()},
@@ -113,11 +113,11 @@ def look() -> dict[str, Any]:
         font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "monospace"],
     )
     # in the head, since `css` rewrites selectors and breaks lists inside :is()
-    style = _read("page.css", "maps.css", "cells.css", "tokens.css")
+    style = read_assets("page.css", "maps.css", "cells.css", "tokens.css", "module.css")
     return {"theme": theme, "head": f"<style>{style}</style>"}
 
 
-def _read(*names: str) -> str:
+def read_assets(*names: str) -> str:
     """The assets one after the other."""
     return "\n".join((_ASSETS / name).read_text(encoding="utf-8") for name in names)
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+from gradio.utils import get_upload_folder
 from PIL import Image
 
 from vitc_inspect.errors import SpecError
@@ -92,6 +94,26 @@ class PictureStore:
         picture.image.thumbnail((KEPT_SIDE, KEPT_SIDE))
         return self._keep(picture)
 
+    def take_in(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Take in a picture: a file that was uploaded ("path"), or one given back ("data").
+
+        Returns:
+            "key" by which it is found, "data" for the browser to hold, "notes" on what was done.
+
+        Raises:
+            SpecError: field "image".
+        """
+        if "path" in request:
+            path = _uploaded(str(request["path"]))
+            try:
+                key, picture = self.open_file(path)
+            finally:
+                if path.is_file():
+                    path.unlink()
+        else:
+            key, picture = self.open_data(str(request.get("data", "")))
+        return {"key": key, "data": address_of(picture.image), "notes": list(picture.notes)}
+
     def find(self, image: str) -> Picture | str:
         """The picture or the test pattern an image's name stands for.
 
@@ -117,6 +139,18 @@ class PictureStore:
         key = _PREFIX + sha256(content).hexdigest()[:32]
         self._cache.put(key, StoredPicture(picture))
         return key, picture
+
+
+def _uploaded(name: str) -> Path:
+    """The path of an uploaded file; any other path is refused unread."""
+    try:
+        path = Path(name).resolve()
+        uploaded = path.is_relative_to(Path(get_upload_folder()).resolve()) and path.is_file()
+    except (OSError, ValueError):
+        uploaded = False
+    if not uploaded:
+        raise SpecError("image", Path(name).name, "it was not uploaded", "Open a file", "photo")
+    return path
 
 
 def address_of(image: Image.Image) -> str:

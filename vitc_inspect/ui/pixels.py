@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 
 from vitc_inspect.geometry import PixelAudit, audit_pixels
+from vitc_inspect.images import FloatArray
 from vitc_inspect.prediction import Prediction
-from vitc_inspect.report import Report
 from vitc_inspect.spec import StemSpec
 from vitc_inspect.views import text
 from vitc_inspect.views.pixels import (
@@ -27,12 +27,12 @@ _LEAST_MARK = 4.0  # width of a mark on what nobody reads (CSS pixels)
 _MOST_SWATCHES = 6
 
 
-def pixels_html(prediction: Prediction, report: Report | None, *, width: int) -> str:
+def pixels_html(prediction: Prediction, image: FloatArray | None, *, width: int) -> str:
     """How many tokens read each pixel, and which pixels nobody reads.
 
     Args:
         prediction: The prediction.
-        report: The run, or None before it.
+        image: (channels, height, width), what the stem was fed; None before the run.
         width: Width of the panel (pixels).
     """
     spec = prediction.spec
@@ -41,7 +41,7 @@ def pixels_html(prediction: Prediction, report: Report | None, *, width: int) ->
     return (
         f"<div class='pixel-panel' data-pixels='{_reads_json(audit)}'>"
         f"{_verdict_html(audit, spec)}"
-        f"{_audit_figure_html(audit, report, frame)}"
+        f"{_audit_figure_html(audit, image, frame)}"
         '<p class="token-output"><output data-pixel-output></output></p>'
         f"{_reads_legend_html(audit)}"
         f"{_audit_table_html(audit, spec)}</div>"
@@ -95,16 +95,16 @@ def _unread(audit: PixelAudit, spec: StemSpec) -> tuple[tuple[tuple[int, ...], i
     return (audit.unread_rows, height, "row"), (audit.unread_columns, width, "column")
 
 
-def _audit_figure_html(audit: PixelAudit, report: Report | None, frame: Frame) -> str:
+def _audit_figure_html(audit: PixelAudit, image: FloatArray | None, frame: Frame) -> str:
     """How often each pixel is read, over the image, with the profile of each axis beside it."""
     height, width = len(audit.row_reads), len(audit.column_reads)
     unit, pad = frame.unit, frame.padding
     stencil = reads_uri(audit.row_reads, audit.column_reads)
     most = max(*audit.row_reads, *audit.column_reads)
     photo = ""
-    if report:
+    if image is not None:
         photo = (
-            f'<image class="pixel-photo" href="{photo_uri(report.input)}" width="{width}"'
+            f'<image class="pixel-photo" href="{photo_uri(image)}" width="{width}"'
             f' height="{height}" preserveAspectRatio="none"/>'
         )
     least = _LEAST_MARK * unit

@@ -13,8 +13,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from gradio.utils import get_upload_folder
-
 from vitc_inspect.diagnosis import explain_error
 from vitc_inspect.errors import SpecError
 from vitc_inspect.images import Picture, image_array, to_image
@@ -29,7 +27,7 @@ from vitc_inspect.tracing import KEEP_BYTES, packed
 from vitc_inspect.ui import cells, costs, maps, panels, tokens
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Choice, Request, editor_rows, read_choice, stem_text
-from vitc_inspect.ui.pictures import MissingPicture, PictureStore, address_of
+from vitc_inspect.ui.pictures import MissingPicture, PictureStore
 from vitc_inspect.ui.pixels import pixels_html
 from vitc_inspect.views import text
 from vitc_inspect.views.strip import strip_svg
@@ -246,16 +244,7 @@ class Inspector:
 
     def open_picture(self, request: Request) -> Answer:
         """Take in a picture: a file that was uploaded, or one the browser gives back."""
-        if "path" in request:
-            path = _uploaded(str(request["path"]))
-            try:
-                key, picture = self.pictures.open_file(path)
-            finally:
-                if path.is_file():
-                    path.unlink()
-        else:
-            key, picture = self.pictures.open_data(str(request.get("data", "")))
-        return {"key": key, "data": address_of(picture.image), "notes": list(picture.notes)}
+        return self.pictures.take_in(request)
 
 
 def server_functions(inspector: Inspector) -> list[Callable[..., Any]]:
@@ -379,7 +368,7 @@ def _panel(
     if view == "time":
         return costs.time_html(timing, width=width)
     if view == "pixels":
-        return pixels_html(prediction, report, width=width)
+        return pixels_html(prediction, report.input if report else None, width=width)
     if view in _PROBING:  # drawn from the run
         return ""
     return maps.maps_html(
@@ -468,15 +457,3 @@ def _thumbnail(picture: Picture | str, spec: StemSpec) -> str:
     file = BytesIO()
     image.save(file, "JPEG", quality=92)
     return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
-
-
-def _uploaded(name: str) -> Path:
-    """The path of an uploaded file; any other path is refused unread."""
-    try:
-        path = Path(name).resolve()
-        uploaded = path.is_relative_to(Path(get_upload_folder()).resolve()) and path.is_file()
-    except (OSError, ValueError):
-        uploaded = False
-    if not uploaded:
-        raise SpecError("image", Path(name).name, "it was not uploaded", "Open a file", "photo")
-    return path

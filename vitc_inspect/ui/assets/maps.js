@@ -60,18 +60,22 @@ function walkTheWall(wall, event) {
 
 // ---- one map -------------------------------------------------------------------------------
 
-let planeValues = null; // of the large map, row by row
+const planeValues = new WeakMap(); // of each plane, row by row, once they are asked for
 let planeAt = [0, 0]; // row and column under the cursor, of the values that were sent
 
-onPanel.push((panel) => {
-  const sent = panel.querySelector('[data-values]');
-  planeValues = null;
+onPanel.push(() => {
   framed = 0;
-  if (!sent) return;
-  const bytes = Uint8Array.from(atob(sent.dataset.values), (letter) => letter.charCodeAt(0));
-  planeValues = new Float32Array(bytes.buffer);
   planeAt = [0, 0];
 });
+
+function valueOn(plane, place) {
+  if (!planeValues.has(plane)) {
+    const sent = plane.closest('figure').querySelector('[data-values]').dataset.values;
+    const bytes = Uint8Array.from(atob(sent), (letter) => letter.charCodeAt(0));
+    planeValues.set(plane, new Float32Array(bytes.buffer));
+  }
+  return planeValues.get(plane)[place];
+}
 
 function pointAt(plane, row, column) {
   const [rows, columns, step] = ['rows', 'columns', 'step'].map((name) => Number(plane.dataset[name]));
@@ -82,7 +86,7 @@ function pointAt(plane, row, column) {
   Object.assign(mark.style, {
     left: `${(100 * c) / columns}%`, top: `${(100 * r) / rows}%`, width: `${100 / columns}%`, height: `${100 / rows}%`,
   });
-  const value = planeValues[r * columns + c];
+  const value = valueOn(plane, r * columns + c);
   plane.closest('figure').querySelector('.hover').textContent
     = `row ${r * step}, column ${c * step}: ${Number(value.toPrecision(4))}`;
 }
@@ -97,9 +101,9 @@ function pointerOn(plane, event) {
 }
 
 function takeApart(plane) {
-  if (!('conv' in plane.dataset)) return;
+  if (!plane.dataset.opens) return;
   const [row, column] = planeAt.map((at) => at * Number(plane.dataset.step));
-  selectCell(`${plane.dataset.plane},${row},${column}`, 'cell');
+  selectCell(`${plane.dataset.plane},${row},${column}`, plane.dataset.opens);
 }
 
 function walkThePlane(plane, event) {

@@ -1,16 +1,11 @@
 // The page's behaviour: one choice, sent whole; answers that are not for the newest are dropped.
-// Gradio runs this once, with `element`, `props`, `server` and `upload` in scope.
 
-const root = element.querySelector('.vi');
-const slot = (name) => root.querySelector(`[data-slot="${name}"]`);
-const field = (name) => root.querySelector(`[data-field="${name}"]`);
 const TEXTS = ['stem', 'height', 'width', 'in_channels', 'image', 'seed', 'device', 'dtype',
   'depth', 'num_heads', 'mlp_ratio', 'attention', 'weights', 'norm_statistics', 'sorting', 'scale'];
 const TICKS = ['class_token', 'encoder'];
 const RESULTS = ['totals', 'status', 'strip', 'table', 'panel'];
 const LAYER_VIEWS = ['maps', 'cell']; // those that show one layer; the others show the whole
 const VIEWS = [...root.querySelectorAll('[data-view]')].map((tab) => tab.dataset.view);
-const PICTURE = 'vitc_inspect.picture'; // where the browser holds an opened picture
 
 const STACKED = 1340; // width below which the panel stands under the table, as in page.css
 const TABLE = 560; // about what the table and the panel's padding take beside the maps
@@ -20,7 +15,6 @@ let layer = ''; // name of the selected layer
 let view = 'maps'; // what the panel shows
 let cell = ''; // "channel" or "channel,row,column" of the selected layer; '' for none
 let token = ''; // "row,column" of a token in the grid; '' for none
-const onPanel = []; // called with the panel whenever it has been filled
 let panelHtml = ''; // what the panel was last filled with
 let measuring = 0; // number of the measurement of time under way; 0 when there is none
 let rowsNewer = false; // whether the editor was changed since the notation was written from it
@@ -112,38 +106,6 @@ function readAddress() {
 
 // ---- asking the server -------------------------------------------------------------------
 
-const SILENT = {
-  error: {
-    field: 'server',
-    html: '<p role="alert">The server does not answer. Start it again with python app.py, then '
-      + '<button type="button" data-retry>try again</button></p>',
-  },
-};
-
-async function ask(name, request) {
-  let answer;
-  try {
-    answer = await server[name](request);
-  } catch {
-    return SILENT;
-  }
-  if (!answer) return SILENT; // the server failed on this one
-  if (!answer.missing_picture) return answer;
-  const held = heldPicture();
-  if (held?.key === request.image && !request.reopened) {
-    const opened = await ask('open_picture', { data: held.data });
-    return opened.error ? opened : ask(name, { ...request, reopened: true });
-  }
-  return {
-    error: {
-      field: 'image',
-      suggestion: ['photo'],
-      html: '<p role="alert">image: the picture of this link is in another browser, and a link does not '
-        + 'carry it. Open the file here, or use the photograph. <button type="button" data-use>Use it</button></p>',
-    },
-  };
-}
-
 // `by` says what a person changed: "text" also stands for a preset, a link, or a restored page.
 function changed({ history = 'push', by = 'other', structure = false } = {}) {
   newest += 1;
@@ -174,28 +136,6 @@ function room() {
   const whole = root.querySelector('.detail').clientWidth;
   const width = window.innerWidth > STACKED ? whole - TABLE : whole - 34;
   return { panel_width: width, aspect: width / height };
-}
-
-// Work that always ends on the newest request: one on its way, one waiting, none in between.
-function latest(work) {
-  let waiting = null;
-  let busy = false;
-  return {
-    async offer(item) {
-      waiting = item;
-      if (busy) return;
-      busy = true;
-      try {
-        while (waiting) {
-          const next = waiting;
-          waiting = null;
-          await work(next);
-        }
-      } finally {
-        busy = false;
-      }
-    },
-  };
 }
 
 const predictions = latest(async (request) => {
@@ -595,62 +535,4 @@ root.addEventListener('keydown', (event) => {
 function choosing(open) {
   root.classList.toggle('choosing', open);
   root.querySelector('[data-toggle-choose]').setAttribute('aria-expanded', String(open));
-}
-
-// ---- pictures ------------------------------------------------------------------------------
-
-async function openFile(file) {
-  if (!file) return;
-  root.querySelector('[data-file]').value = '';
-  if (file.size > props.max_file_bytes) {
-    return refusePicture(`<p role="alert">image: ${Math.ceil(file.size / 2 ** 20)} MiB are more than `
-      + `${props.max_file_bytes / 2 ** 20} MiB. Use a smaller file.</p>`);
-  }
-  let answer;
-  try {
-    const { path } = await upload(file);
-    answer = await ask('open_picture', { path });
-  } catch {
-    answer = SILENT;
-  }
-  if (answer.error) return refusePicture(answer.error.html);
-  holdPicture({ ...answer, name: file.name });
-  addOption('image', answer.key, `Your picture: ${file.name}`);
-  field('image').value = answer.key;
-  showNotes();
-  changed();
-}
-
-// The choice stays as it was, so what is on the screen still holds; only the file is refused.
-function refusePicture(html) {
-  slot('notes').innerHTML = html;
-  slot('notes').classList.add('refused');
-  slot('notes').querySelector('[data-use]')?.remove();
-}
-
-function showNotes() {
-  const held = heldPicture();
-  const image = field('image').value;
-  slot('notes').classList.remove('refused');
-  slot('notes').textContent = held?.key === image ? held.notes.join(' ') : props.own_notes[image] ?? '';
-}
-
-let inMemory = null; // the picture, where the browser's storage has no room for it
-
-function holdPicture(picture) {
-  inMemory = picture;
-  try {
-    sessionStorage.setItem(PICTURE, JSON.stringify(picture));
-  } catch {
-    // no room, or no leave to store: it lasts until the page is left
-  }
-}
-
-function heldPicture() {
-  try {
-    inMemory ??= JSON.parse(sessionStorage.getItem(PICTURE));
-  } catch {
-    // as above
-  }
-  return inMemory?.key ? inMemory : null;
 }

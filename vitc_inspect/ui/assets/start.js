@@ -1,13 +1,5 @@
 // The page's start: fill the lists, then show what the address asks for.
 
-function option(name, value) {
-  return [...field(name).options].find((candidate) => candidate.value === value);
-}
-
-function addOption(name, value, title) {
-  if (!option(name, value)) field(name).add(new Option(title, value));
-}
-
 field('preset').add(new Option('a stem of your own', ''));
 for (const [name, preset] of Object.entries(props.presets)) addOption('preset', name, preset.title);
 for (const [name, titles] of Object.entries(props.options)) {

@@ -1,0 +1,133 @@
+// What every page does: find its parts, ask the server, hold the picture a person opened.
+// Gradio runs this once, with `element`, `props`, `server` and `upload` in scope. The page itself
+// says what happens when its choice has `changed`.
+
+const root = element.querySelector('.vi');
+const slot = (name) => root.querySelector(`[data-slot="${name}"]`);
+const field = (name) => root.querySelector(`[data-field="${name}"]`);
+const PICTURE = 'vitc_inspect.picture'; // where the browser holds an opened picture
+const onPanel = []; // called with the panel whenever it has been filled
+
+// ---- asking the server -------------------------------------------------------------------
+
+const SILENT = {
+  error: {
+    field: 'server',
+    html: '<p role="alert">The server does not answer. Start it again with python app.py, then '
+      + '<button type="button" data-retry>try again</button></p>',
+  },
+};
+
+async function ask(name, request) {
+  let answer;
+  try {
+    answer = await server[name](request);
+  } catch {
+    return SILENT;
+  }
+  if (!answer) return SILENT; // the server failed on this one
+  if (!answer.missing_picture) return answer;
+  const held = heldPicture();
+  if (held?.key === request.image && !request.reopened) {
+    const opened = await ask('open_picture', { data: held.data });
+    return opened.error ? opened : ask(name, { ...request, reopened: true });
+  }
+  return {
+    error: {
+      field: 'image',
+      suggestion: ['photo'],
+      html: '<p role="alert">image: the picture of this link is in another browser, and a link does not '
+        + 'carry it. Open the file here, or use the photograph. <button type="button" data-use>Use it</button></p>',
+    },
+  };
+}
+
+// Work that always ends on the newest request: one on its way, one waiting, none in between.
+function latest(work) {
+  let waiting = null;
+  let busy = false;
+  return {
+    async offer(item) {
+      waiting = item;
+      if (busy) return;
+      busy = true;
+      try {
+        while (waiting) {
+          const next = waiting;
+          waiting = null;
+          await work(next);
+        }
+      } finally {
+        busy = false;
+      }
+    },
+  };
+}
+
+// ---- lists of choices ----------------------------------------------------------------------
+
+function option(name, value) {
+  return [...field(name).options].find((candidate) => candidate.value === value);
+}
+
+function addOption(name, value, title) {
+  if (!option(name, value)) field(name).add(new Option(title, value));
+}
+
+// ---- pictures ------------------------------------------------------------------------------
+
+async function openFile(file) {
+  if (!file) return;
+  root.querySelector('[data-file]').value = '';
+  if (file.size > props.max_file_bytes) {
+    return refusePicture(`<p role="alert">image: ${Math.ceil(file.size / 2 ** 20)} MiB are more than `
+      + `${props.max_file_bytes / 2 ** 20} MiB. Use a smaller file.</p>`);
+  }
+  let answer;
+  try {
+    const { path } = await upload(file);
+    answer = await ask('open_picture', { path });
+  } catch {
+    answer = SILENT;
+  }
+  if (answer.error) return refusePicture(answer.error.html);
+  holdPicture({ ...answer, name: file.name });
+  addOption('image', answer.key, `Your picture: ${file.name}`);
+  field('image').value = answer.key;
+  showNotes();
+  changed();
+}
+
+// The choice stays as it was, so what is on the screen still holds; only the file is refused.
+function refusePicture(html) {
+  slot('notes').innerHTML = html;
+  slot('notes').classList.add('refused');
+  slot('notes').querySelector('[data-use]')?.remove();
+}
+
+function showNotes() {
+  const held = heldPicture();
+  const image = field('image').value;
+  slot('notes').classList.remove('refused');
+  slot('notes').textContent = held?.key === image ? held.notes.join(' ') : props.own_notes[image] ?? '';
+}
+
+let inMemory = null; // the picture, where the browser's storage has no room for it
+
+function holdPicture(picture) {
+  inMemory = picture;
+  try {
+    sessionStorage.setItem(PICTURE, JSON.stringify(picture));
+  } catch {
+    // no room, or no leave to store: it lasts until the page is left
+  }
+}
+
+function heldPicture() {
+  try {
+    inMemory ??= JSON.parse(sessionStorage.getItem(PICTURE));
+  } catch {
+    // as above
+  }
+  return inMemory?.key ? inMemory : null;
+}
