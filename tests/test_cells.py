@@ -23,6 +23,8 @@ from vitc_inspect.probes import Cell, probe_cell
 from vitc_inspect.report import Bench, Report, inspect, prepare
 from vitc_inspect.spec import Stage, StemSpec
 from vitc_inspect.ui.cells import cell_html, read_cell, strongest
+from vitc_inspect.ui.module_page import MODULE_SCRIPTS
+from vitc_inspect.ui.page import SCRIPTS
 from vitc_inspect.vit import ViTSpec
 
 ASSETS = Path(__file__).parents[1] / "vitc_inspect" / "ui" / "assets"
@@ -334,11 +336,12 @@ def test_a_map_of_infinities_is_drawn() -> None:
         assert "✓ equal" in html
 
 
-def test_no_two_scripts_of_the_page_give_one_name_twice() -> None:
+@pytest.mark.parametrize("scripts", [SCRIPTS, MODULE_SCRIPTS], ids=["stems", "module"])
+def test_no_two_scripts_of_a_page_give_one_name_twice(scripts: tuple[str, ...]) -> None:
     """They share one scope, in which the later function would silently take the place."""
     names = [
         name
-        for path in sorted(ASSETS.glob("*.js"))
+        for path in (ASSETS / script for script in scripts)
         for name in re.findall(
             r"^(?:async )?(?:function|const|let) (\w+)", path.read_text(encoding="utf-8"), re.M
         )

@@ -18,6 +18,8 @@ import pytest
 from tests.served import ROOT, Served, free_port, served
 from vitc_inspect.ui import launch
 
+GIVEN = ["--module", "tests/faulty.py:Sized", "--input", "1,3,32,32"]
+
 
 @pytest.fixture
 def taken_port() -> Iterator[int]:
@@ -86,6 +88,51 @@ def test_so_is_what_only_torch_and_the_files_can_tell(
     assert (out, err.count("\n")) == ("", 1)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--input", "1,3"], "input = '1,3': it is for a module of your own"),
+        (["--module", "tests/faulty.py:Sized"], "input = '': the module has to be given something"),
+        ([*GIVEN, "--preset", "swin_t"], "preset = 'swin_t': --preset is of a stem"),
+        ([*GIVEN, "--weights", "x.pt"], "weights = 'x.pt': --weights is of a stem"),
+        (["--module", "missing.py:Own", *GIVEN[2:]], "there is no file missing.py"),
+        (["--module", "tests/faulty.py:Sizd", *GIVEN[2:]], "there is no Sizd in it. Use Sized."),
+        (["--module", "tests/faulty.py:Ordered.x", *GIVEN[2:]], "there is no x in it"),
+        (["--module", "tests/faulty.py:SamePadded", *GIVEN[2:]], "its constructor needs"),
+        ([*GIVEN[:3], "1,3,a"], "input = '1,3,a': it is not a shape"),
+        ([*GIVEN, "--image", "missing.png"], "image = 'missing.png': there is no such file"),
+    ],
+)
+def test_a_module_that_cannot_be_opened_is_one_sentence(
+    arguments: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(launch, "_keep_memory_flat", lambda: None)
+    assert launch.main(arguments) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+
+
+def test_a_users_own_code_that_raises_is_shown_with_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launch, "_keep_memory_flat", lambda: None)
+    (tmp_path / "own.py").write_text("width = 0\nside = 8 // width\n")
+    assert launch.main(["--module", f"{tmp_path}/own.py:Own", "--input", "1,3"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback (most recent call last):\n")
+    assert 'own.py", line 2, in <module>' in said
+    assert "vitc_inspect/" not in said
+    assert said.splitlines()[-1].endswith(
+        "raises ZeroDivisionError: integer division or modulo by zero. Mend it, or give another."
+    )
+
+
 @pytest.mark.parametrize("given", ["option", "environment"])
 def test_a_port_in_use_is_refused_with_a_free_one(taken_port: int, given: str) -> None:
     if given == "option":
@@ -115,7 +162,8 @@ def test_a_host_on_which_nothing_can_be_opened_is_to_blame_and_not_the_port(
 def test_help_says_every_option_without_starting_anything() -> None:
     ended = start("--help")
     assert ended.returncode == 0
-    for option in ("--host", "--port", "--device", "--preset", "--image", "--weights"):
+    options = ("--host", "--port", "--device", "--preset", "--image", "--weights", "--module")
+    for option in (*options, "--input"):
         assert option in ended.stdout
 
 

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text, agrees = (_paper(options), True) if options.paper else _inspect(options)
     except SpecError as error:
         if error.__cause__ and options.module is not None:  # what the user's own code raised
-            print(_traceback(error.__cause__), file=sys.stderr)
+            print(user_traceback(error.__cause__), file=sys.stderr)
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
     print(text)
@@ -171,9 +171,7 @@ def _error_text(text: str) -> str:
 
 def _inspect_module(options: argparse.Namespace) -> int:
     """Print the report on the module that --module names, and return the exit code."""
-    if not options.input:
-        reason = "the module has to be given something"
-        raise SpecError("input", "", reason, "Use --input 1,3,224,224", "1,3,224,224")
+    check_has_input(options.input)
     from vitc_inspect.devices import resolve_device
     from vitc_inspect.inspection import inspect_call
     from vitc_inspect.loading import load_module, random_inputs
@@ -205,7 +203,18 @@ def _inspect_module(options: argparse.Namespace) -> int:
     return EXIT_DISAGREES if options.strict and (report.disagreements or report.faults) else 0
 
 
-def _traceback(error: BaseException) -> str:
+def check_has_input(inputs: Sequence[str]) -> None:
+    """Refuse a module without an input.
+
+    Raises:
+        SpecError: field "input".
+    """
+    if not inputs:
+        reason = "the module has to be given something"
+        raise SpecError("input", "", reason, "Use --input 1,3,224,224", "1,3,224,224")
+
+
+def user_traceback(error: BaseException) -> str:
     """The traceback of the user's code, from its first line on."""
     from vitc_inspect.guests import traceback_text
 
@@ -340,19 +349,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     parser.add_argument("--csv", action="store_true", help="print the rows as CSV (--module)")
     parser.add_argument("--markdown", action="store_true", help="print Markdown (--module)")
-    parser.add_argument(
-        "--module",
-        metavar="FILE:NAME",
-        help="a module of your own, its class or a function that makes it:"
-        " path/to/file.py:name or package.module:name; its code is run",
-    )
-    parser.add_argument(
-        "--input",
-        action="append",
-        default=[],
-        metavar="SHAPE",
-        help="what the module gets, 1,3,224,224 or pixel_values=1,3,224,224; may be repeated",
-    )
+    add_module_options(parser)
     parser.add_argument(
         "--witnesses", action="store_true", help="also count the MACs in every other way there is"
     )
@@ -371,3 +368,20 @@ def _parser() -> argparse.ArgumentParser:
         help="exit 1 on any disagreement, and on any fault of a module of your own",
     )
     return parser
+
+
+def add_module_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a module of somebody's own and its input."""
+    parser.add_argument(
+        "--module",
+        metavar="FILE:NAME",
+        help="a module of your own, its class or a function that makes it:"
+        " path/to/file.py:name or package.module:name; its code is run",
+    )
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="SHAPE",
+        help="what the module gets, 1,3,224,224 or pixel_values=1,3,224,224; may be repeated",
+    )

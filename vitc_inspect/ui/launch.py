@@ -12,8 +12,15 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
-from vitc_inspect.cli import EXIT_BAD_INPUT, OneSentenceParser
+from vitc_inspect.cli import (
+    EXIT_BAD_INPUT,
+    OneSentenceParser,
+    add_module_options,
+    check_has_input,
+    user_traceback,
+)
 from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import check_choice, parse_int
 from vitc_inspect.presets import PRESETS
@@ -25,6 +32,7 @@ _MALLOC_SETTINGS = {
     -3: 4 * 2**20,  # M_MMAP_THRESHOLD: larger blocks go back to the system when freed
 }
 _MAX_PORT = 65_535
+_PRESET = "vit_c_4gf"
 _WHY_NOT = {
     errno.EADDRINUSE: "another program is listening on it",
     errno.EACCES: "the system does not let this user open it",
@@ -42,13 +50,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        check_choice("preset", options.preset, PRESETS)
+        _check(options)
         port = _free_port(options.host, options.port)
         _serve(port, options)
     except SpecError as error:
+        if error.__cause__ and options.module is not None:  # what the user's own code raised
+            print(user_traceback(error.__cause__), file=sys.stderr)
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse what needs no import to be refused.
+
+    Raises:
+        SpecError: naming the option.
+    """
+    if options.module is None:
+        if options.input:
+            reason = "it is for a module of your own"
+            raise SpecError("input", options.input[0], reason, "Give --module file.py:name as well")
+        check_choice("preset", _PRESET if options.preset is None else options.preset, PRESETS)
+        return
+    for name in ("preset", "weights"):
+        value = getattr(options, name)
+        if value is not None:
+            reason = f"--{name} is of a stem, and --module brings its own"
+            raise SpecError(name, value, reason, "Leave one of the two out")
+    check_has_input(options.input)
 
 
 def _serve(port: int | None, options: argparse.Namespace) -> None:
@@ -58,26 +88,15 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
     torch_import.start()
     import_module("gradio")
     torch_import.join()
-    from vitc_inspect.checkpoints import load_weights
-    from vitc_inspect.devices import resolve_device
     from vitc_inspect.images import SAMPLES, read_picture
-    from vitc_inspect.ui.page import LAUNCH_SETTINGS, build_page, look
+    from vitc_inspect.ui.page import LAUNCH_SETTINGS, look
 
-    resolve_device(options.device)
-    own, files = {}, {}
+    own = {}
     image = "photo" if options.image is None else options.image
     if image not in SAMPLES:
         own[Path(image).name] = read_picture(Path(image))
-    if options.weights is not None:
-        load_weights(options.weights)  # a file that cannot be read is refused at once
-        files[Path(options.weights).name] = Path(options.weights)
-    page = build_page(
-        preset=options.preset,
-        device=options.device,
-        image=image,
-        own_pictures=own,
-        own_weights=files,
-    )
+    page_of = _stem_page if options.module is None else _module_page
+    page = page_of(options, image, own)
     _, address, _ = page.launch(
         server_name=options.host,
         server_port=port,
@@ -88,6 +107,40 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
     )
     print(f"vitc_inspect is at {address} (Ctrl+C stops it)", flush=True)
     page.block_thread()
+
+
+def _stem_page(options: argparse.Namespace, image: str, own: dict[str, Any]) -> Any:
+    """The page of stems, beginning as the options say."""
+    from vitc_inspect.checkpoints import load_weights
+    from vitc_inspect.devices import resolve_device
+    from vitc_inspect.ui.page import build_page
+
+    resolve_device(options.device)
+    files = {}
+    if options.weights is not None:
+        load_weights(options.weights)  # a file that cannot be read is refused at once
+        files[Path(options.weights).name] = Path(options.weights)
+    return build_page(
+        preset=_PRESET if options.preset is None else options.preset,
+        device=options.device,
+        image=image,
+        own_pictures=own,
+        own_weights=files,
+    )
+
+
+def _module_page(options: argparse.Namespace, image: str, own: dict[str, Any]) -> Any:
+    """The page of the module that the options name; its code is run here for the first time."""
+    from vitc_inspect.devices import resolve_device
+    from vitc_inspect.images import SAMPLES
+    from vitc_inspect.trial import Source
+    from vitc_inspect.ui.module_page import build_module_page
+    from vitc_inspect.ui.module_server import ModuleInspector
+
+    source = Source(options.module, resolve_device(options.device))
+    first = image if image in SAMPLES else next(iter(own))
+    inspector = ModuleInspector(source, options.input, own, image=first)
+    return build_module_page(inspector, title=options.module, image=first, own_pictures=own)
 
 
 def _free_port(host: str, text: str | None) -> int | None:
@@ -154,10 +207,11 @@ def _parser() -> OneSentenceParser:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument(
-        "--preset", default="vit_c_4gf", help=f"stem to start with: {', '.join(PRESETS)}"
+        "--preset", help=f"stem to start with: {', '.join(PRESETS)} (default: {_PRESET})"
     )
     parser.add_argument(
         "--image", help="image file to start with; or photo, impulse, checkerboard, edges, ramp"
     )
     parser.add_argument("--weights", help="file of weights: safetensors, or a .pt of tensors alone")
+    add_module_options(parser)
     return parser
