@@ -244,7 +244,7 @@ def wall_html(
     marks, size = "", f"width:min(100%, var(--maps-height) * {picture.width / picture.height:.4f})"
     if sequence:
         marks = f' data-sequence data-step="{step}"'
-        size = f"width:100%;height:min(var(--maps-height), {2 * picture.height}px)"
+        size = f"width:100%;height:max(18px, min(var(--maps-height), {2 * picture.height}px))"
     elif order:
         marks = f' data-order="{",".join(map(str, picture.order))}"'
     over = "" if figures is None else _marks_html(picture, figures, shown / picture.columns)
@@ -442,6 +442,8 @@ def _kernel_html(bench: Bench, layer: LayerPrediction, channel: int) -> str:
 
 
 def _alt(picture: Wall, shape: tuple[int, ...]) -> str:
+    if len(shape) == 2 and shape[0] == 1:
+        return f"{shape[1]:,} numbers in a line"
     if len(shape) == 2:
         return f"{shape[0]} tokens down, {shape[1]} channels across"
     noun = "map" if picture.count == 1 else "maps"
