@@ -114,9 +114,10 @@ def summary_html(report: ModuleReport) -> str:
     else:
         result = "<strong>no tensor</strong>"
     functions = sum(row.call.is_function for row in report.rows)
+    layers = sum(row.call.returned for row in report.rows) - functions
     all_of = f" of all {batch}" if batch > 1 else ""
     figures = {
-        "layers run": f"{len(report.rows) - functions:,}",
+        "layers run": f"{layers:,}",
         "functions": f"{functions:,}",
         "params": text.count(report.params),
         f"MACs{all_of}": text.count(report.macs),
