@@ -80,8 +80,11 @@ def test_gradient_and_formula_are_held_against_each_other(
     assert "formula rows 8 to 11, columns 20 to 23: 4×4 px" in text
 
 
-def test_tokens_become_maps_by_rows() -> None:
-    trial = tried(faulty.Ordered(), PATCHES, "proj")
-    row = row_of(trial, "einops.rearrange")
+@pytest.mark.parametrize(
+    ("module", "name"), [(faulty.Ordered(), "einops.rearrange"), (faulty.Placed(), "cat")]
+)
+def test_tokens_become_maps_by_rows_without_the_class_token(module: nn.Module, name: str) -> None:
+    trial = tried(module, PATCHES, "proj")
+    row = row_of(trial, name)
     maps, _ = as_maps(trial.report, row, trial.output(row))
     assert torch.equal(maps.values, trial.output(row_of(trial, "proj")).values)

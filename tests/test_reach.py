@@ -102,6 +102,35 @@ def test_a_gradient_whose_numbers_were_written_over_is_told() -> None:
         reached(WrittenOver(), "mean", (0,))
 
 
+def test_a_module_may_write_over_its_image() -> None:
+    class Doubling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 2, 2)
+
+        def forward(self, image):
+            return self.conv(image.mul_(2))
+
+    assert spans(reached(Doubling(), "conv", (1, 2))) == (2, 4, 4, 6)
+
+
+def test_nothing_runs_behind_the_call_that_is_looked_at() -> None:
+    ran: list[str] = []
+
+    class Telling(nn.Module):
+        def __init__(self, name):
+            super().__init__()
+            self.name = name
+
+        def forward(self, image):
+            ran.append(self.name)
+            return image + 1
+
+    module, image = nn.Sequential(Telling("first"), Telling("second")), an_image()
+    output_of(module, (image,), {}, call=0)
+    assert ran == ["first"]
+
+
 def test_an_output_is_kept_again_in_full_and_as_it_was() -> None:
     module, image = faulty.Overwritten().eval(), an_image()
     with torch.no_grad():

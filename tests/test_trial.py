@@ -69,10 +69,13 @@ def test_a_package_is_read_anew_too(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_same_file_gives_the_same_weights(folder: Path) -> None:
     source = Source(f"{folder}/own.py:Own", CPU)
-    drawn = torch.random.get_rng_state()
-    first, second = (source.read().state_dict()["0.weight"] for _ in range(2))
-    assert torch.equal(first, second)
-    assert torch.equal(torch.random.get_rng_state(), drawn)
+    read = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        drawn = torch.random.get_rng_state()
+        read.append(source.read().state_dict()["0.weight"])
+        assert torch.equal(torch.random.get_rng_state(), drawn)
+    assert torch.equal(*read)
 
 
 def test_a_file_that_breaks_is_watched_on_and_can_be_mended(folder: Path) -> None:
