@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html import unescape
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from torch import nn
 from tests import faulty
 from vitc_inspect.geometry import token_box
 from vitc_inspect.notation import parse_stem
-from vitc_inspect.spec import StemSpec
 from vitc_inspect.trial import Trial, try_module
 from vitc_inspect.ui.module_maps import Grid, as_maps, grid_of
 from vitc_inspect.ui.module_reach import formula_box, module_reach_html
@@ -23,11 +21,8 @@ PATCHES = parse_stem("4x4/4:16", image_size=(32, 32), class_token=False)
 TWICE = parse_stem("3x3/2:8, 3x3/2:16", image_size=(32, 32), class_token=False)
 
 
-def tried(module: nn.Module, stem: StemSpec, *layers: str) -> Trial:
-    """A run whose report says which stem was read out of the module."""
-    trial = try_module(module.eval(), ["1,3,32,32"], "edges")
-    facts = {name: getattr(trial.report, name) for name in ("rows", "inputs", "failure")}
-    return replace(trial, report=SimpleNamespace(**facts, stem=stem, stem_layers=layers))
+def tried(module: nn.Module) -> Trial:
+    return try_module(module.eval(), ["1,3,32,32"], "edges")
 
 
 def row_of(trial: Trial, name: str) -> int:
@@ -40,14 +35,15 @@ def said(trial: Trial, name: str, place: str) -> str:
 
 
 def test_each_convolution_of_a_chain_has_the_box_of_those_up_to_it() -> None:
-    trial = tried(faulty.Sized(), TWICE, "conv1", "conv2")
+    trial = tried(faulty.Sized())
     first = replace(TWICE, convs=TWICE.convs[:1])
-    boxes = [formula_box(trial.report, row, (3, 5), None) for row in range(2)]
+    rows = [row_of(trial, name) for name in ("conv1", "conv2")]
+    boxes = [formula_box(trial.report, row, (3, 5), None) for row in rows]
     assert boxes == [token_box(first, 3, 5), token_box(TWICE, 3, 5)]
 
 
 def test_tokens_have_the_box_of_their_place_and_the_class_token_has_none() -> None:
-    trial = tried(faulty.SlicedTable(), PATCHES, "proj")
+    trial = tried(faulty.SlicedTable())
     row = row_of(trial, "add")
     grid = grid_of(trial.report, row)
     assert grid == Grid(rows=8, columns=8, prefix=1, source="proj")
@@ -56,7 +52,7 @@ def test_tokens_have_the_box_of_their_place_and_the_class_token_has_none() -> No
 
 
 def test_behind_attention_no_box_is_said() -> None:
-    trial = tried(faulty.Encoded(), PATCHES, "proj")
+    trial = tried(faulty.Encoded())
     after = [row_of(trial, name) for name in ("encoder.self_attn", "encoder.norm2")]
     for row in after:
         grid = grid_of(trial.report, row)
@@ -75,7 +71,7 @@ def test_behind_attention_no_box_is_said() -> None:
 def test_gradient_and_formula_are_held_against_each_other(
     module: nn.Module, name: str, says: str
 ) -> None:
-    text = said(tried(module, PATCHES, "proj"), name, "2,5")
+    text = said(tried(module), name, "2,5")
     assert says in text
     assert "formula rows 8 to 11, columns 20 to 23: 4×4 px" in text
 
@@ -84,7 +80,7 @@ def test_gradient_and_formula_are_held_against_each_other(
     ("module", "name"), [(faulty.Ordered(), "einops.rearrange"), (faulty.Placed(), "cat")]
 )
 def test_tokens_become_maps_by_rows_without_the_class_token(module: nn.Module, name: str) -> None:
-    trial = tried(module, PATCHES, "proj")
+    trial = tried(module)
     row = row_of(trial, name)
     maps, _ = as_maps(trial.report, row, trial.output(row))
     assert torch.equal(maps.values, trial.output(row_of(trial, "proj")).values)

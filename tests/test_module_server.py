@@ -53,6 +53,21 @@ def test_the_whole_page(sliced: ModuleInspector) -> None:
     assert answer["sizes"] == ["1,3,32,32"]
 
 
+def test_faults_that_keep_every_shape_are_told_first(sliced: ModuleInspector) -> None:
+    alerts = plain(call("show", {"image": "photo"}, sliced)["alerts"])
+    assert alerts.startswith("✗ 1 fault found ")
+    assert "has 197 entries for 65 tokens = 8×8 + 1" in alerts
+    assert "Or make the table 65 entries long." in alerts
+    assert call("show", {"image": "photo"}, inspector("Ordered"))["alerts"] == ""
+
+
+def test_the_pixels_of_a_stem_that_can_be_read_are_counted(sliced: ModuleInspector) -> None:
+    answer = call("show", {"image": "photo", "view": "pixels"}, sliced)
+    assert answer["stem"]
+    assert "Every pixel is read, by exactly 1 token" in plain(answer["panel"])
+    assert not call("show", {"image": "photo"}, inspector("Padded"))["stem"]
+
+
 def test_a_failed_forward_is_told_first_with_its_operands() -> None:
     answer = call("show", {"image": "photo"}, inspector("Raising"))
     alerts = plain(answer["alerts"])

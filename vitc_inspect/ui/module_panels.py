@@ -26,12 +26,12 @@ _COLUMNS = {
 # ---- what is wrong ---------------------------------------------------------------------------
 
 
-def alerts_html(report: ModuleReport, faults: Sequence[Explanation]) -> str:
+def alerts_html(report: ModuleReport) -> str:
     """What the eye is to meet first: how the forward failed, and faults that keep shapes right."""
     failed = _failure_html(report.failure) if report.failure else ""
-    found = "".join(_explanation_html(fault) for fault in faults)
+    found = "".join(_explanation_html(fault) for fault in report.faults)
     if found:
-        many = text.plural(len(faults), "fault")
+        many = text.plural(len(report.faults), "fault")
         found = f'<section class="alert" role="alert"><h2>✗ {many} found</h2>{found}</section>'
     return failed + found
 

@@ -131,7 +131,7 @@ def formula_box(
         The box; None where no plain chain of convolutions leads to the call, or behind anything
         that mixes places.
     """
-    stem = getattr(report, "stem", None)
+    stem = report.stem
     count = _convolutions_before(report, row) if stem else 0
     if stem is None or not count:
         return None
@@ -146,14 +146,14 @@ def formula_box(
 
 def _convolutions_before(report: ModuleReport, row: int) -> int:
     """How many of the stem's convolutions ran up to a row; 0 behind one that mixes places."""
-    waiting = list(getattr(report, "stem_layers", ()))
+    waiting = list(report.stem_layers)
     for each in report.rows[: row + 1]:
         call = each.call
         if waiting and call.name == waiting[0]:
             waiting.pop(0)
         elif any(word in f"{call.kind} {call.name}".lower() for word in _MIXING):
             return 0
-    return len(getattr(report, "stem_layers", ())) - len(waiting)
+    return len(report.stem_layers) - len(waiting)
 
 
 def _none(words: str) -> str:

@@ -144,7 +144,7 @@ class ModuleInspector:
         return {
             **facts,
             "layer": key,
-            "alerts": alerts_html(report, getattr(report, "faults", ())),
+            "alerts": alerts_html(report),
             "summary": summary_html(report),
             "status": status_html(report, _given(request, trial)),
             "strip": module_strip_svg(
@@ -155,7 +155,7 @@ class ModuleInspector:
             "table": module_table_html(report, key, opened),
             "panel": panel,
             "sizes": [text.rpartition("=")[2] for text in self._inputs_of(request)],
-            "stem": getattr(report, "stem", None) is not None,
+            "stem": report.stem is not None,
             "image": trial.pictured or trial.image is not None,
         }
 
@@ -266,7 +266,7 @@ def _row_of(request: Request, trial: Trial) -> tuple[int | None, str]:
 def _panel(request: Request, trial: Trial, row: int | None) -> str:
     """The panel that was chosen, of a row."""
     cell, width = str(request.get("cell", "")), _bounded(request.get("panel_width"), 240, 1200, 400)
-    stem = getattr(trial.report, "stem", None)
+    stem = trial.report.stem
     if request.get("view") == "pixels" and stem:
         return pixels_html(predict(stem), trial.array, width=round(width))
     if row is None:

@@ -205,7 +205,7 @@ def _failed_block(failure: Failure, scale: _Scale) -> Block:
 
 def _unreached(layers: Sequence[NeverCalled]) -> list[Block]:
     """The layers that would have followed, without a shape, since nothing went through them."""
-    behind = [layer for layer in layers if "ended before" in layer.reason]
+    behind = [layer for layer in layers if layer.not_reached]
     shown = behind[:_MOST_UNREACHED]
     names = [(_title(layer.name), layer.kind, layer.name) for layer in shown]
     if len(behind) > len(shown):
