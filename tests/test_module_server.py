@@ -79,6 +79,14 @@ def test_a_failed_forward_is_told_first_with_its_operands() -> None:
     assert "was given 0 1×8×8×8 float32" in plain(answer["panel"])
 
 
+def test_a_fault_that_is_certain_stands_before_what_the_message_may_mean() -> None:
+    html = call("show", {"image": "photo"}, inspector("MismatchedStrides"))["alerts"]
+    alerts = plain(html)
+    assert html.count("<section") == 1
+    certain = alerts.index("The strides multiply to 2·1 = 2, and patch_size says 4")
+    assert certain < alerts.index("3 less likely readings") < alerts.index("4,096 = ")
+
+
 def test_what_was_chosen_is_shown_and_what_is_not_there_gives_way(sliced: ModuleInspector) -> None:
     chosen = {"image": "photo", "layer": "/add:1"}
     assert "Output of add" in call("show", chosen, sliced)["panel"]

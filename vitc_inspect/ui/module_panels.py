@@ -28,12 +28,13 @@ _COLUMNS = {
 
 def alerts_html(report: ModuleReport) -> str:
     """What the eye is to meet first: how the forward failed, and faults that keep shapes right."""
-    failed = _failure_html(report.failure) if report.failure else ""
-    found = "".join(_explanation_html(fault) for fault in report.faults)
-    if found:
-        many = text.plural(len(report.faults), "fault")
-        found = f'<section class="alert" role="alert"><h2>✗ {many} found</h2>{found}</section>'
-    return failed + found
+    if report.failure:
+        return _failure_html(report.failure, report.faults)
+    if not report.faults:
+        return ""
+    many = text.plural(len(report.faults), "fault")
+    found = "".join(map(_explanation_html, report.faults))
+    return f'<section class="alert" role="alert"><h2>✗ {many} found</h2>{found}</section>'
 
 
 def broken_html(error: SpecError) -> str:
@@ -46,7 +47,7 @@ def broken_html(error: SpecError) -> str:
     )
 
 
-def _failure_html(failure: Failure) -> str:
+def _failure_html(failure: Failure, faults: Sequence[Explanation]) -> str:
     """The operation with its operands, the line, the message and what that means."""
     where = f" in {escape(failure.inside)}" if failure.inside else ""
     at = f" at {_place(failure.source)}" if failure.source else ""
@@ -57,7 +58,7 @@ def _failure_html(failure: Failure) -> str:
         given = f"<p>{name} was given {operands or 'no tensor'}.</p>"
     code = f"<pre>{escape(failure.source.text)}</pre>" if failure.source else ""
     says = f'<p class="soft">{escape(" ".join(failure.message.split()))}</p>'
-    meanings = _meanings_html(failure)
+    meanings = _meanings_html(failure, faults)
     if not meanings:
         says = f"<p><b>{escape(' '.join(failure.message.split()))}</b></p>"
     return (
@@ -69,16 +70,22 @@ def _failure_html(failure: Failure) -> str:
     )
 
 
-def _meanings_html(failure: Failure) -> str:
-    """What the error means, the likeliest in full and the others behind a line."""
-    meanings = explain_error(failure.traceback)[:_MOST_EXPLANATIONS]
-    if not meanings:
-        return ""
-    first, *others = map(_explanation_html, meanings)
-    if not others:
-        return first
-    more = f"{len(others)} less likely reading{'s' if len(others) > 1 else ''}"
-    return f'{first}<details class="fold"><summary>{more}</summary>{"".join(others)}</details>'
+def _meanings_html(failure: Failure, faults: Sequence[Explanation]) -> str:
+    """What the error means: a fault that is certain, else the likeliest reading of the message.
+
+    A fault was found in the module itself, and the readings know the text of the error alone. What
+    is less likely stands behind a line.
+    """
+    readings = list(explain_error(failure.traceback)[:_MOST_EXPLANATIONS])
+    certain = [fault for fault in faults if fault.likelihood == "certain"]
+    first = certain or readings[:1] or list(faults)
+    rest = [one for one in (*faults, *readings) if one not in first]
+    shown = "".join(map(_explanation_html, first))
+    if not rest:
+        return shown
+    more = f"{len(rest)} less likely reading{'s' if len(rest) > 1 else ''}"
+    behind = "".join(map(_explanation_html, rest))
+    return f'{shown}<details class="fold"><summary>{more}</summary>{behind}</details>'
 
 
 def _explanation_html(one: Explanation) -> str:
