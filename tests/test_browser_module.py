@@ -88,6 +88,9 @@ def test_rows_are_chosen_by_mouse_and_by_keyboard_and_a_place_tells_what_it_read
     page.reload()
     state(page, "confirmed")
     expect(title).to_have_text("What proj reads, row 1, column 2")
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(page.locator(".reach-stage")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_a_file_that_breaks_is_told_and_a_mended_one_is_back_where_it_was(
@@ -129,10 +132,3 @@ def test_a_size_that_cannot_be_is_refused_at_its_field_and_the_rest_stays(page: 
     size.press("Enter")
     state(page, "confirmed")
     expect(row(page, "proj:1")).to_contain_text("2×12×4×4")
-
-
-def test_a_phone_scrolls_no_sideways(page: Page) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.locator("[data-view=reach]").click()
-    expect(page.locator(".reach-stage")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
