@@ -11,7 +11,7 @@ _HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Write screenshot.png, the first screen, 1440 x 900, light; and cell.png, one panel."""
+    """Write screenshot.png, the first screen, cell.png, one panel, and module.png, both light."""
     with served("--port", "7977") as app, browser() as chromium:
         page = chromium.new_page(viewport={"width": 1440, "height": 900})
         _open(page, app.address)
@@ -20,6 +20,12 @@ def main() -> None:
         _open(page, f"{app.address}?view=cell&layer=conv2&cell=7,0,12")
         page.wait_for_selector(".cell-equation")
         page.locator(".panel").screenshot(path=_HERE / "cell.png")
+    module = ("--module", "tests/faulty.py:Scrambled", "--input", "1,3,64,64")
+    with served("--port", "7978", *module) as app, browser() as chromium:
+        page = chromium.new_page(viewport={"width": 1440, "height": 900})
+        _open(page, f"{app.address}?layer=/reshape:1&view=reach&token=4,9")
+        page.wait_for_selector(".reach-facts")
+        page.screenshot(path=_HERE / "module.png")
 
 
 def _open(page: Page, address: str) -> None:

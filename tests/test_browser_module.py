@@ -72,7 +72,8 @@ def test_rows_are_chosen_by_mouse_and_by_keyboard_and_a_place_tells_what_it_read
     expect(page.locator(".strip .chosen .name")).to_have_text("proj")
     wall = page.locator(".wall img")
     assert wall.get_attribute("data-count") == "12"
-    assert wall.evaluate("image => image.complete && image.naturalWidth") > 8
+    expect(wall).to_have_js_property("complete", True)
+    assert wall.evaluate("image => image.naturalWidth") > 8
     page.locator(".wall").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
