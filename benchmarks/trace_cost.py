@@ -1,12 +1,14 @@
 """What it costs to look, against the bare forward pass: python -m benchmarks.trace_cost.
 
-ViT_C-4GF at 224 pixels, batch 1, on the CPU, in one process. The ways of looking take turns,
-so that a machine that slows down slows all of them; medians, and ratios to the bare forward.
-Needs fvcore and torchlens besides the development environment (requirements-bench.txt).
+ViT_C-4GF at 224 pixels, on the CPU, in one process; `--batch 8` gives it eight images at once.
+The ways of looking take turns, so that a machine that slows down slows all of them; medians, and
+ratios to the bare forward. Needs fvcore and torchlens besides the development environment
+(requirements-bench.txt).
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import statistics
 import sys
@@ -32,12 +34,15 @@ _SLOW_ROUNDS = 5  # of what takes many times the forward pass
 
 def main() -> int:
     """Print a table of medians (ms), their spread, and ratios."""
+    parser = argparse.ArgumentParser(description="What it costs to look at a model.")
+    parser.add_argument("--batch", type=int, default=1, help="images at once (default: 1)")
+    batch = parser.parse_args().batch
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     vit = PRESETS["vit_c_4gf"].vit
     assert vit
     stem_layers = {layer.name for layer in predict(vit).layers if layer.block is None}
-    module, image = build_vit(vit), torch.randn(1, 3, 224, 224)
+    module, image = build_vit(vit), torch.randn(batch, 3, 224, 224)
 
     def bare() -> None:
         with torch.inference_mode():
