@@ -1142,3 +1142,38 @@ def test_an_image_without_a_usual_size_is_whole_patches() -> None:
     text = "The size of tensor a (65) must match the size of tensor b (197)"
     best = explain_error(text, spec=PRESETS["dinov2_s14"].stem)[0]
     assert best.numbers["table_image_height"] == 14 * 14
+
+
+@pytest.mark.parametrize(
+    ("operation", "operands", "sentence", "fix"),
+    [
+        ("add", ((1, 8, 8, 8), (7,)), "+ was given 1×8×8×8 and a vector of 7", "8 long, or 1"),
+        ("__imul__", ((16,), (1, 16, 8, 8)), "* was given 1×16×8×8", "the shape (16, 1, 1)"),
+        ("maximum", ((2, 196, 64), (196,)), "maximum was given", "the shape (196, 1)"),
+    ],
+)
+def test_a_vector_along_the_wrong_axis_gets_the_shape_for_the_right_one(
+    operation: str, operands: tuple[tuple[int, ...], ...], sentence: str, fix: str
+) -> None:
+    tensors = [torch.zeros(shape) for shape in operands]
+    with pytest.raises(RuntimeError) as raised:
+        torch.add(*tensors)
+    (meaning,) = explain_error(str(raised.value), operation=operation, operands=operands)
+    assert meaning.kind == "broadcast"
+    assert meaning.sentence.startswith(sentence)
+    assert fix in meaning.fixes[0]
+    if "shape" in fix:
+        vector = next(tensor for tensor in tensors if tensor.ndim == 1)
+        other = next(tensor for tensor in tensors if tensor.ndim > 1)
+        torch.add(other, vector.view(-1, *(1 for _ in range(fix.count(",")))))
+
+
+def test_two_operands_that_do_not_fit_are_named_by_their_own_operation() -> None:
+    text = (
+        "The size of tensor a (8) must match the size of tensor b (9) at non-singleton dimension 3"
+    )
+    shapes = ((1, 16, 8, 8), (1, 16, 9, 9))
+    assert (
+        "operands of * differ" in explain_error(text, operation="mul", operands=shapes)[0].sentence
+    )
+    assert "operands of + differ" in explain_error(text)[0].sentence

@@ -117,7 +117,12 @@ class ModuleReport:
         if self.failure is None:
             return ()
         # the lines of code in the traceback say who is who
-        meanings = explain_error(self.failure.traceback, spec=self.stem)
+        meanings = explain_error(
+            self.failure.traceback,
+            spec=self.stem,
+            operation=self.failure.operation or "",
+            operands=[value.shape for value in self.failure.operands],
+        )
         if self.cause is None:
             return meanings
         # the text tells more of the same where the stem is known, and else might guess another

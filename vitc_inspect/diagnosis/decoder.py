@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from vitc_inspect.diagnosis import inputs, layers, positions, sequences, weights
 from vitc_inspect.diagnosis.explanation import Decoder, Explanation, read_text
@@ -17,13 +19,24 @@ _DECODERS = (
 )
 
 
-def explain_error(text: str, *, spec: StemSpec | None = None) -> tuple[Explanation, ...]:
+_SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "truediv": "/"}
+
+
+def explain_error(
+    text: str,
+    *,
+    spec: StemSpec | None = None,
+    operation: str = "",
+    operands: Sequence[tuple[int, ...]] = (),
+) -> tuple[Explanation, ...]:
     """Explain an error about shapes, as PyTorch, einops, timm or torchvision words it.
 
     Args:
         text: The message, or a whole traceback; anything may stand around it. Of several errors
             the last one that can be explained counts.
         spec: The stem, where it is known; its own numbers then come before what is usual.
+        operation: Name of the function that raised, where it is known, for example "add".
+        operands: Shapes of the tensors that it was given, where they are known.
 
     Returns:
         Explanations in order, the likeliest first; empty where the error is not known.
@@ -33,7 +46,9 @@ def explain_error(text: str, *, spec: StemSpec | None = None) -> tuple[Explanati
     >>> best.numbers["image_height"], best.numbers["table_image_height"]
     (256, 224)
     """
-    told = read_text(text, spec)
+    name = operation.strip("_")
+    sign = _SIGNS.get(name) or _SIGNS.get(name[1:]) or (name or "+")  # __iadd__ is a sum too
+    told = replace(read_text(text, spec), sign=sign, operands=tuple(operands))
     found: list[tuple[int, re.Match[str], Decoder]] = []
     for pattern, decode in _DECODERS:
         matches = list(pattern.finditer(told.text))

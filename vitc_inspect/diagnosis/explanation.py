@@ -51,6 +51,10 @@ class Told:
     """The line of code that raised the error, where the text shows it, else empty."""
     spec: StemSpec | None
     """The stem, where it is known."""
+    sign: str = "+"
+    """The operation between two operands, as code writes it."""
+    operands: tuple[tuple[int, ...], ...] = ()
+    """Shapes of what the function that raised was given, where they are known."""
 
 
 Decoder = Callable[[re.Match[str], Told], Iterator[Explanation]]

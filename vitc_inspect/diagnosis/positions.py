@@ -215,6 +215,36 @@ def interpolation(reading: Reading) -> str:
     return f"from {by(made.grid_size)} to {by(came.grid_size)} entries{kept}"
 
 
+def _two_operands(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """Two operands that do not fit: the size of tensor a must match the size of tensor b."""
+    ranks = sorted(map(len, told.operands))
+    if len(ranks) == 2 and ranks[0] == 1 < ranks[1]:
+        yield _vector(told)
+        return
+    for meaning in _sum_of_two(match, told):
+        yield replace(meaning, sentence=meaning.sentence.replace(" of + ", f" of {told.sign} "))
+
+
+def _vector(told: Told) -> Explanation:
+    """A vector that meets the last axis of the other operand, and is not as long."""
+    vector, other = sorted(told.operands, key=len)
+    count = vector[0]
+    homes = [axis for axis, size in enumerate(other[:-1]) if axis and size == count]
+    fix = f"Make the vector {other[-1]} long, or 1."
+    if homes:
+        shape = (count, *(1 for _ in other[homes[0] + 1 :]))
+        fix = f"For axis {homes[0]}, which is {count} long, give it the shape {shape}."
+    return explain(
+        "broadcast",
+        f"{told.sign} was given {by(other)} and a vector of {count}: a vector lies along the last"
+        f" axis, which is {other[-1]} long.",
+        fix,
+        because="shapes are laid side by side from their last axis",
+        likelihood="certain",
+        numbers={"vector": count, "last_axis": other[-1]},
+    )
+
+
 def _sum_of_two(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """`x + table`: the size of tensor a must match the size of tensor b."""
     first, second = int(match[1]), int(match[2])
@@ -376,7 +406,7 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
             r"size of tensor a \((\d{1,9})\) must match (?:the size of tensor b|…|\.\.\.)"
             r" \((\d{1,9})\)(?: at non-singleton dimension (\d))?"
         ),
-        _sum_of_two,
+        _two_operands,
     ),
 )
 """What each error is known by, and who explains it."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from vitc_inspect.diagnosis import Explanation, explain_error
+from vitc_inspect.diagnosis import Explanation
 from vitc_inspect.errors import SpecError
 from vitc_inspect.guests import Failure, NeverCalled, SourceLine, Value, traceback_text
 from vitc_inspect.inspection import ModuleReport, ModuleRow
@@ -29,7 +29,7 @@ _COLUMNS = {
 def alerts_html(report: ModuleReport) -> str:
     """What the eye is to meet first: how the forward failed, and faults that keep shapes right."""
     if report.failure:
-        return _failure_html(report.failure, report.faults)
+        return _failure_html(report.failure, _meanings_html(report))
     if not report.faults:
         return ""
     many = text.plural(len(report.faults), "fault")
@@ -47,7 +47,7 @@ def broken_html(error: SpecError) -> str:
     )
 
 
-def _failure_html(failure: Failure, faults: Sequence[Explanation]) -> str:
+def _failure_html(failure: Failure, meanings: str) -> str:
     """The operation with its operands, the line, the message and what that means."""
     where = f" in {escape(failure.inside)}" if failure.inside else ""
     at = f" at {_place(failure.source)}" if failure.source else ""
@@ -58,7 +58,6 @@ def _failure_html(failure: Failure, faults: Sequence[Explanation]) -> str:
         given = f"<p>{name} was given {operands or 'no tensor'}.</p>"
     code = f"<pre>{escape(failure.source.text)}</pre>" if failure.source else ""
     says = f'<p class="soft">{escape(" ".join(failure.message.split()))}</p>'
-    meanings = _meanings_html(failure, faults)
     if not meanings:
         says = f"<p><b>{escape(' '.join(failure.message.split()))}</b></p>"
     return (
@@ -70,16 +69,16 @@ def _failure_html(failure: Failure, faults: Sequence[Explanation]) -> str:
     )
 
 
-def _meanings_html(failure: Failure, faults: Sequence[Explanation]) -> str:
+def _meanings_html(report: ModuleReport) -> str:
     """What the error means: a fault that is certain, else the likeliest reading of the message.
 
-    A fault was found in the module itself, and the readings know the text of the error alone. What
-    is less likely stands behind a line.
+    A fault was found in the module itself, and a reading goes by the error alone. What is less
+    likely stands behind a line.
     """
-    readings = list(explain_error(failure.traceback)[:_MOST_EXPLANATIONS])
-    certain = [fault for fault in faults if fault.likelihood == "certain"]
-    first = certain or readings[:1] or list(faults)
-    rest = [one for one in (*faults, *readings) if one not in first]
+    readings = list(report.explanations[:_MOST_EXPLANATIONS])
+    certain = [fault for fault in report.faults if fault.likelihood == "certain"]
+    first = certain or readings[:1] or list(report.faults)
+    rest = list(dict.fromkeys(one for one in (*report.faults, *readings) if one not in first))
     shown = "".join(map(_explanation_html, first))
     if not rest:
         return shown
