@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from vitc_inspect.guests import Call, record_call
+from vitc_inspect.guests import record_call
 from vitc_inspect.model import build_vit
 from vitc_inspect.presets import PRESETS
+from vitc_inspect.recording import Call
 from vitc_inspect.spec import StemSpec
 from vitc_inspect.views.folding import CROWDED, FLAT, Fold, Node, folded, row_keys
 from vitc_inspect.vit import ViTSpec

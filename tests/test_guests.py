@@ -19,11 +19,12 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from tests import faulty
-from vitc_inspect import guests
 from vitc_inspect.counting import count_function_macs
 from vitc_inspect.errors import SpecError
 from vitc_inspect.guests import record_call, record_module
 from vitc_inspect.model import build_stem, build_vit
+from vitc_inspect.raising import place_of
+from vitc_inspect.roles import QUIET
 from vitc_inspect.spec import conv_stem
 from vitc_inspect.tracing import trace
 from vitc_inspect.vit import ViTSpec
@@ -127,7 +128,7 @@ def test_a_layer_of_torch_shows_its_own_line_where_there_is_no_other():
 def test_files_beside_torch_are_the_users():
     site = Path(torch.__file__).parents[1]
     wheres = [
-        guests._place_of(str(site / file))
+        place_of(str(site / file))
         for file in ("torchvision/models/a.py", "torch/functional.py", "torch/nn/modules/linear.py")
     ]
     assert wheres == ["user", "torch", "layer"]
@@ -234,7 +235,7 @@ QUIET_CASES = [
 
 
 def test_every_quiet_layer_is_tested():
-    assert {type(layer) for layer, _ in QUIET_CASES} == guests.QUIET
+    assert {type(layer) for layer, _ in QUIET_CASES} == QUIET
 
 
 @pytest.mark.parametrize("given", ["right", "a shape", "nothing", "by name"])

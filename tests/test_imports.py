@@ -34,6 +34,9 @@ ORDER = (
     "tracing",
     "untouched",
     "expectation",
+    "recording",
+    "roles",
+    "raising",
     "guests",
     "flow",
     "reading",
@@ -59,8 +62,8 @@ AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 TORCH = frozenset(
     {
         "model", "checkpoints", "devices", "counting", "tracing", "untouched", "expectation",
-        "guests", "flow", "reading", "audits", "inspection", "loading", "probes", "reach", "trial",
-        "report", "witnesses", "timing",
+        "recording", "roles", "raising", "guests", "flow", "reading", "audits", "inspection",
+        "loading", "probes", "reach", "trial", "report", "witnesses", "timing",
     }
 )  # fmt: skip
 MAY_IMPORT = {

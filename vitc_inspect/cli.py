@@ -216,7 +216,7 @@ def check_has_input(inputs: Sequence[str]) -> None:
 
 def user_traceback(error: BaseException) -> str:
     """The traceback of the user's code, from its first line on."""
-    from vitc_inspect.guests import traceback_text
+    from vitc_inspect.raising import traceback_text
 
     return traceback_text(error).rstrip()
 

@@ -16,8 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vitc_inspect.guests import _ONE_AT_A_TIME, _weights
-from vitc_inspect.untouched import Parameters, as_it_was, copied, version_of, without_fast_path
+from vitc_inspect.roles import weights_of
+from vitc_inspect.untouched import (
+    ONE_AT_A_TIME,
+    Parameters,
+    as_it_was,
+    copied,
+    version_of,
+    without_fast_path,
+)
 
 MOVES = frozenset(
     {
@@ -177,7 +184,7 @@ def follow(module: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]) 
     Raises:
         SpecError: field "module", for what is no module or has parameters without a shape.
     """
-    _weights(module)
+    weights_of(module)
     watcher = _run(module, inputs, kwargs, {}, until=None, grad=False)
     return watcher.flow
 
@@ -227,7 +234,7 @@ def _run(
     until: int | None,
     grad: bool,
 ) -> _Watcher:
-    with _ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(module) as parameters:
+    with ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(module) as parameters:
         given, named = copied((tuple(inputs), dict(kwargs)), instead)
         before = _versions(module)
         watcher = _Watcher(module, parameters, tensors_of((given, named)), until)

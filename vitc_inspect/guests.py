@@ -6,213 +6,54 @@ leave the module, torch and the random numbers as they found them, also when the
 
 from __future__ import annotations
 
-import linecache
 import sys
-import traceback
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
-from math import prod
-from pathlib import Path
-from threading import RLock
 from types import CodeType, FrameType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-import einops
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import Parameter, is_lazy
+from torch.nn.parameter import Parameter
 from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
 from vitc_inspect.counting import WITHOUT_PRODUCTS, count_function_macs, dot_length
-from vitc_inspect.errors import SpecError
+from vitc_inspect.raising import Place, failure_of, place_of, source_line
+from vitc_inspect.recording import (
+    NOT_REACHED,
+    Call,
+    Failure,
+    NeverCalled,
+    Recording,
+    SeenTensor,
+    Value,
+    Values,
+    tensors_given,
+    tensors_in,
+    values_of,
+)
+from vitc_inspect.roles import (
+    WITH_PRODUCTS,
+    Role,
+    can_be_called,
+    is_childless,
+    rows_of,
+    weights_of,
+)
 from vitc_inspect.tracing import KeptOutput, keep_output
-from vitc_inspect.untouched import Parameters, as_it_was, copied, version_of, without_fast_path
-
-_ONE_AT_A_TIME = RLock()  # the fast path of attention is a switch of the whole program
-
-_TORCH = str(Path(torch.__file__).parent / "_")[:-1]  # with the separator: torchvision is another
-_EINOPS = str(Path(einops.__file__).parent / "_")[:-1]
-_HERE = __file__
-_LAYERS = str(Path(nn.__file__).parent / "modules" / "_")[:-1]
-_CALLING = str(Path(_LAYERS) / "module.py")  # where a module's forward is called from
-
-_NOT_REACHED = "the forward pass ended before it"
+from vitc_inspect.untouched import (
+    ONE_AT_A_TIME,
+    Parameters,
+    as_it_was,
+    copied,
+    version_of,
+    without_fast_path,
+)
 
 _SHAPE_GETTERS = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 """Attributes of a tensor that are another tensor; all others are facts about it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Value:
-    """A tensor that went into a call or came out of it."""
-
-    path: str
-    """Where it stood: "0" or "mask" among the arguments; "" for a lone output, "1" or "logits.0"
-    in a tuple or a dict."""
-    shape: tuple[int, ...]
-    """Shape, with the batch."""
-    dtype: str
-    """Number format, for example "float32"."""
-    bytes: int
-    """Size."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceLine:
-    """A line of somebody's Python."""
-
-    file: str
-    """Path of the file."""
-    line: int
-    """Number of the line, from 1."""
-    text: str
-    """The line without its indentation; empty where the file cannot be read."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """One call of a module or a function."""
-
-    name: str
-    """Name of the module, as named_modules gives it, "" for the whole; or the function's own name,
-    for example "reshape" or "einops.rearrange"."""
-    kind: str
-    """Class of the module, or "function"."""
-    inside: str
-    """Name of the module whose forward made the call; "" for the whole."""
-    turn: int
-    """1 at the first call of this module, 2 at the second; always 1 for a function."""
-    inputs: tuple[Value, ...]
-    """Every tensor that went in."""
-    outputs: tuple[Value, ...]
-    """Every tensor that came out; empty where none did or the call raised."""
-    returned: bool
-    """Whether the call ended without an exception."""
-    params: int
-    """Learned numbers of the module that no module inside it reports."""
-    macs: int | None
-    """Multiply-accumulates of the batch that no other row counts; None where one of the functions
-    that ran has no count."""
-    uncounted: tuple[str, ...]
-    """Names of those functions."""
-    source: SourceLine | None
-    """The line that called the function; None for a module."""
-    overwritten_by: str | None
-    """What later wrote over the output in place, None where nothing did."""
-    overwritten_at: SourceLine | None
-    """The line that did; None where a module did it or it is not known."""
-    kept: KeptOutput | None
-    """A copy of the first output as it was when the call returned, or None."""
-
-    @property
-    def is_function(self) -> bool:
-        """Whether this is a function between modules."""
-        return self.kind == "function"
-
-    @property
-    def in_shape(self) -> tuple[int, ...] | None:
-        """Shape of the first input, or None without one."""
-        return self.inputs[0].shape if self.inputs else None
-
-    @property
-    def out_shape(self) -> tuple[int, ...] | None:
-        """Shape of the first output, or None without one."""
-        return self.outputs[0].shape if self.outputs else None
-
-    @property
-    def dtype(self) -> str | None:
-        """Number format of the first output, or None without one."""
-        return self.outputs[0].dtype if self.outputs else None
-
-    @property
-    def bytes(self) -> int:
-        """Size of all outputs."""
-        return sum(value.bytes for value in self.outputs)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NeverCalled:
-    """A layer of the module that no hook heard of."""
-
-    name: str
-    """Name of the layer."""
-    kind: str
-    """Class of the layer."""
-    reason: str
-    """Why, as far as it can be known; a sentence without its full stop."""
-
-    @property
-    def not_reached(self) -> bool:
-        """Whether the forward pass ended before it, so that it would have followed."""
-        return self.reason == _NOT_REACHED
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """Where and how the forward pass raised."""
-
-    kind: str
-    """Class of the exception."""
-    message: str
-    """What the exception says."""
-    inside: str
-    """Name of the innermost module that was running; "" for the whole."""
-    operation: str | None
-    """Name of the function that raised, None where it was no function of torch or einops."""
-    operands: tuple[Value, ...]
-    """The tensors it was given."""
-    source: SourceLine | None
-    """The last line outside torch and einops."""
-    traceback: str
-    """Python's traceback, without the lines of this package."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recording:
-    """What one forward pass did."""
-
-    calls: tuple[Call, ...]
-    """In the order in which they began."""
-    inputs: tuple[Value, ...]
-    """What the whole module was given."""
-    outputs: tuple[Value, ...]
-    """What it returned; empty where it raised."""
-    never_called: tuple[NeverCalled, ...]
-    """In the order of named_modules."""
-    notes: tuple[str, ...]
-    """What is odd about the module, in sentences."""
-    failure: Failure | None
-    """None where the forward pass returned."""
-
-    def call(self, name: str, turn: int = 1) -> Call:
-        """One call of the module or function called `name`; KeyError if there is none.
-
-        Args:
-            name: Name of the module or the function.
-            turn: Which of its calls, counted from 1.
-        """
-        calls = [call for call in self.calls if call.name == name]
-        if not 1 <= turn <= len(calls):
-            raise KeyError(name)
-        return calls[turn - 1]
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of all calls that could be counted."""
-        return sum(call.macs or 0 for call in self.calls)
-
-    @property
-    def uncounted(self) -> tuple[str, ...]:
-        """Names of the functions that the MACs leave out, each once."""
-        return tuple(dict.fromkeys(name for call in self.calls for name in call.uncounted))
-
-    @property
-    def kept_bytes(self) -> int:
-        """Size of all copies together."""
-        return sum(call.kept.bytes for call in self.calls if call.kept)
 
 
 def record_module(module: nn.Module, *inputs: Any, **kwargs: Any) -> Recording:
@@ -253,17 +94,17 @@ def record_call(
     Raises:
         SpecError: field "module", for what is no module or has parameters without a shape.
     """
-    weights = _weights(module)
+    weights = weights_of(module)
     given, named = copied((tuple(inputs), dict(kwargs or {})), {})
     layers = dict(module.named_modules())
-    with _ONE_AT_A_TIME, as_it_was(module) as parameters:
+    with ONE_AT_A_TIME, as_it_was(module) as parameters:
         notes = _fast_path_notes(layers)
         run = _Run(layers, weights, parameters, keep_bytes, keep_each)
         with torch.inference_mode(False), torch.no_grad(), without_fast_path(), _listening(run):
             outputs, failure = _ran(run, module, given, named)
     return Recording(
         calls=run.calls(),
-        inputs=_values(_arguments(given, named)),
+        inputs=values_of(tensors_given(given, named)),
         outputs=outputs,
         never_called=_never_called(run, failure),
         notes=(*notes, *_shared_notes(module), *run.unregistered_notes()),
@@ -299,7 +140,7 @@ def look_at_call(
     Returns:
         What `look` returned; None where the forward did not come to the call, or nothing came out.
     """
-    weights = _weights(module)
+    weights = weights_of(module)
     copies: dict[int, Tensor] = {}
     wanted = leaf is not None
     with torch.inference_mode(False), torch.set_grad_enabled(wanted):
@@ -308,7 +149,7 @@ def look_at_call(
             # a leaf itself must not be written to, as a module may do with its input
             copies[id(leaf)] = leaf_copy.clone()
         given, named = copied((tuple(inputs), dict(kwargs)), copies)
-        with _ONE_AT_A_TIME, as_it_was(module) as parameters:
+        with ONE_AT_A_TIME, as_it_was(module) as parameters:
             for parameter in module.parameters() if wanted else ():
                 parameter.requires_grad_(False)  # only the input's gradient is asked for
             run = _Look(dict(module.named_modules()), weights, parameters, call)
@@ -317,25 +158,6 @@ def look_at_call(
                 _ran(run, module, given, named)  # what else it may raise, the run before has told
     found: Seen | None = run.found
     return found
-
-
-def _weights(module: Any) -> dict[str, int]:
-    """Learned numbers of each module itself, by its name.
-
-    Raises:
-        SpecError: field "module", for what cannot be run and left as it was.
-    """
-    kind = type(module).__name__
-    if not isinstance(module, nn.Module):
-        raise SpecError("module", kind, "it is not a torch.nn.Module", "Give an instance of one")
-    weights: dict[str, int] = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        if is_lazy(parameter):
-            reason = f"{name} gets its shape only when it first runs"
-            raise SpecError("module", kind, reason, "Run the module once before it is inspected")
-        owner = name.rpartition(".")[0]
-        weights[owner] = weights.get(owner, 0) + parameter.numel()
-    return weights
 
 
 def _ran(
@@ -348,17 +170,15 @@ def _ran(
         run.leave(module, given, output)
         with torch._C.DisableTorchFunction():
             run.sweep_at_end()
-            return _values(_arguments((), {"": output})), None
+            return values_of(tensors_given((), {"": output})), None
     # whatever the user's code raises is the result, also where it asks to leave the program
     except (Exception, SystemExit) as error:  # noqa: BLE001
-        return (), _failure(error, run)
+        return (), failure_of(error, run.failed, run.failed_in)
     finally:
         run.forget()
 
 
 # ---- what is written down while the module runs ---------------------------------------------
-
-_Seen = tuple[str, tuple[int, ...], torch.dtype]  # path, shape and format of a tensor
 
 
 class _Row:
@@ -370,38 +190,18 @@ class _Row:
     )  # fmt: skip
 
     def __init__(
-        self, name: str, inside: str, layer: nn.Module | None, inputs: list[_Seen]
+        self, name: str, inside: str, layer: nn.Module | None, inputs: list[SeenTensor]
     ) -> None:
         self.name, self.inside, self.layer, self.inputs = name, inside, layer, inputs
-        self.outputs: list[_Seen] = []
+        self.outputs: list[SeenTensor] = []
         self.returned = False
         self.turn = 1
         self.macs = 0
         self.uncounted: tuple[str, ...] = ()
-        self.source: _Place | None = None
-        self.overwritten: tuple[str, _Place | None] | None = None
+        self.source: Place | None = None
+        self.overwritten: tuple[str, Place | None] | None = None
         self.kept: KeptOutput | None = None
 
-
-_Place = tuple[str, int]  # file and number of a line
-_Role = Literal["quiet", "library", "leaf", "open"]
-# A layer of torch or einops, or one of the user's with no others inside: one row, whatever
-# happens in it. Any other with parameters of its own: a row, and rows for what happens in it.
-# A quiet layer is one of torch's of which all is known, so that its functions can go unheard:
-# to hear of a function takes longer than to compute many a one.
-
-_WITH_PRODUCTS = (nn.Conv2d, nn.Linear)
-
-QUIET: frozenset[type[nn.Module]] = frozenset(
-    {
-        *_WITH_PRODUCTS,
-        *(nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm),
-        *(nn.GELU, nn.Hardswish, nn.ReLU, nn.Sigmoid, nn.SiLU),
-        *(nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.Dropout, nn.MaxPool2d),
-    }
-)
-"""Layers that, when evaluated, use all their parameters, write to nothing and call no functions
-but known ones."""
 
 _Given = tuple[tuple[Any, ...], Mapping[str, Any]]  # arguments by place and by name
 
@@ -412,7 +212,7 @@ class _Open:
     __slots__ = ("aside", "code", "handling", "name", "own", "row", "sealed", "watched")
 
     def __init__(
-        self, name: str, code: CodeType | None, row: _Row | None, own: bool, role: _Role | None
+        self, name: str, code: CodeType | None, row: _Row | None, own: bool, role: Role | None
     ) -> None:
         self.name, self.code, self.row = name, code, row
         self.own = own  # the row is the module's, not that of a layer around it
@@ -457,7 +257,7 @@ class _Run(TorchFunctionMode):
         self.names = {id(layer): name for name, layer in layers.items()}
         self.parameters = parameters
         self.weights = weights
-        self.owners = dict(_rows_of(layers, weights))
+        self.owners = dict(rows_of(layers, weights))
         codes = {kind: _forward_code(kind) for kind in set(map(type, layers.values()))}
         self._roles = {
             name: (self.owners.get(name), codes[type(layer)]) for name, layer in layers.items()
@@ -467,7 +267,7 @@ class _Run(TorchFunctionMode):
         self.used: set[int] = set()  # parameters that functions were given
         self.called_directly: set[str] = set()  # by .forward()
         self.unregistered: dict[str, None] = {}
-        self.failed: tuple[BaseException, str, list[_Seen]] | None = None
+        self.failed: tuple[BaseException, str, list[SeenTensor]] | None = None
         self.failed_in: tuple[BaseException | None, str] | None = None
         self._stack: list[_Open] = []
         self._alive: list[tuple[_Row, weakref.ref[Tensor], int]] = []
@@ -489,7 +289,7 @@ class _Run(TorchFunctionMode):
             role, row, own = "library", above.row, False
         elif role:
             with torch._C.DisableTorchFunction():
-                inputs = _arguments(args, kwargs)
+                inputs = tensors_given(args, kwargs)
             row, own = _Row(name, above.name if above else "", layer, inputs), True
             row.turn = turn
             self.rows.append(row)
@@ -515,7 +315,7 @@ class _Run(TorchFunctionMode):
         elif entry.own and (row := entry.row):
             with torch._C.DisableTorchFunction():
                 self._finish(row, output)
-                if entry.aside and isinstance(layer, _WITH_PRODUCTS):
+                if entry.aside and isinstance(layer, WITH_PRODUCTS):
                     row.macs = output.numel() * dot_length(layer)
 
     # layers without anything to hear
@@ -562,7 +362,7 @@ class _Run(TorchFunctionMode):
         try:
             output = func(*args, **kwargs)
         except Exception as error:
-            self.failed = error, function.name, _arguments(args, kwargs)
+            self.failed = error, function.name, tensors_given(args, kwargs)
             raise
         written = counted and tensor._version != before  # type: ignore[union-attr]
         produced = tensor if written and output is None else output
@@ -592,7 +392,7 @@ class _Run(TorchFunctionMode):
 
     def _function_row(
         self, name: str, top: _Open, args: Any, kwargs: Mapping[str, Any]
-    ) -> tuple[_Row, _Place]:
+    ) -> tuple[_Row, Place]:
         """A row for a function; for one that einops calls, the row of einops' own function."""
         place, library = self._caller(sys._getframe(2), top)
         if library is not None:
@@ -600,27 +400,27 @@ class _Run(TorchFunctionMode):
             if library is self._library_frame:
                 return self.rows[-1], place
         self._library_frame = library
-        row = _Row(name, top.name, None, _arguments(args, kwargs))
+        row = _Row(name, top.name, None, tensors_given(args, kwargs))
         row.source = place
         self.rows.append(row)
         return row, place
 
-    def _caller(self, frame: FrameType | None, top: _Open) -> tuple[_Place, FrameType | None]:
+    def _caller(self, frame: FrameType | None, top: _Open) -> tuple[Place, FrameType | None]:
         """The line outside torch and einops that led here, and the function of einops on the way.
 
         The way up ends where the running module's forward was called; a line of a layer of
         torch's own stands in where there is no other.
         """
-        user: _Place | None = None
-        layer: _Place | None = None
-        last: _Place = ("", 0)
+        user: Place | None = None
+        layer: Place | None = None
+        last: Place = ("", 0)
         library: FrameType | None = None
         arrived = False  # at the forward of the module that is running
         while frame is not None:
             code = frame.f_code
             where = self._places.get(code.co_filename)
             if where is None:
-                where = self._places[code.co_filename] = _place_of(code.co_filename)
+                where = self._places[code.co_filename] = place_of(code.co_filename)
             # above a layer that no hook announced stands whoever called it
             if where == "here" or (where == "calling" and (arrived or user)):
                 break
@@ -667,7 +467,7 @@ class _Run(TorchFunctionMode):
             tensors = [("", output)]
             row.outputs = [("", output.shape, output.dtype)]
         else:
-            tensors = _tensors(output)
+            tensors = tensors_in(output)
             row.outputs = [(path, tensor.shape, tensor.dtype) for path, tensor in tensors]
         for _, tensor in tensors:
             self._alive.append((row, weakref.ref(tensor), version_of(tensor)))
@@ -677,7 +477,7 @@ class _Run(TorchFunctionMode):
             row.kept = _kept(tensors[0][1], min(self._left // 4, self._each))
             self._left -= row.kept.bytes if row.kept else 0
 
-    def _sweep(self, written: Tensor, by: _Row, place: _Place | None) -> None:
+    def _sweep(self, written: Tensor, by: _Row, place: Place | None) -> None:
         """Mark the rows whose output was just written over."""
         alive = []
         for row, reference, version in self._alive:
@@ -716,10 +516,10 @@ class _Run(TorchFunctionMode):
 
     def calls(self) -> tuple[Call, ...]:
         """The rows as they are handed out."""
-        values = _Values()
+        values = Values()
         return tuple(self._call(row, values) for row in self.rows)
 
-    def _call(self, row: _Row, values: _Values) -> Call:
+    def _call(self, row: _Row, values: Values) -> Call:
         layer = row.layer
         by, at = row.overwritten or (None, None)
         return Call(
@@ -733,16 +533,16 @@ class _Run(TorchFunctionMode):
             params=0 if layer is None else self._params(row.name, layer),
             macs=None if row.uncounted else row.macs,
             uncounted=tuple(dict.fromkeys(row.uncounted)),
-            source=_line(row.source),
+            source=source_line(row.source),
             overwritten_by=by,
-            overwritten_at=_line(at),
+            overwritten_at=source_line(at),
             kept=row.kept,
         )
 
     def _params(self, name: str, layer: nn.Module) -> int:
         """Learned numbers of a row; a layer that is one row answers for all inside it."""
         own = self.weights.get(name, 0)
-        if self.owners[name] != "library" or _is_childless(layer):
+        if self.owners[name] != "library" or is_childless(layer):
             return own
         inside = f"{name}." if name else ""
         return sum(
@@ -785,63 +585,10 @@ class _Look(_Run):
         at = self._call_wanted
         if len(self.rows) <= at or self.rows[at] is not row:
             return
-        tensors = _tensors(output)
+        tensors = tensors_in(output)
         self.found = self.look(tensors[0][1]) if tensors else None
         if not row.name.startswith("einops."):
             raise _SeenEnough
-
-
-def _rows_of(
-    layers: Mapping[str, nn.Module], weights: Mapping[str, int]
-) -> Iterator[tuple[str, _Role]]:
-    """The modules that are rows, by name.
-
-    The whole is a row only as a layer of torch or einops: what happens in a class of the user's
-    own is what is to be seen.
-    """
-    kinds = set(map(type, layers.values()))
-    library = set(filter(_is_library_layer, kinds))
-    callable_kinds = set(filter(_can_be_called, kinds))
-    for name, layer in layers.items():
-        if type(layer) in library:
-            yield name, "quiet" if name and _is_quiet(layer) else "library"
-        elif name and type(layer) in callable_kinds:
-            childless = _is_childless(layer)
-            if childless or name in weights:
-                yield name, "leaf" if childless else "open"
-
-
-def _is_library_layer(kind: type[nn.Module]) -> bool:
-    """Whether torch or einops wrote the layer's forward, and it does more than call others."""
-    if issubclass(kind, torch.jit.ScriptModule) or not _can_be_called(kind):
-        return False
-    home = str(getattr(kind.forward, "__module__", ""))
-    if home.startswith("einops."):
-        return True
-    return home.startswith("torch.nn.modules.") and not home.endswith(
-        (".container", ".transformer")
-    )
-
-
-def _is_quiet(layer: nn.Module) -> bool:
-    """Whether its class tells all that it will do."""
-    attributes = vars(layer)
-    return (
-        type(layer) in QUIET
-        and not layer.training
-        and not attributes.get("inplace")
-        and "forward" not in attributes
-        and not layer._forward_hooks  # functions of these are part of the layer's row
-    )
-
-
-def _can_be_called(kind: type[nn.Module]) -> bool:
-    """Whether it has a forward; a ModuleList has none."""
-    return issubclass(kind, torch.jit.ScriptModule) or kind.forward is not nn.Module.forward
-
-
-def _is_childless(layer: nn.Module) -> bool:
-    return next(layer.children(), None) is None
 
 
 def _kind(layer: nn.Module | None) -> str:
@@ -873,161 +620,12 @@ def _overlap(one: Tensor, other: Tensor) -> bool:
     return start < other_end and other_start < end
 
 
-def _arguments(args: Any, kwargs: Mapping[str, Any]) -> list[_Seen]:
-    """Every tensor among the arguments, by place or by name."""
-    seen: list[_Seen] = []
-    for place, value in enumerate(args):
-        if isinstance(value, Tensor):
-            seen.append((str(place), value.shape, value.dtype))
-        elif value is not None:
-            _collect(value, str(place), seen)
-    for name, value in kwargs.items():
-        if isinstance(value, Tensor):
-            seen.append((name, value.shape, value.dtype))
-        elif value is not None:
-            _collect(value, name, seen)
-    return seen
-
-
-def _collect(value: Any, path: str, seen: list[_Seen]) -> None:
-    for inner, tensor in _tensors(value):
-        whole = f"{path}.{inner}" if path and inner else path or inner
-        seen.append((whole, tensor.shape, tensor.dtype))
-
-
-def _tensors(value: Any, path: str = "") -> list[tuple[str, Tensor]]:
-    """Every tensor in an output, with its place in tuples, dicts and dataclasses."""
-    if isinstance(value, Tensor):
-        return [(path, value)]
-    if isinstance(value, (tuple, list)):
-        parts: Any = enumerate(value)
-    elif isinstance(value, Mapping):
-        parts = value.items()
-    elif is_dataclass(value) and not isinstance(value, type):
-        parts = [(field.name, getattr(value, field.name)) for field in fields(value)]
-    else:
-        return []
-    dotted = f"{path}." if path else ""
-    return [found for key, part in parts for found in _tensors(part, f"{dotted}{key}")]
-
-
-class _Values:
-    """What was seen, as it is handed out; equal values are one."""
-
-    def __init__(self) -> None:
-        self._known: dict[_Seen, Value] = {}
-
-    def of(self, seen: Sequence[_Seen]) -> tuple[Value, ...]:
-        """A value for each tensor."""
-        return tuple(self._known.get(each) or self._made(each) for each in seen)
-
-    def _made(self, each: _Seen) -> Value:
-        path, shape, dtype = each
-        value = self._known[each] = Value(
-            path=path,
-            shape=tuple(shape),
-            dtype=str(dtype).removeprefix("torch."),
-            bytes=prod(shape) * dtype.itemsize,
-        )
-        return value
-
-
-def _values(seen: Sequence[_Seen]) -> tuple[Value, ...]:
-    return _Values().of(seen)
-
-
 def _kept(output: Tensor, allowance: int) -> KeptOutput | None:
     """A copy of the first image's output, on the CPU; None for what has no image to show."""
     if output.is_meta or not output.is_floating_point() or not 2 <= output.ndim <= 4:
         return None
     kept = keep_output(output[0], allowance) if output.numel() else None
     return kept and KeptOutput(values=kept.values.cpu(), step=kept.step, dropped=kept.dropped)
-
-
-def _place_of(file: str) -> str:
-    """Whose file it is: ours, torch's, einops' or the user's."""
-    if file in (_HERE, _CALLING):
-        return "here" if file == _HERE else "calling"
-    if file.startswith(_EINOPS):
-        return "einops"
-    if file.startswith(_LAYERS):
-        return "layer"
-    return "torch" if file.startswith(_TORCH) else "user"
-
-
-def _line(place: _Place | None) -> SourceLine | None:
-    if place is None:
-        return None
-    file, line = place
-    return SourceLine(file=file, line=line, text=linecache.getline(file, line).strip())
-
-
-# ---- how a forward pass failed --------------------------------------------------------------
-
-
-def _failure(error: BaseException, run: _Run) -> Failure:
-    """Where the exception came from: the function, its operands, the module, the line."""
-    operation: str | None = None
-    operands: tuple[Value, ...] = ()
-    chain = list(_chain(error))
-    if run.failed and any(link is run.failed[0] for link in chain):
-        _, operation, seen = run.failed
-        operands = _values(seen)
-    steps = list(traceback.walk_tb(error.__traceback__))
-    places = [_place_of(frame.f_code.co_filename) for frame, _ in steps]
-    own = [at for at, place in enumerate(places) if place == "user"]
-    at = own[-1] if own else None
-    # einops names the whole pattern, where torch would name the step that did not work
-    if at is not None and "einops" in places[at:]:
-        frame, _ = steps[at + places[at:].index("einops")]
-        given = [
-            frame.f_locals[name] for name in frame.f_code.co_varnames if name in frame.f_locals
-        ]
-        operation = f"einops.{frame.f_code.co_name}"
-        operands = _values(_arguments(given[:1], {}))
-    inside = run.failed_in[1] if run.failed_in and run.failed_in[0] in chain else ""
-    return Failure(
-        kind=type(error).__name__,
-        message=str(error),
-        inside=inside,
-        operation=operation,
-        operands=operands,
-        source=_line((steps[at][0].f_code.co_filename, steps[at][1])) if at is not None else None,
-        traceback=traceback_text(error),
-    )
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception, and those that it was raised from."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def traceback_text(error: BaseException) -> str:
-    """Write an exception's traceback as Python does, without this package's and torch's calling.
-
-    Args:
-        error: The exception, with those that it was raised from.
-
-    Returns:
-        Lines that end in a newline each.
-    """
-    report = traceback.TracebackException.from_exception(error)
-    link: traceback.TracebackException | None = report
-    while link is not None:
-        kept = [step for step in link.stack if _is_of_interest(step.filename)]
-        link.stack = traceback.StackSummary.from_list(kept)
-        link = link.__cause__ or link.__context__
-    return "".join(report.format())
-
-
-def _is_of_interest(file: str) -> bool:
-    """Whether a step of a traceback is neither ours nor the way to a module's forward."""
-    ways = (str(Path(_HERE).parent), _CALLING, "<frozen importlib")
-    return not file.startswith(ways)
 
 
 # ---- layers that no hook heard of -----------------------------------------------------------
@@ -1066,11 +664,11 @@ def _reason(name: str, layers: Mapping[str, nn.Module], run: _Run, failure: Fail
     if any(each in run.called for each in layers if each.startswith(f"{name}.")):
         return "only layers inside it were called"
     if failure is not None:
-        return _NOT_REACHED
+        return NOT_REACHED
     silent = [
         each
         for each in above
-        if each and each not in run.called and _can_be_called(type(layers[each]))
+        if each and each not in run.called and can_be_called(type(layers[each]))
     ]
     if silent:
         return f"{silent[-1]}, which holds it, was never called"

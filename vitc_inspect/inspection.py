@@ -13,15 +13,9 @@ import vitc_inspect
 from vitc_inspect.audits import Audit, audit_module
 from vitc_inspect.diagnosis import Explanation, explain_error
 from vitc_inspect.expectation import Expectation, expect
-from vitc_inspect.guests import (
-    Call,
-    Failure,
-    NeverCalled,
-    SourceLine,
-    Value,
-    record_call,
-)
+from vitc_inspect.guests import record_call
 from vitc_inspect.notation import format_stem
+from vitc_inspect.recording import Call, Failure, NeverCalled, SourceLine, Value
 from vitc_inspect.spec import StemSpec
 
 CHECKS = ("shape", "params", "macs")

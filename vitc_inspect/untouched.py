@@ -9,10 +9,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from operator import is_
+from threading import RLock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+ONE_AT_A_TIME = RLock()
+"""Held while a module runs: the fast path of attention is a switch of the whole program."""
 
 
 def version_of(tensor: Tensor | None) -> int:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vitc_inspect.guests import Failure
 from vitc_inspect.inspection import ModuleReport, ModuleRow
+from vitc_inspect.recording import Failure
 from vitc_inspect.tracing import KeptOutput
 from vitc_inspect.trial import Trial
 from vitc_inspect.ui.maps import (

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from vitc_inspect.diagnosis import Explanation
 from vitc_inspect.errors import SpecError
-from vitc_inspect.guests import Failure, NeverCalled, SourceLine, Value, traceback_text
 from vitc_inspect.inspection import ModuleReport, ModuleRow
+from vitc_inspect.raising import traceback_text
+from vitc_inspect.recording import Failure, NeverCalled, SourceLine, Value
 from vitc_inspect.ui.panels import coloured_shape
 from vitc_inspect.views import text
 from vitc_inspect.views.folding import Fold, Node, folded, row_keys

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Union
 
-from vitc_inspect.guests import Call
+from vitc_inspect.recording import Call
 
 FLAT = 40
 """With at most so many rows nothing is folded."""

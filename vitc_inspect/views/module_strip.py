@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
-from vitc_inspect.guests import Call, Failure, NeverCalled
 from vitc_inspect.inspection import ModuleReport, ModuleRow
+from vitc_inspect.recording import Call, Failure, NeverCalled
 from vitc_inspect.views.folding import Fold, Node, folded, row_keys
 from vitc_inspect.views.maps import data_uri, face
 from vitc_inspect.views.strip import DEPTH, FACE, SEQUENCE, Block, in_a_row

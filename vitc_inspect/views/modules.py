@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from vitc_inspect.guests import Call, Failure, NeverCalled, SourceLine, Value
 from vitc_inspect.inspection import ModuleReport, ModuleRow
+from vitc_inspect.recording import Call, Failure, NeverCalled, SourceLine, Value
 from vitc_inspect.views.explanations import faults_text
 from vitc_inspect.views.text import count, plural
 from vitc_inspect.views.text import shape as shape_text

@@ -1,0 +1,117 @@
+"""Whose a line of Python is, and where in a forward pass an exception came from."""
+
+from __future__ import annotations
+
+import linecache
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import einops
+import torch
+from torch import nn
+
+from vitc_inspect.recording import Failure, SeenTensor, SourceLine, Value, tensors_given, values_of
+
+_TORCH = str(Path(torch.__file__).parent / "_")[:-1]  # with the separator: torchvision is another
+_EINOPS = str(Path(einops.__file__).parent / "_")[:-1]
+_HERE = str(Path(__file__).with_name("guests.py"))  # where it is called and heard
+_LAYERS = str(Path(nn.__file__).parent / "modules" / "_")[:-1]
+_CALLING = str(Path(_LAYERS) / "module.py")  # where a module's forward is called from
+
+Place = tuple[str, int]  # file and number of a line
+
+
+def place_of(file: str) -> str:
+    """Whose file it is: ours, torch's, einops' or the user's."""
+    if file in (_HERE, _CALLING):
+        return "here" if file == _HERE else "calling"
+    if file.startswith(_EINOPS):
+        return "einops"
+    if file.startswith(_LAYERS):
+        return "layer"
+    return "torch" if file.startswith(_TORCH) else "user"
+
+
+def source_line(place: Place | None) -> SourceLine | None:
+    """A line with its text; None for none."""
+    if place is None:
+        return None
+    file, line = place
+    return SourceLine(file=file, line=line, text=linecache.getline(file, line).strip())
+
+
+def failure_of(
+    error: BaseException,
+    failed: tuple[BaseException, str, Sequence[SeenTensor]] | None,
+    failed_in: tuple[BaseException | None, str] | None,
+) -> Failure:
+    """Where an exception came from: the function, its operands, the module, the line.
+
+    Args:
+        error: What the forward raised.
+        failed: The function that last raised: the exception, its name, the tensors it was given.
+        failed_in: The module that was first left by an exception: the exception, its name.
+    """
+    operation: str | None = None
+    operands: tuple[Value, ...] = ()
+    chain = list(_chain(error))
+    if failed and any(link is failed[0] for link in chain):
+        _, operation, seen = failed
+        operands = values_of(seen)
+    steps = list(traceback.walk_tb(error.__traceback__))
+    places = [place_of(frame.f_code.co_filename) for frame, _ in steps]
+    own = [at for at, place in enumerate(places) if place == "user"]
+    at = own[-1] if own else None
+    # einops names the whole pattern, where torch would name the step that did not work
+    if at is not None and "einops" in places[at:]:
+        frame, _ = steps[at + places[at:].index("einops")]
+        given = [
+            frame.f_locals[name] for name in frame.f_code.co_varnames if name in frame.f_locals
+        ]
+        operation = f"einops.{frame.f_code.co_name}"
+        operands = values_of(tensors_given(given[:1], {}))
+    inside = failed_in[1] if failed_in and failed_in[0] in chain else ""
+    source = (steps[at][0].f_code.co_filename, steps[at][1]) if at is not None else None
+    return Failure(
+        kind=type(error).__name__,
+        message=str(error),
+        inside=inside,
+        operation=operation,
+        operands=operands,
+        source=source_line(source),
+        traceback=traceback_text(error),
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception, and those that it was raised from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def traceback_text(error: BaseException) -> str:
+    """Write an exception's traceback as Python does, without this package's and torch's calling.
+
+    Args:
+        error: The exception, with those that it was raised from.
+
+    Returns:
+        Lines that end in a newline each.
+    """
+    report = traceback.TracebackException.from_exception(error)
+    link: traceback.TracebackException | None = report
+    while link is not None:
+        kept = [step for step in link.stack if _is_of_interest(step.filename)]
+        link.stack = traceback.StackSummary.from_list(kept)
+        link = link.__cause__ or link.__context__
+    return "".join(report.format())
+
+
+def _is_of_interest(file: str) -> bool:
+    """Whether a step of a traceback is neither ours nor the way to a module's forward."""
+    ways = (str(Path(_HERE).parent), _CALLING, "<frozen importlib")
+    return not file.startswith(ways)

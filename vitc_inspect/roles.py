@@ -1,0 +1,104 @@
+"""Which modules of anybody's module are rows of its recording, and how closely each is heard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from vitc_inspect.errors import SpecError
+
+Role = Literal["quiet", "library", "leaf", "open"]
+# A layer of torch or einops, or one of the user's with no others inside: one row, whatever
+# happens in it. Any other with parameters of its own: a row, and rows for what happens in it.
+# A quiet layer is one of torch's of which all is known, so that its functions can go unheard:
+# to hear of a function takes longer than to compute many a one.
+
+WITH_PRODUCTS = (nn.Conv2d, nn.Linear)
+
+QUIET: frozenset[type[nn.Module]] = frozenset(
+    {
+        *WITH_PRODUCTS,
+        *(nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm),
+        *(nn.GELU, nn.Hardswish, nn.ReLU, nn.Sigmoid, nn.SiLU),
+        *(nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.Dropout, nn.MaxPool2d),
+    }
+)
+"""Layers that, when evaluated, use all their parameters, write to nothing and call no functions
+but known ones."""
+
+
+def weights_of(module: Any) -> dict[str, int]:
+    """Learned numbers of each module itself, by its name.
+
+    Raises:
+        SpecError: field "module", for what cannot be run and left as it was.
+    """
+    kind = type(module).__name__
+    if not isinstance(module, nn.Module):
+        raise SpecError("module", kind, "it is not a torch.nn.Module", "Give an instance of one")
+    weights: dict[str, int] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        if is_lazy(parameter):
+            reason = f"{name} gets its shape only when it first runs"
+            raise SpecError("module", kind, reason, "Run the module once before it is inspected")
+        owner = name.rpartition(".")[0]
+        weights[owner] = weights.get(owner, 0) + parameter.numel()
+    return weights
+
+
+def rows_of(
+    layers: Mapping[str, nn.Module], weights: Mapping[str, int]
+) -> Iterator[tuple[str, Role]]:
+    """The modules that are rows, by name.
+
+    The whole is a row only as a layer of torch or einops: what happens in a class of the user's
+    own is what is to be seen.
+    """
+    kinds = set(map(type, layers.values()))
+    library = set(filter(_is_library_layer, kinds))
+    callable_kinds = set(filter(can_be_called, kinds))
+    for name, layer in layers.items():
+        if type(layer) in library:
+            yield name, "quiet" if name and _is_quiet(layer) else "library"
+        elif name and type(layer) in callable_kinds:
+            childless = is_childless(layer)
+            if childless or name in weights:
+                yield name, "leaf" if childless else "open"
+
+
+def _is_library_layer(kind: type[nn.Module]) -> bool:
+    """Whether torch or einops wrote the layer's forward, and it does more than call others."""
+    if issubclass(kind, torch.jit.ScriptModule) or not can_be_called(kind):
+        return False
+    home = str(getattr(kind.forward, "__module__", ""))
+    if home.startswith("einops."):
+        return True
+    return home.startswith("torch.nn.modules.") and not home.endswith(
+        (".container", ".transformer")
+    )
+
+
+def _is_quiet(layer: nn.Module) -> bool:
+    """Whether its class tells all that it will do."""
+    attributes = vars(layer)
+    return (
+        type(layer) in QUIET
+        and not layer.training
+        and not attributes.get("inplace")
+        and "forward" not in attributes
+        and not layer._forward_hooks  # functions of these are part of the layer's row
+    )
+
+
+def can_be_called(kind: type[nn.Module]) -> bool:
+    """Whether it has a forward; a ModuleList has none."""
+    return issubclass(kind, torch.jit.ScriptModule) or kind.forward is not nn.Module.forward
+
+
+def is_childless(layer: nn.Module) -> bool:
+    """Whether it holds no other module."""
+    return next(layer.children(), None) is None
