@@ -27,6 +27,7 @@ from vitc_inspect.views.maps import (
     value_scale,
     wall,
 )
+from vitc_inspect.vit import ViTSpec
 
 STEM = parse_stem("3x3/2:8 bn relu, 3x3/2:16 bn relu g2, 1x1:12", image_size=(64, 48))
 
@@ -204,6 +205,15 @@ def test_behind_a_map_stands_the_kernel_that_made_it(
 )
 def test_which_map_is_chosen(report: Report, cell: str, layer: str, channel: int | None) -> None:
     assert channel_of(cell, report, layer) == channel
+
+
+def test_what_was_not_kept_is_not_offered_to_be_saved() -> None:
+    whole = ViTSpec(stem=replace(STEM, image_size=(16, 16)), depth=1, num_heads=2, mlp_ratio=1.0)
+    with_encoder = inspect(prepare(whole, "photo", device="cpu"))
+    assert "data-save" in panel(with_encoder, "proj")
+    block = panel(with_encoder, "block1.qkv")
+    assert "Outputs are kept of the stem alone." in block
+    assert "data-save" not in block
 
 
 def test_a_layer_is_saved_as_it_was_kept(report: Report) -> None:

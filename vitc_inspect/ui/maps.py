@@ -66,12 +66,13 @@ def maps_html(
     """
     layer = prediction.layer(selected)
     drawn = _wall_of(report, layer, aspect, width, sorting, scale) if report else ""
+    kept = report is not None and report.trace.record(selected).kept is not None
     return (
         f"<header><h2>{_title(prediction, layer)}</h2>"
         f"<p>{coloured_shape(layer.out_shape)}</p></header>"
         f'<div class="maps">{drawn}</div>'
         f"{_remark_html(prediction, report, layer)}"
-        f"{formulas_html(prediction, report, layer)}{_SAVES if drawn else ''}"
+        f"{formulas_html(prediction, report, layer)}{_SAVES if kept else ''}"
     )
 
 
