@@ -477,6 +477,14 @@ def test_a_map_is_found_opened_and_left_by_keyboard(page: Page) -> None:
     for key in ("ArrowRight", "ArrowRight", "ArrowRight", "Enter"):
         page.keyboard.press(key)
     expect(panel.locator("h2")).to_have_text("Map 2 of conv1")
+    page.keyboard.press("Escape")  # the map that was opened has the focus
+    expect(panel.locator("h2")).to_have_text("Output of conv1, before norm1")
+    page.keyboard.press("Enter")  # and the wall has it again
+    expect(panel.locator("h2")).to_have_text("Map 0 of conv1")
+    panel.get_by_role("button", name="map after").focus()
+    for index in (1, 2):
+        page.keyboard.press("Enter")
+        expect(panel.locator("h2")).to_have_text(f"Map {index} of conv1")
 
 
 def test_statistics_and_weights_are_part_of_the_choice(page: Page) -> None:

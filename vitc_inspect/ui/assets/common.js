@@ -74,6 +74,17 @@ function addOption(name, value, title) {
   if (!option(name, value)) field(name).add(new Option(title, value));
 }
 
+// ---- the focus -----------------------------------------------------------------------------
+
+// Where the focus goes when the panel is filled anew: to the same button, or from the wall to the
+// map that was opened on it and back. Else who uses keys alone would start again at the page's top.
+function focusInPanel() {
+  const focused = document.activeElement;
+  const step = focused?.matches?.('[data-map]') && focused.getAttribute('aria-label');
+  if (step) return `[data-map][aria-label="${step}"]`;
+  return focused?.closest?.('.plane, .wall, [data-map]') ? '.plane, .wall' : '';
+}
+
 // ---- pictures ------------------------------------------------------------------------------
 
 async function openFile(file) {

@@ -135,7 +135,7 @@ function showWhole(request, answer) {
 function showPanel(html) {
   if (html === panelHtml) return;
   panelHtml = html;
-  const held = document.activeElement?.closest?.('.plane, .wall') ? '.plane, .wall' : '';
+  const held = focusInPanel();
   slot('panel').innerHTML = html;
   for (const fill of onPanel) fill(slot('panel'));
   if (held) slot('panel').querySelector(held)?.focus({ preventScroll: true });

@@ -269,8 +269,10 @@ function showResults(answer) {
 function showPanel(html) {
   if (html === panelHtml) return; // so that what is open in it stays open
   panelHtml = html;
+  const held = focusInPanel();
   slot('panel').innerHTML = html;
   for (const fill of onPanel) fill(slot('panel'));
+  if (held) slot('panel').querySelector(held)?.focus({ preventScroll: true });
   requestAnimationFrame(() => { // what needs the layout waits for the one the frame makes anyway
     const image = slot('panel').querySelector('.wall img'); // a value a pixel, unless it must shrink
     image?.classList.toggle('shrunk', Number(image.getAttribute('width')) > image.clientWidth);
