@@ -555,6 +555,7 @@ def test_the_channels_last_for_a_norm_are_no_tokens_yet():
     assert format_stem(stem_of(recreated.Windowed(), (image(),))) == "4x4/4:16"
     spec = parse_stem("3x3/2:8 ln gelu, 3x3/2:8 ln gelu, 1x1:16", image_size=(32, 32))
     assert stem_of(build_stem(spec), (image(),)) == spec
+    assert stem_of(build_stem(spec), image()) == spec  # and not the image's first row alone
 
 
 @pytest.mark.parametrize("ask", [stem_of, audit_module])

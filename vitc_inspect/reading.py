@@ -14,7 +14,7 @@ from math import prod
 from typing import Any, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vitc_inspect.errors import SpecError
 from vitc_inspect.flow import (
@@ -113,13 +113,15 @@ class Reading:
 
 
 def stem_of(
-    module: nn.Module, inputs: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    module: nn.Module,
+    inputs: Tensor | Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
 ) -> StemSpec | None:
     """Read the stem of any module by running it once in evaluation mode.
 
     Args:
         module: Any module; it is left as it was.
-        inputs: Arguments of its forward, an image (b, c, h, w) among them.
+        inputs: Arguments of its forward, an image (b, c, h, w) among them; or the image alone.
         kwargs: Its arguments by name.
 
     Returns:
@@ -130,7 +132,8 @@ def stem_of(
     Raises:
         SpecError: field "module", for what is no module.
     """
-    reading = read(follow(module, inputs, kwargs or {}))
+    given = (inputs,) if isinstance(inputs, Tensor) else inputs  # else it would be taken row by row
+    reading = read(follow(module, given, kwargs or {}))
     return reading.stem if reading and reading.complete else None
 
 
