@@ -301,7 +301,7 @@ def _stated_promises(module: nn.Module) -> Iterator[Explanation]:
     Only where the convolutions of a module with a patch_size feed each other by their channels.
     """
     for owner in module.modules():
-        patch = _whole(getattr(owner, "patch_size", None))
+        patch = _whole(_stated(owner, "patch_size"))
         convs = [layer for layer in owner.modules() if isinstance(layer, nn.Conv2d)]
         strides = [_whole(conv.stride) for conv in convs]
         feeds = all(a.out_channels == b.in_channels for a, b in pairwise(convs))
@@ -310,7 +310,7 @@ def _stated_promises(module: nn.Module) -> Iterator[Explanation]:
         if patch in (prod(filter(None, strides)), *(conv.kernel_size[0] for conv in convs)):
             continue
         names = ("image_size", "img_size")
-        image = next((size for name in names if (size := _pair(getattr(owner, name, None)))), None)
+        image = next((size for name in names if (size := _pair(_stated(owner, name)))), None)
         try:
             found = faults(
                 Contract(image_size=image, patch_size=patch, strides=tuple(filter(None, strides)))
@@ -350,7 +350,7 @@ def _stated_patch(module: nn.Module, reading: Reading) -> int | None:
     that is right for the convolutions beside it says nothing of those elsewhere.
     """
     for name, owner in _owners(module, reading):
-        patch = _whole(getattr(owner, "patch_size", None))
+        patch = _whole(_stated(owner, "patch_size"))
         if patch is None:
             continue
         start = f"{name}." if name else ""
@@ -367,6 +367,14 @@ def _stated_patch(module: nn.Module, reading: Reading) -> int | None:
             return None
         return patch
     return None
+
+
+def _stated(owner: nn.Module, attribute: str) -> Any:
+    """What an attribute says; None where there is none, or where the user's property raises."""
+    try:
+        return getattr(owner, attribute, None)
+    except Exception:  # noqa: BLE001  # it is the user's code
+        return None
 
 
 def _whole(value: Any) -> int | None:
@@ -386,7 +394,7 @@ def _stated_width(module: nn.Module, flow: Flow, reading: Reading) -> Iterator[E
     widths = {size for parameter in module.parameters() for size in parameter.shape}
     for name, owner in _owners(module, reading)[:1]:
         for attribute in ("embed_dim", "hidden_dim", "hidden_size"):
-            stated, width = _whole(getattr(owner, attribute, None)), reading.width
+            stated, width = _whole(_stated(owner, attribute)), reading.width
             if stated is None or stated == width or (stated in widths and not failed):
                 continue
             field = f"{name}.{attribute}" if name else attribute

@@ -71,7 +71,8 @@ def expect(layer: nn.Module, shapes: Mapping[str, Shape]) -> Expectation | None:
         out_shape, macs, words = rule(layer, shape, shapes)
     except SpecError as error:
         out_shape, macs, words = None, None, str(error)
-    worked_out = hasattr(layer, "parametrizations")  # as by torch.nn.utils.parametrizations
+    # as by torch.nn.utils.parametrizations, or by a hook as weight_norm's that sets the weight
+    worked_out = hasattr(layer, "parametrizations") or "weight" in vars(layer)
     return Expectation(
         out_shape=out_shape,
         params=None if worked_out else _params(layer),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -217,7 +217,9 @@ def inspect_call(
         SpecError: As `inspect_module`.
     """
     recording = record_call(module, inputs, kwargs, keep_bytes=keep_bytes, keep_each=keep_each)
-    found = audit_module(module, inputs, kwargs) if audit else _NO_AUDIT
+    found = _NO_AUDIT
+    if audit:
+        found, audit = _audited(module, inputs, kwargs)
     layers = dict(module.named_modules())
     first = next(module.parameters(), None)
     return ModuleReport(
@@ -242,9 +244,26 @@ def inspect_call(
 _NO_AUDIT = Audit(faults=(), notes=(), stem=None, stem_layers=(), cause=None)
 
 
+def _audited(
+    module: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any] | None
+) -> tuple[Audit, bool]:
+    """What the audit found, and whether it came to its end.
+
+    It asks odd things of modules that nobody has seen; what it fails on must not take the
+    recording away, which is there already.
+    """
+    try:
+        return audit_module(module, inputs, kwargs), True
+    except Exception as error:  # noqa: BLE001
+        says = " ".join(f"{type(error).__name__}: {error}".split())
+        note = f"Faults could not be looked for: the audit ended with {says[:200].rstrip('.')}."
+        return replace(_NO_AUDIT, notes=(note,)), False
+
+
 def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
     predicted = None
-    if not call.is_function:
+    # of a tensor inside another value, as in a nested tensor, no rule speaks
+    if not call.is_function and "." not in next((value.path for value in call.inputs), ""):
         predicted = expect(layers[call.name], {value.path: value.shape for value in call.inputs})
     verdicts: dict[str, bool | None] = dict.fromkeys(CHECKS)
     if predicted and call.returned:

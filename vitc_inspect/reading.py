@@ -237,7 +237,9 @@ def token_axes(known: Known) -> TokenAxes | str | None:
         moved = moved.view(batch, cells, channels)
     elif batch == 1 and moved.ndim == 2:
         moved = moved[None]
-    if moved.ndim != 3 or sorted(moved.shape) != sorted((batch, cells, channels)) or cells == 1:
+    if moved.ndim != 3 or sorted(moved.shape) != sorted((batch, cells, channels)):
+        return None
+    if cells == 1 or not moved.numel():  # of no image nothing can be mixed
         return None
     image, cell = moved // (channels * cells), moved % cells
     mixed = "several cells"
