@@ -22,6 +22,7 @@ from vitc_inspect.untouched import (
     Parameters,
     as_it_was,
     copied,
+    memory_of,
     version_of,
     without_fast_path,
 )
@@ -259,7 +260,7 @@ def _run(
 def _versions(module: nn.Module) -> dict[str, tuple[int, int, int]]:
     """Which tensor stands under each name, where its memory is, and how often it was written to."""
     return {
-        name: (id(value), value.data_ptr(), version_of(value))
+        name: (id(value), memory_of(value), version_of(value))
         for name, value in (*module.named_parameters(), *module.named_buffers())
     }
 

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from threading import get_ident
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
@@ -269,6 +270,8 @@ class _Run(TorchFunctionMode):
         self.unregistered: dict[str, None] = {}
         self.failed: tuple[BaseException, str, list[SeenTensor]] | None = None
         self.failed_in: tuple[BaseException | None, str] | None = None
+        self.elsewhere: set[str] = set()  # modules that ran in another thread
+        self._thread = get_ident()
         self._stack: list[_Open] = []
         self._alive: list[tuple[_Row, weakref.ref[Tensor], int]] = []
         self._library_frame: FrameType | None = None  # the einops function that is running
@@ -282,6 +285,9 @@ class _Run(TorchFunctionMode):
 
     def enter(self, name: str, layer: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
         """A module begins."""
+        if get_ident() != self._thread:  # functions are heard of in one thread alone
+            self.elsewhere.add(name)
+            return
         role, code = self._roles[name]
         turn = self.called[name] = self.called.get(name, 0) + 1
         above = self._stack[-1] if self._stack else None
@@ -302,6 +308,8 @@ class _Run(TorchFunctionMode):
 
     def leave(self, layer: nn.Module, args: Any, output: Any) -> None:
         """A module ends, or is left by an exception."""
+        if get_ident() != self._thread:
+            return
         entry = self._stack[-1]
         error = sys.exc_info()[1]
         if entry.aside:
@@ -463,7 +471,7 @@ class _Run(TorchFunctionMode):
     def _finish(self, row: _Row, output: Any) -> None:
         """Write down what came out, and remember at which version it was."""
         row.returned = True
-        if isinstance(output, Tensor):
+        if isinstance(output, Tensor) and not output.is_nested:
             tensors = [("", output)]
             row.outputs = [("", output.shape, output.dtype)]
         else:
@@ -657,6 +665,8 @@ def _reason(name: str, layers: Mapping[str, nn.Module], run: _Run, failure: Fail
         return "it is compiled by torch.jit, which calls no hooks"
     if isinstance(layers[owner], nn.MultiheadAttention) and owner in run.called:
         return "nn.MultiheadAttention reads its weights itself and never calls it"
+    if name in run.elsewhere:
+        return "it ran in another thread, of which only its forward hook tells: not followed"
     if name in run.called_directly:
         return "its .forward() was called directly, which calls no hooks: call the module"
     if any(id(parameter) in run.used for parameter in layer.parameters(recurse=False)):
@@ -712,6 +722,17 @@ def _fast_path_notes(layers: Mapping[str, nn.Module]) -> tuple[str, ...]:
 # ---- guests leave nothing behind ------------------------------------------------------------
 
 
+class _Hook(partial[None]):
+    """A hook that a copy of its module does not have, be it made by copy or by pickle."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial, (_hear_nothing,)
+
+
+def _hear_nothing(*_: Any) -> None:
+    """What a copied hook does."""
+
+
 @contextmanager
 def _listening(run: _Run) -> Iterator[None]:
     """Let the run hear of every module and function until the block is left.
@@ -720,8 +741,8 @@ def _listening(run: _Run) -> Iterator[None]:
     """
     for name, layer in run.layers.items():
         if name and not isinstance(layer, torch.jit.ScriptModule):
-            layer.register_forward_pre_hook(partial(run.enter, name), with_kwargs=True)
-            layer.register_forward_hook(run.leave, always_call=True)
+            layer.register_forward_pre_hook(_Hook(run.enter, name), with_kwargs=True)
+            layer.register_forward_hook(_Hook(run.leave), always_call=True)
     with run:
         try:
             yield

@@ -194,12 +194,12 @@ def tensors_given(args: Any, kwargs: Mapping[str, Any]) -> list[SeenTensor]:
     """Every tensor among the arguments, by place or by name."""
     seen: list[SeenTensor] = []
     for place, value in enumerate(args):
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and not value.is_nested:
             seen.append((str(place), value.shape, value.dtype))
         elif value is not None:
             _collect(value, str(place), seen)
     for name, value in kwargs.items():
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and not value.is_nested:
             seen.append((name, value.shape, value.dtype))
         elif value is not None:
             _collect(value, name, seen)
@@ -212,20 +212,35 @@ def _collect(value: Any, path: str, seen: list[SeenTensor]) -> None:
         seen.append((whole, tensor.shape, tensor.dtype))
 
 
-def tensors_in(value: Any, path: str = "") -> list[tuple[str, Tensor]]:
-    """Every tensor in an output, with its place in tuples, dicts and dataclasses."""
-    if isinstance(value, Tensor):
+def tensors_in(
+    value: Any, path: str = "", around: tuple[int, ...] = ()
+) -> list[tuple[str, Tensor]]:
+    """Every tensor in an output, with its place in tuples, dicts, dataclasses, nested tensors."""
+    if isinstance(value, Tensor) and not value.is_nested:
         return [(path, value)]
-    if isinstance(value, (tuple, list)):
-        parts: Any = enumerate(value)
+    if isinstance(value, Tensor):  # of several sizes, which has no shape of its own
+        parts: Any = enumerate(_unbound(value))
+    elif isinstance(value, (tuple, list)):
+        parts = enumerate(value)
     elif isinstance(value, Mapping):
         parts = value.items()
     elif is_dataclass(value) and not isinstance(value, type):
         parts = [(field.name, getattr(value, field.name)) for field in fields(value)]
     else:
         return []
+    if id(value) in around:  # it holds itself
+        return []
     dotted = f"{path}." if path else ""
-    return [found for key, part in parts for found in tensors_in(part, f"{dotted}{key}")]
+    inner = (*around, id(value))
+    return [found for key, part in parts for found in tensors_in(part, f"{dotted}{key}", inner)]
+
+
+def _unbound(nested: Tensor) -> Sequence[Tensor]:
+    """The tensors in a nested one; none where torch cannot take it apart, as one on "meta"."""
+    try:
+        return nested.unbind()
+    except RuntimeError:
+        return ()
 
 
 class Values:

@@ -41,10 +41,11 @@ def weights_of(module: Any) -> dict[str, int]:
     if not isinstance(module, nn.Module):
         raise SpecError("module", kind, "it is not a torch.nn.Module", "Give an instance of one")
     weights: dict[str, int] = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        if is_lazy(parameter):
+    for name, each in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(each):
             reason = f"{name} gets its shape only when it first runs"
             raise SpecError("module", kind, reason, "Run the module once before it is inspected")
+    for name, parameter in module.named_parameters(remove_duplicate=False):
         owner = name.rpartition(".")[0]
         weights[owner] = weights.get(owner, 0) + parameter.numel()
     return weights

@@ -24,6 +24,14 @@ def version_of(tensor: Tensor | None) -> int:
     return 0 if tensor is None or tensor.is_inference() else tensor._version
 
 
+def memory_of(tensor: Tensor) -> int:
+    """Where the tensor's numbers begin; 0 for one without memory of its own, as a sparse one."""
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:
+        return 0
+
+
 @contextmanager
 def without_fast_path() -> Iterator[None]:
     """Have attention call its layers, whose hooks its fused kernel would pass by."""
@@ -50,7 +58,7 @@ class Parameters:
         return {
             data.untyped_storage().data_ptr(): each
             for each, data, *_ in self._facts
-            if data.numel()
+            if data.layout == torch.strided and data.numel()
         }
 
     @property
@@ -62,14 +70,18 @@ class Parameters:
         """Copy a parameter that is about to be written to; copying all would take too long."""
         if written.is_meta or written.layout != torch.strided:
             return
-        parameter = self._homes.pop(written.untyped_storage().data_ptr(), None)
+        try:
+            home = written.untyped_storage().data_ptr()
+        except RuntimeError:  # a wrapper of torch.func has no memory, and nested tensors hide it
+            return
+        parameter = self._homes.pop(home, None)
         if parameter is not None:
             self._copies.append((parameter, parameter.detach().clone()))
 
     def restore(self) -> None:
         """Put back values, memory, number format, device, gradients and whether they are wanted."""
         for parameter, data, requires_grad, grad in self._facts:
-            if parameter.dtype != data.dtype or parameter.data_ptr() != data.data_ptr():
+            if parameter.dtype != data.dtype or memory_of(parameter) != memory_of(data):
                 parameter.data = data
             if parameter.requires_grad != requires_grad:
                 parameter.requires_grad_(requires_grad)
@@ -143,8 +155,13 @@ def _restore_buffer(buffer: Tensor, version: int, value: Tensor) -> None:
         return
     if buffer.shape != value.shape or buffer.dtype != value.dtype or buffer.device != value.device:
         buffer.data = value
-    elif version_of(buffer) != version or not torch.equal(buffer, value):
+    elif version_of(buffer) != version or not _equal(buffer, value):
         buffer.copy_(value)
+
+
+def _equal(buffer: Tensor, value: Tensor) -> bool:
+    """Whether the numbers are the same; torch compares no sparse ones, whose version has to do."""
+    return buffer.layout != torch.strided or torch.equal(buffer, value)
 
 
 @contextmanager

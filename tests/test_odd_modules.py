@@ -1,0 +1,173 @@
+"""Modules that no stem looks like: each is told of truly, and none takes its report away."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from threading import Thread
+
+import pytest
+import torch
+from torch import nn
+
+from vitc_inspect import SpecError, inspect_module, inspection, module_csv
+
+
+class Patches(nn.Module):
+    """A sound patchify, 64 tokens of 16 numbers from 32×32 pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 4, 4)
+        self.head = nn.Linear(16, 8)
+
+    def tokens(self, x):
+        return self.conv(x).flatten(2).transpose(1, 2)
+
+    def forward(self, x):
+        return self.head(self.tokens(x))
+
+
+class Nested(Patches):
+    """Puts sequences of 64 and of 5 tokens into one nested tensor."""
+
+    layout = torch.strided
+
+    def forward(self, x):
+        tokens = self.tokens(x)[0]
+        return self.head(torch.nested.nested_tensor([tokens, tokens[:5]], layout=self.layout))
+
+
+class Jagged(Nested):
+    layout = torch.jagged
+
+
+class HoldsItself(Patches):
+    def forward(self, x):
+        made = {"tokens": self.head(self.tokens(x))}
+        made["all"] = made
+        return made
+
+
+class Copied(Patches):
+    """Runs a copy of its own layer, and one that went through pickle."""
+
+    def forward(self, x):
+        copies = [copy.deepcopy(self.head), pickle.loads(pickle.dumps(self.head))]
+        assert all(hook.func.__name__ == "_hear_nothing" for hook in _hooks(copies))
+        return sum(each(self.tokens(x)) for each in copies)
+
+
+def _hooks(layers):
+    return [hook for layer in layers for hook in layer._forward_hooks.values()]
+
+
+class Threaded(Patches):
+    """Asks its head in other threads."""
+
+    def forward(self, x):
+        tokens, found = self.tokens(x), []
+        threads = [Thread(target=lambda: found.append(self.head(tokens))) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return found[0]
+
+
+class Differentiating(Patches):
+    def forward(self, x):
+        return super().forward(torch.func.grad(lambda image: self.conv(image).sum())(x))
+
+
+class Sparse(Patches):
+    """Has a sparse parameter and a sparse buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Parameter(torch.eye(16).to_sparse())
+        self.register_buffer("once_more", torch.eye(16).to_sparse())
+
+    def forward(self, x):
+        tokens = self.tokens(x)[0].T  # (16, 64)
+        return torch.sparse.mm(self.mix, torch.sparse.mm(self.once_more, tokens))
+
+
+class WeightNormed(Patches):
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.utils.weight_norm(self.head)
+
+
+class Unwilling(Patches):
+    """Has properties that raise."""
+
+    @property
+    def patch_size(self):
+        raise RuntimeError("not yet known")
+
+    embed_dim = patch_size
+
+
+SOUND = [
+    Nested, Jagged, HoldsItself, Copied, Threaded, Differentiating, Sparse, WeightNormed, Unwilling,
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")  # nested tensors, weight_norm: prototypes and deprecations
+@pytest.mark.parametrize("kind", SOUND)
+def test_a_sound_module_runs_and_nothing_is_said_against_it(kind):
+    report = inspect_module(kind().eval(), torch.randn(1, 3, 32, 32))
+    assert report.failure is None
+    assert (report.faults, report.disagreements) == ((), ())
+    assert report.audited
+    assert json.loads(json.dumps(report.to_dict()))["kind"] == kind.__name__
+    assert kind.__name__ in str(report) + report._repr_html_()
+    assert module_csv(report)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", [Nested, Jagged])
+def test_a_nested_tensor_is_the_tensors_in_it(kind):
+    report = inspect_module(kind().eval(), torch.randn(1, 3, 32, 32))
+    assert [(value.path, value.shape) for value in report.outputs] == [
+        ("0", (64, 8)),
+        ("1", (5, 8)),
+    ]
+    head = report.row("head")
+    assert [value.shape for value in head.call.inputs] == [(64, 16), (5, 16)]
+    assert head.verdict == "not predicted"  # the rule for one shape does not stand for two
+    assert head.call.bytes == 4 * 69 * 8
+
+
+def test_layers_of_another_thread_are_named_and_not_judged():
+    report = inspect_module(Threaded().eval(), torch.randn(1, 3, 32, 32))
+    assert [layer.name for layer in report.never_called] == ["head"]
+    assert report.never_called[0].reason.startswith("it ran in another thread")
+
+
+def test_a_batch_of_no_images_has_tokens_and_no_faults():
+    report = inspect_module(Patches().eval(), torch.randn(0, 3, 32, 32))
+    assert report.outputs[0].shape == (0, 64, 8)
+    assert report.audited
+    assert report.faults == ()
+
+
+def test_a_lazy_buffer_is_told_of_before_anything_runs():
+    with pytest.raises(SpecError, match="running_mean gets its shape only when it first runs"):
+        inspect_module(nn.LazyBatchNorm2d(affine=False), torch.randn(1, 3, 8, 8))
+
+
+def test_an_audit_that_fails_leaves_the_report(monkeypatch):
+    def fail(*_):
+        raise IndexError("out of bounds.")
+
+    monkeypatch.setattr(inspection, "audit_module", fail)
+    report = inspect_module(Patches().eval(), torch.randn(1, 3, 32, 32))
+    assert [row.call.name for row in report.rows] == ["conv", "flatten", "transpose", "head"]
+    assert not report.audited
+    assert report.notes == (
+        "Faults could not be looked for: the audit ended with IndexError: out of bounds.",
+    )
+    assert "No fault found" not in str(report)
