@@ -171,3 +171,21 @@ def test_an_audit_that_fails_leaves_the_report(monkeypatch):
         "Faults could not be looked for: the audit ended with IndexError: out of bounds.",
     )
     assert "No fault found" not in str(report)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_was_compiled_runs_layer_by_layer_and_is_compiled_as_before():
+    module, image = Patches().eval(), torch.randn(1, 3, 32, 32)
+    compiled = torch.compile(module, backend="eager")
+    report = inspect_module(compiled, image)
+    assert [row.call.name for row in report.rows] == [
+        "_orig_mod.conv", "flatten", "transpose", "_orig_mod.head",
+    ]  # fmt: skip
+    assert report.rows[1].call.source.text == "return self.conv(x).flatten(2).transpose(1, 2)"
+    assert report.notes[0].startswith("torch.compile was left out for the run")
+    assert torch.equal(compiled(image), module(image))
+
+
+def test_a_run_that_raised_is_not_said_to_be_without_fault():
+    report = inspect_module(Patches().eval(), torch.randn(1, 4, 32, 32))
+    assert "No other fault found." in str(report)

@@ -707,13 +707,26 @@ def _inside_shared(name: str, known: str) -> bool:
     return leaf == known_leaf and owner != known_owner
 
 
+_NOT_COMPILED = (
+    "torch.compile was left out for the run: its layers ran one by one, as hooks need it."
+)
+
+
+def _is_compiled(layer: nn.Module) -> bool:
+    """Whether torch.compile made it; its class is loaded with the compiler alone."""
+    return type(layer).__name__ == "OptimizedModule" or layer._compiled_call_impl is not None
+
+
 def _fast_path_notes(layers: Mapping[str, nn.Module]) -> tuple[str, ...]:
-    """That attention ran otherwise than it would have by itself."""
+    """That attention or a compiled module ran otherwise than it would have by itself."""
+    compiled = any(map(_is_compiled, layers.values()))
+    notes = (_NOT_COMPILED,) if compiled else ()
     fused = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
     found = any(isinstance(layer, fused) and not layer.training for layer in layers.values())
     if not found or not torch.backends.mha.get_fastpath_enabled():
-        return ()
+        return notes
     return (
+        *notes,
         "PyTorch's fused attention was switched off for the run, since it calls no hooks; in use"
         " PyTorch may take it, unless torch.backends.mha.set_fastpath_enabled(False) forbids it.",
     )

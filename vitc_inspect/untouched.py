@@ -6,7 +6,7 @@ import random
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from operator import is_
 from threading import RLock
@@ -34,11 +34,14 @@ def memory_of(tensor: Tensor) -> int:
 
 @contextmanager
 def without_fast_path() -> Iterator[None]:
-    """Have attention call its layers, whose hooks its fused kernel would pass by."""
+    """Have attention and what torch.compile made call their layers, for the hooks to hear."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    # asking for a stance loads the compiler, which takes a second
+    compiles = "torch._dynamo" in sys.modules
     try:
-        yield
+        with torch.compiler.set_stance("force_eager") if compiles else nullcontext():
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
 

@@ -268,8 +268,13 @@ def _sentences(report: ModuleReport, *, never_called: bool = True) -> list[str]:
         *written,
         *report.disagreements,
         *([_failed(report.failure)] if report.failure else [_verdict(report)]),
-        *(["No fault found."] if report.audited and not report.faults else []),
+        *(_none_found(report) if report.audited and not report.faults else []),
     ]
+
+
+def _none_found(report: ModuleReport) -> list[str]:
+    """That the audit found nothing, which of a run that raised is not all there is to say."""
+    return ["No other fault found." if report.failure else "No fault found."]
 
 
 def _verdict(report: ModuleReport) -> str:
