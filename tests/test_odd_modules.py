@@ -9,6 +9,7 @@ from threading import Thread
 
 import pytest
 import torch
+from einops.layers.torch import Rearrange
 from torch import nn
 
 from vitc_inspect import SpecError, inspect_module, inspection, module_csv
@@ -189,3 +190,43 @@ def test_what_was_compiled_runs_layer_by_layer_and_is_compiled_as_before():
 def test_a_run_that_raised_is_not_said_to_be_without_fault():
     report = inspect_module(Patches().eval(), torch.randn(1, 4, 32, 32))
     assert "No other fault found." in str(report)
+
+
+def test_of_one_image_without_a_batch_every_map_is_kept():
+    report = inspection.inspect_call(
+        Patches().conv.eval(), [torch.randn(3, 32, 32)], keep_bytes=2**20, audit=False
+    )
+    assert report.rows[0].call.kept.values.shape == (16, 8, 8)
+    whole = nn.Sequential(Patches().conv, nn.Flatten(1)).eval()
+    report = inspection.inspect_call(whole, [torch.randn(3, 32, 32)], keep_bytes=2**20)
+    assert report.row("1").call.kept.values.shape == (16, 64)
+
+
+@pytest.mark.parametrize(("side", "patch", "table"), [(32, 4, 50), (224, 14, 197)])
+def test_what_an_error_means_is_told_of_the_image_that_was_given(side, patch, table):
+    """Without convolutions no stem is read, and the lengths alone allow other images."""
+    count = side // patch
+
+    class Short(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pos_embed = nn.Parameter(torch.zeros(1, table, 8))
+            self.embed = nn.Linear(3 * patch * patch, 8)
+            self.cls = nn.Parameter(torch.zeros(1, 1, 8))
+
+        def forward(self, x):
+            patches = nn.functional.unfold(x, patch, stride=patch).mT
+            return torch.cat([self.cls, self.embed(patches)], dim=1) + self.pos_embed
+
+    report = inspect_module(Short().eval(), torch.randn(1, 3, side, side))
+    best = report.explanations[0]
+    assert (best.numbers["image_height"], best.numbers["total_stride"]) == (side, patch)
+    assert best.numbers["tokens"] == count**2 + 1
+    assert {each.numbers["image_height"] for each in report.explanations} == {side}
+
+
+def test_a_layer_of_einops_is_named_with_what_it_was_given():
+    module = nn.Sequential(Rearrange("b c (h p) (w q) -> b (h w) (p q c)", p=4, q=4)).eval()
+    failure = inspect_module(module, torch.randn(1, 3, 30, 32)).failure
+    assert failure.operation == "einops.Rearrange"
+    assert [value.shape for value in failure.operands] == [(1, 3, 30, 32)]

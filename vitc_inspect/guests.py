@@ -280,6 +280,7 @@ class _Run(TorchFunctionMode):
         self._left = keep_bytes
         self._each = keep_bytes if keep_each is None else keep_each
         self._aside = False  # from the functions of a quiet layer
+        self._batchless = False  # a map came as (c, h, w), so that outputs have no batch to leave
 
     # modules
 
@@ -479,11 +480,17 @@ class _Run(TorchFunctionMode):
             row.outputs = [(path, tensor.shape, tensor.dtype) for path, tensor in tensors]
         for _, tensor in tensors:
             self._alive.append((row, weakref.ref(tensor), version_of(tensor)))
+        if isinstance(row.layer, nn.Conv2d) and tensors:
+            self._batchless = tensors[0][1].ndim == 3
         if self._left and tensors:
             # a copy, since a later operation in place would overwrite the original
             self._left += row.kept.bytes if row.kept else 0
-            row.kept = _kept(tensors[0][1], min(self._left // 4, self._each))
+            row.kept = _kept(self.batched(tensors[0][1]), min(self._left // 4, self._each))
             self._left -= row.kept.bytes if row.kept else 0
+
+    def batched(self, output: Tensor) -> Tensor:
+        """An output with a first axis for the images, also where the module takes one image."""
+        return output[None] if self._batchless and output.ndim < 4 else output
 
     def _sweep(self, written: Tensor, by: _Row, place: Place | None) -> None:
         """Mark the rows whose output was just written over."""
@@ -594,7 +601,7 @@ class _Look(_Run):
         if len(self.rows) <= at or self.rows[at] is not row:
             return
         tensors = tensors_in(output)
-        self.found = self.look(tensors[0][1]) if tensors else None
+        self.found = self.look(self.batched(tensors[0][1])) if tensors else None
         if not row.name.startswith("einops."):
             raise _SeenEnough
 

@@ -117,11 +117,28 @@ class ModuleReport:
             operation=self.failure.operation or "",
             operands=[value.shape for value in self.failure.operands],
         )
+        meanings = self._of_this_image(meanings)
         if self.cause is None:
             return meanings
         # the text tells more of the same where the stem is known, and else might guess another
         same = meanings[:1] if self.stem and meanings[:1] else ()
         return same if same and same[0].kind == self.cause.kind else (self.cause,)
+
+    def _of_this_image(self, meanings: tuple[Explanation, ...]) -> tuple[Explanation, ...]:
+        """Those that do not take the image for larger or smaller than the one that was given."""
+        images = [value.shape[-2:] for value in self.inputs if len(value.shape) == 4]
+        if self.stem or len(images) != 1:
+            return meanings
+        sides = images[0]
+        taken = [
+            tuple(meaning.numbers.get(side, 0) for side in ("image_height", "image_width"))
+            for meaning in meanings
+        ]
+        kept = [each for each, size in zip(meanings, taken, strict=True) if size in (sides, (0, 0))]
+        if not kept or kept[0] is meanings[0]:
+            return tuple(kept)
+        because = f"the image is {sides[0]}×{sides[1]} pixels, which leaves this reading first"
+        return (replace(kept[0], because=because, likelihood="likely"), *kept[1:])
 
     def row(self, name: str, turn: int = 1) -> ModuleRow:
         """One row of the module or function called `name`; KeyError if there is none.

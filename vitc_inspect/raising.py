@@ -64,12 +64,15 @@ def failure_of(
     own = [at for at, place in enumerate(places) if place == "user"]
     at = own[-1] if own else None
     # einops names the whole pattern, where torch would name the step that did not work
-    if at is not None and "einops" in places[at:]:
-        frame, _ = steps[at + places[at:].index("einops")]
+    if "einops" in places[at:]:
+        frame, _ = steps[places.index("einops", at or 0)]
         given = [
-            frame.f_locals[name] for name in frame.f_code.co_varnames if name in frame.f_locals
+            frame.f_locals[name]
+            for name in frame.f_code.co_varnames
+            if name in frame.f_locals and name != "self"  # of a layer of einops
         ]
-        operation = f"einops.{frame.f_code.co_name}"
+        layer = frame.f_locals.get("self")
+        operation = f"einops.{frame.f_code.co_name if layer is None else type(layer).__name__}"
         operands = values_of(tensors_given(given[:1], {}))
     inside = failed_in[1] if failed_in and failed_in[0] in chain else ""
     source = (steps[at][0].f_code.co_filename, steps[at][1]) if at is not None else None
