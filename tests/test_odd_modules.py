@@ -230,3 +230,31 @@ def test_a_layer_of_einops_is_named_with_what_it_was_given():
     failure = inspect_module(module, torch.randn(1, 3, 30, 32)).failure
     assert failure.operation == "einops.Rearrange"
     assert [value.shape for value in failure.operands] == [(1, 3, 30, 32)]
+
+
+class Rearranged(nn.Module):
+    """A patchify of einops and nn.Linear that takes the first entries of its table."""
+
+    def __init__(self, entries):
+        super().__init__()
+        split = Rearrange("b c (h p) (w q) -> b (h w) (p q c)", p=4, q=4)
+        self.embed = nn.Sequential(split, nn.LayerNorm(48), nn.Linear(48, 8), nn.LayerNorm(8))
+        self.cls = nn.Parameter(torch.randn(1, 1, 8))
+        self.pos = nn.Parameter(torch.randn(1, entries, 8))
+
+    def forward(self, x):
+        tokens = torch.cat([self.cls.expand(len(x), -1, -1), self.embed(x)], dim=1)
+        return tokens + self.pos[:, : tokens.shape[1]]
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_cut_table_is_found_where_no_convolution_makes_the_patches(images):
+    (fault,) = inspect_module(Rearranged(197).eval(), torch.randn(images, 3, 32, 48)).faults
+    assert fault.kind == "position table"
+    assert fault.sentence.startswith(
+        "pos, the position table, has 197 entries for 97 tokens = 8×12 + 1. It is made for 14×14"
+    )
+
+
+def test_a_table_that_fits_such_patches_is_let_be():
+    assert inspect_module(Rearranged(97).eval(), torch.randn(2, 3, 32, 48)).faults == ()

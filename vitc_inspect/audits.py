@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import prod
+from math import isqrt, prod
 from typing import Any
 
 import torch
@@ -97,6 +97,8 @@ def audit_module(
         found += _linear(reading, run)
         found += _first_without_class_token(flow, reading)
         found += _bias(flow, reading)
+    elif flow.error is None:
+        found += _cut_table_of_patches(module, flow)
     found += _width_normed(flow)
     if flow.error and not any(fault.kind in _PROMISES for fault in found):
         found = [*_stated_promises(module), *found]
@@ -286,6 +288,66 @@ def _cut(table: Known, steps: Sequence[Step]) -> bool:
                 uses += torch.bincount(entries, minlength=length)
     used = int((uses > 0).sum())
     return used < length and bool((uses[:used] > 0).all())
+
+
+def _cut_table_of_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]:
+    """A table that is cut for patches that no convolution makes: pixels moved, then nn.Linear."""
+    linear = (step for step in flow.steps if step.name == "linear")
+    patch, image = next(filter(None, map(_patch_of, linear)), (0, ()))
+    learned = {name for name, _ in module.named_parameters()}
+    for step in flow.steps if patch else ():
+        tokens = next((each.shape for each in step.of_image if len(each.shape) == 3), None)
+        if step.name not in SUMS or tokens is None:
+            continue
+        cells = prod(side // patch for side in image[2:])
+        for known in step.sources:
+            places = known.places
+            if known.of_image or places is None or places.origin not in learned:
+                continue
+            length = prod(places.shape[:-1])
+            if prod(known.shape[:-1]) != tokens[1] or not _cut(known, flow.steps):
+                continue
+            try:
+                told = faults(
+                    Contract(
+                        image_size=image[2:],  # type: ignore[arg-type]  # the image is 4-d
+                        in_channels=image[1],
+                        strides=(patch,),
+                        embed_dim=tokens[2],
+                        num_prefix_tokens=tokens[1] - cells,
+                        table_length=length,
+                        table_width=tokens[2],
+                    )
+                )
+            except SpecError:  # larger than any stem of ours, or fewer tokens than cells
+                return
+            named = f"{places.origin}, the position table, has"
+            for fault in told:
+                if fault.kind == "position table":
+                    words = fault.sentence.replace("The position table has", named)
+                    yield replace(fault, sentence=words)
+            return
+
+
+def _patch_of(step: Step) -> tuple[int, tuple[int, ...]] | None:
+    """Side of the square patches of an image that a step is given as (b, n, d), and its shape.
+
+    None where it is given anything else; the first patch has to be the image's first corner.
+    """
+    known = step.sources[0]
+    places = known.places
+    if places is None or places.origin != -1 or places.moved is None:
+        return None
+    if len(places.shape) != 4 or len(known.shape) != 3 or prod(known.shape) != prod(places.shape):
+        return None
+    _, channels, height, width = places.shape
+    numbers = known.shape[2] // channels
+    side = isqrt(numbers)
+    if side < 1 or side * side * channels != known.shape[2] or height % side or width % side:
+        return None
+    pixels = set((places.moved[0, 0] % (height * width)).tolist())
+    corner = [row * width + column for row in range(side) for column in range(side)]
+    return (side, places.shape) if pixels == set(corner) else None
 
 
 def _steps(reading: Reading) -> tuple[int, ...] | None:
