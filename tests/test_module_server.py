@@ -225,3 +225,25 @@ def test_what_cannot_be_made_at_the_start_is_raised(tmp_path: Path) -> None:
         inspector("Slicd")
     with pytest.raises(SpecError, match="it is not a shape"):
         inspector("SlicedTable", "1,3,a")
+
+
+def test_one_image_without_a_batch_is_shown_as_one(tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from torch import nn\ndef make(): return nn.Sequential(nn.Conv2d(3, 7, 4, 4))\n"
+    )
+    answer = call("show", {"image": "photo"}, inspector("make", "3,32,32", file=own))
+    assert "MACs of all" not in plain(answer["summary"])
+    assert "7 maps of 8×8" in plain(answer["panel"])
+    assert "tokens down" not in plain(answer["panel"])
+
+
+def test_a_class_of_another_name_is_told_with_how_to_start(tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    good = "from torch import nn\nclass Own(nn.Identity): pass\n"
+    own.write_text(good)
+    of = inspector("Own", file=own)
+    own.write_text(good.replace("Own", "Owm"))
+    says = plain(call("reload", {"image": "photo"}, of)["broken"])
+    assert "there is no Own in it. Mend it and press Reload, or start the app with" in says
+    assert f"--module {own}:Owm" in says

@@ -258,3 +258,14 @@ def test_a_cut_table_is_found_where_no_convolution_makes_the_patches(images):
 
 def test_a_table_that_fits_such_patches_is_let_be():
     assert inspect_module(Rearranged(97).eval(), torch.randn(2, 3, 32, 48)).faults == ()
+
+
+def test_an_argument_that_is_missing_is_named_with_how_to_give_it():
+    class Masked(Patches):
+        def forward(self, x, mask, scale):
+            return super().forward(x) * mask * scale
+
+    (meaning,) = inspect_module(Masked().eval(), torch.randn(1, 3, 32, 32)).explanations
+    said = "Masked.forward needs mask and scale as well, and was not given them."
+    assert meaning.sentence == said
+    assert "--input mask=SHAPE" in meaning.fixes[0]

@@ -36,6 +36,24 @@ _DTYPES = {
 """Number formats as PyTorch's messages call them, in lower case, and as its code does."""
 
 
+def _needs_more(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A forward that was not given all its arguments."""
+    owner, missing = match.group(1), re.findall(r"'(\w{1,60})'", match.group(2))
+    *first, last = missing
+    names = f"{', '.join(first)} and {last}" if first else last
+    them = "it" if len(missing) == 1 else "them"
+    yield explain(
+        "arguments",
+        f"{owner} needs {names} as well, and was not given {them}.",
+        f"Give {them} where the module is called. For the whole module that is one more"
+        f" --input {missing[0]}=SHAPE, or inspect_module(module, image, {missing[0]}=...).",
+        f"Or give {missing[0]} a default in {owner}.",
+        because="an argument without a default has to be given",
+        likelihood="certain",
+        numbers={"missing": len(missing)},
+    )
+
+
 def _divided(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """einops: an axis cannot be divided into chunks."""
     length, chunk = int(match.group(1)), int(match.group(2))
@@ -440,6 +458,14 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
         _no_tensor,
     ),
     (re.compile(r"argument 'input' \(position 1\) must be Tensor, not ([\w.]{1,60})"), _no_tensor),
+    (
+        re.compile(
+            r"((?:\w{1,60}\.)?forward)\(\) missing \d{1,3} required"
+            r" (?:positional|keyword-only) arguments?:"
+            r" ('\w{1,60}'(?:(?:, and |, | and )'\w{1,60}'){0,9})"
+        ),
+        _needs_more,
+    ),
     (
         re.compile(
             r"stack expects each tensor to be equal size, but got (\[[\d, ]{1,200}\]) at entry"

@@ -30,7 +30,7 @@ def _channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     kernel = f"{by(weight[2:])}:{weight[0]}"
     which = _layer_of(weight, told) or f"The convolution {kernel}"
     numbers = {"expected_channels": expected, "channels": got}
-    opening = f"{which} reads {expected} channels"
+    opening = f"{which} reads {expected} channel{'' if expected == 1 else 's'}"
     # a square map has its width on the last axis, which may happen to be the number wanted
     if given[3] == expected and (expected <= 4 or given[2] != expected):
         height, width = given[1:3]

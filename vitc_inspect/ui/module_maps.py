@@ -21,7 +21,7 @@ from vitc_inspect.ui.maps import (
     read_channel,
     wall_html,
 )
-from vitc_inspect.ui.module_panels import batch_of, module_shape
+from vitc_inspect.ui.module_panels import batch_of, is_batchless, module_shape
 from vitc_inspect.views import text
 from vitc_inspect.views.maps import Scale, common_scale, numbers, value_scale
 
@@ -82,7 +82,8 @@ def module_maps_html(
         channel = read_channel(cell, len(maps.values))
         if channel is not None:
             return _one_map_html(trial, row, maps, channel, scale) + _SAVES + facts
-    whole = call.out_shape[1:]
+    one = is_batchless(report) and len(call.out_shape) < 4
+    whole = call.out_shape if one else call.out_shape[1:]
     shown = (whole[-1], grid.rows, grid.columns) if grid else whole
     if len(whole) == 1:
         whole = shown = (1, *whole)

@@ -43,9 +43,17 @@ def broken_html(error: SpecError) -> str:
     cause = error.__cause__
     return (
         '<section class="alert" role="alert"><h2>✗ Nothing to show: the module cannot be made</h2>'
-        f"<p>{escape(str(error.value))}: {escape(error.reason)}. Mend it and press Reload.</p>"
+        f"<p>{escape(str(error.value))}: {escape(error.reason)}. Mend it and press Reload"
+        f"{_start_anew(error)}.</p>"
         f"{_traceback_html(traceback_text(cause), opened=True) if cause else ''}</section>"
     )
+
+
+def _start_anew(error: SpecError) -> str:
+    """What to start the program with where the name is another now; the page cannot change it."""
+    if error.suggestion is None:
+        return ""
+    return f", or start the app with --module {escape(str(error.suggestion))}"
 
 
 def _failure_html(failure: Failure, meanings: str) -> str:
@@ -303,7 +311,10 @@ def _failed_line(failure: Failure, selected: str, batch: int) -> str:
         f'<th scope="row"><button type="button" aria-pressed="{str(chosen).lower()}"'
         f' tabindex="{0 if chosen else -1}">{escape(failure.operation or failure.kind)}</button>'
         f'</th><td class="made"{_title_of(failure.source)}>{at}{code}</td>'
-        f'<td colspan="3">{operands}</td><td><span class="differs">✗ raised</span></td>'
+        # the narrow one stands in where a small screen leaves the column of inputs out
+        f'<td colspan="3" class="wide">{operands}</td>'
+        f'<td colspan="2" class="narrow">{operands}</td>'
+        f'<td><span class="differs">✗ raised</span></td>'
         "<td></td><td></td></tr>"
     )
 
@@ -341,8 +352,16 @@ def _notes_html(report: ModuleReport) -> str:
 # ---- shapes and places -----------------------------------------------------------------------
 
 
+def is_batchless(report: ModuleReport) -> bool:
+    """Whether the module was given one image without a batch, as its convolutions tell."""
+    maps = [row.call.out_shape for row in report.rows if row.call.kind == "Conv2d"]
+    return any(shape is not None and len(shape) == 3 for shape in maps)
+
+
 def batch_of(report: ModuleReport) -> int:
-    """The first size of the first input, which most shapes of the report begin with."""
+    """The first size of the first input, which most shapes of the report begin with; 0 without."""
+    if is_batchless(report):
+        return 0
     shape = report.inputs[0].shape if report.inputs else ()
     return shape[0] if len(shape) > 1 else 0
 
