@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vitc_inspect import cli, tracing
+from vitc_inspect import cli, inspection, tracing
 from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import MAX_CHANNELS
 from vitc_inspect.model import MAX_SEED
@@ -458,7 +458,9 @@ class Stem(nn.Module):
 """
 
 
-def test_a_module_that_raises_is_shown_up_to_there_and_its_error_explained(tmp_path, capsys):
+def test_a_module_that_raises_is_shown_up_to_there_and_its_error_explained(
+    tmp_path, capsys, monkeypatch
+):
     path = tmp_path / "stem.py"
     path.write_text(TOO_LARGE_FOR_ITS_TABLE)
     named = ["--module", f"{path}:Stem", "--input", "1,3,256,256"]
@@ -473,3 +475,11 @@ def test_a_module_that_raises_is_shown_up_to_there_and_its_error_explained(tmp_p
     plain = json.loads(capsys.readouterr().out)
     assert plain["explanations"][0]["numbers"]["table"] == 196
     assert cli.main([*named[:2], "--input", "1,3,224,224", "--strict"]) == 0
+
+    def ends(*args):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(inspection, "audit_module", ends)
+    assert cli.main([*named[:2], "--input", "1,3,224,224"]) == 0
+    assert cli.main([*named[:2], "--input", "1,3,224,224", "--strict"]) == 1
+    assert "since that raised MemoryError: no room." in capsys.readouterr().out

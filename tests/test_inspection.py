@@ -14,7 +14,14 @@ from torch import nn
 
 import vitc_inspect
 from tests import faulty
-from vitc_inspect import inspect_module, module_csv, module_html, module_markdown, module_table
+from vitc_inspect import (
+    flow,
+    inspect_module,
+    module_csv,
+    module_html,
+    module_markdown,
+    module_table,
+)
 from vitc_inspect.inspection import inspect_call
 from vitc_inspect.views.text import shape as shape_text
 
@@ -50,6 +57,41 @@ def test_totals_and_rows_of_a_sound_stem():
     assert report.row("conv2").predicted.rule == "⌊(16 + 2·1 − 3) / 2⌋ + 1 = 8"
     with pytest.raises(KeyError):
         report.row("conv2", 2)
+
+
+class Unwilling(faulty.Sized):
+    """A module that refuses to change its mode."""
+
+    def train(self, mode=True):
+        raise NotImplementedError("no eval.")
+
+
+def test_a_report_stands_where_faults_cannot_be_looked_for():
+    report = inspect_module(Unwilling(), torch.zeros(1, 3, 32, 32))
+    assert len(report.rows) == len(report_on(faulty.Sized()).rows)
+    assert (report.audited, report.faults, report.failure) == (False, (), None)
+    said = "Faults were not looked for to the end, since that raised NotImplementedError: no eval."
+    assert said in report.notes
+    assert said in str(report)
+    assert "No fault found." not in str(report)
+
+
+def test_a_mistake_while_numbers_are_followed_is_not_the_modules(monkeypatch):
+    def broken(*args):
+        raise KeyError("mistake")
+
+    def forward(x):
+        try:
+            return module.conv1(x)
+        except KeyError:  # the user's code must not see it either
+            pytest.fail("the mistake reached the module")
+
+    module = faulty.Sized()
+    module.forward = forward
+    monkeypatch.setattr(flow, "_stayed", broken)
+    report = report_on(module)
+    assert report.failure is None
+    assert "since that raised KeyError: 'mistake'." in report.notes[-1]
 
 
 @pytest.mark.parametrize("module", FAULTY)

@@ -254,6 +254,8 @@ def _run(
                 watcher.forget()
         after = _versions(module)
         watcher.flow.changed = tuple(name for name in before if after.get(name) != before[name])
+    if watcher.broken:
+        raise watcher.broken
     return watcher
 
 
@@ -278,6 +280,7 @@ class _Watcher(TorchFunctionMode):
         super().__init__()
         self.flow = Flow()
         self.result: Tensor | None = None
+        self.broken: Exception | None = None
         self._parameters = parameters
         self._until = until
         self._tensors: dict[int, tuple[weakref.ref[Tensor], Known]] = {}
@@ -314,9 +317,28 @@ class _Watcher(TorchFunctionMode):
         except Exception:
             self.flow.failed = Step(-1, name, sources, (), _given(name, args, kwargs))
             raise
+        if self.broken is None:
+            try:
+                self._write_down(func, name, args, kwargs, tensors, sources, output)
+            # raised here, a mistake of this file's would pass for one of the module's
+            except Exception as error:  # noqa: BLE001
+                self.broken = error
+        return output
+
+    def _write_down(
+        self,
+        func: Any,
+        name: str,
+        args: Any,
+        kwargs: Any,
+        tensors: Sequence[Tensor],
+        sources: tuple[Known, ...],
+        output: Any,
+    ) -> None:
+        """Remember what a function made of what is followed."""
         produced = tensors_of(output)
         if not produced or not any(source.of_image or source.places for source in sources):
-            return output
+            return
         index = len(self.flow.steps)
         moved = _moved(func, name, args, kwargs, tensors, sources, produced)
         of_image = any(source.of_image for source in sources)
@@ -332,7 +354,6 @@ class _Watcher(TorchFunctionMode):
         if index == self._until:
             self.result = produced[0]
             raise _Arrived
-        return output
 
     def _know(self, tensor: Tensor, known: Known) -> None:
         self._tensors[id(tensor)] = weakref.ref(tensor), known
@@ -408,7 +429,7 @@ def _moved(
     places = sources[0].places
     if places is None or prod(sources[0].shape) > _MOST_NUMBERS:
         return lambda at: None
-    numbers = places.numbers()
+    numbers = places.numbers().detach()  # another tensor, for what turns its argument in place
     if name in ("view", "reshape"):
         if any(isinstance(each, torch.dtype) for each in (*args, *kwargs.values())):
             return lambda at: None
