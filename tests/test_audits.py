@@ -202,6 +202,40 @@ def test_wrong_orders_are_found_however_they_are_made(make, words, side):
     assert (fault.kind, words in fault.sentence) == ("token order", True)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        # 16 tokens of four cells have the sides of 64 tokens, turned
+        lambda x: rearrange(x, "b c (h p) (w q) -> b (h w) (p q c)", p=2, q=2),
+        lambda x: rearrange(x, "b c (h p) (w q) -> b (h w) (c p q)", p=2, q=2),
+        # scanned along the rows and along the columns, as state space models do
+        lambda x: (x.flatten(2).mT + 1, x.mT.flatten(2).mT + 1),
+    ],
+)
+def test_merges_and_scans_are_meant(make):
+    assert kinds(Runs(lambda module, x: make(module.proj(x)))) == []
+
+
+def test_tokens_that_go_to_another_image_are_whole_and_wrong():
+    def run(module, x):
+        x = module.proj(x)
+        return x.flatten(2).permute(2, 0, 1).reshape(len(x), 64, 16)
+
+    (fault,) = audited(Runs(run)).faults
+    assert "one image gets tokens of others" in fault.sentence
+    assert kinds(Runs(run), 1, 3, 32, 32) == []
+
+
+def test_turning_a_tensor_in_place_turns_no_other():
+    def run(module, x):
+        x = module.proj(x).flatten(2).mT
+        same = x.detach()
+        x.transpose_(1, 2)
+        return same.reshape(len(x), 64, 16) + 1
+
+    assert kinds(Runs(run)) == []
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(4, 32), (32, 4), (4, 4)])
 def test_one_row_of_tokens_is_in_order_either_way(rows, columns):
     module = Runs(lambda module, x: rearrange(module.proj(x), "b d h w -> b (w h) d"))
@@ -296,6 +330,19 @@ def test_a_table_is_held_against_a_grid_that_no_formula_gives():
     assert "pos_embed, the position table, has 20 entries for 16 = 4×4 tokens" in fault.sentence
 
 
+def test_a_width_of_the_stem_within_is_not_blamed_for_what_the_head_expects():
+    def stem(hidden_dim):
+        module = Runs(lambda module, x: module.head(module.stem(x).flatten(2).mT))
+        module.stem = Runs(lambda module, x: module.proj(module.first(x)))
+        module.stem.first, module.stem.proj = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 16, 4, 4)
+        module.stem.hidden_dim, module.head = hidden_dim, nn.Linear(12, 2)
+        return inspect_module(module, image())
+
+    assert "width" not in [fault.kind for fault in stem(8).faults]
+    assert stem(8).cause is None
+    assert stem(12).cause.kind == "width"  # which the head expects
+
+
 def test_a_table_that_does_not_fit_is_the_cause_and_a_later_error_is_not():
     report = inspect_module(faulty.ShortTable(), image())
     assert report.cause is report.faults[0]
@@ -308,6 +355,12 @@ def test_a_table_that_does_not_fit_is_the_cause_and_a_later_error_is_not():
     assert report.failure.operation == "reshape"
     assert report.cause is None
     assert report.explanations != ()
+
+
+def test_a_norm_over_the_width_tells_the_channels_of_a_map_that_was_turned():
+    module = Runs(lambda module, x: nn.functional.layer_norm(module.proj(x).transpose(1, 2), (8,)))
+    (fault,) = audited(module).faults
+    assert "a map of 16×8×8, which is the width of the image: 8 neigh" in fault.sentence
 
 
 # ---- linearity, pixels, promises
@@ -342,6 +395,13 @@ def test_weights_of_0_are_affine_and_nothing_is_measured():
         nn.init.zeros_(parameter)
     (fault,) = audited(stem).faults
     assert (fault.kind, "f(a + b)" in fault.because) == ("linear", False)
+
+
+@pytest.mark.parametrize("last", [nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, (3, 1))])
+def test_maps_that_are_no_numbers_measure_nothing(last):
+    stem = nn.Sequential(nn.Conv2d(3, 8, 3), last)
+    nn.init.constant_(stem[0].weight, float("nan"))
+    assert "nan" not in "".join(fault.because for fault in audited(stem).faults)
 
 
 def test_convolutions_that_lead_to_no_tokens_are_left_alone():
@@ -409,6 +469,9 @@ def test_pixels_without_a_gradient_that_are_read_all_the_same():
     dark = image()
     dark[:, :, -4:] = -1
     assert audit_module(Runs(run), (dark,)).faults == ()
+    bytes_, far = 100 * image().abs() + 1000, Runs(lambda module, x: run(module, x - 1000))
+    bytes_[:, :, -4:] = 0
+    assert audit_module(far, (bytes_,)).faults == ()
 
 
 def test_a_branch_that_learned_nothing_yet_is_not_taken_for_one_that_reads_nothing():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import isqrt, prod
+from math import isfinite, isqrt, prod
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from vitc_inspect.flow import (
     SUMS,
     Flow,
     Known,
+    Places,
     Step,
     follow,
     output_of_step,
@@ -449,15 +450,17 @@ def _whole(value: Any) -> int | None:
 def _stated_width(module: nn.Module, flow: Flow, reading: Reading) -> Iterator[Explanation]:
     """What the module beside the last convolution says of the width, against its channels.
 
-    A width that some other layer has may be that of a later stage, unless the tokens made the run
-    raise.
+    A width that some other layer has may be that of a later stage, unless the run raised where
+    the tokens met it.
     """
-    failed = flow.failed is not None and _takes_tokens(flow.failed, reading)
+    met: set[int] = set()
+    if flow.failed and _takes_tokens(flow.failed, reading):
+        met = {size for known in flow.failed.sources for size in known.shape}
     widths = {size for parameter in module.parameters() for size in parameter.shape}
     for name, owner in _owners(module, reading)[:1]:
         for attribute in ("embed_dim", "hidden_dim", "hidden_size"):
             stated, width = _whole(_stated(owner, attribute)), reading.width
-            if stated is None or stated == width or (stated in widths and not failed):
+            if stated is None or stated == width or (stated in widths - met):
                 continue
             field = f"{name}.{attribute}" if name else attribute
             last = reading.links[-1].name
@@ -476,47 +479,66 @@ def _stated_width(module: nn.Module, flow: Flow, reading: Reading) -> Iterator[E
 
 
 def _order(flow: Flow) -> Iterator[Explanation]:
-    """Maps that are made into tokens otherwise than rows first."""
+    """Maps that are made into tokens otherwise than rows first.
+
+    One that is also made into tokens rows first is read both ways on purpose, as in scans.
+    """
+    made = list(_made_tokens(flow))
+    by_rows = {
+        known.places.origin
+        for known, found in made
+        if known.places and isinstance(found, TokenAxes) and found.order == _in_rows(known.places)
+    }
+    for known, found in made:
+        places = known.places
+        if places is None:
+            continue
+        _, channels, rows, columns = places.shape
+        of_map = f"{channels}×{rows}×{columns} map"
+        numbers = {"rows": rows, "columns": columns, "embed_dim": channels}
+        if not isinstance(found, TokenAxes):
+            yield explain(
+                "token order",
+                f"{_maker(known, flow)} makes {rows * columns} tokens of the {of_map} with the"
+                f" numbers in the order they have in memory: {found}, and every shape is right.",
+                f"Move the channels to the end first: {_RIGHT}.",
+                because="the places of the numbers were followed through the module",
+                likelihood="certain",
+                numbers=numbers,
+            )
+            return
+        by_columns = tuple(r * columns + c for c in range(columns) for r in range(rows))
+        if min(rows, columns) > 1 and found.order == by_columns and places.origin not in by_rows:
+            yield explain(
+                "token order",
+                f"The {of_map} becomes tokens column after column: token 1 is the cell in row 1,"
+                " column 0. Position tables, pretrained weights and whatever resizes a table"
+                " reckon with row after row.",
+                f"Take the rows first: {_RIGHT}.",
+                because="the places of the numbers were followed through the module",
+                likelihood="likely",
+                numbers=numbers,
+            )
+            return
+
+
+def _made_tokens(flow: Flow) -> Iterator[tuple[Known, TokenAxes | str]]:
+    """Everything that is used as tokens of a map, with how the map stands in it."""
     seen: set[int] = set()
     for step in (*flow.steps, None):
         ends = flow.outputs if step is None else () if step.name in MOVES else step.sources
         for known in ends:
-            places = known.places
-            if not known.of_image or places is None or id(places) in seen:
+            if not known.of_image or known.places is None or id(known.places) in seen:
                 continue
-            seen.add(id(places))
+            seen.add(id(known.places))
             found = token_axes(known)
-            if found is None:
-                continue
-            _, channels, rows, columns = places.shape
-            way = _maker(known, flow)
-            of_map = f"the {channels}×{rows}×{columns} map"
-            numbers = {"rows": rows, "columns": columns, "embed_dim": channels}
-            if not isinstance(found, TokenAxes):
-                yield explain(
-                    "token order",
-                    f"{way} makes {rows * columns} tokens of {of_map} with the numbers in the"
-                    f" order they have in memory: each token holds numbers of {found}, and every"
-                    " shape is right.",
-                    f"Move the channels to the end first: {_RIGHT}.",
-                    because="the places of the numbers were followed through the module",
-                    likelihood="certain",
-                    numbers=numbers,
-                )
-                return
-            by_columns = tuple(r * columns + c for c in range(columns) for r in range(rows))
-            if min(rows, columns) > 1 and found.order == by_columns:
-                yield explain(
-                    "token order",
-                    f"{of_map[0].upper()}{of_map[1:]} becomes tokens column after column: token 1"
-                    " is the cell in row 1, column 0. Position tables, pretrained weights and"
-                    " whatever resizes a table reckon with row after row.",
-                    f"Take the rows first: {_RIGHT}.",
-                    because="the places of the numbers were followed through the module",
-                    likelihood="likely",
-                    numbers=numbers,
-                )
-                return
+            if found is not None:
+                yield known, found
+
+
+def _in_rows(places: Places) -> tuple[int, ...]:
+    """The cells of a map, row after row."""
+    return tuple(range(prod(places.shape[2:])))
 
 
 def _maker(known: Known, flow: Flow) -> str:
@@ -595,9 +617,10 @@ def _unread(reading: Reading, run: _Runs) -> Iterator[Explanation]:
     if not (rows or columns) or len(rows) == height:
         return
     other = image.detach().clone()
-    noise = torch.randn(image.shape, generator=draw).to(image)
-    other[:, :, rows] += 10 * noise[:, :, rows]
-    other[:, :, :, columns] += 10 * noise[:, :, :, columns]
+    # far beyond every number of the image, to pass whatever threshold kept a gradient at 0
+    noise = torch.randn(image.shape, generator=draw).to(image) * 10 * (1 + image.abs().max())
+    other[:, :, rows] += noise[:, :, rows]
+    other[:, :, :, columns] += noise[:, :, :, columns]
     before, after = run(image.detach().clone()), run(other)
     if before is None or after is None or not torch.equal(before, after):
         return
@@ -682,6 +705,8 @@ def _affine_rest(run: _Runs) -> float | None:
     if torch.equal(first, none):  # a map that does not depend on the image yet
         return None
     largest = max(float(each.abs().max()) for each in (both, first, second, none))
+    if not isfinite(largest):
+        return None
     return float((both - first - second + none).abs().max()) / largest
 
 
@@ -722,9 +747,9 @@ def _width_normed(flow: Flow) -> Iterator[Explanation]:
             continue
         known = step.of_image[0] if step.of_image else step.sources[0]
         of_map = known.places is not None and known.places.origin != -1 and len(known.shape) == 4
-        if not of_map or last_axis(known) != "columns":
+        if known.places is None or not of_map or last_axis(known) != "columns":
             continue
-        _, channels, rows, columns = known.shape
+        _, channels, rows, columns = known.places.shape
         name = next((each.name for each in step.sources[1:] if each.name), "")
         layer = name.rpartition(".")[0] or "layer_norm"
         yield explain(

@@ -219,9 +219,9 @@ def token_axes(known: Known) -> TokenAxes | str | None:
         known: A tensor whose places are known.
 
     Returns:
-        The axes; "several cells" or "several images" where some token holds numbers of these;
-        None where the tensor is no sequence of tokens: where its sides are not those of
-        (b, h w, d).
+        The axes; in words, what is mixed where the numbers of cells or images are; None where the
+        tensor is no sequence of tokens: where its sides are not those of (b, h w, d), or its rows
+        are several cells in full, as in a merge of neighbours.
     """
     places = known.places
     if places is None or places.moved is None or len(places.shape) != 4:
@@ -242,18 +242,44 @@ def token_axes(known: Known) -> TokenAxes | str | None:
     if cells == 1 or not moved.numel():  # of no image nothing can be mixed
         return None
     image, cell = moved // (channels * cells), moved % cells
-    mixed = "several cells"
+    mixed = "each token holds numbers of several cells"
     for order in permutations(range(3)):
         if tuple(moved.shape[axis] for axis in order) != (batch, cells, channels):
             continue
         whose, which = image.permute(order), cell.permute(order)  # (b, n, d)
         if not torch.equal(which, which[:1, :, :1].expand_as(which)):
             continue
-        mixed = "several images"
+        mixed = "each token holds numbers of several images"
         if torch.equal(whose, whose[:, :1, :1].expand_as(whose)):
             axis = max(0, order[1] - max(0, moved.ndim - places.moved.ndim))
             return TokenAxes(axis=axis, order=tuple(which[0, :, 0].tolist()))
-    return mixed
+    if not _whole_cells(image, cell, channels, columns):
+        return mixed
+    strangers = not torch.equal(image, image[:, :1, :1].expand_as(image))
+    return "one image gets tokens of others" if strangers else None
+
+
+def _whole_cells(image: Tensor, cell: Tensor, channels: int, columns: int) -> bool:
+    """Whether each token is one cell in full, or a rectangle of them, as a merge of neighbours is.
+
+    Tokens of four cells have the sides of the map's own tokens, turned, where a map has four
+    times as many cells as channels.
+
+    Args:
+        image, cell: Where each number comes from, (b, n, d).
+        channels: Numbers of a cell.
+        columns: Cells in a row of the map.
+    """
+    many, left = divmod(cell.shape[2], channels)
+    if left or not torch.equal(image, image[..., :1].expand_as(image)):
+        return False
+    ranked = cell.sort(dim=2).values  # (b, n, d)
+    each = ranked[..., ::channels]  # (b, n, many)
+    if not torch.equal(ranked, each.repeat_interleave(channels, dim=2)):
+        return False
+    row, column = each // columns, each % columns
+    height, width = (at.amax(dim=2) - at.amin(dim=2) + 1 for at in (row, column))
+    return bool((height * width == many).all())
 
 
 def _way(flow: Flow, end: Step) -> tuple[Known | None, tuple[Step, ...]]:

@@ -461,8 +461,8 @@ def _last_activation(contract: Contract) -> Iterator[Explanation]:
     }[last.activation]
     yield Explanation(
         kind="activation",
-        sentence=f"{last.activation} stands behind the last convolution: {lost}, and the position"
-        " table is added to half a space.",
+        sentence=f"{last.activation} stands behind the last convolution: {lost} until something"
+        " is added to it, as a position table is.",
         fixes=("Leave the last convolution bare, as in the paper.",),
         likelihood="likely",
         because="the stems of the field end in a bare convolution or a norm",
