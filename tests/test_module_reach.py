@@ -60,6 +60,31 @@ def test_behind_attention_no_box_is_said() -> None:
         assert formula_box(trial.report, row, (9,), grid) is None
 
 
+class Again(nn.Module):
+    """Tokens made a map again, and something done with that."""
+
+    def __init__(self, last: nn.Module) -> None:
+        super().__init__()
+        self.proj, self.mix, self.last = nn.Conv2d(3, 16, 4, 4), nn.Linear(16, 16), last
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run it."""
+        x = self.proj(x)
+        tokens = self.mix(x.flatten(2).mT)
+        out: torch.Tensor = self.last(tokens.mT.reshape(x.shape))
+        return out
+
+
+@pytest.mark.parametrize(
+    ("last", "holds"),
+    [(nn.GELU(), True), (nn.Conv2d(16, 16, 3, 1, 1), False), (nn.GroupNorm(1, 16), False)],
+)
+def test_a_box_holds_as_long_as_places_stay_apart(last: nn.Module, holds: bool) -> None:
+    trial = tried(Again(last))
+    box = formula_box(trial.report, row_of(trial, "last"), (2, 3), None)
+    assert box == (token_box(PATCHES, 2, 3) if holds else None)
+
+
 @pytest.mark.parametrize(
     ("module", "name", "says"),
     [

@@ -106,7 +106,7 @@ def test_tokens_are_shown_as_maps_behind_the_class_token(sliced: ModuleInspector
     [
         ("proj:1", "2,3", "row 2, column 3 .* rows 8 to 11 columns 12 to 15 size 4×4 px"),
         ("/add:1", "2,3", r"token 20, place \(2, 3\) .* rows 8 to 11 columns 12 to 15"),
-        ("/add:1", "0", "token 0 .* No pixel moves this place: its gradient is 0"),
+        ("/add:1", "0", "token 0 .* The gradient of this place is 0 at every pixel"),
         ("/expand:1", "0", "No gradient leads from this place"),
     ],
 )

@@ -32,8 +32,12 @@ from vitc_inspect.views.pixels import heat_uri, photo_uri, rect, thinning
 
 _MOST_HEIGHT = 400  # of the image (CSS pixels)
 _MOST_PICKER = 190  # side of the picture of places (CSS pixels)
-_MIXING = ("attention", "attn", "softmax", "matmul", "bmm", "einsum", "pool", "fft")
+_MIXING = (
+    *("attention", "attn", "softmax", "matmul", "bmm", "einsum", "pool", "fft"),
+    *("groupnorm", "group_norm", "instancenorm", "instance_norm"),
+)
 """What makes numbers of one place out of others, in the names of layers and functions."""
+_CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convtranspose", "conv_transpose")
 _NEAR = 84  # side of the picture of the box from near (CSS pixels)
 _MOST_PLACES = 256  # rows and columns of it
 
@@ -153,6 +157,8 @@ def _convolutions_before(report: ModuleReport, row: int) -> int:
             waiting.pop(0)
         elif any(word in f"{call.kind} {call.name}".lower() for word in _MIXING):
             return 0
+        elif (call.name if call.is_function else call.kind).lower().startswith(_CONVOLUTIONS):
+            return 0  # one that is none of the stem's
     return len(report.stem_layers) - len(waiting)
 
 
@@ -355,8 +361,8 @@ def _facts_html(
         )
     if not found.pixels:
         return (
-            f'<p class="remark">No pixel moves {whose}: its gradient is 0 everywhere, as that of a'
-            " class token before any attention, or behind a ReLU that is off.</p>"
+            f'<p class="remark">The gradient of {whose} is 0 at every pixel: as that of a class'
+            " token before any attention, or behind a ReLU that is off.</p>"
         )
     rows, columns = found.rows, found.columns
     share = found.pixels / (height * width)
