@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from html import escape
 from math import isqrt
-from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from vitc_inspect.ui.maps import (
 )
 from vitc_inspect.ui.module_panels import batch_of, is_batchless, module_shape
 from vitc_inspect.views import text
+from vitc_inspect.views.calls import short_place, tensor_shape
 from vitc_inspect.views.maps import Scale, common_scale, numbers, value_scale
 
 _LEAST_SQUARE = 4  # side of a grid of tokens that is assumed
@@ -104,13 +104,13 @@ def failed_html(failure: Failure) -> str:
     """What is known of the operation that raised: nothing came out of it."""
     facts = []
     if failure.source:
-        place = f"{escape(Path(failure.source.file).name)}:{failure.source.line}"
+        place = escape(short_place(failure.source))
         facts.append(("line", f"{place} <code>{escape(failure.source.text)}</code>"))
     if failure.inside:
         facts.append(("in", escape(failure.inside)))
     for value in failure.operands:
-        shape = text.shape(value.shape) or "a number"
-        facts.append((f"was given {escape(value.path)}", f"{shape} {value.dtype}"))
+        shown = f"{tensor_shape(value.shape)} {value.dtype}"
+        facts.append((f"was given {escape(value.path)}", shown))
     facts.append(("raised", f"{escape(failure.kind)}: {escape(failure.message)}"))
     lines = "".join(
         f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in facts
@@ -239,7 +239,7 @@ def _facts_html(report: ModuleReport, row: ModuleRow) -> str:
     call, predicted, batch = row.call, row.predicted, batch_of(report)
     facts: list[tuple[str, str, str]] = []
     if call.source:
-        place = f"{escape(Path(call.source.file).name)}:{call.source.line}"
+        place = escape(short_place(call.source))
         facts.append(("line", f"{place} <code>{escape(call.source.text)}</code>", ""))
     if call.inside:
         facts.append(("called in", escape(call.inside), ""))
@@ -261,8 +261,8 @@ def _facts_html(report: ModuleReport, row: ModuleRow) -> str:
         if call.macs:
             facts.append(("MACs", f"{call.macs:,}", '<span class="soft">observed</span>'))
     if call.overwritten_by:
-        at = call.overwritten_at
-        where = f" at {escape(Path(at.file).name)}:{at.line}" if at else ""
+        place = escape(short_place(call.overwritten_at))
+        where = f" at {place}" if place else ""
         words = f"by {escape(call.overwritten_by)}{where}, later; shown is what was there before"
         facts.append(("written over", words, ""))
     lines = "".join(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 from vitc_inspect.diagnosis import Explanation
 from vitc_inspect.errors import SpecError
@@ -13,6 +12,13 @@ from vitc_inspect.raising import traceback_text
 from vitc_inspect.recording import Failure, NeverCalled, SourceLine, Value
 from vitc_inspect.ui.panels import coloured_shape
 from vitc_inspect.views import text
+from vitc_inspect.views.calls import (
+    name_before,
+    short_place,
+    tensor_shape,
+    title_attribute,
+    written_over,
+)
 from vitc_inspect.views.folding import Fold, Node, folded, row_keys
 from vitc_inspect.views.module_strip import FAILED
 
@@ -252,7 +258,7 @@ def _row_line(row: ModuleRow, key: str, chosen: bool, within: str, batch: int) -
         f'<th scope="row"><button type="button" aria-pressed="{str(chosen).lower()}"'
         f' tabindex="{0 if chosen else -1}">{escape(call.name or call.kind)}</button>'
         f"{turn}{written}</th>"
-        f'<td class="made"{_title_of(call.source)}>{made}</td><td class="into">{inputs}</td>'
+        f'<td class="made"{title_attribute(call.source)}>{made}</td><td class="into">{inputs}</td>'
         f"<td>{foreseen}</td><td>{seen}</td><td>{_verdict_html(row)}</td>"
         f"<td>{_or_dot(call.params, f'{call.params:,}')}</td><td>{macs}</td></tr>"
     )
@@ -310,7 +316,7 @@ def _failed_line(failure: Failure, selected: str, batch: int) -> str:
         f'<tr data-layer="{FAILED}" class="raised{" chosen" if chosen else ""}">'
         f'<th scope="row"><button type="button" aria-pressed="{str(chosen).lower()}"'
         f' tabindex="{0 if chosen else -1}">{escape(failure.operation or failure.kind)}</button>'
-        f'</th><td class="made"{_title_of(failure.source)}>{at}{code}</td>'
+        f'</th><td class="made"{title_attribute(failure.source)}>{at}{code}</td>'
         # the narrow one stands in where a small screen leaves the column of inputs out
         f'<td colspan="3" class="wide">{operands}</td>'
         f'<td colspan="2" class="narrow">{operands}</td>'
@@ -328,22 +334,12 @@ def _silent_line(layer: NeverCalled) -> str:
     )
 
 
-def _overwritten(row: ModuleRow) -> str:
-    call = row.call
-    source = call.overwritten_at
-    at = f" at {Path(source.file).name}:{source.line}" if source else ""
-    name = call.name or call.kind
-    return (
-        f"The output of {name} is later written over by {call.overwritten_by}{at}; it is shown as"
-        " it was before."
-    )
-
-
 def _notes_html(report: ModuleReport) -> str:
     """What is odd about the module, in sentences."""
     silent = len(report.never_called) - _MOST_SILENT
     more = [f"{silent} more layers never ran."] if silent > 0 else []
-    notes = [*report.notes, *map(_overwritten, report.overwritten), *report.disagreements, *more]
+    written = [f"{written_over(row)}; it is shown as it was before." for row in report.overwritten]
+    notes = [*report.notes, *written, *report.disagreements, *more]
     if not notes:
         return ""
     return f'<ul class="notes">{"".join(f"<li>{escape(note)}</li>" for note in notes)}</ul>'
@@ -376,23 +372,15 @@ def module_shape(shape: tuple[int, ...], batch: int) -> str:
 
 
 def _named_shape(value: Value, batch: int) -> str:
-    name = "" if value.path.isdecimal() or not value.path else f"{escape(value.path)} "
-    return f"{name}{module_shape(value.shape, batch)}"
+    return f"{escape(name_before(value))}{module_shape(value.shape, batch)}"
 
 
 def _value(value: Value) -> str:
-    name = "" if value.path.isdecimal() or not value.path else f"{escape(value.path)} "
-    return f"<b>{name}{text.shape(value.shape) or 'a number'}</b>"
+    return f"<b>{escape(name_before(value))}{tensor_shape(value.shape)}</b>"
 
 
 def _place(source: SourceLine | None) -> str:
-    """The file's name and the line."""
-    return f"{escape(Path(source.file).name)}:{source.line}" if source else ""
-
-
-def _title_of(source: SourceLine | None) -> str:
-    """The whole line, for a pointer over what is cut."""
-    return f' title="{escape(f"{source.file}:{source.line}  {source.text}")}"' if source else ""
+    return escape(short_place(source))
 
 
 def _or_dot(number: int, words: str) -> str:

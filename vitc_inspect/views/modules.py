@@ -6,10 +6,16 @@ import csv
 import io
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 from vitc_inspect.inspection import ModuleReport, ModuleRow
 from vitc_inspect.recording import Call, Failure, NeverCalled, SourceLine, Value
+from vitc_inspect.views.calls import (
+    name_before,
+    short_place,
+    tensor_shape,
+    title_attribute,
+    written_over,
+)
 from vitc_inspect.views.explanations import faults_text
 from vitc_inspect.views.text import count, plural
 from vitc_inspect.views.text import shape as shape_text
@@ -35,7 +41,7 @@ def module_table(report: ModuleReport, *, grey: bool = False) -> str:
         Lines; those of layers that a forward pass which raised did not reach come after what it
         did before.
     """
-    rows = [(*_cells(row), _short_place(row.call.source)) for row in report.rows]
+    rows = [(*_cells(row), short_place(row.call.source)) for row in report.rows]
     failed, ahead = _failed_cells(report), _ahead_cells(report)
     header = (*_HEADER, _WHERE)
     every = [header, *rows, *failed, *ahead]
@@ -168,8 +174,7 @@ color:var(--bad)}
 def _html_row(row: ModuleRow) -> str:
     """A row of the table; a function has its line beneath its name when it is pointed at."""
     cells = _cells(row)
-    source = row.call.source
-    title = f' title="{escape(f"{source.file}:{source.line}  {source.text}")}"' if source else ""
+    title = title_attribute(row.call.source)
     marks = {0: "", 3: "soft", 5: row.verdict.replace(" ", "-")}
     parts = []
     for at, cell in enumerate(cells):
@@ -190,8 +195,7 @@ def _title(report: ModuleReport) -> str:
 
 def _value(value: Value) -> str:
     """A tensor in words, by its name where it has one."""
-    name = "" if value.path.isdecimal() or not value.path else f"{value.path} "
-    return f"{name}{shape_text(value.shape) or 'a number'} {value.dtype}"
+    return f"{name_before(value)}{tensor_shape(value.shape)} {value.dtype}"
 
 
 def _cells(row: ModuleRow) -> tuple[str, ...]:
@@ -201,9 +205,9 @@ def _cells(row: ModuleRow) -> tuple[str, ...]:
     return (
         f"{call.name or call.kind}{turn}",
         call.kind,
-        _shape(call.in_shape),
-        _shape(shape),
-        _shape(call.out_shape) or ("" if call.returned else "raised"),
+        tensor_shape(call.in_shape),
+        tensor_shape(shape),
+        tensor_shape(call.out_shape) or ("" if call.returned else "raised"),
         "" if call.is_function else row.verdict if row.verdict != "raised" else "",
         "" if call.is_function else f"{call.params:,}",
         "not counted" if call.macs is None else count(call.macs),
@@ -218,7 +222,7 @@ def _failed_cells(report: ModuleReport) -> list[tuple[str, ...]]:
     if report.rows and not report.rows[-1].call.returned:
         return []
     given = _shapes(failure.operands)
-    place = _short_place(failure.source)
+    place = short_place(failure.source)
     return [(failure.operation, "function", given, "", "raised", "", "", "", place)]
 
 
@@ -235,15 +239,7 @@ def _ahead_cells(report: ModuleReport) -> list[tuple[str, ...]]:
 
 def _shapes(values: Sequence[Value]) -> str:
     """The shapes of several tensors."""
-    return " and ".join(_shape(value.shape) for value in values)
-
-
-def _shape(sizes: Sequence[int] | None) -> str:
-    return "" if sizes is None else shape_text(sizes) or "a number"
-
-
-def _short_place(source: SourceLine | None) -> str:
-    return f"{Path(source.file).name}:{source.line}" if source else ""
+    return " and ".join(tensor_shape(value.shape) for value in values)
 
 
 def _sentences(report: ModuleReport, *, never_called: bool = True) -> list[str]:
@@ -260,7 +256,9 @@ def _sentences(report: ModuleReport, *, never_called: bool = True) -> list[str]:
     if ahead and never_called:
         were = "was" if len(ahead) == 1 else "were"
         silent.append(f"{plural(len(ahead), 'layer')} {were} not reached: {ahead[0].reason}.")
-    written = [_overwritten(row) for row in report.overwritten]
+    written = [
+        f"{written_over(row)}; a hook that keeps it has to copy it." for row in report.overwritten
+    ]
     return [
         f"{whole}.",
         *report.notes,
@@ -293,21 +291,10 @@ def _named(call: Call) -> str:
     return f"{call.name} ({call.kind})" if call.name else call.kind
 
 
-def _overwritten(row: ModuleRow) -> str:
-    call = row.call
-    at = f" at {_short_place(call.overwritten_at)}" if call.overwritten_at else ""
-    name = call.name or call.kind
-    name = f"{name}, call {call.turn}," if call.turn > 1 else name
-    return (
-        f"The output of {name} is later written over by {call.overwritten_by}{at}; a hook that"
-        " keeps it has to copy it."
-    )
-
-
 def _failed(failure: Failure) -> str:
     """How the forward pass ended, in a sentence or two."""
     where = f" in {failure.inside}" if failure.inside else ""
-    source = f" at {_short_place(failure.source)}, {failure.source.text}" if failure.source else ""
+    source = f" at {short_place(failure.source)}, {failure.source.text}" if failure.source else ""
     doing = ""
     if failure.operation:
         operands = " and ".join(_value(value) for value in failure.operands)
@@ -334,7 +321,7 @@ def _code(source: SourceLine | None) -> str:
     if source is None:
         return ""
     text = source.text.replace("|", "\\|").replace("`", "'")
-    return f"`{_short_place(source)}: {text}`"
+    return f"`{short_place(source)}: {text}`"
 
 
 def _escaped(text: str) -> str:
