@@ -17,12 +17,12 @@ from vitc_inspect.model import build_stem
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.ui import server
 from vitc_inspect.ui.cache import ByteCache
-from vitc_inspect.ui.page import _controls
+from vitc_inspect.ui.page import controls_of
 from vitc_inspect.ui.pictures import PictureStore, StoredPicture, address_of
 from vitc_inspect.ui.server import Inspector, server_functions
 
 START = {
-    **_controls(PRESETS["vit_c_1gf"]),
+    **controls_of(PRESETS["vit_c_1gf"]),
     "image": "photo",
     "seed": "0",
     "device": "cpu",

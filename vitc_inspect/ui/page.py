@@ -71,7 +71,7 @@ def build_page(
             js_on_load=read_assets(*SCRIPTS),
             apply_default_css=False,
             server_functions=server_functions(Inspector(own, files)),
-            presets={name: _controls(preset) for name, preset in PRESETS.items()},
+            presets={name: controls_of(preset) for name, preset in PRESETS.items()},
             options={
                 "image": {**{name: f"File: {name}" for name in own}, **SAMPLES},
                 "device": {name: name for name in ("auto", *available_devices())},
@@ -81,7 +81,7 @@ def build_page(
             },
             start={
                 **_DEFAULT_ENCODER,
-                **_controls(first),
+                **controls_of(first),
                 "encoder": "0",
                 "image": image if image in SAMPLES else next(iter(own)),
                 "seed": "0",
@@ -127,7 +127,7 @@ _DEFAULT_ENCODER = {"depth": "12", "num_heads": "6", "mlp_ratio": "4", "attentio
 """What the controls hold until a preset says better."""
 
 
-def _controls(preset: Preset) -> dict[str, str]:
+def controls_of(preset: Preset) -> dict[str, str]:
     """What a preset writes into the controls; the encoder's only where it has one."""
     spec, encoder = preset.stem, {}
     if preset.vit:

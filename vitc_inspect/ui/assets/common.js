@@ -1,6 +1,7 @@
-// What every page does: find its parts, ask the server, hold the picture a person opened.
-// Gradio runs this once, with `element`, `props`, `server` and `upload` in scope. The page itself
-// says what happens when its choice has `changed`.
+// What every page does: find its parts, ask the server, hold the picture a person opened, walk
+// along the strip and the tabs. Gradio runs this once, with `element`, `props`, `server` and
+// `upload` in scope. The page itself says what happens when its choice has `changed`, which `layer`
+// and `view` are chosen, and how to `select` others.
 
 const root = element.querySelector('.vi');
 const slot = (name) => root.querySelector(`[data-slot="${name}"]`);
@@ -142,3 +143,26 @@ function heldPicture() {
   }
   return inMemory?.key ? inMemory : null;
 }
+
+// ---- keys ----------------------------------------------------------------------------------
+
+root.addEventListener('keydown', (event) => {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  const end = { Home: 0, End: -1 }[event.key];
+  const block = event.target.closest('.strip [role=button]');
+  if (block && (event.key === 'Enter' || event.key === ' ')) {
+    event.preventDefault();
+    select(block.dataset.layer);
+  }
+  if (block && step) {
+    const blocks = [...root.querySelectorAll('.strip [role=button]')];
+    blocks[blocks.indexOf(block) + step]?.focus();
+  }
+  if (!event.target.closest('.tabs [data-view]') || (!step && end === undefined)) return;
+  event.preventDefault();
+  const tabs = [...root.querySelectorAll('.tabs [data-view]')].filter((tab) => !tab.hidden);
+  const at = tabs.findIndex((tab) => tab.dataset.view === view);
+  const other = tabs.at(step ? (at + step) % tabs.length : end);
+  select(layer, other.dataset.view);
+  other.focus();
+});

@@ -319,22 +319,6 @@ root.addEventListener('click', (event) => {
 });
 
 root.addEventListener('keydown', (event) => {
-  const block = event.target.closest('.strip [role=button]');
-  if (block && (event.key === 'Enter' || event.key === ' ')) {
-    event.preventDefault();
-    select(block.dataset.layer);
-  }
-  if (block && (event.key === 'ArrowRight' || event.key === 'ArrowLeft')) {
-    const blocks = [...root.querySelectorAll('.strip [role=button]')];
-    blocks[blocks.indexOf(block) + (event.key === 'ArrowRight' ? 1 : -1)]?.focus();
-  }
   const button = event.target.closest('.table tbody button');
   if (button) walkTheTable(button, event);
-  const tab = event.target.closest('.tabs [data-view]');
-  if (tab && (event.key === 'ArrowRight' || event.key === 'ArrowLeft')) {
-    const shown = VIEWS.filter((name) => !root.querySelector(`[data-view="${name}"]`).hidden);
-    const other = shown.at((shown.indexOf(view) + (event.key === 'ArrowRight' ? 1 : -1)) % shown.length);
-    select(layer, other);
-    root.querySelector(`.tabs [data-view="${other}"]`).focus();
-  }
 });

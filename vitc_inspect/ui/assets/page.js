@@ -510,27 +510,6 @@ root.addEventListener('toggle', async (event) => { // which does not bubble, hen
 }, true);
 
 root.addEventListener('keydown', (event) => {
-  const block = event.target.closest('.strip [role=button]');
-  if (block && (event.key === 'Enter' || event.key === ' ')) {
-    event.preventDefault();
-    select(block.dataset.layer);
-  }
-  if (block && (event.key === 'ArrowRight' || event.key === 'ArrowLeft')) {
-    const blocks = [...root.querySelectorAll('.strip [role=button]')];
-    blocks[blocks.indexOf(block) + (event.key === 'ArrowRight' ? 1 : -1)]?.focus();
-  }
-  const tab = event.target.closest('.tabs [data-view]');
-  if (tab && (event.key === 'Home' || event.key === 'End')) {
-    event.preventDefault();
-    select(layer, VIEWS.at(event.key === 'Home' ? 0 : -1));
-    root.querySelector(`.tabs [data-view="${view}"]`).focus();
-  }
-  if (tab && (event.key === 'ArrowRight' || event.key === 'ArrowLeft')) {
-    const next = VIEWS.indexOf(tab.dataset.view) + (event.key === 'ArrowRight' ? 1 : -1);
-    const other = root.querySelector(`[data-view="${VIEWS.at(next % VIEWS.length)}"]`);
-    select(layer, other.dataset.view);
-    other.focus();
-  }
   if (event.key === 'Escape') choosing(false);
 });
 
