@@ -330,6 +330,15 @@ def test_a_table_is_held_against_a_grid_that_no_formula_gives():
     assert "pos_embed, the position table, has 20 entries for 16 = 4×4 tokens" in fault.sentence
 
 
+@pytest.mark.parametrize(("name", "sure"), [("pos_embed", "certain"), ("modality", "likely")])
+def test_one_vector_for_all_tokens_is_surely_a_table_only_by_its_name(name, sure):
+    module = Runs(lambda module, x: module.proj(x).flatten(2).mT + getattr(module, name))
+    setattr(module, name, nn.Parameter(torch.zeros(1, 1, 16)))
+    (fault,) = audited(module).faults
+    assert (fault.kind, fault.likelihood) == ("position table", sure)
+    assert ("a guess" in fault.because) == (sure == "likely")
+
+
 def test_a_width_of_the_stem_within_is_not_blamed_for_what_the_head_expects():
     def stem(hidden_dim):
         module = Runs(lambda module, x: module.head(module.stem(x).flatten(2).mT))

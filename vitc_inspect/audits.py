@@ -198,6 +198,9 @@ def _broken_promises(
             named = f"{table.name}, the position table, has"
             told = fault.sentence.replace("The position table has", named)
             fault = replace(fault, sentence=told)
+            if table.length == 1 and "pos" not in table.name.rpartition(".")[2].lower():
+                guess = "; that it is meant for places is a guess"
+                fault = replace(fault, likelihood="likely", because=fault.because + guess)
         if fault.kind not in wanted:
             continue
         whole = fault.kind == "linear" and fault.numbers["convolutions"] == len(reading.links)
