@@ -482,4 +482,4 @@ def test_a_module_that_raises_is_shown_up_to_there_and_its_error_explained(
     monkeypatch.setattr(inspection, "audit_module", ends)
     assert cli.main([*named[:2], "--input", "1,3,224,224"]) == 0
     assert cli.main([*named[:2], "--input", "1,3,224,224", "--strict"]) == 1
-    assert "since that raised MemoryError: no room." in capsys.readouterr().out
+    assert "the audit ended with MemoryError: no room." in capsys.readouterr().out

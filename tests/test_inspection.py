@@ -70,7 +70,7 @@ def test_a_report_stands_where_faults_cannot_be_looked_for():
     report = inspect_module(Unwilling(), torch.zeros(1, 3, 32, 32))
     assert len(report.rows) == len(report_on(faulty.Sized()).rows)
     assert (report.audited, report.faults, report.failure) == (False, (), None)
-    said = "Faults were not looked for to the end, since that raised NotImplementedError: no eval."
+    said = "Faults could not be looked for: the audit ended with NotImplementedError: no eval."
     assert said in report.notes
     assert said in str(report)
     assert "No fault found." not in str(report)
@@ -91,7 +91,7 @@ def test_a_mistake_while_numbers_are_followed_is_not_the_modules(monkeypatch):
     monkeypatch.setattr(flow, "_stayed", broken)
     report = report_on(module)
     assert report.failure is None
-    assert "since that raised KeyError: 'mistake'." in report.notes[-1]
+    assert "the audit ended with KeyError: 'mistake'." in report.notes[-1]
 
 
 @pytest.mark.parametrize("module", FAULTY)
