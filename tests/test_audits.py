@@ -339,6 +339,18 @@ def test_one_vector_for_all_tokens_is_surely_a_table_only_by_its_name(name, sure
     assert ("a guess" in fault.because) == (sure == "likely")
 
 
+def test_a_head_that_does_not_fit_is_not_blamed_on_patches_that_no_stride_makes():
+    def run(module, x):
+        x = rearrange(module.proj(x), "b c (h p) (w q) -> b (h w) (p q c)", p=2, q=2)
+        return module.head(module.embed(x))
+
+    module = Runs(run)
+    module.patch_size, module.proj = 2, nn.Conv2d(3, 8, 3, 1, 1)
+    module.embed, module.head = nn.Linear(32, 16), nn.Linear(12, 2)
+    report = inspect_module(module, image())
+    assert (report.failure.operation, report.faults, report.cause) == ("linear", (), None)
+
+
 def test_a_width_of_the_stem_within_is_not_blamed_for_what_the_head_expects():
     def stem(hidden_dim):
         module = Runs(lambda module, x: module.head(module.stem(x).flatten(2).mT))
