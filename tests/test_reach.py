@@ -160,3 +160,21 @@ def test_the_module_is_left_as_it_was() -> None:
     assert torch.equal(image, given)
     assert (module.training, module.calls, module.history) == (True, 0, [])
     assert not any(layer._forward_hooks for layer in module.modules())
+
+
+def test_a_gradient_that_is_no_number_is_not_taken_for_one():
+    root = nn.Sequential(nn.Conv2d(3, 8, 4, 4, bias=False), Root())
+    dark = torch.zeros(1, 3, 16, 16)
+    last = len(record_call(root, (dark,)).calls) - 1
+    with pytest.raises(SpecError, match="its gradient is no number at some pixels"):
+        reach(root, (dark,), {}, image=dark, call=last, place=(1, 1))
+    light = torch.rand(1, 3, 16, 16)
+    assert reach(root, (light,), {}, image=light, call=last, place=(1, 1)).pixels == 16
+
+
+class Root(nn.Module):
+    """A square root, whose slope at 0 has no end."""
+
+    def forward(self, x):
+        """Run it."""
+        return x.abs().sqrt()

@@ -68,8 +68,8 @@ def reach(
         The reach for the first image; None where no gradient leads from there to the image.
 
     Raises:
-        SpecError: field "place", when the output has no such place, or when the module has written
-            over numbers that the gradient needs.
+        SpecError: field "place", when the output has no such place, when the module has written
+            over numbers that the gradient needs, or when the gradient is no number somewhere.
 
     Source:
         Luo et al. 2016, arXiv:1701.04128, section 3: the effective receptive field.
@@ -79,7 +79,12 @@ def reach(
         if leaf is None or not output.requires_grad:
             return None
         try:
-            return _reach_of(vector_at(output[0], place), leaf)
+            found = _reach_of(vector_at(output[0], place), leaf)
+            if found is None or not np.isnan(found.heat).any():
+                return found
+            # 0 times infinity, also at pixels that are not read
+            reason = "its gradient is no number at some pixels, as that of a square root at 0"
+            return SpecError("place", place, reason, "Choose a row before it, or another input")
         except SpecError as error:
             return error  # raised below, since the user's code stands in between
         except RuntimeError as error:  # what the gradient needs was written over before
