@@ -366,7 +366,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="exit 1 on any disagreement, and on any fault of a module of your own",
+        help="exit 1 on any disagreement, and on any fault of a module of your own or a search for"
+        " faults that could not end",
     )
     return parser
 
