@@ -30,6 +30,7 @@ ORDER = (
     "model",
     "checkpoints",
     "devices",
+    "contents",
     "counting",
     "tracing",
     "untouched",
@@ -61,9 +62,9 @@ AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 
 TORCH = frozenset(
     {
-        "model", "checkpoints", "devices", "counting", "tracing", "untouched", "expectation",
-        "recording", "roles", "raising", "guests", "flow", "reading", "audits", "inspection",
-        "loading", "probes", "reach", "trial", "report", "witnesses", "timing",
+        "model", "checkpoints", "devices", "contents", "counting", "tracing", "untouched",
+        "expectation", "recording", "roles", "raising", "guests", "flow", "reading", "audits",
+        "inspection", "loading", "probes", "reach", "trial", "report", "witnesses", "timing",
     }
 )  # fmt: skip
 MAY_IMPORT = {

@@ -10,8 +10,11 @@ from torch import nn
 
 from vitc_inspect.model import ClassToken, LinearAttention, PositionTable, SoftmaxAttention
 
-_AT_MOST_ONCE = (nn.BatchNorm2d, nn.LayerNorm, ClassToken, PositionTable)
-"""Modules whose parameters meet each element at most once: they scale, shift or join."""
+_WITHOUT_PRODUCTS = (
+    *(nn.BatchNorm2d, nn.LayerNorm, ClassToken, PositionTable),
+    *(nn.GELU, nn.Hardswish, nn.ReLU, nn.SiLU),
+)
+"""Modules that scale, shift, join or activate: no element meets two parameters."""
 
 
 def count_macs(module: nn.Module, in_shape: Sequence[int], out_shape: Sequence[int]) -> int | None:
@@ -42,7 +45,7 @@ def count_macs(module: nn.Module, in_shape: Sequence[int], out_shape: Sequence[i
         if isinstance(module, SoftmaxAttention):  # with n keys, then n values, for each query
             return pairs * tokens * 2 * head_dim
         return pairs * (2 * head_dim * head_dim + head_dim)
-    if isinstance(module, _AT_MOST_ONCE):
+    if isinstance(module, _WITHOUT_PRODUCTS):
         return 0
     return 0 if next(module.parameters(), None) is None else None
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vitc_inspect.roles import weights_of
+from vitc_inspect.contents import contents_of
 from vitc_inspect.untouched import (
     ONE_AT_A_TIME,
     Parameters,
@@ -185,7 +185,6 @@ def follow(module: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]) 
     Raises:
         SpecError: field "module", for what is no module or has parameters without a shape.
     """
-    weights_of(module)
     watcher = _run(module, inputs, kwargs, {}, until=None, grad=False)
     return watcher.flow
 
@@ -235,7 +234,7 @@ def _run(
     until: int | None,
     grad: bool,
 ) -> _Watcher:
-    with ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(module) as parameters:
+    with ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(contents_of(module)) as parameters:
         given, named = copied((tuple(inputs), dict(kwargs)), instead)
         before = _versions(module)
         watcher = _Watcher(module, parameters, tensors_of((given, named)), until)

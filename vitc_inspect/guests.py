@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import Parameter
 from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
+from vitc_inspect.contents import Contents, contents_of
 from vitc_inspect.counting import WITHOUT_PRODUCTS, count_function_macs, dot_length
 from vitc_inspect.raising import Place, failure_of, place_of, source_line
 from vitc_inspect.recording import (
@@ -41,7 +42,6 @@ from vitc_inspect.roles import (
     can_be_called,
     is_childless,
     rows_of,
-    weights_of,
 )
 from vitc_inspect.tracing import KeptOutput, keep_output
 from vitc_inspect.untouched import (
@@ -95,12 +95,11 @@ def record_call(
     Raises:
         SpecError: field "module", for what is no module or has parameters without a shape.
     """
-    weights = weights_of(module)
+    contents = contents_of(module)
     given, named = copied((tuple(inputs), dict(kwargs or {})), {})
-    layers = dict(module.named_modules())
-    with ONE_AT_A_TIME, as_it_was(module) as parameters:
-        notes = _fast_path_notes(layers)
-        run = _Run(layers, weights, parameters, keep_bytes, keep_each)
+    with ONE_AT_A_TIME, as_it_was(contents) as parameters:
+        notes = _fast_path_notes(contents.layers)
+        run = _Run(contents, parameters, keep_bytes, keep_each)
         with torch.inference_mode(False), torch.no_grad(), without_fast_path(), _listening(run):
             outputs, failure = _ran(run, module, given, named)
     return Recording(
@@ -108,7 +107,7 @@ def record_call(
         inputs=values_of(tensors_given(given, named)),
         outputs=outputs,
         never_called=_never_called(run, failure),
-        notes=(*notes, *_shared_notes(module), *run.unregistered_notes()),
+        notes=(*notes, *_shared_notes(contents), *run.unregistered_notes()),
         failure=failure,
     )
 
@@ -141,7 +140,7 @@ def look_at_call(
     Returns:
         What `look` returned; None where the forward did not come to the call, or nothing came out.
     """
-    weights = weights_of(module)
+    contents = contents_of(module)
     copies: dict[int, Tensor] = {}
     wanted = leaf is not None
     with torch.inference_mode(False), torch.set_grad_enabled(wanted):
@@ -150,10 +149,10 @@ def look_at_call(
             # a leaf itself must not be written to, as a module may do with its input
             copies[id(leaf)] = leaf_copy.clone()
         given, named = copied((tuple(inputs), dict(kwargs)), copies)
-        with ONE_AT_A_TIME, as_it_was(module) as parameters:
-            for parameter in module.parameters() if wanted else ():
+        with ONE_AT_A_TIME, as_it_was(contents) as parameters:
+            for parameter in contents.parameters if wanted else ():
                 parameter.requires_grad_(False)  # only the input's gradient is asked for
-            run = _Look(dict(module.named_modules()), weights, parameters, call)
+            run = _Look(contents, parameters, call)
             run.look = lambda output: look(output, leaf_copy if wanted else None)
             with without_fast_path(), _listening(run), suppress(_SeenEnough):
                 _ran(run, module, given, named)  # what else it may raise, the run before has told
@@ -247,18 +246,17 @@ class _Run(TorchFunctionMode):
 
     def __init__(
         self,
-        layers: Mapping[str, nn.Module],
-        weights: Mapping[str, int],
+        contents: Contents,
         parameters: Parameters,
         keep_bytes: int,
         keep_each: int | None = None,
     ) -> None:
         super().__init__()
-        self.layers = layers
+        layers = self.layers = contents.layers
         self.names = {id(layer): name for name, layer in layers.items()}
         self.parameters = parameters
-        self.weights = weights
-        self.owners = dict(rows_of(layers, weights))
+        self.weights = contents.weights
+        self.owners = dict(rows_of(layers, self.weights))
         codes = {kind: _forward_code(kind) for kind in set(map(type, layers.values()))}
         self._roles = {
             name: (self.owners.get(name), codes[type(layer)]) for name, layer in layers.items()
@@ -582,14 +580,8 @@ class _SeenEnough(BaseException):
 class _Look(_Run):
     """A run for the sake of one call, which ends there."""
 
-    def __init__(
-        self,
-        layers: Mapping[str, nn.Module],
-        weights: Mapping[str, int],
-        parameters: Parameters,
-        call: int,
-    ) -> None:
-        super().__init__(layers, weights, parameters, 0)
+    def __init__(self, contents: Contents, parameters: Parameters, call: int) -> None:
+        super().__init__(contents, parameters, 0)
         self._call_wanted = call
         self.look: Callable[[Tensor], Any] = lambda output: None
         self.found: Any = None
@@ -692,26 +684,13 @@ def _reason(name: str, layers: Mapping[str, nn.Module], run: _Run, failure: Fail
     return "the forward pass does not use it"
 
 
-def _shared_notes(module: nn.Module) -> tuple[str, ...]:
+def _shared_notes(contents: Contents) -> tuple[str, ...]:
     """A sentence for each module that stands under a second name."""
-    first: dict[int, str] = {}
-    notes = []
-    for name, layer in module.named_modules(remove_duplicate=False):
-        known = first.setdefault(id(layer), name)
-        # of a shared block, the block alone is worth a sentence
-        if known != name and not _inside_shared(name, known):
-            notes.append(
-                f"{name} is the same module as {known}: its rows bear that name, and both learn"
-                " the same; make two where that is not meant."
-            )
-    return tuple(notes)
-
-
-def _inside_shared(name: str, known: str) -> bool:
-    """Whether the two names end alike, so that it is their parents that are shared."""
-    owner, _, leaf = name.rpartition(".")
-    known_owner, _, known_leaf = known.rpartition(".")
-    return leaf == known_leaf and owner != known_owner
+    return tuple(
+        f"{name} is the same module as {first}: its rows bear that name, and both learn the same;"
+        " make two where that is not meant."
+        for name, first in contents.repeats
+    )
 
 
 _NOT_COMPILED = (

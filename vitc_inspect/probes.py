@@ -205,8 +205,8 @@ def probe_cell(
     check_int("channel", channel, 0, conv.out_channels - 1)
     seen: list[tuple[Tensor, Tensor]] = []
 
-    def observe(name: str, layer: nn.Module, given: Tensor, output: Tensor) -> None:
-        seen.append((given, output))
+    def observe(name: str, layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        seen.append((inputs[0], output))
 
     with evaluating(module), torch.inference_mode(), hooked([(layer, conv)], observe):
         _beginning(module, list(_layers(module)).index(layer) + 1)(input)
@@ -372,7 +372,8 @@ def batch_statistics(module: nn.Sequential, input: Tensor) -> Statistics:
     maps = _before_tokens(module)
     found: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def observe(name: str, layer: nn.Module, given: Tensor, output: Tensor) -> None:
+    def observe(name: str, layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        given = inputs[0]
         if given.numel() > given.shape[1]:
             var, mean = torch.var_mean(_widened(given), dim=(0, 2, 3), correction=0)
             found[name] = mean, var

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
-
-from vitc_inspect.errors import SpecError
 
 Role = Literal["quiet", "library", "leaf", "open"]
 # A layer of torch or einops, or one of the user's with no others inside: one row, whatever
@@ -29,26 +26,6 @@ QUIET: frozenset[type[nn.Module]] = frozenset(
 )
 """Layers that, when evaluated, use all their parameters, write to nothing and call no functions
 but known ones."""
-
-
-def weights_of(module: Any) -> dict[str, int]:
-    """Learned numbers of each module itself, by its name.
-
-    Raises:
-        SpecError: field "module", for what cannot be run and left as it was.
-    """
-    kind = type(module).__name__
-    if not isinstance(module, nn.Module):
-        raise SpecError("module", kind, "it is not a torch.nn.Module", "Give an instance of one")
-    weights: dict[str, int] = {}
-    for name, each in (*module.named_parameters(), *module.named_buffers()):
-        if is_lazy(each):
-            reason = f"{name} gets its shape only when it first runs"
-            raise SpecError("module", kind, reason, "Run the module once before it is inspected")
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        owner = name.rpartition(".")[0]
-        weights[owner] = weights.get(owner, 0) + parameter.numel()
-    return weights
 
 
 def rows_of(

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil, isfinite, prod, sqrt
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from vitc_inspect.contents import Contents, contents_of
 from vitc_inspect.counting import count_macs
 
 KEEP_BYTES = 64 * 2**20
 """Most bytes of outputs that one trace keeps, unless told otherwise."""
 
-Observer = Callable[[str, nn.Module, Any, Any], None]
+Observer = Callable[[str, nn.Module, tuple[Any, ...], Any], None]
 
 NormStatistics = Literal["image", "stored"]
 """What BatchNorm normalises by: the mean and variance of this very image, or those it stores."""
@@ -136,15 +138,15 @@ def trace(
     Raises:
         Whatever the module raises, after the hooks are gone.
     """
-    params = _params_by_owner(module)
-    layers = _layers(module, params)
+    contents = contents_of(module)
+    layers = _layers(contents)
     kept_names = {name for name, _ in layers if keep_bytes and (keep is None or name in keep)}
     reserve = keep_bytes // max(1, 4 * len(kept_names))
     waiting = len(kept_names)
     calls: list[_Call] = []
     left = keep_bytes
 
-    def observe(name: str, layer: nn.Module, given: Tensor, output: Tensor) -> None:
+    def observe(name: str, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         nonlocal left, waiting
         kept = ends = None
         if name in kept_names:
@@ -152,28 +154,30 @@ def trace(
             kept = keep_output(output[0], max(0, left - waiting * reserve))
             left -= kept.bytes if kept else 0
             ends = torch.aminmax(output[0]) if output.numel() else None
-        calls.append((name, layer, given.shape, output.shape, output.dtype, kept, ends))
+        calls.append((name, layer, inputs[0].shape, output.shape, output.dtype, kept, ends))
 
     on_cuda = input.device.type == "cuda"
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(input.device)
-    with _untouched(module, input), torch.inference_mode(), hooked(layers, observe):
+    with _untouched(contents, input), torch.inference_mode(), hooked(layers, observe):
         module(input)
     peak = torch.cuda.max_memory_allocated(input.device) if on_cuda else None
+    params = _params_by_owner(contents)
     # made now, since between layers, whose numbers fill the caches, it would take far longer
     return Trace(records=tuple(_record(call, params) for call in calls), peak_bytes=peak)
 
 
 def layers_of(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """Every module inside that does something itself, by name: the ones that get a hook."""
-    return _layers(module, _params_by_owner(module))
+    return _layers(contents_of(module))
 
 
-def _layers(module: nn.Module, owners: Container[str]) -> list[tuple[str, nn.Module]]:
+def _layers(contents: Contents) -> list[tuple[str, nn.Module]]:
     """All but the mere containers of others."""
+    owners = {owner for owner, _ in contents.owned}
     return [
         (name, layer)
-        for name, layer in module.named_modules()
+        for name, layer in contents.layers.items()
         if name and (name in owners or next(layer.children(), None) is None)
     ]
 
@@ -221,12 +225,11 @@ def _with_values(record: LayerRecord, values: Tensor) -> LayerRecord:
     return replace(record, kept=replace(record.kept, values=values)) if record.kept else record
 
 
-def _params_by_owner(module: nn.Module) -> dict[str, int]:
+def _params_by_owner(contents: Contents) -> dict[str, int]:
     """Learned numbers of each module itself, by its name; what two share counts at the first."""
     counts: dict[str, int] = {}
     seen = set()
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        owner = name.rpartition(".")[0]
+    for owner, parameter in contents.owned:
         fresh = 0 if id(parameter) in seen else parameter.numel()
         counts[owner] = counts.get(owner, 0) + fresh
         seen.add(id(parameter))
@@ -234,12 +237,12 @@ def _params_by_owner(module: nn.Module) -> dict[str, int]:
 
 
 @contextmanager
-def _untouched(module: nn.Module, input: Tensor) -> Iterator[None]:
+def _untouched(contents: Contents, input: Tensor) -> Iterator[None]:
     """Put buffers and random state back, which a module in training mode changes."""
-    if not any(layer.training for layer in module.modules()):
+    if not any(layer.training for layer in contents.layers.values()):
         yield
         return
-    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    before = [(buffer, buffer.clone()) for buffer in contents.buffers]
     with torch.random.fork_rng(devices=[input.device] if input.is_cuda else []):
         try:
             yield
@@ -292,25 +295,20 @@ def _set_statistics(norm: _BatchNorm, mean: Tensor | None, variance: Tensor | No
 
 @contextmanager
 def hooked(layers: list[tuple[str, nn.Module]], observe: Observer) -> Iterator[None]:
-    """Call `observe(name, module, first input, output)` whenever a layer has run.
+    """Call `observe(name, module, inputs, output)` whenever a layer has run.
 
     The hooks are gone when the block is left, also by an exception.
     """
-    handles = []
+    # where register_forward_hook would put them, without a handle with weak references for each:
+    # for a hundred layers these take as long as the hooks themselves
+    key = object()
     try:
         for name, layer in layers:
-            handles.append(layer.register_forward_hook(_named_hook(name, observe)))
+            layer._forward_hooks[key] = partial(observe, name)  # type: ignore[index]
         yield
     finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _named_hook(name: str, observe: Observer) -> Callable[[nn.Module, Any, Any], None]:
-    def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
-        observe(name, layer, inputs[0], output)
-
-    return hook
+        for _, layer in layers:
+            layer._forward_hooks.pop(key, None)  # type: ignore[call-overload]
 
 
 def keep_output(output: Tensor, allowance: int) -> KeptOutput | None:

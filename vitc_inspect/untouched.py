@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vitc_inspect.contents import Contents
+
 ONE_AT_A_TIME = RLock()
 """Held while a module runs: the fast path of attention is a switch of the whole program."""
 
@@ -49,14 +51,12 @@ def without_fast_path() -> Iterator[None]:
 class Parameters:
     """The parameters of a module, to be put back where its forward changes them."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self._facts = [
-            (each, each.data, each.requires_grad, each.grad) for each in module.parameters()
-        ]
-        self._copies: list[tuple[nn.Parameter, Tensor]] = []
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        self._facts = [(each, each.data, each.requires_grad, each.grad) for each in parameters]
+        self._copies: list[tuple[Tensor, Tensor]] = []
 
     @cached_property
-    def _homes(self) -> dict[int, nn.Parameter]:
+    def _homes(self) -> dict[int, Tensor]:
         """The parameters by their memory; most forwards write to none and never ask."""
         return {
             data.untyped_storage().data_ptr(): each
@@ -95,18 +95,19 @@ class Parameters:
 
 
 @contextmanager
-def as_it_was(module: nn.Module) -> Iterator[Parameters]:
+def as_it_was(contents: Contents) -> Iterator[Parameters]:
     """Put back what the forward pass may change: attributes, mode, buffers, random numbers."""
-    parameters = Parameters(module)
-    filled, empty = _contents(module)
-    buffers = [(each, version_of(each), each.detach().clone()) for each in module.buffers()]
+    parameters = Parameters(contents.parameters)
+    filled, empty = _containers(contents.layers.values())
+    buffers = [(each, version_of(each), each.detach().clone()) for each in contents.buffers]
     with _random_numbers(parameters.devices | {each.device for each, *_ in buffers}):
         try:
             yield parameters
         finally:
             with torch.inference_mode(False), torch.no_grad():
-                for content in filled:
-                    content.put_back()
+                for held, content in filled:
+                    if not _same(held, content):
+                        _fill(held, content)
                 for held in filter(None, empty):
                     held.clear()
                 parameters.restore()
@@ -117,24 +118,13 @@ def as_it_was(module: nn.Module) -> Iterator[Parameters]:
 _CONTAINERS = frozenset((dict, OrderedDict, list, set))
 
 
-class _Content:
-    """What a plain container holds, to be put back; the things in it are not looked into."""
-
-    __slots__ = ("_content", "_held")
-
-    def __init__(self, held: Any) -> None:
-        self._held, self._content = held, held.copy()
-
-    def put_back(self) -> None:
-        """Give the container what it held; it is left alone where it holds it still."""
-        held, content = self._held, self._content
-        if _same(held, content):
-            return
-        held.clear()
-        if isinstance(held, list):
-            held.extend(content)
-        else:
-            held.update(content)
+def _fill(held: Any, content: Any) -> None:
+    """Give a container what it held."""
+    held.clear()
+    if isinstance(held, list):
+        held.extend(content)
+    else:
+        held.update(content)
 
 
 def _same(held: Any, content: Any) -> bool:
@@ -144,11 +134,12 @@ def _same(held: Any, content: Any) -> bool:
     return not isinstance(held, dict) or all(map(is_, held.values(), content.values()))
 
 
-def _contents(module: nn.Module) -> tuple[list[_Content], list[Any]]:
-    """The attributes of every module, the plain containers among them, and the empty of these."""
-    attributes = [vars(layer) for layer in module.modules()]
+def _containers(layers: Iterable[nn.Module]) -> tuple[list[tuple[Any, Any]], list[Any]]:
+    """The attributes of every module and the plain containers among them, each with a copy; and
+    the containers that are empty. The things that they hold are not looked into."""
+    attributes = [vars(layer) for layer in layers]
     inner = [held for each in attributes for held in each.values() if type(held) in _CONTAINERS]
-    filled = [_Content(held) for held in (*attributes, *filter(None, inner))]
+    filled = [(held, held.copy()) for held in (*attributes, *filter(None, inner))]
     return filled, [held for held in inner if not held]
 
 

@@ -1,0 +1,97 @@
+"""What a module holds, found in one walk: the modules inside, their parameters and buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from vitc_inspect.errors import SpecError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """Everything that a module holds.
+
+    To ask torch for each of these by itself walks through all modules again each time.
+    """
+
+    layers: Mapping[str, nn.Module]
+    """Every module by its name, the whole as "", in the order of named_modules; one that stands
+    in several places by the first."""
+    repeats: tuple[tuple[str, str], ...]
+    """Each further name of a module that stands in several places, beside its first; the modules
+    inside it are not told of again."""
+    owned: tuple[tuple[str, Tensor], ...]
+    """Each parameter beside the name of the module that owns it; one that several own, for each."""
+    parameters: tuple[Tensor, ...]
+    """Each parameter once."""
+    buffers: tuple[Tensor, ...]
+    """Each buffer once."""
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """Learned numbers of each module itself, by its name, for those that have any."""
+        weights: dict[str, int] = {}
+        for owner, parameter in self.owned:
+            weights[owner] = weights.get(owner, 0) + parameter.numel()
+        return weights
+
+
+def contents_of(module: Any) -> Contents:
+    """Walk once through a module.
+
+    Raises:
+        SpecError: field "module", for what is no module or has parameters without a shape.
+    """
+    kind = type(module).__name__
+    if not isinstance(module, nn.Module):
+        raise SpecError("module", kind, "it is not a torch.nn.Module", "Give an instance of one")
+    layers: dict[str, nn.Module] = {}
+    owned: list[tuple[str, Tensor]] = []
+    buffers: dict[int, Tensor] = {}
+    repeats: list[tuple[str, str]] = []
+    names: dict[int, str] = {}
+    waiting: list[tuple[str, nn.Module]] = [("", module)]
+    while waiting:
+        name, layer = waiting.pop()
+        first = names.setdefault(id(layer), name)
+        if first != name:
+            repeats.append((name, first))
+            continue
+        layers[name] = layer
+        # these three are what torch's own named_parameters and its like look into
+        for own, parameter in layer._parameters.items():
+            if parameter is not None:
+                _check_shaped(kind, name, own, parameter)
+                owned.append((name, parameter))
+        for own, buffer in layer._buffers.items():
+            if buffer is not None:
+                _check_shaped(kind, name, own, buffer)
+                buffers[id(buffer)] = buffer
+        inside = layer._modules
+        if inside:
+            dotted = f"{name}." if name else ""
+            children = [(dotted + own, child) for own, child in inside.items() if child is not None]
+            waiting.extend(reversed(children))
+    return Contents(
+        layers=layers,
+        repeats=tuple(repeats),
+        owned=tuple(owned),
+        parameters=tuple({id(parameter): parameter for _, parameter in owned}.values()),
+        buffers=tuple(buffers.values()),
+    )
+
+
+def _check_shaped(kind: str, name: str, own: str, tensor: Tensor) -> None:
+    """Refuse a parameter that has no shape yet."""
+    if type(tensor) not in _SHAPED and is_lazy(tensor):
+        whole = f"{name}.{own}" if name else own
+        reason = f"{whole} gets its shape only when it first runs"
+        raise SpecError("module", kind, reason, "Run the module once before it is inspected")
+
+
+_SHAPED = frozenset((Tensor, nn.Parameter, nn.Buffer))  # to ask the others takes longer
