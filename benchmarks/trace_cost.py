@@ -2,8 +2,9 @@
 
 ViT_C-4GF at 224 pixels, on the CPU, in one process; `--batch 8` gives it eight images at once.
 The ways of looking take turns, so that a machine that slows down slows all of them; medians, and
-ratios to the bare forward. Needs fvcore and torchlens besides the development environment
-(requirements-bench.txt).
+ratios to the bare forward. torchlens alone comes last: from its first use on, each function of
+torch runs through a wrapper of its own, which would be counted against all others. Needs fvcore
+and torchlens besides the development environment (requirements-bench.txt).
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torchinfo
-import torchlens
 from fvcore.nn import FlopCountAnalysis
+from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitc_inspect.guests import record_module
@@ -30,6 +34,8 @@ from vitc_inspect.tracing import trace
 
 _ROUNDS = 40
 _SLOW_ROUNDS = 5  # of what takes many times the forward pass
+
+_Ways = dict[str, Callable[[], object]]
 
 
 def main() -> int:
@@ -48,37 +54,73 @@ def main() -> int:
         with torch.inference_mode():
             module(image)
 
+    def heard_by_nobody() -> None:
+        with torch.inference_mode(), _empty_hooks(module), _EmptyMode():
+            module(image)
+
     def count() -> None:
         with torch.no_grad(), FlopCounterMode(display=False):
             module(image)
 
-    quick: dict[str, Callable[[], object]] = {
+    def torchlens() -> None:
+        import torchlens
+
+        torchlens.trace(module, image)
+
+    quick: _Ways = {
         "bare forward": bare,
         "our trace": lambda: trace(module, image, keep_bytes=0),
-        "our recording, with functions": lambda: record_module(module, image),
         "our inspection, stem's maps kept": lambda: trace(module, image, keep=stem_layers),
+        "our recording, with functions": lambda: record_module(module, image),
+        "hooks and a function mode that do nothing": heard_by_nobody,
         "torchinfo": lambda: torchinfo.summary(module, input_data=image, verbose=0),
         "FlopCounterMode": count,
     }
-    slow: dict[str, Callable[[], object]] = {
-        "fvcore": lambda: FlopCountAnalysis(module, image).total(),
-        "torchlens": lambda: torchlens.trace(module, image),
+    slow: _Ways = {"fvcore": lambda: FlopCountAnalysis(module, image).total()}
+    times = {
+        **_in_turns({**quick, **slow}, _SLOW_ROUNDS),
+        **_in_turns(quick, _ROUNDS),
+        **_in_turns({"torchlens": torchlens}, _SLOW_ROUNDS),
     }
-    times: dict[str, list[float]] = {name: [] for name in (*quick, *slow)}
-    for turn in range(_ROUNDS + 1):
-        for name, look in (quick if turn > _SLOW_ROUNDS else {**quick, **slow}).items():
-            start = time.perf_counter()
-            look()
-            if turn:  # the first round warms up
-                times[name].append(1000 * (time.perf_counter() - start))
     base = statistics.median(times["bare forward"])
     print("| way of looking | median ms | middle half | ratio |")
     print("|---|---|---|---|")
-    for name, taken in times.items():
-        low, middle, high = statistics.quantiles(taken, n=4)
+    for name in (*quick, *slow, "torchlens"):
+        low, middle, high = statistics.quantiles(times[name], n=4)
         print(f"| {name} | {middle:.1f} | {low:.1f} to {high:.1f} | {middle / base:.2f} |")
     print(f"\nPrediction of the whole model: {_prediction_time(vit):.3f} ms")
     return 0
+
+
+def _in_turns(ways: _Ways, rounds: int) -> dict[str, list[float]]:
+    """The times (ms) of each way of looking; the first round warms up."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds + 1):
+        for name, look in ways.items():
+            start = time.perf_counter()
+            look()
+            if turn:
+                times[name].append(1000 * (time.perf_counter() - start))
+    return times
+
+
+class _EmptyMode(TorchFunctionMode):
+    """Hears of every function and does nothing else."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _empty_hooks(module: nn.Module) -> Iterator[None]:
+    """A hook before and a hook after each layer, which do nothing."""
+    handles = []
+    for layer in module.modules():
+        handles.append(layer.register_forward_pre_hook(lambda *_: None, with_kwargs=True))
+        handles.append(layer.register_forward_hook(lambda *_: None, always_call=True))
+    yield
+    for handle in handles:
+        handle.remove()
 
 
 def _prediction_time(vit: object) -> float:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import Parameter
-from torch.overrides import TorchFunctionMode, _get_current_function_mode
+from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.contents import Contents, contents_of
 from vitc_inspect.counting import WITHOUT_PRODUCTS, count_function_macs, dot_length
@@ -52,6 +52,10 @@ from vitc_inspect.untouched import (
     version_of,
     without_fast_path,
 )
+
+# what entering and leaving a mode does, of which a `with` takes several times as long
+_pop_mode = torch._C._pop_torch_function_stack
+_push_mode = torch._C._push_on_torch_function_stack
 
 _SHAPE_GETTERS = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 """Attributes of a tensor that are another tensor; all others are facts about it."""
@@ -290,16 +294,15 @@ class _Run(TorchFunctionMode):
         role, code = self._roles[name]
         turn = self.called[name] = self.called.get(name, 0) + 1
         above = self._stack[-1] if self._stack else None
+        row, own = None, False
         if above and above.sealed:  # what is done inside a layer is the layer's
-            role, row, own = "library", above.row, False
+            role, row = "library", above.row
         elif role:
             with torch._C.DisableTorchFunction():
                 inputs = tensors_given(args, kwargs)
             row, own = _Row(name, above.name if above else "", layer, inputs), True
             row.turn = turn
             self.rows.append(row)
-        else:
-            row, own = None, False
         entry = _Open(name, code, row, own, role)
         self._stack.append(entry)
         if role == "quiet" and self._step_aside():
@@ -329,17 +332,17 @@ class _Run(TorchFunctionMode):
 
     def _step_aside(self) -> bool:
         """Have torch call no function of this mode, until it comes back."""
-        # a mode of the user's may stand above this one; no public function of torch tells
-        if _get_current_function_mode() is not self:  # type: ignore[no-untyped-call]
+        top = _pop_mode()
+        if top is not self:  # a mode of the user's stands above this one
+            _push_mode(top)
             return False
-        self.__exit__(None, None, None)
         self._aside = True
         return True
 
     def come_back(self) -> None:
         """Hear of functions again."""
         if self._aside:
-            self.__enter__()  # type: ignore[no-untyped-call]
+            _push_mode(self)
             self._aside = False
 
     def _listen_again(self, layer: nn.Module, given: _Given, error: BaseException) -> None:
@@ -738,10 +741,15 @@ def _listening(run: _Run) -> Iterator[None]:
 
     Hooks stand in containers of their module, which `as_it_was` puts back.
     """
+    before, after = object(), object()
+    leave = _Hook(run.leave)
     for name, layer in run.layers.items():
         if name and not isinstance(layer, torch.jit.ScriptModule):
-            layer.register_forward_pre_hook(_Hook(run.enter, name), with_kwargs=True)
-            layer.register_forward_hook(_Hook(run.leave), always_call=True)
+            # as register_forward_hook does, without a handle with weak references for each
+            layer._forward_pre_hooks[before] = _Hook(run.enter, name)  # type: ignore[index]
+            layer._forward_pre_hooks_with_kwargs[before] = True  # type: ignore[index]
+            layer._forward_hooks[after] = leave  # type: ignore[index]
+            layer._forward_hooks_always_called[after] = True  # type: ignore[index]
     with run:
         try:
             yield

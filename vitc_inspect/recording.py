@@ -251,6 +251,9 @@ class Values:
 
     def of(self, seen: Sequence[SeenTensor]) -> tuple[Value, ...]:
         """A value for each tensor."""
+        if len(seen) == 1:  # of nearly every call
+            each = seen[0]
+            return (self._known.get(each) or self._made(each),)
         return tuple(self._known.get(each) or self._made(each) for each in seen)
 
     def _made(self, each: SeenTensor) -> Value:
