@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import islice
+from typing import ClassVar
 
 import pytest
 import torch
@@ -120,6 +121,44 @@ def test_a_measurement_leaves_no_hook_and_no_mode_behind() -> None:
     with pytest.raises(RuntimeError, match="broken"):
         module_under_test._hooked_run(broken, torch.zeros(1, 3), clock, {})
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in broken.modules())
+
+
+class StandInEvent:
+    """An event of a stream that does one thing a millisecond."""
+
+    recorded: ClassVar[list[tuple[str, StandInEvent]]] = []
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self, stream: str) -> None:
+        self.moment = len(self.recorded)
+        self.recorded.append((stream, self))
+
+    def elapsed_time(self, end: StandInEvent) -> float:
+        return end.moment - self.moment
+
+
+def test_a_gpu_is_waited_for_once_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies between two events of its own stream is asked for when all work is done."""
+    waits: list[tuple[torch.device, int]] = []
+    recorded = StandInEvent.recorded = []
+    monkeypatch.setattr(torch.cuda, "Event", StandInEvent)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    monkeypatch.setattr(
+        torch.cuda, "synchronize", lambda device: waits.append((device, len(recorded)))
+    )
+    device = torch.device("cuda:1")
+    clock = module_under_test._clock_of(device)
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
+    times: dict[str, list[float]] = {}
+    whole = module_under_test._hooked_run(model, torch.zeros(1, 3), clock, times)
+    assert waits == [(device, 2 * 3 + 2)]
+    assert {stream for stream, _ in recorded} == {"stream of cuda:1"}
+    assert times == {name: [pytest.approx(0.001)] for name in "012"}
+    assert whole == pytest.approx(0.007)
+    assert module_under_test._bare_run(model, torch.zeros(1, 3), clock) == pytest.approx(0.001)
+    assert len(waits) == 2
 
 
 def test_what_cannot_run_is_refused_before_it_is_built() -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from vitc_inspect.model import build_stem
+from vitc_inspect.guests import record_call
+from vitc_inspect.model import build_stem, build_vit
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.spec import conv_stem
 from vitc_inspect.tracing import hooked, image_statistics, packed, trace
@@ -396,3 +397,81 @@ def test_values_are_looked_at_only_where_they_are_kept() -> None:
     module[0].bias.data[1] = torch.inf
     conv, relu = trace(module, given).records
     assert (conv.finite, relu.finite) == (False, False)
+
+
+def on_a_gpu_that_is_not_there(module, batch, device):
+    """Both with tensors that claim to lie on a device, and have shapes alone."""
+    from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+    mode = FakeTensorMode()
+
+    def moved(tensor):
+        return FakeTensor(mode, tensor.detach().to("meta"), torch.device(device))
+
+    for layer in module.modules():
+        for held in (layer._parameters, layer._buffers):
+            held.update(
+                {name: moved(tensor) for name, tensor in held.items() if tensor is not None}
+            )
+    return mode, module, moved(batch)
+
+
+def test_a_gpu_is_asked_for_its_peak_and_for_no_number_while_it_works(monkeypatch):
+    """A tensor without numbers raises where one is read, which would make a GPU finish first."""
+    asked = []
+    monkeypatch.setattr(
+        torch.cuda, "reset_peak_memory_stats", lambda device: asked.append(("reset", device))
+    )
+    monkeypatch.setattr(
+        torch.cuda, "max_memory_allocated", lambda device: asked.append(("peak", device)) or 4321
+    )
+    vit = PRESETS["vit_c_1gf"].vit
+    batch = images(1, 3, 224, 224)
+    expected = trace(build_vit(vit), batch, keep_bytes=0)
+    mode, module, batch = on_a_gpu_that_is_not_there(build_vit(vit), batch, "cuda:1")
+    with mode:
+        seen = trace(module, batch, keep_bytes=0)
+    assert seen.records == expected.records
+    assert (seen.peak_bytes, expected.peak_bytes) == (4321, None)
+    device = torch.device("cuda:1")
+    assert asked == [("reset", device), ("peak", device)]
+
+
+class Ending(nn.Sequential):
+    """Notes that its forward is over."""
+
+    def __init__(self, *layers, note):
+        super().__init__(*layers)
+        self.note = note
+
+    def forward(self, input):
+        output = super().forward(input)
+        self.note("the forward is over")
+        return output
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """A list that grows with each number or tensor that is fetched from a device."""
+    events = []
+    for name in ("cpu", "item", "tolist", "numpy", "__float__", "__bool__", "__int__"):
+        original = getattr(torch.Tensor, name)
+
+        def spy(tensor, *args, name=name, original=original):
+            events.append(name)
+            return original(tensor, *args)
+
+        monkeypatch.setattr(torch.Tensor, name, spy)
+    return events
+
+
+@pytest.mark.parametrize("look", ["trace", "record"])
+def test_what_is_kept_is_fetched_when_the_forward_is_over(fetched, look):
+    module = Ending(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), note=fetched.append).eval()
+    if look == "trace":
+        seen = trace(module, images(2, 3, 8, 8), keep_bytes=2**20).records
+    else:
+        seen = record_call(module, [images(2, 3, 8, 8)], keep_bytes=2**20).calls
+    assert [each.kept is not None for each in seen] == [True, True, True]
+    assert fetched[0] == "the forward is over"
+    assert fetched.count("cpu") == 3

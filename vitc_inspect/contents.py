@@ -66,11 +66,13 @@ def contents_of(module: Any) -> Contents:
         # these three are what torch's own named_parameters and its like look into
         for own, parameter in layer._parameters.items():
             if parameter is not None:
-                _check_shaped(kind, name, own, parameter)
+                if type(parameter) not in _SHAPED:
+                    _check_shaped(kind, name, own, parameter)
                 owned.append((name, parameter))
         for own, buffer in layer._buffers.items():
             if buffer is not None:
-                _check_shaped(kind, name, own, buffer)
+                if type(buffer) not in _SHAPED:
+                    _check_shaped(kind, name, own, buffer)
                 buffers[id(buffer)] = buffer
         inside = layer._modules
         if inside:
@@ -88,7 +90,7 @@ def contents_of(module: Any) -> Contents:
 
 def _check_shaped(kind: str, name: str, own: str, tensor: Tensor) -> None:
     """Refuse a parameter that has no shape yet."""
-    if type(tensor) not in _SHAPED and is_lazy(tensor):
+    if is_lazy(tensor):
         whole = f"{name}.{own}" if name else own
         reason = f"{whole} gets its shape only when it first runs"
         raise SpecError("module", kind, reason, "Run the module once before it is inspected")

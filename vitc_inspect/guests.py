@@ -10,6 +10,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from threading import get_ident
 from types import CodeType, FrameType
@@ -552,7 +553,8 @@ class _Run(TorchFunctionMode):
             source=source_line(row.source),
             overwritten_by=by,
             overwritten_at=source_line(at),
-            kept=row.kept,
+            # fetched only now: a GPU would have to finish its work each time
+            kept=row.kept and replace(row.kept, values=row.kept.values.cpu()),
         )
 
     def _params(self, name: str, layer: nn.Module) -> int:
@@ -631,11 +633,10 @@ def _overlap(one: Tensor, other: Tensor) -> bool:
 
 
 def _kept(output: Tensor, allowance: int) -> KeptOutput | None:
-    """A copy of the first image's output, on the CPU; None for what has no image to show."""
+    """A copy of the first image's output; None for what has no image to show."""
     if output.is_meta or not output.is_floating_point() or not 2 <= output.ndim <= 4:
         return None
-    kept = keep_output(output[0], allowance) if output.numel() else None
-    return kept and KeptOutput(values=kept.values.cpu(), step=kept.step, dropped=kept.dropped)
+    return keep_output(output[0], allowance) if output.numel() else None
 
 
 # ---- layers that no hook heard of -----------------------------------------------------------

@@ -224,13 +224,17 @@ class _ProcessorClock:
 class _EventClock:
     """Events in the stream of work of a CUDA device: no layer waits for another's end."""
 
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
     def mark(self) -> Any:
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
+        # of this device: that of the current one, which may be another, would tell nothing
+        event.record(torch.cuda.current_stream(self._device))
         return event
 
     def wait(self) -> None:
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(self._device)
 
     def between(self, start: Any, end: Any) -> float:
         milliseconds: float = start.elapsed_time(end)
@@ -246,8 +250,9 @@ class _WaitingClock(_ProcessorClock):
 
 
 def _clock_of(device: torch.device) -> _Clock:
-    clocks: dict[str, type[_Clock]] = {"cuda": _EventClock, "mps": _WaitingClock}
-    return clocks.get(device.type, _ProcessorClock)()
+    if device.type == "cuda":
+        return _EventClock(device)
+    return _WaitingClock() if device.type == "mps" else _ProcessorClock()
 
 
 def _bare_run(module: nn.Module, image: Tensor, clock: _Clock) -> float:
