@@ -108,7 +108,7 @@ def _reach_of(vector: Tensor, leaf: Tensor) -> Reach | None:
         )
         if gradient is None:
             return None
-        heat += gradient[0].detach().double().abs().sum(dim=0).cpu()  # (c, h, w) -> (h, w)
+        heat += gradient[0].detach().cpu().double().abs().sum(dim=0)  # (c, h, w) -> (h, w)
     return Reach(heat=(heat / COTANGENTS).numpy())
 
 
