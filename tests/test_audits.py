@@ -13,16 +13,14 @@ from torch.nn import functional
 
 from tests import faulty, recreated
 from tests.test_guests import Runs, assert_same, image, state_of
-from vitc_inspect import audits, inspect_module
+from vitc_inspect import inspect_module
 from vitc_inspect.audits import audit_module
 from vitc_inspect.diagnosis import faults_of
 from vitc_inspect.errors import SpecError
 from vitc_inspect.inspection import inspect_call
 from vitc_inspect.model import build_stem, build_vit
-from vitc_inspect.notation import format_stem, parse_stem
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.reading import stem_of
-from vitc_inspect.spec import StemSpec, conv_layer
 
 RIGHT = "flatten(2).transpose(1, 2)"
 NAMED = [
@@ -258,171 +256,13 @@ def test_the_order_is_found_behind_a_norm_and_in_one_image():
     assert kinds(Behind(False), 1, 3, 32, 32) == []
 
 
-# ---- tables
-
-
-class Tabled(nn.Module):
-    """A patchify stem of 64 tokens that adds what `add` makes of them and a learned table."""
-
-    def __init__(self, add, places=64, **others):
-        super().__init__()
-        self.proj = nn.Conv2d(3, 16, 4, 4)
-        self.pos_embed = nn.Parameter(torch.randn(1, places, 16))
-        for name, value in others.items():
-            setattr(self, name, value)
-        self.add = add
-
-    def forward(self, x):
-        return self.add(self, self.proj(x).flatten(2).transpose(1, 2))
-
-
-@pytest.mark.parametrize(
-    ("places", "add", "kind"),
-    [
-        (64, lambda m, x: x + m.pos_embed, None),
-        (64, lambda m, x: m.pos_embed.add(x), None),
-        (64, lambda m, x: x.add_(m.pos_embed), None),
-        (65, lambda m, x: x + m.pos_embed[:, 1:], None),  # ViTDet leaves out the class token's
-        (100, lambda m, x: x + m.pos_embed[:, :64], "position table"),
-        (100, lambda m, x: x + m.pos_embed.narrow(1, 0, 64), "position table"),
-        (100, lambda m, x: x.add_(m.pos_embed[0, :64]), "position table"),
-        (100, lambda m, x: x + m.pos_embed[:, 18:82], None),  # a part that was chosen
-        (65, lambda m, x: x + m.pos_embed[:, :64], "class token"),
-        (1, lambda m, x: x + m.pos_embed, "position table"),
-        (1, lambda m, x: x + m.pos_embed.expand(-1, 64, -1), "position table"),
-        (1, lambda m, x: x + m.type_embed + m.pos_embed.mean(), None),
-        (64, lambda m, x: x + m.pos_embed + m.kind, None),  # the same for all, beside a table
-        (64, lambda m, x: x + m.embedding(torch.arange(64)), None),
-        (64, lambda m, x: x + m.more(torch.arange(64)), "position table"),
-        (49, lambda m, x: x + m.pos_embed, "position table"),
-        (64, lambda m, x: x + m.wide, "width"),
-        (64, lambda m, x: (x + m.pos_embed).select(1, 0), "class token"),
-        (64, lambda m, x: (x + m.pos_embed)[:, -1], None),  # the last has seen all, read in order
-        (64, lambda m, x: [x[:, i] for i in range(64)], None),
-        (63, lambda m, x: x * 2 + m.pos_embed, "position table"),
-    ],
-)
-def test_a_table_is_held_against_the_tokens(places, add, kind):
-    others = {
-        "type_embed": nn.Parameter(torch.zeros(1, 1, 16)),
-        "kind": nn.Parameter(torch.zeros(1, 1, 16)),
-        "wide": nn.Parameter(torch.zeros(1, 64, 32)),
-        "embedding": nn.Embedding(64, 16),
-        "more": nn.Embedding(100, 16),
-    }
-    found = audited(Tabled(add, places, **others))
-    assert [fault.kind for fault in found.faults] == ([kind] if kind else [])
-
-
-def test_a_table_is_held_against_a_grid_that_no_formula_gives():
-    def stem(places):
-        def add(module, x):
-            x = functional.pad(x, (0, 2, 0, 2))
-            tokens = functional.max_pool2d(module.proj(x), 2).flatten(2).mT
-            return tokens + module.pos_embed[:, : tokens.shape[1]]
-
-        module = Runs(add)
-        module.pos_embed = nn.Parameter(torch.zeros(1, places, 16))
-        return module
-
-    assert kinds(stem(16), 2, 3, 30, 30) == []
-    (fault,) = audited(stem(20), 2, 3, 30, 30).faults
-    assert "pos_embed, the position table, has 20 entries for 16 = 4×4 tokens" in fault.sentence
-
-
-@pytest.mark.parametrize(("name", "sure"), [("pos_embed", "certain"), ("modality", "likely")])
-def test_one_vector_for_all_tokens_is_surely_a_table_only_by_its_name(name, sure):
-    module = Runs(lambda module, x: module.proj(x).flatten(2).mT + getattr(module, name))
-    setattr(module, name, nn.Parameter(torch.zeros(1, 1, 16)))
-    (fault,) = audited(module).faults
-    assert (fault.kind, fault.likelihood) == ("position table", sure)
-    assert ("a guess" in fault.because) == (sure == "likely")
-
-
-def test_a_head_that_does_not_fit_is_not_blamed_on_patches_that_no_stride_makes():
-    def run(module, x):
-        x = rearrange(module.proj(x), "b c (h p) (w q) -> b (h w) (p q c)", p=2, q=2)
-        return module.head(module.embed(x))
-
-    module = Runs(run)
-    module.patch_size, module.proj = 2, nn.Conv2d(3, 8, 3, 1, 1)
-    module.embed, module.head = nn.Linear(32, 16), nn.Linear(12, 2)
-    report = inspect_module(module, image())
-    assert (report.failure.operation, report.faults, report.cause) == ("linear", (), None)
-
-
-def test_a_width_of_the_stem_within_is_not_blamed_for_what_the_head_expects():
-    def stem(hidden_dim):
-        module = Runs(lambda module, x: module.head(module.stem(x).flatten(2).mT))
-        module.stem = Runs(lambda module, x: module.proj(module.first(x)))
-        module.stem.first, module.stem.proj = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 16, 4, 4)
-        module.stem.hidden_dim, module.head = hidden_dim, nn.Linear(12, 2)
-        return inspect_module(module, image())
-
-    assert "width" not in [fault.kind for fault in stem(8).faults]
-    assert stem(8).cause is None
-    assert stem(12).cause.kind == "width"  # which the head expects
-
-
-def test_a_table_that_does_not_fit_is_the_cause_and_a_later_error_is_not():
-    report = inspect_module(faulty.ShortTable(), image())
-    assert report.cause is report.faults[0]
-
-    def fails(module, x):
-        (x + module.pos_embed).reshape(7)
-
-    report = inspect_module(Tabled(fails, 1), image())
-    assert [fault.kind for fault in report.faults] == ["position table"]
-    assert report.failure.operation == "reshape"
-    assert report.cause is None
-    assert report.explanations != ()
+# ---- layers, and what is said of a run
 
 
 def test_a_norm_over_the_width_tells_the_channels_of_a_map_that_was_turned():
     module = Runs(lambda module, x: nn.functional.layer_norm(module.proj(x).transpose(1, 2), (8,)))
     (fault,) = audited(module).faults
     assert "a map of 16×8×8, which is the width of the image: 8 neigh" in fault.sentence
-
-
-# ---- linearity, pixels, promises
-
-
-def test_one_activation_is_enough_and_a_norm_over_the_image_too():
-    def stem(*between):
-        return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), *between, nn.Conv2d(8, 16, 3, 2, 1))
-
-    affine = (nn.Identity(), nn.Dropout(0.5), nn.AvgPool2d(2), nn.ZeroPad2d(1))
-    for between in affine:
-        assert kinds(stem(between)) == ["linear"]
-    side_by_side = Runs(lambda module, x: (module.proj(x) + module.proj(x)).flatten(2))
-    assert kinds(side_by_side) == []  # one after the other is what makes a map too simple
-    assert kinds(
-        nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3))
-    ) == ["linear"]
-    for between in (
-        nn.ReLU(),
-        nn.GELU(),
-        nn.Tanh(),
-        nn.GroupNorm(1, 8),
-        nn.MaxPool2d(2),
-        nn.SELU(),
-    ):
-        assert kinds(stem(between)) == []
-
-
-def test_weights_of_0_are_affine_and_nothing_is_measured():
-    stem = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3))
-    for parameter in stem.parameters():
-        nn.init.zeros_(parameter)
-    (fault,) = audited(stem).faults
-    assert (fault.kind, "f(a + b)" in fault.because) == ("linear", False)
-
-
-@pytest.mark.parametrize("last", [nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, (3, 1))])
-def test_maps_that_are_no_numbers_measure_nothing(last):
-    stem = nn.Sequential(nn.Conv2d(3, 8, 3), last)
-    nn.init.constant_(stem[0].weight, float("nan"))
-    assert "nan" not in "".join(fault.because for fault in audited(stem).faults)
 
 
 def test_convolutions_that_lead_to_no_tokens_are_left_alone():
@@ -433,121 +273,6 @@ def test_convolutions_that_lead_to_no_tokens_are_left_alone():
     module = Runs(lambda module, x: module.proj(x).mean(dim=(2, 3)))
     module.proj = nn.Sequential(*layers)
     assert kinds(module) == []
-
-
-def test_a_module_in_training_is_asked_as_in_use():
-    assert kinds_in_training(faulty.Convolutional()) == []
-    assert kinds_in_training(faulty.Linear()) == ["linear"]
-    normed = (nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Dropout(), nn.Conv2d(8, 8, 3))
-    assert kinds_in_training(nn.Sequential(*normed)) == ["linear"]
-
-
-def kinds_in_training(module):
-    return [fault.kind for fault in audit_module(module.train(), (image(),)).faults]
-
-
-def test_pixels_are_looked_for_where_no_formula_stands():
-    class Branching(nn.Module):
-        def __init__(self, wide):
-            super().__init__()
-            self.one = nn.Conv2d(3, 16, 4, 4)
-            self.other = nn.Conv2d(3, 16, 4 if wide else 2, 4)
-            self.alone = not wide
-
-        def forward(self, x):
-            x = self.other(x) if self.alone else self.one(x) + self.other(x)
-            return functional.max_pool2d(x, 1).flatten(2).mT
-
-    assert kinds(Branching(True)) == []
-    (fault,) = audited(Branching(False)).faults
-    assert "16 of 32 rows and 16 of 32 columns" in fault.sentence
-
-
-def test_pixels_are_not_looked_for_behind_attention(monkeypatch):
-    class Mixed(nn.Module):
-        def __init__(self, mix):
-            super().__init__()
-            self.proj, self.last, self.mix = nn.Conv2d(3, 16, 2, 4), nn.Conv2d(16, 8, 1), mix
-
-        def forward(self, x):
-            return functional.max_pool2d(self.last(self.mix(self.proj(x))), 1)
-
-    def attend(x):
-        return (x.permute(0, 2, 3, 1) @ torch.eye(16)).permute(0, 3, 1, 2)
-
-    runs = []
-    monkeypatch.setattr(audits, "output_of_step", lambda *args, **kwargs: runs.append(1))
-    assert kinds(Mixed(attend)) == []
-    assert runs == []
-    kinds(Mixed(functional.relu))
-    assert runs == [1]
-
-
-def test_pixels_without_a_gradient_that_are_read_all_the_same():
-    def run(module, x):
-        return functional.max_pool2d(module.proj(functional.relu(x)), 1).flatten(2).mT
-
-    dark = image()
-    dark[:, :, -4:] = -1
-    assert audit_module(Runs(run), (dark,)).faults == ()
-    bytes_, far = 100 * image().abs() + 1000, Runs(lambda module, x: run(module, x - 1000))
-    bytes_[:, :, -4:] = 0
-    assert audit_module(far, (bytes_,)).faults == ()
-
-
-def test_a_branch_that_learned_nothing_yet_is_not_taken_for_one_that_reads_nothing():
-    class Gated(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.proj = nn.Conv2d(3, 16, 4, 4)
-            self.gate = nn.Parameter(torch.zeros(1))
-
-        def forward(self, x):
-            return functional.max_pool2d(self.proj(x) * self.gate, 1).flatten(2).mT
-
-    assert kinds(Gated()) == []
-
-
-@pytest.mark.parametrize(
-    ("stated", "convs", "kind"),
-    [
-        ({"patch_size": 4}, [(8, 3, 2), (16, 3, 2)], None),
-        ({"patch_size": (4, 4)}, [(8, 3, 2), (16, 3, 2)], None),
-        ({"patch_size": 8}, [(8, 3, 2), (16, 3, 2)], "stride"),
-        ({"patch_size": (8, 8)}, [(8, 3, 2), (16, 3, 2)], "stride"),
-        ({"patch_size": 8}, [(16, 8, 4)], None),  # PiT's is the side of an overlapping patch
-        ({"patch_size": "large"}, [(16, 8, 4)], None),
-        ({"hidden_dim": 16}, [(16, 4, 4)], None),
-        ({"hidden_dim": 32}, [(16, 4, 4)], "width"),
-        ({"hidden_size": [16, 32]}, [(16, 4, 4)], None),
-    ],
-)
-def test_what_attributes_say_is_held_against_the_convolutions(stated, convs, kind):
-    layers, before = [], 3
-    for after, kernel_size, stride in convs:
-        layers += [nn.Conv2d(before, after, kernel_size, stride, kernel_size // 2), nn.ReLU()]
-        before = after
-    module = Runs(lambda module, x: module.proj(x).flatten(2).mT)
-    module.proj = nn.Sequential(*layers[:-1])
-    for name, value in stated.items():
-        setattr(module, name, value)
-    wanted = [kind] if kind else []
-    assert [each for each in kinds(module, 1, 3, 33, 33) if each != "unread pixels"] == wanted
-
-
-def test_what_the_attributes_say_is_said_also_when_nothing_runs():
-    def refuses(module, x):
-        raise ValueError
-
-    module = Runs(refuses)
-    module.patch_size, module.image_size = 8, 224
-    (fault,) = inspect_module(module, image()).faults
-    assert "The stride is 4, and patch_size says 8: 56×56 tokens" in fault.sentence
-    module.proj = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 16, 3, 2, 1))
-    (fault,) = inspect_module(module, image()).faults
-    assert "2·2 = 4, and patch_size says 8: 56×56 tokens instead of the 28×28" in fault.sentence
-    module.patch_size = 4
-    assert inspect_module(module, image()).faults == ()
 
 
 def test_a_failure_and_a_fault_do_not_contradict_each_other():
@@ -566,93 +291,10 @@ def test_an_audit_can_be_left_out():
     assert (report.faults, report.stem) == ((), None)
 
 
-# ---- stems that can be read
-
-
-def test_a_stem_is_read_from_modules_and_from_functions():
-    class Functional(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = nn.Parameter(torch.randn(8, 3, 3, 3))
-            self.proj = nn.Conv2d(8, 16, 1)
-
-        def forward(self, *, pixels):
-            x = functional.conv2d((pixels - 0.5) / 0.2, self.weight, stride=2, padding=1)
-            return {"tokens": self.proj(functional.silu(x)).flatten(2).mT}
-
-    found = audit_module(Functional(), (), {"pixels": image(1, 3, 32, 30)})
-    assert found.stem == StemSpec(
-        image_size=(32, 30),
-        convs=(conv_layer(8, 3, 2, bias=False, activation="silu"), conv_layer(16, 1)),
-        class_token=False,
-    )
-    assert found.stem_layers == ("", "proj")
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        faulty.Padded,
-        recreated.HybridEmbed,
-        recreated.Compact,
-        faulty.Raising,
-        lambda: nn.Sequential(nn.Conv2d(3, 8, (4, 2), 4), nn.Flatten(2)),
-        lambda: nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect")),
-        lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.BatchNorm2d(8)),
-        lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Conv2d(8, 8, 3)),
-        lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-        lambda: Runs(lambda module, x: x.mean()),
-        lambda: Runs(lambda module, x: module.proj(x) + module.proj(x.flip(3))),
-    ],
-)
-def test_what_is_no_chain_from_an_image_to_tokens_is_no_stem(make):
-    assert stem_of(make().eval(), (image(),)) is None
-
-
-def test_the_channels_last_for_a_norm_are_no_tokens_yet():
-    class Flat(nn.LayerNorm):
-        def forward(self, x):
-            y = super().forward(x.flatten(2).transpose(1, 2))
-            return y.transpose(1, 2).view_as(x)
-
-    class ByHand(nn.Module):
-        def __init__(self, width):
-            super().__init__()
-            self.gain, self.shift = (
-                nn.Parameter(torch.ones(width)),
-                nn.Parameter(torch.zeros(width)),
-            )
-
-        def forward(self, x):
-            y = functional.layer_norm(x.flatten(2).mT, (x.shape[1],))
-            return (y * self.gain + self.shift).mT.view_as(x)
-
-    for norm in (Flat, ByHand):
-        layers = (nn.Conv2d(3, 8, 3, 2, 1), norm(8), nn.ReLU(), nn.Conv2d(8, 16, 2, 2))
-        stem = stem_of(nn.Sequential(*layers, nn.Flatten(2)), (image(),))
-        if norm is Flat:
-            assert [(conv.norm, conv.activation) for conv in stem.convs] == [
-                ("layer", "relu"), ("none", "none"),
-            ]  # fmt: skip
-        else:
-            assert stem is None  # a norm with its own steps is none of ours
-    assert format_stem(stem_of(recreated.Windowed(), (image(),))) == "4x4/4:16"
-    spec = parse_stem("3x3/2:8 ln gelu, 3x3/2:8 ln gelu, 1x1:16", image_size=(32, 32))
-    assert stem_of(build_stem(spec), (image(),)) == spec
-    assert stem_of(build_stem(spec), image()) == spec  # and not the image's first row alone
-
-
 @pytest.mark.parametrize("ask", [stem_of, audit_module])
 def test_what_is_no_module_is_refused_in_a_sentence(ask):
     with pytest.raises(SpecError, match=r"module = 'type': it is not a torch\.nn\.Module"):
         ask(nn.Conv2d, (image(),))
-
-
-def test_padding_by_its_name_is_read():
-    module = nn.Sequential(nn.Conv2d(3, 8, 3, padding="same"), nn.ReLU(), nn.Conv2d(8, 8, 4, 4))
-    assert [conv.padding for conv in stem_of(module, (image(),)).convs] == [1, 0]
-    with pytest.warns(UserWarning, match="even kernel"):
-        assert stem_of(nn.Sequential(nn.Conv2d(3, 8, 4, padding="same")), (image(),)) is None
 
 
 # ---- guests leave nothing behind

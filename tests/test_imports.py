@@ -41,6 +41,8 @@ ORDER = (
     "guests",
     "flow",
     "reading",
+    "promises",
+    "reruns",
     "audits",
     "inspection",
     "loading",
@@ -63,8 +65,9 @@ AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 TORCH = frozenset(
     {
         "model", "checkpoints", "devices", "contents", "counting", "tracing", "untouched",
-        "expectation", "recording", "roles", "raising", "guests", "flow", "reading", "audits",
-        "inspection", "loading", "probes", "reach", "trial", "report", "witnesses", "timing",
+        "expectation", "recording", "roles", "raising", "guests", "flow", "reading", "promises",
+        "reruns", "audits", "inspection", "loading", "probes", "reach", "trial", "report",
+        "witnesses", "timing",
     }
 )  # fmt: skip
 MAY_IMPORT = {

@@ -89,6 +89,14 @@ class Reading:
         """Channels of the map: numbers of a token."""
         return self.map.outputs[0].shape[1]
 
+    def feeds(self, step: Step) -> bool:
+        """Whether a function is given the map, or the tokens that were made of it."""
+        return any(
+            id(known) in self.sequence
+            or (known.places is not None and known.places.origin == self.map.index)
+            for known in step.sources
+        )
+
     @cached_property
     def layers(self) -> tuple[ConvLayer, ...]:
         """The convolutions with norm and activation; empty where one is not to be described."""

@@ -1,0 +1,130 @@
+"""What is affine, and what no token reads, is measured on other images."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tests import faulty
+from tests.test_audits import audited, kinds
+from tests.test_guests import Runs, image
+from vitc_inspect import reruns
+from vitc_inspect.audits import audit_module
+
+# ---- convolutions that are one affine map
+
+
+def test_one_activation_is_enough_and_a_norm_over_the_image_too():
+    def stem(*between):
+        return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), *between, nn.Conv2d(8, 16, 3, 2, 1))
+
+    affine = (nn.Identity(), nn.Dropout(0.5), nn.AvgPool2d(2), nn.ZeroPad2d(1))
+    for between in affine:
+        assert kinds(stem(between)) == ["linear"]
+    side_by_side = Runs(lambda module, x: (module.proj(x) + module.proj(x)).flatten(2))
+    assert kinds(side_by_side) == []  # one after the other is what makes a map too simple
+    assert kinds(
+        nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3))
+    ) == ["linear"]
+    for between in (
+        nn.ReLU(),
+        nn.GELU(),
+        nn.Tanh(),
+        nn.GroupNorm(1, 8),
+        nn.MaxPool2d(2),
+        nn.SELU(),
+    ):
+        assert kinds(stem(between)) == []
+
+
+def test_weights_of_0_are_affine_and_nothing_is_measured():
+    stem = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3))
+    for parameter in stem.parameters():
+        nn.init.zeros_(parameter)
+    (fault,) = audited(stem).faults
+    assert (fault.kind, "f(a + b)" in fault.because) == ("linear", False)
+
+
+@pytest.mark.parametrize("last", [nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, (3, 1))])
+def test_maps_that_are_no_numbers_measure_nothing(last):
+    stem = nn.Sequential(nn.Conv2d(3, 8, 3), last)
+    nn.init.constant_(stem[0].weight, float("nan"))
+    assert "nan" not in "".join(fault.because for fault in audited(stem).faults)
+
+
+def test_a_module_in_training_is_asked_as_in_use():
+    assert kinds_in_training(faulty.Convolutional()) == []
+    assert kinds_in_training(faulty.Linear()) == ["linear"]
+    normed = (nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Dropout(), nn.Conv2d(8, 8, 3))
+    assert kinds_in_training(nn.Sequential(*normed)) == ["linear"]
+
+
+def kinds_in_training(module):
+    return [fault.kind for fault in audit_module(module.train(), (image(),)).faults]
+
+
+# ---- pixels that nobody reads
+
+
+def test_pixels_are_looked_for_where_no_formula_stands():
+    class Branching(nn.Module):
+        def __init__(self, wide):
+            super().__init__()
+            self.one = nn.Conv2d(3, 16, 4, 4)
+            self.other = nn.Conv2d(3, 16, 4 if wide else 2, 4)
+            self.alone = not wide
+
+        def forward(self, x):
+            x = self.other(x) if self.alone else self.one(x) + self.other(x)
+            return functional.max_pool2d(x, 1).flatten(2).mT
+
+    assert kinds(Branching(True)) == []
+    (fault,) = audited(Branching(False)).faults
+    assert "16 of 32 rows and 16 of 32 columns" in fault.sentence
+
+
+def test_pixels_are_not_looked_for_behind_attention(monkeypatch):
+    class Mixed(nn.Module):
+        def __init__(self, mix):
+            super().__init__()
+            self.proj, self.last, self.mix = nn.Conv2d(3, 16, 2, 4), nn.Conv2d(16, 8, 1), mix
+
+        def forward(self, x):
+            return functional.max_pool2d(self.last(self.mix(self.proj(x))), 1)
+
+    def attend(x):
+        return (x.permute(0, 2, 3, 1) @ torch.eye(16)).permute(0, 3, 1, 2)
+
+    runs = []
+    monkeypatch.setattr(reruns, "output_of_step", lambda *args, **kwargs: runs.append(1))
+    assert kinds(Mixed(attend)) == []
+    assert runs == []
+    kinds(Mixed(functional.relu))
+    assert runs == [1]
+
+
+def test_pixels_without_a_gradient_that_are_read_all_the_same():
+    def run(module, x):
+        return functional.max_pool2d(module.proj(functional.relu(x)), 1).flatten(2).mT
+
+    dark = image()
+    dark[:, :, -4:] = -1
+    assert audit_module(Runs(run), (dark,)).faults == ()
+    bytes_, far = 100 * image().abs() + 1000, Runs(lambda module, x: run(module, x - 1000))
+    bytes_[:, :, -4:] = 0
+    assert audit_module(far, (bytes_,)).faults == ()
+
+
+def test_a_branch_that_learned_nothing_yet_is_not_taken_for_one_that_reads_nothing():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.proj = nn.Conv2d(3, 16, 4, 4)
+            self.gate = nn.Parameter(torch.zeros(1))
+
+        def forward(self, x):
+            return functional.max_pool2d(self.proj(x) * self.gate, 1).flatten(2).mT
+
+    assert kinds(Gated()) == []

@@ -1,0 +1,373 @@
+"""What the parts of anybody's module promise each other, and which of it is not kept.
+
+Strides promise a number of tokens, a position table has room for so many, and attributes such as
+`patch_size` state what convolutions are to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import isqrt, prod
+from typing import Any
+
+import torch
+from torch import nn
+
+from vitc_inspect.diagnosis.contract import Contract, faults
+from vitc_inspect.diagnosis.explanation import Explanation, explain
+from vitc_inspect.errors import SpecError
+from vitc_inspect.flow import MOVES, SUMS, Flow, Known, Step
+from vitc_inspect.reading import Reading
+
+PROMISES = frozenset({"stride", "width", "position table", "class token"})
+"""Kinds of the faults between convolutions, tokens and position table."""
+
+
+def broken_promises(module: nn.Module, flow: Flow, reading: Reading) -> Iterator[Explanation]:
+    """Hold convolutions, tokens, position table and attributes against each other.
+
+    Args:
+        module: The module that ran.
+        flow: Its run.
+        reading: The way from the image to the tokens that was read out of the run.
+
+    Returns:
+        What does not fit. Faults that stop no run, as convolutions that are one affine map, are
+        among it only as far as the whole way could be read.
+    """
+    stem = reading.stem
+    says_patch = stem is not None and _makes_tokens(flow, reading)
+    table = _table(module, flow, reading)
+    known: dict[str, Any] = dict(
+        image_size=reading.image.shape[2:],
+        in_channels=reading.image.shape[1],
+        convs=reading.layers if stem else None,
+        names=tuple(link.name or "a convolution" for link in reading.links) if stem else None,
+        strides=None if stem else _one_stride(reading),
+        embed_dim=None if stem else reading.width,
+        num_prefix_tokens=table.prefix if table else reading.prefix,
+        table_length=table.length if table else None,
+        table_width=table.width if table else None,
+        patch_size=_stated_patch(module, reading) if says_patch else None,
+    )
+    wanted = set(PROMISES)
+    if stem and (reading.complete or flow.error):
+        wanted |= {"unread pixels", "linear"}
+        wanted |= {"activation"} if reading.tokens else set()
+    try:
+        found = faults(Contract(**known))
+    except SpecError:  # larger than any stem of ours
+        found = ()
+    for fault in found:
+        if fault.kind in wanted:
+            yield _said_of(table, fault) if table else fault
+    yield from _stated_width(module, flow, reading)
+
+
+def _makes_tokens(flow: Flow, reading: Reading) -> bool:
+    """Whether the map becomes tokens, or was to become some when the run raised."""
+    failed = flow.failed
+    return reading.tokens is not None or (
+        failed is not None and failed.name in MOVES and reading.feeds(failed)
+    )
+
+
+def _one_stride(reading: Reading) -> tuple[int, ...] | None:
+    """The stride that gives this grid by division; None where none does."""
+    (height, width), (rows, columns) = reading.image.shape[2:], reading.grid_size
+    step = height // rows if rows else 0
+    return (step,) if step and (height // step, width // step) == (rows, columns) else None
+
+
+# ---- position tables ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """A learned table that is added to the tokens."""
+
+    name: str
+    """Name of the parameter, or of a buffer that does not fit."""
+    length: int
+    """Entries."""
+    width: int
+    """Numbers of an entry."""
+    prefix: int
+    """Tokens that stand before the image's where it is added."""
+
+
+def _table(module: nn.Module, flow: Flow, reading: Reading) -> _Table | None:
+    """The learned table that does not fit the tokens, or is cut or stretched to fit; else None.
+
+    A table that is reckoned and not learned, as one of sines, may be cut: the place of a token in
+    it is that of its number.
+    """
+    learned = {name for name, _ in module.named_parameters()}
+    steps = [*flow.steps, *([flow.failed] if flow.failed else [])]
+    whole = {
+        known.places.origin
+        for known in _tables_added(steps, reading)
+        if known.places and prod(known.shape) == prod(known.places.shape)
+    }
+    for step in steps:
+        if step.name not in SUMS:
+            continue
+        tokens = next((each for each in step.sources if id(each) in reading.sequence), None)
+        for known in step.sources:
+            places = known.places
+            if tokens is None or known.of_image or places is None:
+                continue
+            width = places.shape[-1]
+            length = prod(places.shape[:-1])
+            prefix = reading.sequence[id(tokens)]
+            name = str(places.origin)
+            if length == 1 and (whole - {name} or _is_no_place(name)):
+                continue
+            fails = step is flow.failed
+            if not fails and (name not in learned or (length > 1 and not _cut(known, steps))):
+                continue
+            return _Table(name=name, length=length, width=width, prefix=prefix)
+    return None
+
+
+def _tables_added(steps: Sequence[Step], reading: Reading) -> Iterator[Known]:
+    """Every learned table of several entries that is added to the tokens."""
+    for step in steps:
+        if step.name in SUMS and any(id(each) in reading.sequence for each in step.sources):
+            for known in step.sources:
+                if known.places and not known.of_image and prod(known.places.shape[:-1]) > 1:
+                    yield known
+
+
+def _is_no_place(name: str) -> bool:
+    """Whether a learned vector is, by its name, one that every token is to get."""
+    words = ("type", "mask", "bias", "scale", "gamma", "beta", "cls", "class", "token", "seg")
+    return any(word in name.rpartition(".")[2].lower() for word in words)
+
+
+def _cut(table: Known, steps: Sequence[Step]) -> bool:
+    """Whether the first entries of a table are used, and never those behind them."""
+    assert table.places is not None
+    origin, width = table.places.origin, table.places.shape[-1]
+    length = prod(table.places.shape[:-1])
+    uses = torch.zeros(length, dtype=torch.int64)
+    for step in steps:
+        if step.name in MOVES:
+            continue
+        for known in step.sources:
+            if known.places and known.places.origin == origin:
+                entries = known.places.numbers().flatten() // width
+                uses += torch.bincount(entries, minlength=length)
+    used = int((uses > 0).sum())
+    return used < length and bool((uses[:used] > 0).all())
+
+
+def _said_of(table: _Table, fault: Explanation) -> Explanation:
+    """A fault with the name of the table in it, and as a guess where that may be none of places."""
+    if fault.kind not in ("position table", "class token"):
+        return fault
+    fault = _named(fault, table.name)
+    if table.length != 1 or "pos" in table.name.rpartition(".")[2].lower():
+        return fault
+    guess = "; that it is meant for places is a guess"
+    return replace(fault, likelihood="likely", because=fault.because + guess)
+
+
+def _named(fault: Explanation, table: str) -> Explanation:
+    """A fault of the position table with its name in the sentence."""
+    named = f"{table}, the position table, has"
+    return replace(fault, sentence=fault.sentence.replace("The position table has", named))
+
+
+def cut_table_of_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]:
+    """Find a table that is cut for patches that nn.Linear makes of pixels, and no convolution.
+
+    Args:
+        module: The module that ran.
+        flow: Its run.
+
+    Returns:
+        The first fault of kind "position table", or nothing.
+    """
+    linear = (step for step in flow.steps if step.name == "linear")
+    patch, image = next(filter(None, map(_patch_of, linear)), (0, ()))
+    learned = {name for name, _ in module.named_parameters()}
+    for step in flow.steps if patch else ():
+        tokens = next((each.shape for each in step.of_image if len(each.shape) == 3), None)
+        if step.name not in SUMS or tokens is None:
+            continue
+        cells = prod(side // patch for side in image[2:])
+        for known in step.sources:
+            places = known.places
+            if known.of_image or places is None or places.origin not in learned:
+                continue
+            length = prod(places.shape[:-1])
+            if prod(known.shape[:-1]) != tokens[1] or not _cut(known, flow.steps):
+                continue
+            try:
+                told = faults(
+                    Contract(
+                        image_size=image[2:],  # type: ignore[arg-type]  # the image is 4-d
+                        in_channels=image[1],
+                        strides=(patch,),
+                        embed_dim=tokens[2],
+                        num_prefix_tokens=tokens[1] - cells,
+                        table_length=length,
+                        table_width=tokens[2],
+                    )
+                )
+            except SpecError:  # larger than any stem of ours, or fewer tokens than cells
+                return
+            for fault in told:
+                if fault.kind == "position table":
+                    yield _named(fault, str(places.origin))
+            return
+
+
+def _patch_of(step: Step) -> tuple[int, tuple[int, ...]] | None:
+    """Side of the square patches of an image that a step is given as (b, n, d), and its shape.
+
+    None where it is given anything else; the first patch has to be the image's first corner.
+    """
+    known = step.sources[0]
+    places = known.places
+    if places is None or places.origin != -1 or places.moved is None:
+        return None
+    if len(places.shape) != 4 or len(known.shape) != 3 or prod(known.shape) != prod(places.shape):
+        return None
+    _, channels, height, width = places.shape
+    numbers = known.shape[2] // channels
+    side = isqrt(numbers)
+    if side < 1 or side * side * channels != known.shape[2] or height % side or width % side:
+        return None
+    pixels = set((places.moved[0, 0] % (height * width)).tolist())
+    corner = [row * width + column for row in range(side) for column in range(side)]
+    return (side, places.shape) if pixels == set(corner) else None
+
+
+# ---- what attributes state ------------------------------------------------------------------
+
+
+def stated_promises(module: nn.Module) -> Iterator[Explanation]:
+    """Hold a patch_size against the strides, by what modules say of themselves before any runs.
+
+    Only where the convolutions of a module with a patch_size feed each other by their channels.
+
+    Args:
+        module: Any module.
+
+    Returns:
+        The first fault of kind "stride", or nothing.
+    """
+    for owner in module.modules():
+        patch = _whole(_stated(owner, "patch_size"))
+        convs = [layer for layer in owner.modules() if isinstance(layer, nn.Conv2d)]
+        strides = [_whole(conv.stride) for conv in convs]
+        feeds = all(a.out_channels == b.in_channels for a, b in pairwise(convs))
+        if patch is None or not convs or not feeds or None in strides:
+            continue
+        if patch in (prod(filter(None, strides)), *(conv.kernel_size[0] for conv in convs)):
+            continue
+        names = ("image_size", "img_size")
+        image = next((size for name in names if (size := _pair(_stated(owner, name)))), None)
+        try:
+            found = faults(
+                Contract(image_size=image, patch_size=patch, strides=tuple(filter(None, strides)))
+            )
+        except SpecError:  # larger than any stem of ours
+            continue
+        yield from (fault for fault in found if fault.kind == "stride")
+        return
+
+
+def _stated_patch(module: nn.Module, reading: Reading) -> int | None:
+    """What `patch_size` around the last convolution says, where it speaks of all the strides.
+
+    One that is the kernel of a first convolution whose windows overlap is the side of these; one
+    that is right for the convolutions beside it says nothing of those elsewhere.
+    """
+    for name, owner in _owners(module, reading):
+        patch = _whole(_stated(owner, "patch_size"))
+        if patch is None:
+            continue
+        start = f"{name}." if name else ""
+        pairs = list(zip(reading.links, reading.layers, strict=True))
+        beside = [conv for link, conv in pairs if link.name.startswith(start)]
+        direct = [
+            conv
+            for link, conv in pairs
+            if link.name.startswith(start) and "." not in link.name.removeprefix(start)
+        ]
+        fits = any(prod(conv.stride for conv in convs) == patch for convs in (beside, direct))
+        first = pairs[0][1]
+        if fits or (first.kernel_size == patch and first.stride < patch):
+            return None
+        return patch
+    return None
+
+
+def _stated_width(module: nn.Module, flow: Flow, reading: Reading) -> Iterator[Explanation]:
+    """What the module beside the last convolution says of the width, against its channels.
+
+    A width that some other layer has may be that of a later stage, unless the run raised where
+    the tokens met it.
+    """
+    met: set[int] = set()
+    if flow.failed and reading.feeds(flow.failed):
+        met = {size for known in flow.failed.sources for size in known.shape}
+    widths = {size for parameter in module.parameters() for size in parameter.shape}
+    for name, owner in _owners(module, reading)[:1]:
+        for attribute in ("embed_dim", "hidden_dim", "hidden_size"):
+            stated, width = _whole(_stated(owner, attribute)), reading.width
+            if stated is None or stated == width or (stated in widths - met):
+                continue
+            field = f"{name}.{attribute}" if name else attribute
+            last = reading.links[-1].name
+            yield explain(
+                "width",
+                f"{last} gives tokens of {width} numbers, and {field} says {stated}.",
+                f"Let {last} have {stated} output channels.",
+                f"Or set {attribute} to {width}.",
+                because="the channels of the last convolution are the numbers of a token",
+                likelihood="certain",
+                numbers={"embed_dim": stated, "out_channels": width},
+            )
+
+
+def _owners(module: nn.Module, reading: Reading) -> list[tuple[str, nn.Module]]:
+    """The modules around the last convolution, the innermost first, containers left out."""
+    if not reading.links or not reading.links[-1].name:
+        return []
+    layers = dict(module.named_modules())
+    owners = []
+    name = reading.links[-1].name
+    while name:
+        name = name.rpartition(".")[0]
+        owner = layers.get(name)
+        if owner is not None and not isinstance(owner, (nn.Sequential, nn.ModuleList)):
+            owners.append((name, owner))
+    return owners
+
+
+def _stated(owner: nn.Module, attribute: str) -> Any:
+    """What an attribute says; None where there is none, or where the user's property raises."""
+    try:
+        return getattr(owner, attribute, None)
+    except Exception:  # noqa: BLE001  # it is the user's code
+        return None
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number, or the one that a pair says twice."""
+    if isinstance(value, (tuple, list)) and len(value) == 2 and value[0] == value[1]:
+        value = value[0]
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _pair(value: Any) -> tuple[int, int] | None:
+    """A height and a width, where a value can be them."""
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    whole = len(pair) == 2 and all(_whole(side) for side in pair)
+    return (pair[0], pair[1]) if whole else None

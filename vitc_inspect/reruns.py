@@ -1,0 +1,221 @@
+"""What runs on other images show: pixels that nobody reads, convolutions that are one affine map.
+
+Only the part of a module that makes the map of tokens runs again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitc_inspect.diagnosis.explanation import Explanation, by, explain
+from vitc_inspect.flow import (
+    ACTIVATIONS,
+    COPIES,
+    MOVES,
+    NORMS,
+    SCALINGS,
+    SUMS,
+    Step,
+    output_of_step,
+    tensors_of,
+)
+from vitc_inspect.reading import Reading
+
+_LINEAR = 1e-4  # of the largest number of a map: less is rounding
+_LOCAL = (
+    MOVES
+    | COPIES
+    | ACTIVATIONS
+    | NORMS
+    | SUMS
+    | SCALINGS
+    | {"conv2d", "max_pool2d", "avg_pool2d", "pad", "interpolate", "cat"}
+)  # what reads no more than the numbers around each place
+
+
+class MapMaker:
+    """The part of a module that makes the map of tokens, to be run on other images."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        inputs: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        reading: Reading,
+    ) -> None:
+        self._module, self._inputs, self._kwargs = module, inputs, kwargs
+        self._step = reading.map.index
+        self.image: Tensor = tensors_of((inputs, kwargs))[reading.image.image or 0]
+
+    def __call__(self, image: Tensor, *, grad: bool = False) -> Tensor | None:
+        """The map of another image; None where the run does not get that far."""
+        return output_of_step(
+            self._module,
+            self._inputs,
+            self._kwargs,
+            self._step,
+            image=(self.image, image),
+            grad=grad,
+        )
+
+
+def unread_pixels(reading: Reading, make_map: MapMaker) -> Iterator[Explanation]:
+    """Find rows and columns that no window reaches, where no formula says so.
+
+    Args:
+        reading: The way from the image to the map.
+        make_map: Runs it.
+
+    Returns:
+        One fault of kind "unread pixels", or nothing.
+    """
+    image = make_map.image
+    if reading.stem or not reading.complete or not image.is_floating_point() or image.is_meta:
+        return
+    if not all(step.name in _LOCAL for step in reading.before):
+        return  # attention reads everything, and its gradient takes much memory
+    with torch.inference_mode(False), torch.enable_grad():
+        given = image.detach().clone().requires_grad_()
+        maps = make_map(given, grad=True)
+        if maps is None or not maps.requires_grad:
+            return
+        draw = torch.Generator().manual_seed(0)
+        direction = torch.randn(maps.shape, generator=draw).to(maps)
+        try:
+            (gradient,) = torch.autograd.grad(maps, given, direction, allow_unused=True)
+        except RuntimeError:  # something was written to that autograd needs
+            return
+    if gradient is None:
+        return
+    unread = gradient == 0  # (b, c, h, w)
+    rows = unread.flatten(0, 1).all(dim=2).all(dim=0).nonzero().flatten().tolist()
+    columns = unread.flatten(0, 1).all(dim=1).all(dim=0).nonzero().flatten().tolist()
+    height, width = image.shape[2:]
+    if not (rows or columns) or len(rows) == height:
+        return
+    other = image.detach().clone()
+    # far beyond every number of the image, to pass whatever threshold kept a gradient at 0
+    noise = torch.randn(image.shape, generator=draw).to(image) * 10 * (1 + image.abs().max())
+    other[:, :, rows] += noise[:, :, rows]
+    other[:, :, :, columns] += noise[:, :, :, columns]
+    before, after = make_map(image.detach().clone()), make_map(other)
+    if before is None or after is None or not torch.equal(before, after):
+        return
+    lost = [
+        f"{len(places)} of {side} {word}s"
+        for places, side, word in ((rows, height, "row"), (columns, width, "column"))
+        if places
+    ]
+    pixels = height * width - (height - len(rows)) * (width - len(columns))
+    yield explain(
+        "unread pixels",
+        f"No token reads {' and '.join(lost)} of the image, and every shape is right.",
+        f"Crop or resize the image to {by((height - len(rows), width - len(columns)))} pixels, or"
+        " pad until the last window ends at its border.",
+        f"Leave it so if {pixels:,} pixels of {height * width:,} do not matter.",
+        because="other numbers in them leave the map as it is, to the last bit",
+        likelihood="certain",
+        numbers={
+            "unread_rows": len(rows),
+            "unread_columns": len(columns),
+            "unread_pixels": pixels,
+        },
+    )
+
+
+def linear(reading: Reading, make_map: MapMaker) -> Iterator[Explanation]:
+    """Find convolutions that are one affine map, where they are no plain chain.
+
+    Args:
+        reading: The way from the image to the map.
+        make_map: Runs it.
+
+    Returns:
+        One fault of kind "linear", or nothing.
+    """
+    convs = _most_convolutions(reading)
+    if reading.stem or convs < 2 or not all(map(_is_affine, reading.before)):
+        return
+    rest = _affine_rest(make_map)
+    if rest is None or rest > _LINEAR:
+        return
+    yield explain(
+        "linear",
+        f"The {convs} convolutions before the tokens have no activation between them, so they"
+        " are one affine map, and a single convolution does the same.",
+        "Follow every convolution but the last with norm and activation, as in the paper: bn relu.",
+        because=_in_words(rest),
+        likelihood="certain",
+        numbers={"convolutions": convs},
+    )
+
+
+def _most_convolutions(reading: Reading) -> int:
+    """How many convolutions follow each other where the way to the tokens is longest."""
+    behind: dict[int, int] = {}  # by the number of the step that they lead to
+    for step in reading.before:
+        most = max(
+            (behind.get(known.step, 0) for known in step.of_image if known.step is not None),
+            default=0,
+        )
+        behind[step.index] = most + (step.name == "conv2d")
+    return behind[reading.map.index]
+
+
+def _is_affine(step: Step) -> bool:
+    """Whether a step, in evaluation mode, is affine in the image."""
+    if step.name in SCALINGS:
+        return len(step.of_image) == 1 and step.of_image[0] is step.sources[0]
+    return step.name in MOVES | COPIES | SUMS | {"conv2d", "pad", "avg_pool2d", "batch_norm"}
+
+
+def measured(fault: Explanation, reading: Reading, make_map: MapMaker) -> Explanation | None:
+    """Measure whether all convolutions of a plain chain are one affine map, where a fault says so.
+
+    Args:
+        fault: Any fault; one that says something else is left as it is.
+        reading: The way from the image to the map.
+        make_map: Runs it.
+
+    Returns:
+        The fault with what was measured; None where that contradicts it.
+    """
+    if fault.kind != "linear" or fault.numbers["convolutions"] != len(reading.links):
+        return fault
+    rest = _affine_rest(make_map)
+    if rest is None:
+        return fault
+    if rest > _LINEAR:
+        return None
+    return replace(fault, because=f"{fault.because}; {_in_words(rest)}")
+
+
+def _in_words(rest: float) -> str:
+    """What was measured: how far the map is from being affine, as a share of it."""
+    share = f"{rest:.0e} of f".replace("e-0", "e−") if rest else "0"
+    return f"f(a + b) − f(a) − f(b) + f(0) is {share}"
+
+
+def _affine_rest(make_map: MapMaker) -> float | None:
+    """How far a map is from being affine in the image: f(a + b) − f(a) − f(b) + f(0), over f."""
+    image = make_map.image
+    if image.is_meta or image.dtype not in (torch.float32, torch.float64):
+        return None
+    draw = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(image.shape, generator=draw).to(image) for _ in range(2))
+    maps = [make_map(each) for each in (a + b, a, b, torch.zeros_like(image))]
+    if any(each is None for each in maps):
+        return None
+    both, first, second, none = (each.double() for each in maps if each is not None)
+    if torch.equal(first, none):  # a map that does not depend on the image yet
+        return None
+    largest = max(float(each.abs().max()) for each in (both, first, second, none))
+    if not isfinite(largest):
+        return None
+    return float((both - first - second + none).abs().max()) / largest
