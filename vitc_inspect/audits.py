@@ -1,6 +1,7 @@
-"""Every fault of anybody's module that can be found by running it once more, and following the run.
+"""Faults of anybody's module that keep every shape right, found by following one more run of it.
 
-Tokens in a wrong order and layers that do not do what was meant are seen in that run itself.
+Here stand those that the run shows by itself: tokens in a wrong order, layers that do not do what
+was meant. What parts promise each other and what other images show have files of their own.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from vitc_inspect.promises import (
     stated_promises,
 )
 from vitc_inspect.reading import Reading, TokenAxes, last_axis, read, token_axes
-from vitc_inspect.reruns import MapMaker, linear, measured, unread_pixels
+from vitc_inspect.reruns import MapMaker, affine_convolutions, measured, unread_pixels
 from vitc_inspect.spec import StemSpec
 
 _RIGHT = "x.flatten(2).transpose(1, 2), or einops' rearrange(x, 'b d h w -> b (h w) d')"
@@ -85,7 +86,7 @@ def audit_module(
         found += filter(None, (measured(fault, reading, make_map) for fault in broken))
         found += _order(flow)
         found += unread_pixels(reading, make_map)
-        found += linear(reading, make_map)
+        found += affine_convolutions(reading, make_map)
         found += _first_without_class_token(flow, reading)
         found += _bias(flow, reading)
     elif flow.error is None:

@@ -129,7 +129,7 @@ def unread_pixels(reading: Reading, make_map: MapMaker) -> Iterator[Explanation]
     )
 
 
-def linear(reading: Reading, make_map: MapMaker) -> Iterator[Explanation]:
+def affine_convolutions(reading: Reading, make_map: MapMaker) -> Iterator[Explanation]:
     """Find convolutions that are one affine map, where they are no plain chain.
 
     Args:
