@@ -38,6 +38,9 @@ ORDER = (
     "recording",
     "roles",
     "raising",
+    "rows",
+    "hearing",
+    "unheard",
     "guests",
     "flow",
     "reading",
@@ -65,9 +68,9 @@ AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 TORCH = frozenset(
     {
         "model", "checkpoints", "devices", "contents", "counting", "tracing", "untouched",
-        "expectation", "recording", "roles", "raising", "guests", "flow", "reading", "promises",
-        "reruns", "audits", "inspection", "loading", "probes", "reach", "trial", "report",
-        "witnesses", "timing",
+        "expectation", "recording", "roles", "raising", "rows", "hearing", "unheard", "guests",
+        "flow", "reading", "promises", "reruns", "audits", "inspection", "loading", "probes",
+        "reach", "trial", "report", "witnesses", "timing",
     }
 )  # fmt: skip
 MAY_IMPORT = {

@@ -15,7 +15,7 @@ from vitc_inspect.recording import Failure, SeenTensor, SourceLine, Value, tenso
 
 _TORCH = str(Path(torch.__file__).parent / "_")[:-1]  # with the separator: torchvision is another
 _EINOPS = str(Path(einops.__file__).parent / "_")[:-1]
-_HERE = str(Path(__file__).with_name("guests.py"))  # where it is called and heard
+_HERE = str(Path(__file__).with_name("hearing.py"))  # where it is called and heard
 _LAYERS = str(Path(nn.__file__).parent / "modules" / "_")[:-1]
 _CALLING = str(Path(_LAYERS) / "module.py")  # where a module's forward is called from
 
