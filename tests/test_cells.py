@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.strategies import stem_specs
 from vitc_inspect.notation import parse_stem
 from vitc_inspect.presets import PRESETS
-from vitc_inspect.probes import Cell, probe_cell
+from vitc_inspect.probes.cells import Cell, probe_cell
 from vitc_inspect.report import Bench, Report, inspect, prepare
 from vitc_inspect.spec import Stage, StemSpec
 from vitc_inspect.ui.cells import cell_html, read_cell, strongest

@@ -15,7 +15,7 @@ from PIL import Image
 
 from vitc_inspect.notation import parse_stem
 from vitc_inspect.presets import PRESETS
-from vitc_inspect.probes import kernel_of
+from vitc_inspect.probes.cells import kernel_of
 from vitc_inspect.report import Bench, Report, inspect, prepare
 from vitc_inspect.tracing import KeptOutput
 from vitc_inspect.ui.maps import channel_of, maps_html, npz_of, one_map_html

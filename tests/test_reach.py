@@ -13,7 +13,7 @@ from vitc_inspect.geometry import token_box
 from vitc_inspect.guests import record_call
 from vitc_inspect.model import build_stem
 from vitc_inspect.notation import parse_stem
-from vitc_inspect.probes import gradient_field
+from vitc_inspect.probes.gradients import gradient_field
 from vitc_inspect.reach import Reach, output_of, reach
 
 

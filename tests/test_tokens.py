@@ -25,7 +25,9 @@ from vitc_inspect.model import build_stem
 from vitc_inspect.notation import parse_stem
 from vitc_inspect.prediction import predict
 from vitc_inspect.presets import PRESETS
-from vitc_inspect.probes import FLATTENINGS, batch_statistics, order_of, token_field, token_vectors
+from vitc_inspect.probes.gradients import batch_statistics, token_field
+from vitc_inspect.probes.likeness import token_vectors
+from vitc_inspect.probes.order import FLATTENINGS, order_of
 from vitc_inspect.report import Bench, Report, inspect, prepare
 from vitc_inspect.spec import StemSpec, conv_stem, patchify_stem
 from vitc_inspect.tracing import image_statistics

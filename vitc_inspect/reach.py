@@ -14,7 +14,8 @@ from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import check_int
 from vitc_inspect.geometry import Span
 from vitc_inspect.guests import look_at_call
-from vitc_inspect.probes import COTANGENTS, DoubleArray
+from vitc_inspect.probes.gradients import COTANGENTS
+from vitc_inspect.probes.parts import DoubleArray
 from vitc_inspect.tracing import KEEP_BYTES, KeptOutput, keep_output
 
 

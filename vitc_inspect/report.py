@@ -31,7 +31,8 @@ from vitc_inspect.memory import MEMORY_BUDGET, check_memory
 from vitc_inspect.model import Init, build_stem, build_vit
 from vitc_inspect.notation import format_stem
 from vitc_inspect.prediction import Dtype, LayerPrediction, Prediction, predict
-from vitc_inspect.probes import Statistics, batch_statistics, keeps_order
+from vitc_inspect.probes.gradients import Statistics, batch_statistics
+from vitc_inspect.probes.order import keeps_order
 from vitc_inspect.spec import StemSpec
 from vitc_inspect.tracing import (
     KEEP_BYTES,

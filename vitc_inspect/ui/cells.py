@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from vitc_inspect.images import to_image
 from vitc_inspect.prediction import LayerPrediction, Prediction
-from vitc_inspect.probes import BoolArray, Cell, DoubleArray, probe_cell
+from vitc_inspect.probes.cells import BoolArray, Cell, probe_cell
+from vitc_inspect.probes.parts import DoubleArray
 from vitc_inspect.report import Bench, Report
 from vitc_inspect.spec import Stage
 from vitc_inspect.views import text

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitc_inspect.prediction import LayerPrediction, Prediction
-from vitc_inspect.probes import kernel_of
+from vitc_inspect.probes.cells import kernel_of
 from vitc_inspect.report import Bench, Report
 from vitc_inspect.tracing import KeptOutput
 from vitc_inspect.ui.panels import coloured_shape, formulas_html

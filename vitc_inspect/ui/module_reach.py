@@ -14,7 +14,8 @@ from vitc_inspect.errors import SpecError
 from vitc_inspect.geometry import Span, TokenBox, token_box
 from vitc_inspect.images import FloatArray
 from vitc_inspect.inspection import ModuleReport
-from vitc_inspect.probes import DoubleArray, cosines, token_norms
+from vitc_inspect.probes.likeness import cosines, token_norms
+from vitc_inspect.probes.parts import DoubleArray
 from vitc_inspect.reach import Reach
 from vitc_inspect.tracing import KeptOutput
 from vitc_inspect.trial import Trial

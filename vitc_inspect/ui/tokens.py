@@ -22,7 +22,8 @@ from vitc_inspect.geometry import (
     token_centre,
 )
 from vitc_inspect.prediction import Prediction
-from vitc_inspect.probes import TokenField, cosines, token_field, token_norms
+from vitc_inspect.probes.gradients import TokenField, token_field
+from vitc_inspect.probes.likeness import cosines, token_norms
 from vitc_inspect.report import Bench, Report
 from vitc_inspect.spec import StemSpec
 from vitc_inspect.views import text

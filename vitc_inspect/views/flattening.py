@@ -9,7 +9,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from vitc_inspect.probes import FLATTENINGS, order_of, proof_channels
+from vitc_inspect.probes.order import FLATTENINGS, order_of, proof_channels
 
 IntArray = NDArray[np.int64]
 ColourArray = NDArray[np.uint8]

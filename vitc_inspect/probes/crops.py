@@ -1,0 +1,138 @@
+"""The part of an image that a token and its neighbours read, and a run on that part alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from vitc_inspect.fields import check_int
+from vitc_inspect.geometry import Span
+from vitc_inspect.model import ACTIVATIONS, ChannelNorm
+from vitc_inspect.probes.parts import named_layers, taps_of
+
+_POINTWISE = (ChannelNorm, nn.Identity, *(type(make()) for make in ACTIVATIONS.values()))
+
+
+@dataclass(frozen=True)
+class Window:
+    """Neighbouring places along one axis of the map that goes into a layer."""
+
+    reads: Span
+    """What the layer reads, padding included."""
+    has: Span
+    """What is there of it, at least one place."""
+
+
+Paths = tuple[list[Window], list[Window]]
+"""The window of every layer and at last that of the tokens themselves, along both axes."""
+
+
+def paths_of(maps: nn.Sequential, size: tuple[int, int], place: tuple[int, int]) -> Paths | None:
+    """Find what each layer reads for a token and its eight neighbours.
+
+    Args:
+        maps: The part of a stem that ends in the last map.
+        size: Height and width of the image (pixels).
+        place: Row and column of the token.
+
+    Returns:
+        The paths; None with a layer that is none of ours.
+
+    Raises:
+        SpecError: field "row" or "column".
+    """
+    layers = list(named_layers(maps).values())
+    if not all(map(_can_be_cut, layers)):
+        return None
+    rows, columns = (
+        _path(layers, axis, size[axis], place[axis], field)
+        for axis, field in enumerate(("row", "column"))
+    )
+    return rows, columns
+
+
+def _can_be_cut(layer: nn.Module) -> bool:
+    """Whether a part of a layer's output follows from a part of its input."""
+    if isinstance(layer, nn.Conv2d):
+        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return isinstance(layer, _POINTWISE) or (
+        isinstance(layer, nn.BatchNorm2d) and layer.running_mean is not None
+    )
+
+
+def _path(layers: list[nn.Module], axis: int, size: int, place: int, field: str) -> list[Window]:
+    """The windows along one axis: those of the layers, and at last that of the tokens."""
+    sizes = [size]
+    for layer in layers:
+        sizes.append(_output_size(layer, axis, sizes[-1]))
+    check_int(field, place, 0, sizes[-1] - 1)
+    span = Span(start=place - 1, stop=place + 2).clipped(sizes[-1])
+    path = [Window(span, span)]
+    for layer, length in zip(reversed(layers), reversed(sizes[:-1]), strict=True):
+        reads = _reach(layer, axis, span)
+        start = min(max(reads.start, 0), length - 1)  # windows may lie in the padding alone
+        span = Span(start=start, stop=max(start + 1, min(reads.stop, length)))
+        path.append(Window(reads, span))
+    return path[::-1]
+
+
+def _reach(layer: nn.Module, axis: int, span: Span) -> Span:
+    """What a layer reads along an axis for neighbouring places of its output."""
+    if not isinstance(layer, nn.Conv2d):
+        return span
+    return Span(
+        start=taps_of(layer, axis, span.start)[0], stop=taps_of(layer, axis, span.stop - 1)[-1] + 1
+    )
+
+
+def _output_size(layer: nn.Module, axis: int, size: int) -> int:
+    """Length of a layer's output along an axis."""
+    if not isinstance(layer, nn.Conv2d):
+        return size
+    taps = taps_of(layer, axis, 0)  # the first of them lies in the padding
+    window = taps[-1] - taps[0] + 1
+    return (size - 2 * taps[0] - window) // layer.stride[axis] + 1
+
+
+def run_along(
+    maps: nn.Sequential, weights: Mapping[str, Tensor], part: Tensor, paths: Paths
+) -> Tensor:
+    """Run the layers on a part of the image, each padded as far as its windows leave its map.
+
+    Args:
+        maps: The part of a stem that ends in the last map.
+        weights: All that it has learned, by name.
+        part: (b, c, h, w), the pixels of the first windows of the paths.
+        paths: As `paths_of` found them.
+
+    Returns:
+        (b, d, rows, columns): the tokens of the last windows of the paths.
+    """
+    for (name, layer), row, column in zip(
+        named_layers(maps).items(), *(p[:-1] for p in paths), strict=True
+    ):
+        own = {key: weights[f"{name}.{key}"] for key in layer.state_dict()}
+        if not isinstance(layer, nn.Conv2d):
+            part = functional_call(layer, own, (part,))
+            continue
+        sides = [
+            side
+            for window in (column, row)  # torch.nn.functional.pad begins with the last axis
+            for side in (
+                window.has.start - window.reads.start,
+                window.reads.stop - window.has.stop,
+            )
+        ]
+        padded = nn.functional.pad(part, [max(0, side) for side in sides])
+        part = nn.functional.conv2d(
+            nn.functional.pad(padded, [min(0, side) for side in sides]),  # cuts what is not read
+            own["weight"],
+            own.get("bias"),
+            stride=layer.stride,
+            dilation=layer.dilation,
+            groups=layer.groups,
+        )
+    return part

@@ -1,0 +1,191 @@
+"""How strongly each pixel moves a token, found by gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from vitc_inspect.fields import check_int
+from vitc_inspect.geometry import Span
+from vitc_inspect.probes.crops import paths_of, run_along
+from vitc_inspect.probes.parts import DoubleArray, before_tokens, doubles, evaluating
+from vitc_inspect.tracing import hooked, image_statistics
+
+COTANGENTS = 4
+"""Random directions in which a token's gradient is taken; a pixel must be missed by all of them
+to look unread."""
+
+Statistics = Mapping[str, tuple[Tensor, Tensor]]
+"""Mean and variance of each channel, by the name of the BatchNorm that normalises by them."""
+
+_SMALL_PART = 256**2  # pixels of an image of which several copies may be held
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenField:
+    """How strongly the pixels around a token move it, found by autograd."""
+
+    rows: Span
+    """Rows of the image that were looked at (pixels)."""
+    columns: Span
+    """Columns of the image that were looked at (pixels)."""
+    heat: DoubleArray
+    """(rows, columns): the size of the gradient, as `gradient_field` describes it."""
+    vector: DoubleArray
+    """(width,): the token, worked out from these pixels alone."""
+
+
+def gradient_field(module: nn.Sequential, input: Tensor, row: int, column: int) -> DoubleArray:
+    """Measure how strongly each pixel of the image moves one token.
+
+    Autograd finds the receptive field: a pixel with a gradient is read. The reverse does not
+    hold: behind a ReLU that is off, a pixel is read and has none.
+
+    Args:
+        module: A stem; what comes before its layer "tokens" runs, or all of it without one.
+        input: (1, c, h, w), on the module's device.
+        row, column: The token's place in the grid, counted from 0.
+
+    Returns:
+        (h, w): the size of the gradient of a random combination of the token's numbers, added
+        up over the image's channels; mean over `COTANGENTS` combinations, the same each time.
+        Sums run in float32 at least, whatever the module's dtype.
+
+    Raises:
+        SpecError: field "row" or "column".
+
+    Source:
+        Luo et al. 2016, arXiv:1701.04128, section 3: the effective receptive field.
+    """
+    field = token_field(module, input, row, column)
+    whole: DoubleArray = np.zeros(tuple(input.shape[2:]))
+    whole[field.rows.start : field.rows.stop, field.columns.start : field.columns.stop] = field.heat
+    whole.setflags(write=False)
+    return whole
+
+
+def token_field(
+    module: nn.Sequential,
+    input: Tensor,
+    row: int,
+    column: int,
+    *,
+    statistics: Statistics = MappingProxyType({}),
+) -> TokenField:
+    """Measure what `gradient_field` measures, on the pixels that the tokens around can read.
+
+    The token and its eight neighbours are worked out from the part of the image that their
+    windows reach, and the gradient is looked for in all of that part: so it can show itself
+    where the token should not read. That nothing further away counts is shown by the vector,
+    which comes out as in a run on the whole image, up to rounding. A stem with a layer that is
+    none of ours is run on the whole image.
+
+    Args:
+        module, input, row, column: As in `gradient_field`.
+        statistics: What a BatchNorm normalises by instead of what it stores, as
+            `batch_statistics` finds it; it is held still, so that pixels do not reach a token
+            by way of the mean.
+
+    Returns:
+        The field.
+
+    Raises:
+        SpecError: field "row" or "column".
+
+    Source:
+        As `gradient_field`.
+    """
+    maps = before_tokens(module)
+    # not an inference tensor, whoever calls
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(module):
+        weights = _widened_weights(maps, statistics)
+        wide = _widened(input).detach()
+        size = (wide.shape[2], wide.shape[3])
+        paths = paths_of(maps, size, (row, column))
+        rows, columns = (
+            (Span(start=0, stop=side) for side in size)
+            if paths is None
+            else (path[0].has for path in paths)
+        )
+        part = wide[:, :, rows.start : rows.stop, columns.start : columns.stop]
+        heat = torch.zeros(part.shape[2:], dtype=part.dtype, device=part.device)
+        # all directions at once are faster, one after the other takes less memory
+        small = paths is not None and rows.length * columns.length <= _SMALL_PART
+        copies = COTANGENTS if small else 1
+        for first in range(0, COTANGENTS, copies):
+            images = part.repeat(copies, 1, 1, 1).requires_grad_()
+            if paths is None:
+                grid: Tensor = functional_call(maps, weights, (images,))  # (b, d, rows, columns)
+                at = (row, column)
+            else:
+                grid = run_along(maps, weights, images, paths)
+                at = (row - paths[0][-1].has.start, column - paths[1][-1].has.start)
+            check_int("row", at[0], 0, grid.shape[2] - 1)
+            check_int("column", at[1], 0, grid.shape[3] - 1)
+            tokens = grid[:, :, at[0], at[1]]  # (b, d)
+            directions = _directions(tokens.shape[1])[first : first + copies].to(tokens)
+            (gradients,) = torch.autograd.grad(tokens, images, directions)
+            heat += gradients.abs().sum(dim=(0, 1))  # (b, c, h, w) -> (h, w)
+    return TokenField(
+        rows=rows, columns=columns, heat=doubles(heat / COTANGENTS), vector=doubles(tokens[0])
+    )
+
+
+def _directions(width: int) -> Tensor:
+    """Random directions of a token, the same each time: (COTANGENTS, width)."""
+    draw = torch.Generator().manual_seed(0)
+    return torch.stack([torch.randn(width, generator=draw) for _ in range(COTANGENTS)])
+
+
+def batch_statistics(module: nn.Sequential, input: Tensor) -> Statistics:
+    """Find the mean and variance by which each BatchNorm normalises this very image.
+
+    Args:
+        module: A stem, in evaluation mode.
+        input: (1, c, h, w), on the module's device and in its dtype.
+
+    Returns:
+        By name, in float32 at least; without those that get one value a channel, which use
+        what they store.
+    """
+    maps = before_tokens(module)
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def observe(name: str, layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        given = inputs[0]
+        if given.numel() > given.shape[1]:
+            var, mean = torch.var_mean(_widened(given), dim=(0, 2, 3), correction=0)
+            found[name] = mean, var
+
+    norms: list[tuple[str, nn.Module]] = [
+        (name, layer) for name, layer in maps.named_modules() if isinstance(layer, nn.BatchNorm2d)
+    ]
+    # not under inference_mode, whose tensors autograd would refuse
+    with torch.no_grad(), image_statistics(module), hooked(norms, observe):
+        maps(input)
+    return MappingProxyType(found)
+
+
+def _widened_weights(maps: nn.Sequential, statistics: Statistics) -> dict[str, Tensor]:
+    """All a stem has learned, in float32 at least, and the statistics in their places."""
+    named = chain(
+        maps.named_parameters(remove_duplicate=False), maps.named_buffers(remove_duplicate=False)
+    )
+    weights: dict[str, Tensor] = {name: _widened(value.detach()) for name, value in named}
+    for name, (mean, var) in statistics.items():
+        weights[f"{name}.running_mean"], weights[f"{name}.running_var"] = mean, var
+    return weights
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    """The tensor in float32 at least; whole numbers stay."""
+    if not tensor.is_floating_point():
+        return tensor
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
