@@ -7,7 +7,6 @@ import gc
 import random
 from collections import namedtuple
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +22,6 @@ from vitc_inspect.counting import count_function_macs
 from vitc_inspect.errors import SpecError
 from vitc_inspect.guests import record_call, record_module
 from vitc_inspect.model import build_stem, build_vit
-from vitc_inspect.raising import place_of
 from vitc_inspect.roles import QUIET
 from vitc_inspect.spec import conv_stem
 from vitc_inspect.tracing import trace
@@ -123,15 +121,6 @@ def test_a_layer_of_torch_shows_its_own_line_where_there_is_no_other():
     call = record_module(faulty.Encoded().eval(), image()).call("relu")
     assert call.inside == "encoder"
     assert call.source.file.endswith("transformer.py")
-
-
-def test_files_beside_torch_are_the_users():
-    site = Path(torch.__file__).parents[1]
-    wheres = [
-        place_of(str(site / file))
-        for file in ("torchvision/models/a.py", "torch/functional.py", "torch/nn/modules/linear.py")
-    ]
-    assert wheres == ["user", "torch", "layer"]
 
 
 def test_two_functions_of_einops_on_one_line_are_two_rows():

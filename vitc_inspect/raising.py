@@ -15,7 +15,8 @@ from vitc_inspect.recording import Failure, SeenTensor, SourceLine, Value, tenso
 
 _TORCH = str(Path(torch.__file__).parent / "_")[:-1]  # with the separator: torchvision is another
 _EINOPS = str(Path(einops.__file__).parent / "_")[:-1]
-_HERE = str(Path(__file__).with_name("hearing.py"))  # where it is called and heard
+_OURS = str(Path(__file__).parent / "_")[:-1]
+_HERE = str(Path(__file__).with_name("hearing.py"))  # where a module is called and heard
 _LAYERS = str(Path(nn.__file__).parent / "modules" / "_")[:-1]
 _CALLING = str(Path(_LAYERS) / "module.py")  # where a module's forward is called from
 
@@ -116,5 +117,5 @@ def traceback_text(error: BaseException) -> str:
 
 def _is_of_interest(file: str) -> bool:
     """Whether a step of a traceback is neither ours nor the way to a module's forward."""
-    ways = (str(Path(_HERE).parent), _CALLING, "<frozen importlib")
+    ways = (_OURS, _CALLING, "<frozen importlib")
     return not file.startswith(ways)
