@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from vitc_inspect.devices import available_devices, device_title, resolve_device
+from vitc_inspect.devices import (
+    available_devices,
+    device_title,
+    factor_rounding,
+    resolve_device,
+)
 from vitc_inspect.errors import SpecError
 
 
@@ -136,3 +142,17 @@ def test_without_cpuinfo_the_title_is_what_python_says(monkeypatch):
     monkeypatch.setattr("platform.processor", lambda: "arm")
     assert device_title(torch.device("cpu")) == "arm"
     assert device_title(torch.device("mps")) == "arm GPU"
+
+
+@pytest.mark.parametrize(
+    ("on_gpu", "dtype", "allowed", "share"),
+    [
+        (True, torch.float32, True, 2.0**-11),
+        (True, torch.float32, False, 0.0),
+        (True, torch.float64, True, 0.0),
+        (False, torch.float32, True, 0.0),
+    ],
+)
+def test_a_gpu_may_round_the_factors_of_float32(monkeypatch, on_gpu, dtype, allowed, share):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    assert factor_rounding(SimpleNamespace(is_cuda=on_gpu, dtype=dtype)) == share

@@ -16,6 +16,51 @@ from vitc_inspect.audits import audit_module
 # ---- convolutions that are one affine map
 
 
+def eleven_bits(tensor):
+    """The numbers as TensorFloat-32 takes them: 10 bits behind the point, and the one before it."""
+    bits = tensor.contiguous().view(torch.int32)
+    return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
+
+
+class RoundingConv2d(nn.Conv2d):
+    """A convolution as a GPU computes it where TensorFloat-32 is allowed."""
+
+    def forward(self, input):
+        weight = eleven_bits(self.weight)
+        return functional.conv2d(eleven_bits(input), weight, self.bias, self.stride, self.padding)
+
+
+class MapMakerStandIn:
+    """Makes a map of an image, as reruns asks for it."""
+
+    def __init__(self, module):
+        self.image, self._module = image(), module.eval()
+
+    def __call__(self, image):
+        with torch.no_grad():
+            return self._module(image)
+
+
+def test_affine_is_affine_too_where_a_gpu_rounds_the_factors(monkeypatch):
+    def stem(*between):
+        return nn.Sequential(
+            RoundingConv2d(3, 8, 3, 2, 1), *between, RoundingConv2d(8, 16, 3, 2, 1)
+        )
+
+    rests = []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        rests.append(reruns._affine_rest(MapMakerStandIn(stem())))
+    assert max(rests) > reruns._rounding(image())  # what a CPU never rounds as far
+    torch.manual_seed(0)
+    activated = [
+        reruns._affine_rest(MapMakerStandIn(stem(activation)))
+        for activation in (nn.ReLU(), nn.GELU(), nn.SiLU(), nn.Hardswish(), nn.Tanh())
+    ]
+    monkeypatch.setattr(reruns, "factor_rounding", lambda tensor: 2.0**-11)
+    assert max(rests) < reruns._rounding(image()) < min(activated)
+
+
 def test_one_activation_is_enough_and_a_norm_over_the_image_too():
     def stem(*between):
         return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), *between, nn.Conv2d(8, 16, 3, 2, 1))

@@ -1,4 +1,4 @@
-"""The devices of this machine: which there are, what they are called, which is taken."""
+"""The devices of this machine: which there are, which is taken, its title, how it rounds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vitc_inspect.errors import SpecError
 
@@ -71,3 +72,12 @@ def _linux_processor() -> str:
     except OSError:
         return ""
     return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")
+
+
+def factor_rounding(tensor: Tensor) -> float:
+    """By how much a device may round numbers of float32 before it multiplies them, as a share.
+
+    TensorFloat-32 keeps 11 bits of the 24: torch.backends.cudnn.allow_tf32.
+    """
+    short = tensor.is_cuda and tensor.dtype == torch.float32 and torch.backends.cudnn.allow_tf32
+    return 2.0**-11 if short else 0.0

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vitc_inspect.devices import factor_rounding
 from vitc_inspect.diagnosis.explanation import Explanation, by, explain
 from vitc_inspect.flow import (
     ACTIVATIONS,
@@ -27,7 +28,7 @@ from vitc_inspect.flow import (
 )
 from vitc_inspect.reading import Reading
 
-_LINEAR = 1e-4  # of the largest number of a map: less is rounding
+_ROUNDING = 1e-4  # of the largest number of a map: less is rounding
 _LOCAL = (
     MOVES
     | COPIES
@@ -143,7 +144,7 @@ def affine_convolutions(reading: Reading, make_map: MapMaker) -> Iterator[Explan
     if reading.stem or convs < 2 or not all(map(_is_affine, reading.before)):
         return
     rest = _affine_rest(make_map)
-    if rest is None or rest > _LINEAR:
+    if rest is None or rest > _rounding(make_map.image):
         return
     yield explain(
         "linear",
@@ -191,7 +192,7 @@ def measured(fault: Explanation, reading: Reading, make_map: MapMaker) -> Explan
     rest = _affine_rest(make_map)
     if rest is None:
         return fault
-    if rest > _LINEAR:
+    if rest > _rounding(make_map.image):
         return None
     return replace(fault, because=f"{fault.because}; {_in_words(rest)}")
 
@@ -200,6 +201,11 @@ def _in_words(rest: float) -> str:
     """What was measured: how far the map is from being affine, as a share of it."""
     share = f"{rest:.0e} of f".replace("e-0", "e−") if rest else "0"
     return f"f(a + b) − f(a) − f(b) + f(0) is {share}"
+
+
+def _rounding(image: Tensor) -> float:
+    """How far from being affine a map may be by rounding alone, as a share of it."""
+    return _ROUNDING + 4 * factor_rounding(image)
 
 
 def _affine_rest(make_map: MapMaker) -> float | None:
@@ -212,7 +218,7 @@ def _affine_rest(make_map: MapMaker) -> float | None:
     maps = [make_map(each) for each in (a + b, a, b, torch.zeros_like(image))]
     if any(each is None for each in maps):
         return None
-    both, first, second, none = (each.double() for each in maps if each is not None)
+    both, first, second, none = (each.cpu().double() for each in maps if each is not None)
     if torch.equal(first, none):  # a map that does not depend on the image yet
         return None
     largest = max(float(each.abs().max()) for each in (both, first, second, none))

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vitc_inspect.devices import factor_rounding
 from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import check_choice, check_int
 from vitc_inspect.probes.parts import (
@@ -173,7 +174,7 @@ def probe_cell(
             bias=None if conv.bias is None else float(conv.bias[channel]),
             observed=float(output[0, channel, row, column]),
             dtype=output.dtype,
-            factor_rounding=_factor_rounding(given),
+            factor_rounding=factor_rounding(given),
         )
 
 
@@ -228,12 +229,3 @@ def _window(
     window = window.masked_fill(torch.from_numpy(padded).to(window.device), 0)
     padded.setflags(write=False)
     return doubles(window), padded
-
-
-def _factor_rounding(given: Tensor) -> float:
-    """By how much a GPU may round numbers of float32 before it multiplies them.
-
-    TensorFloat-32 keeps 11 bits of the 24: torch.backends.cudnn.allow_tf32.
-    """
-    short = given.is_cuda and given.dtype == torch.float32 and torch.backends.cudnn.allow_tf32
-    return 2.0**-11 if short else 0.0

@@ -66,6 +66,6 @@ def taps_of(conv: nn.Conv2d, axis: int, index: int) -> tuple[int, ...]:
 
 def doubles(tensor: Tensor) -> DoubleArray:
     """Copy numbers to the CPU, in float64 and for reading only."""
-    array: DoubleArray = tensor.detach().to("cpu", torch.float64, copy=True).numpy()
+    array: DoubleArray = tensor.detach().cpu().to(torch.float64, copy=True).numpy()
     array.setflags(write=False)
     return array
