@@ -11,6 +11,7 @@ import pytest
 import torch
 from einops.layers.torch import Rearrange
 from torch import nn
+from torch.overrides import handle_torch_function, has_torch_function
 
 from vitc_inspect import SpecError, inspect_module, inspection, module_csv
 
@@ -172,6 +173,37 @@ def test_an_audit_that_fails_leaves_the_report(monkeypatch):
         "Faults could not be looked for: the audit ended with IndexError: out of bounds.",
     )
     assert "No fault found" not in str(report)
+
+
+def overridable(x, layer):
+    """A function that asks torch's modes to take its place, as torch's own do."""
+    if has_torch_function((x,)):
+        return handle_torch_function(overridable, (x,), x, layer)
+    return layer(x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "macs"),
+    [(nn.Linear(8, 4), 64 * 8 * 4), (nn.ReLU(), 0), (nn.Bilinear(8, 8, 4), None)],
+)
+def test_a_layer_called_inside_a_function_that_torch_hands_to_modes(layer, macs):
+    """The mode is off in there: what was not heard is counted by its shapes, or not at all."""
+
+    class Overrides(Patches):
+        def __init__(self):
+            super().__init__()
+            self.inside = layer
+
+        def forward(self, x):
+            if not isinstance(self.inside, nn.Bilinear):
+                return overridable(super().forward(x), self.inside)
+            return overridable(super().forward(x), lambda y: self.inside(y, y))
+
+    report = inspect_module(Overrides().eval(), torch.randn(1, 3, 32, 32))
+    assert report.failure is None
+    assert report.row("inside").call.macs == macs
+    assert report.row("overridable").call.macs is None
+    assert report.disagreements == ()
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -38,6 +38,7 @@ from vitc_inspect.untouched import Parameters, version_of
 # what entering and leaving a mode does, of which a `with` takes several times as long
 _pop_mode = torch._C._pop_torch_function_stack
 _push_mode = torch._C._push_on_torch_function_stack
+_count_modes = torch._C._len_torch_function_stack
 
 _SHAPE_GETTERS = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 """Attributes of a tensor that are another tensor; all others are facts about it."""
@@ -145,6 +146,7 @@ class Run(TorchFunctionMode):
         self._functions: dict[Any, _Function] = {}
         self._left = keep_bytes
         self._each = keep_bytes if keep_each is None else keep_each
+        self._modes = 0  # of torch, this one included
         self._aside = False  # from the functions of a quiet layer
         self._batchless = False  # a map came as (c, h, w), so that outputs have no batch to leave
 
@@ -169,8 +171,11 @@ class Run(TorchFunctionMode):
             self.rows.append(row)
         entry = _Open(name, code, row, own, role)
         self._stack.append(entry)
-        if role == "quiet" and self._step_aside():
-            entry.aside = args, kwargs
+        if role == "quiet":
+            if self._step_aside():
+                entry.aside = args, kwargs
+        elif row and own and role != "open" and name in self.weights and self._unheard:
+            row.uncounted = (type(layer).__name__,)
 
     def leave(self, layer: nn.Module, args: Any, output: Any) -> None:
         """A module ends, or is left by an exception."""
@@ -194,8 +199,22 @@ class Run(TorchFunctionMode):
 
     # layers without anything to hear
 
+    def __enter__(self) -> Run:
+        """Hear of functions from now on."""
+        super().__enter__()  # type: ignore[no-untyped-call]
+        self._modes = _count_modes()
+        return self
+
+    @property
+    def _unheard(self) -> bool:
+        """Whether functions are: torch takes a mode away while it asks it for one, in whose body
+        modules may be called."""
+        return _count_modes() < self._modes
+
     def _step_aside(self) -> bool:
         """Have torch call no function of this mode, until it comes back."""
+        if self._unheard:
+            return True
         top = _pop_mode()
         if top is not self:  # a mode of the user's stands above this one
             _push_mode(top)
