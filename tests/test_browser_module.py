@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.served import free_port, served
+from tests.test_browser import TABLE_FITS
 
 OWN = """
 from torch import nn
@@ -19,6 +20,7 @@ class Own(nn.Module):
         self.conv = nn.Conv2d(3, 8, 3, 2, 1)
         self.act = nn.ReLU()
         self.proj = nn.Conv2d(8, 12, 4, 4)
+        self.never_called = nn.MultiheadAttention(12, 2)
     def forward(self, image):
         grid = self.proj(self.act(self.conv(image)))
         return grid.flatten(2).transpose(1, 2)
@@ -92,6 +94,7 @@ def test_rows_are_chosen_by_mouse_and_by_keyboard_and_a_place_tells_what_it_read
     page.set_viewport_size({"width": 390, "height": 844})
     expect(page.locator(".reach-stage")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.evaluate(TABLE_FITS)
 
 
 def test_a_file_that_breaks_is_told_and_a_mended_one_is_back_where_it_was(
