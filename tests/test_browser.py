@@ -851,6 +851,13 @@ def test_a_phone_reads_totals_strip_table_maps_in_this_order(
     assert page.evaluate(TABLE_FITS)
     assert page.locator(".choose").is_hidden()
     page.get_by_text("Choose a stem").tap()
+    page.locator("[data-field=height]").fill("12000")
+    expect(page.locator(".length strong")).to_have_text("10,501")
+    for name in ("totals", "status", "strip", "table", "panel"):
+        box = page.locator(f"[data-slot={name}]").bounding_box()
+        assert box
+        assert box["x"] + box["width"] <= PHONE["width"]
+    page.locator("[data-field=height]").fill("224")
     page.get_by_label("conv2 stride").fill("1")
     page.get_by_text("Choose a stem").tap()
     expect(page.locator(".length strong")).to_have_text("785")
