@@ -52,6 +52,7 @@ def maps_html(
     width: int,
     sorting: str = "index",
     scale: str = "layer",
+    until_run: str = "",
 ) -> str:
     """One layer: all maps that came out of it, and its numbers with their formulas.
 
@@ -63,9 +64,10 @@ def maps_html(
         width: Width of that space (pixels).
         sorting: Order of the maps, one of `Sorting`; anything else is by index.
         scale: "layer", "channel" or "stem": what the colours are relative to.
+        until_run: What stands in the place of the maps before the run, as HTML.
     """
     layer = prediction.layer(selected)
-    drawn = _wall_of(report, layer, aspect, width, sorting, scale) if report else ""
+    drawn = _wall_of(report, layer, aspect, width, sorting, scale) if report else until_run
     kept = report is not None and report.trace.record(selected).kept is not None
     return (
         f"<header><h2>{_title(prediction, layer)}</h2>"

@@ -91,11 +91,13 @@ class Inspector:
         prediction = predict(choice.vit or choice.spec, dtype=choice.dtype)
         picture = self.pictures.find(choice.image)
         request = _settled(request, prediction)
-        panel = _panel(request, prediction, None, self._timings.get(_timed(choice)))
+        policy = _run_policy(prediction)
+        timing = self._timings.get(_timed(choice))
+        panel = _panel(request, prediction, None, timing, until_run=_until_run(policy))
         return {
             **_stem_parts(request, choice.spec),
             **_parts(request, prediction, None, panel, _thumbnail(picture, choice.spec)),
-            **_run_policy(prediction),
+            **policy,
         }
 
     async def run(self, request: Request) -> Answer:
@@ -357,7 +359,12 @@ def _timed(choice: Choice) -> Hashable:
 
 
 def _panel(
-    request: Request, prediction: Prediction, report: Report | None, timing: Timing | None
+    request: Request,
+    prediction: Prediction,
+    report: Report | None,
+    timing: Timing | None,
+    *,
+    until_run: str = "",
 ) -> str:
     """The panel that was chosen; the maps of a layer where none of that name is."""
     view, width = request.get("view"), _width_of(request)
@@ -370,7 +377,7 @@ def _panel(
     if view == "pixels":
         return pixels_html(prediction, report.input if report else None, width=width)
     if view in _PROBING:  # drawn from the run
-        return ""
+        return until_run
     return maps.maps_html(
         prediction,
         report,
@@ -379,6 +386,7 @@ def _panel(
         width=width,
         sorting=str(request.get("sorting", "")),
         scale=str(request.get("scale", "")),
+        until_run=until_run,
     )
 
 
@@ -447,6 +455,16 @@ def _run_policy(prediction: Prediction) -> Answer:
     cheap = prediction.macs <= AUTO_RUN_MACS and needed <= AUTO_RUN_BYTES
     cost = f"{text.count(prediction.macs)} MACs, about {text.size(needed)}"
     return {"auto_run": cheap, "cost": cost}
+
+
+def _until_run(policy: Answer) -> str:
+    """What stands where a run would be seen, as long as none starts by itself."""
+    if policy["auto_run"]:
+        return ""
+    words = "It costs too much to run by itself: press Run, above, to see it."
+    if "refusal" in policy:
+        words = "It would not fit in memory and cannot be run: what is predicted is all there is."
+    return f'<p class="remark" data-until-run>{words}</p>'
 
 
 def _thumbnail(picture: Picture | str, spec: StemSpec) -> str:

@@ -227,7 +227,6 @@ function showPrediction(request, answer) {
   setState('predicted');
   askAboutError();
   keepSelection(answer, request);
-  root.classList.toggle('waiting', !answer.auto_run);
   root.classList.toggle('batch-norm', answer.batch_norm);
   slot('refusal').innerHTML = '';
   const button = root.querySelector('[data-run]');
@@ -446,6 +445,7 @@ root.addEventListener('click', (event) => {
   if (on('[data-retry]')) return changed({ history: 'replace' });
   if (on('[data-run]')) {
     root.querySelector('[data-run]').hidden = true;
+    slot('panel').querySelector('[data-until-run]')?.remove();
     slot('status').textContent = 'running…';
     return void runs.offer(painted);
   }
