@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,33 @@ def test_a_picture_that_was_dropped_is_asked_for_again() -> None:
 )
 def test_an_odd_request_is_answered_with_a_sentence(name: str, request_: Any, says: str) -> None:
     assert says in call(name, request_)["error"]["html"]
+
+
+def explained(request: dict[str, str]) -> str:
+    """What a reader sees of "how these come about"."""
+    fold = call("predict", {**START, **request})["totals"].partition("<details")[2]
+    return " ".join(unescape(re.sub("<[^>]*>", " ", fold)).split())
+
+
+def test_the_totals_are_explained_from_the_image_to_the_tokens() -> None:
+    words = explained({})
+    assert "rows, columns 224 → 112 → 56 → 28 → 14 → 14; of n a convolution makes floor(" in words
+    assert "image tokens 14·14 = 196 tokens 196 + 1 = 197 width 192 numbers" in words
+    assert "dilated" not in words
+    words = explained({"height": "240", "width": "200", "stem": "3x3/2:8 d2, 16x16/16:8"})
+    assert "rows 240 → 119 → 7; of n" in words  # (240 + 2 - 5) // 2 + 1, 119 // 16
+    assert (
+        "where a dilated kernel counts as dilation·(kernel − 1) + 1 columns 200 → 99 → 6" in words
+    )
+
+
+def test_the_parts_of_a_total_add_up_to_it() -> None:
+    words = explained({"encoder": "1", "depth": "3", "num_heads": "3", "mlp_ratio": "2"})
+    sums = re.findall(r"(?:\S+ [\d,]+ \+ )+\S+ [\d,]+ = [\d,]+", words)
+    assert [line.count("attention") for line in sums] == [1, 1, 1]  # MACs, params, activations
+    for line in sums:
+        terms, _, total = line.replace(",", "").rpartition(" = ")
+        assert sum(int(term.split()[-1]) for term in terms.split(" + ")) == int(total)
 
 
 def test_too_many_rows_are_refused_and_not_cut_off() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 
+from vitc_inspect.cost import shares
 from vitc_inspect.diagnosis import Explanation
 from vitc_inspect.errors import SpecError
 from vitc_inspect.formulas import explain_layer, explain_totals
@@ -50,7 +51,6 @@ _AXES = {
 
 def totals_html(prediction: Prediction) -> str:
     """The sequence length, large, then what the stem costs and sees."""
-    formulas = explain_totals(prediction)
     rows, columns = prediction.grid_size
     prefix = " + 1 class token" if prediction.num_prefix_tokens else ""
     params = f"{text.count(prediction.stem_params)} / {text.count(prediction.params)}"
@@ -66,17 +66,59 @@ def totals_html(prediction: Prediction) -> str:
     shown = "".join(
         f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items()
     )
-    lines = "".join(f"<li>{name}: {_separated(line)}</li>" for name, line in formulas.items())
-    lines += (
-        "<li>MACs are those of convolutions, linear layers and attention's products; biases, norms,"
-        " activations and softmax are not counted</li>"
-    )
     return (
         f'<p class="length"><strong>{prediction.seq_len:,}</strong> tokens'
         f' <span class="soft">= <span class="area">{rows} × {columns}</span>{prefix}</span></p>'
         f"<dl>{shown}</dl>"
-        f'<details class="how"><summary>how these come about</summary><ul>{lines}</ul></details>'
+        '<details class="how"><summary>how these come about</summary>'
+        f"{_totals_explained_html(prediction)}</details>"
     )
+
+
+def _totals_explained_html(prediction: Prediction) -> str:
+    """From the image's sides to its tokens, and what each part adds to a total."""
+    formulas = explain_totals(prediction)
+    lines = {
+        **_sides_explained(prediction),
+        "image tokens": _separated(formulas["num_patches"]),
+        "tokens": _separated(formulas["seq_len"]),
+        "width": f"<b>{prediction.embed_dim:,}</b> numbers in each token",
+        "stride, px": f"{_separated(formulas['total_stride'])}, from one token to the next",
+        "field, px": f"<b>{prediction.receptive_field:,}</b> a side: the receptive field, what one"
+        " token of the stem sees, padding included",
+        "MACs": f"{_added_up(prediction, 'macs')}: multiply-accumulates of convolutions, linear"
+        " layers and attention's products; biases, norms, activations and softmax are not counted",
+        "params": f"{_added_up(prediction, 'params')}; those of the stem are"
+        f" <b>{prediction.stem_params:,}</b>",
+        "activations": f"{_added_up(prediction, 'activations')}: the numbers that convolutions and"
+        " matrix products put out",
+    }
+    rows = "".join(
+        f'<tr><th scope="row">{name}</th><td>{words}</td></tr>' for name, words in lines.items()
+    )
+    return f'<table class="totals-explained"><tbody>{rows}</tbody></table>'
+
+
+def _sides_explained(prediction: Prediction) -> dict[str, str]:
+    """How many rows and columns each convolution leaves, which is why there are so many tokens."""
+    convs = [layer for layer in prediction.layers if layer.kind == "conv"]
+    shapes = [prediction.spec.image_size, *(layer.out_shape[1:] for layer in convs)]
+    rows, columns = (" → ".join(f"{n:,}" for n in ways) for ways in zip(*shapes, strict=True))
+    rule = "; of n a convolution makes floor((n + 2·pad − kernel) / stride) + 1"
+    if any(stage.conv.dilation > 1 for stage in prediction.spec.stages):
+        rule += ", where a dilated kernel counts as dilation·(kernel − 1) + 1"
+    if rows == columns:
+        return {"rows, columns": rows + rule}
+    return {"rows": rows + rule, "columns": columns}
+
+
+def _added_up(prediction: Prediction, quantity: str) -> str:
+    """A total as the sum of its parts, each with its name."""
+    parts = [(part.name, getattr(part, quantity)) for part in shares(prediction)]
+    terms = " + ".join(
+        f'<span class="soft">{name}</span> {number:,}' for name, number in parts if number
+    )
+    return f"{terms} = <b>{sum(number for _, number in parts):,}</b>"
 
 
 def _separated(equation: str) -> str:
