@@ -840,6 +840,16 @@ TABLE_FITS = """
 """
 
 
+# What a finger could miss; what stands in a sentence may be small, and of a table the row is hit.
+TOO_SMALL = """
+() => [...document.querySelectorAll('.vi :is(button, summary, select, textarea, input)')]
+  .filter((part) => part.checkVisibility() && !part.matches('.inline, .map-link, th *'))
+  .map((part) => part.closest('label.check') ?? part)
+  .filter((part) => part.offsetHeight < 40 || part.offsetWidth < 40)
+  .map((part) => part.outerHTML)
+"""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_reads_totals_strip_table_maps_in_this_order(
     app: Served, chromium: Browser, scheme: str
@@ -865,9 +875,13 @@ def test_a_phone_reads_totals_strip_table_maps_in_this_order(
         assert box["x"] + box["width"] <= PHONE["width"]
     page.locator("[data-field=height]").fill("224")
     page.get_by_label("conv2 stride").fill("1")
-    page.get_by_text("Choose a stem").tap()
     expect(page.locator(".length strong")).to_have_text("785")
     confirmed(page)
+    assert page.evaluate(TOO_SMALL) == []
+    page.get_by_label("encoder behind the stem").scroll_into_view_if_needed()
+    page.get_by_text("Show 785 tokens").tap()  # it stays in sight
+    expect(page.locator(".length")).to_be_in_viewport()
+    expect(page.locator("[data-toggle-choose]")).to_have_text("Choose a stem")
     panel = opened_view(page, "Cost")
     panel.get_by_text("the paper's tables beside ours").tap()
     tables = panel.locator(".scroll", has=page.locator(".printed"))

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.served import free_port, served
-from tests.test_browser import TABLE_FITS
+from tests.test_browser import TABLE_FITS, TOO_SMALL
 
 OWN = """
 from torch import nn
@@ -95,6 +95,7 @@ def test_rows_are_chosen_by_mouse_and_by_keyboard_and_a_place_tells_what_it_read
     expect(page.locator(".reach-stage")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.evaluate(TABLE_FITS)
+    assert page.evaluate(TOO_SMALL) == []
 
 
 def test_a_file_that_breaks_is_told_and_a_mended_one_is_back_where_it_was(

@@ -125,6 +125,7 @@ function setState(state) {
   root.dataset.state = state;
   clearTimeout(lateness);
   root.classList.remove('late');
+  titleToggle();
   if (state === 'stale') lateness = setTimeout(() => root.classList.add('late'), 250);
 }
 
@@ -513,7 +514,17 @@ root.addEventListener('keydown', (event) => {
   if (event.key === 'Escape') choosing(false);
 });
 
+// On a small screen the choices stand where the results do.
 function choosing(open) {
+  if (!open && root.classList.contains('choosing')) window.scrollTo(0, 0);
   root.classList.toggle('choosing', open);
   root.querySelector('[data-toggle-choose]').setAttribute('aria-expanded', String(open));
+  titleToggle();
+}
+
+// What the choices come to is said on the button that leads to it.
+function titleToggle() {
+  const tokens = slot('totals').querySelector('.length strong')?.textContent;
+  const shown = tokens ? `Show ${tokens} tokens` : 'Show what is wrong';
+  root.querySelector('[data-toggle-choose]').textContent = root.classList.contains('choosing') ? shown : 'Choose a stem';
 }
