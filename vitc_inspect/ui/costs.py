@@ -368,7 +368,7 @@ def _relations_html(timing: Timing, width: int) -> str:
             continue
         dots = [Dot(name=name, x=x, y=y) for name, x, y in pairs]
         plots.append(
-            f"<h3>Time against {title}: r = {r:.2f}</h3>"
+            f"<h3>Time against {title}: r = {r:z.2f}</h3>"
             f"{time_plot(dots, x_title=title, width=width)}"
         )
     return (
