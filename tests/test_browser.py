@@ -914,7 +914,11 @@ CONTRAST = """
     if (element.closest('.marks')) continue; // on a picture, with an outline of their own
     const style = getComputedStyle(element);
     const front = rgb(element.closest('svg') ? style.fill : style.color);
-    const [a, b] = [light(front), light(behind(element))];
+    const back = behind(element);
+    let share = 1; // of the front where the element, or what it stands in, lets the back through
+    for (let e = element; e; e = e.parentElement) share *= getComputedStyle(e).opacity;
+    const mixed = back.slice(0, 3).map((v, i) => share * front[i] + (1 - share) * v);
+    const [a, b] = [light(mixed), light(back)];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     if (ratio < 4.5) poor.push(`${text}: ${ratio.toFixed(2)}`);
   }

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.served import free_port, served
-from tests.test_browser import TABLE_FITS, TOO_SMALL
+from tests.test_browser import CONTRAST, TABLE_FITS, TOO_SMALL
 
 OWN = """
 from torch import nn
@@ -123,6 +123,9 @@ def test_a_file_that_breaks_is_told_and_a_mended_one_is_back_where_it_was(
     expect(alert).to_contain_text("The forward pass raised RuntimeError")
     expect(row(page, "failed")).to_contain_text("reshape")
     expect(page.locator(".strip .failed .name")).to_have_text("reshape")
+    row(page, "failed").click()
+    expect(page.locator(".map-tools")).to_be_hidden()
+    assert page.evaluate(CONTRAST) == []
 
 
 def test_a_size_that_cannot_be_is_refused_at_its_field_and_the_rest_stays(page: Page) -> None:
