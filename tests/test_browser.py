@@ -143,6 +143,13 @@ def test_a_click_on_a_row_a_block_or_a_key_selects_the_layer(page: Page) -> None
     page.keyboard.press("Enter")
     expect(title).to_have_text("Output of proj, before tokens")
     expect(page.locator(".maps figcaption")).to_contain_text("384 maps of 14×14")
+    page.keyboard.press("ArrowUp")
+    expect(title).to_have_text("Output of act4, before proj")
+    page.keyboard.press("End")
+    expect(title).to_have_text("Output of pos_embed")
+    assert page.locator('.table button[tabindex="0"]').all_inner_texts() == ["pos_embed"]
+    page.locator('tr[data-layer="proj"]').click()
+    expect(title).to_have_text("Output of proj, before tokens")
     assert page.locator(".formulas").inner_text().count("✓ observed") == 4
 
 
@@ -317,6 +324,15 @@ def test_the_encoder_is_added_folded_and_opened(page: Page) -> None:
     fold.click()
     assert page.locator('tr[data-layer="block1.qkv"]').is_visible()
     page.locator('tr[data-layer="block1.qkv"]').click()
+    expect(page.locator(".formulas")).to_contain_text("197·384·1152 = 87,146,496")
+    for _ in range(2):
+        page.keyboard.press("ArrowUp")  # by block1.norm1 to the fold, which chooses nothing
+    expect(page.locator("[data-slot=panel] h2")).to_have_text(re.compile("^Output of block1.norm1"))
+    page.keyboard.press("ArrowLeft")
+    assert page.locator('tr[data-layer="block1.qkv"]').is_hidden()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
     expect(page.locator(".formulas")).to_contain_text("197·384·1152 = 87,146,496")
     assert "encoder=11,6,3,softmax&layer=block1.qkv&view=maps" in page.url
     page.locator("[data-field=attention]").select_option("linear")

@@ -255,8 +255,8 @@ def _row_line(row: ModuleRow, key: str, chosen: bool, within: str, batch: int) -
     macs = "not counted" if call.macs is None else _or_dot(call.macs, text.count(call.macs))
     return (
         f'<tr data-layer="{escape(key)}" class="{css}{" chosen" if chosen else ""}"{within}>'
-        f'<th scope="row"><button type="button" aria-pressed="{str(chosen).lower()}"'
-        f' tabindex="{0 if chosen else -1}">{escape(call.name or call.kind)}</button>'
+        f'<th scope="row"><button type="button" aria-pressed="{str(chosen).lower()}">'
+        f"{escape(call.name or call.kind)}</button>"
         f"{turn}{written}</th>"
         f'<td class="made"{title_attribute(call.source)}>{made}</td><td class="into">{inputs}</td>'
         f"<td>{foreseen}</td><td>{seen}</td><td>{_verdict_html(row)}</td>"
@@ -298,7 +298,7 @@ def _fold_line(report: ModuleReport, fold: Fold, name: str, within: str, batch: 
     params, macs = sum(r.call.params for r in rows), sum(r.call.macs or 0 for r in rows)
     return (
         f'<tr data-fold-row="{name}" data-title="{escape(fold.title)}"{within}>'
-        f'<th scope="row"><button type="button" data-fold aria-expanded="false" tabindex="-1">'
+        f'<th scope="row"><button type="button" data-fold aria-expanded="false">'
         f"{escape(fold.title)}</button></th>"
         f'<td class="made">{what}</td><td class="into">{into}</td><td></td><td>{out}</td>'
         f"<td>{verdict}</td><td>{_or_dot(params, f'{params:,}')}</td>"
@@ -314,8 +314,8 @@ def _failed_line(failure: Failure, selected: str, batch: int) -> str:
     code = f"<code>{escape(failure.source.text)}</code>" if failure.source else ""
     return (
         f'<tr data-layer="{FAILED}" class="raised{" chosen" if chosen else ""}">'
-        f'<th scope="row"><button type="button" aria-pressed="{str(chosen).lower()}"'
-        f' tabindex="{0 if chosen else -1}">{escape(failure.operation or failure.kind)}</button>'
+        f'<th scope="row"><button type="button" aria-pressed="{str(chosen).lower()}">'
+        f"{escape(failure.operation or failure.kind)}</button>"
         f'</th><td class="made"{title_attribute(failure.source)}>{at}{code}</td>'
         # the narrow one stands in where a small screen leaves the column of inputs out
         f'<td colspan="3" class="wide">{operands}</td>'

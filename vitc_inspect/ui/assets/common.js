@@ -1,7 +1,7 @@
 // What every page does: find its parts, ask the server, hold the picture a person opened, walk
-// along the strip and the tabs. Gradio runs this once, with `element`, `props`, `server` and
-// `upload` in scope. The page itself says what happens when its choice has `changed`, which `layer`
-// and `view` are chosen, and how to `select` others.
+// along the strip, the table and the tabs. Gradio runs this once, with `element`, `props`, `server`
+// and `upload` in scope. The page itself says what happens when its choice has `changed`, which
+// `layer` and `view` are chosen, how to `select` others, and how to open the fold of a line.
 
 const root = element.querySelector('.vi');
 const slot = (name) => root.querySelector(`[data-slot="${name}"]`);
@@ -146,7 +146,38 @@ function heldPicture() {
 
 // ---- keys ----------------------------------------------------------------------------------
 
+function linesOfTable() {
+  return [...slot('table').querySelectorAll('tbody tr')].filter((line) => !line.closest('[hidden]') && line.querySelector('button'));
+}
+
+// Tab goes to one line of the table: to the chosen one, or to the first where it is folded away.
+function oneTabStop() {
+  const lines = linesOfTable();
+  const stop = lines.find((line) => line.classList.contains('chosen')) ?? lines[0];
+  for (const line of lines) line.querySelector('button').tabIndex = line === stop ? 0 : -1;
+}
+
+// Up and down go from line to line and choose; right and left open and close what is folded.
+function walkTheTable(line, event) {
+  const lines = linesOfTable();
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  const end = { Home: 0, End: -1 }[event.key];
+  if (step || end !== undefined) {
+    event.preventDefault();
+    const next = step ? lines[lines.indexOf(line) + step] : lines.at(end);
+    if (!next) return;
+    next.querySelector('button').focus();
+    if (next.dataset.layer) select(next.dataset.layer);
+  }
+  if (line.matches('[data-fold-row]') && (event.key === 'ArrowRight' || event.key === 'ArrowLeft')) {
+    event.preventDefault();
+    toggleFold(line, event.key === 'ArrowRight');
+  }
+}
+
 root.addEventListener('keydown', (event) => {
+  const line = event.target.closest('.table tbody button')?.closest('tr');
+  if (line) return walkTheTable(line, event);
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   const end = { Home: 0, End: -1 }[event.key];
   const block = event.target.closest('.strip [role=button]');

@@ -184,9 +184,7 @@ function showFolds() {
     if (isOpen) open.add(line.dataset.foldRow);
     line.querySelector('[data-fold]').setAttribute('aria-expanded', String(isOpen));
   }
-  // one line can always be reached with Tab, also when the selected one is folded away
-  const buttons = [...slot('table').querySelectorAll('tbody tr:not([hidden]) button')];
-  if (buttons.length && !buttons.some((button) => button.tabIndex === 0)) buttons[0].tabIndex = 0;
+  oneTabStop();
 }
 
 function toggleFold(line, open = !opened.has(line.dataset.title)) {
@@ -248,8 +246,8 @@ function mark() {
     part.classList.toggle('chosen', chosen);
     const pressed = part.matches('tr') ? part.querySelector('button') : part;
     pressed.setAttribute('aria-pressed', String(chosen));
-    if (part.matches('tr')) pressed.tabIndex = chosen ? 0 : -1;
   }
+  oneTabStop();
   const box = slot('strip');
   const block = box.querySelector('.chosen');
   if (!block) return;
@@ -265,25 +263,6 @@ function rowOf(key) {
 function focusRow(home, key) {
   const target = [...home.querySelectorAll('[data-layer]')].find((part) => part.dataset.layer === key);
   (target?.querySelector('button') ?? target)?.focus({ preventScroll: true });
-}
-
-// Up and down go from line to line and choose; right and left open and close what is folded.
-function walkTheTable(button, event) {
-  const line = button.closest('tr');
-  const lines = [...slot('table').querySelectorAll('tbody tr')].filter((each) => !each.hidden && each.querySelector('button'));
-  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  const end = { Home: 0, End: -1 }[event.key];
-  if (step || end !== undefined) {
-    event.preventDefault();
-    const next = step ? lines[lines.indexOf(line) + step] : lines.at(end);
-    if (!next) return;
-    next.querySelector('button').focus();
-    if (next.dataset.layer) select(next.dataset.layer);
-  }
-  if (line.dataset.foldRow && (event.key === 'ArrowRight' || event.key === 'ArrowLeft')) {
-    event.preventDefault();
-    toggleFold(line, event.key === 'ArrowRight');
-  }
 }
 
 // ---- what a person does ------------------------------------------------------------------------
@@ -316,9 +295,4 @@ root.addEventListener('click', (event) => {
     if (on('tr')) on('tr').querySelector('button').focus({ preventScroll: true }); // for the arrow keys
     if (on('tr') && window.innerWidth <= 900) slot('panel').scrollIntoView({ block: 'nearest' });
   }
-});
-
-root.addEventListener('keydown', (event) => {
-  const button = event.target.closest('.table tbody button');
-  if (button) walkTheTable(button, event);
 });

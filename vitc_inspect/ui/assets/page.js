@@ -261,6 +261,7 @@ function showResults(answer) {
   const home = focused?.closest('[data-slot]');
   const explained = slot('totals').querySelector('.how')?.open;
   for (const name of RESULTS.slice(0, -1)) slot(name).innerHTML = answer[name];
+  oneTabStop();
   slot('totals').querySelector('.how').open = Boolean(explained);
   showPanel(answer.panel);
   if (home) focusLayer(home, focused.dataset.layer);
@@ -385,6 +386,7 @@ function mark(name) {
     const pressed = part.matches('tr') ? part.querySelector('button') : part;
     pressed.setAttribute('aria-pressed', String(layers.includes(name)));
   }
+  oneTabStop();
   bringIntoView();
 }
 
@@ -461,16 +463,21 @@ root.addEventListener('click', (event) => {
     on('[data-row]').remove();
     return restructured();
   }
-  if (on('[data-fold-row]')) {
-    unfolded = root.querySelector('[data-inside]').hidden;
-    root.querySelector('[data-inside]').hidden = !unfolded;
-    return root.querySelector('[data-fold]').setAttribute('aria-expanded', String(unfolded));
-  }
+  if (on('[data-fold-row]')) return toggleFold();
   if (on('[data-layer]')) {
     select(on('[data-layer]').dataset.layer);
+    if (on('tr')) on('tr').querySelector('button').focus({ preventScroll: true }); // for the arrow keys
     if (on('tr') && window.innerWidth <= 900) slot('panel').scrollIntoView({ block: 'nearest' });
   }
 });
+
+// The layers of the transformer blocks, the table's one fold.
+function toggleFold(line, open = root.querySelector('[data-inside]').hidden) {
+  unfolded = open;
+  root.querySelector('[data-inside]').hidden = !open;
+  root.querySelector('[data-fold]').setAttribute('aria-expanded', String(open));
+  oneTabStop();
+}
 
 const NEW_CONV = {
   kernel_size: '3', stride: '2', padding: '1', out_channels: '64', norm: 'batch', activation: 'relu',
