@@ -140,3 +140,4 @@ def test_a_size_that_cannot_be_is_refused_at_its_field_and_the_rest_stays(page: 
     size.press("Enter")
     state(page, "confirmed")
     expect(row(page, "proj:1")).to_contain_text("2×12×4×4")
+    expect(page.locator(".totals")).to_contain_text("MACs, batch of 2")

@@ -136,7 +136,7 @@ def summary_html(report: ModuleReport) -> str:
         result = "<strong>no tensor</strong>"
     functions = sum(row.call.is_function for row in report.rows)
     layers = sum(row.call.returned for row in report.rows) - functions
-    all_of = f" of all {batch}" if batch > 1 else ""
+    all_of = f", batch of {batch}" if batch > 1 else ""
     figures = {
         "layers run": f"{layers:,}",
         "functions": f"{functions:,}",
