@@ -603,7 +603,9 @@ def test_back_forward_and_reload_restore_the_choice(page: Page) -> None:
         ("?stem=3x3/", "column 5: expected the stride"),
         ("?size=100000x100000", "image_size = 100000 x 100000: the most is 16,384. Use 224 x 224."),
         ("?size=300x0", "image_width = 0: the least is 1. Use 224."),
-        ("?size=big", "image_size = '' x '': it is not a whole number. Use 224 x 224."),
+        ("?size=big", "image_size = 'big': it is not a whole number. Use 224 x 224."),
+        ("?size=64xbig", "image_width = 'big': it is not a whole number. Use 224."),
+        ("?preset=vit_c_5gf&size=64x64", "pvt_v2_b2, dinov2_s14, vitpose_b. Use vit_c_4gf."),
         ("?device=tpu", "device = 'tpu': it is not one of auto, cpu, cuda, mps. Use auto."),
         ("?dtype=int3", "dtype = 'int3': it is not one of float32, bfloat16, float16"),
         ("?seed=-1", "seed = -1: the least is 0"),
@@ -624,6 +626,53 @@ def test_a_link_with_a_bad_value_says_so_and_recovers(
     confirmed(page)
     assert all(cells[2] == "✓ agrees" for cells in rows(page).values())
     page.close()
+
+
+def test_a_link_may_name_a_preset_and_what_is_other_than_there(app: Served, tab: Page) -> None:
+    """Two presets have the layers of moco_v3_s; its address is that of the stem alone."""
+    tab.goto(f"{app.address}?preset=moco_v3_s")
+    confirmed(tab)
+    assert tab.locator("[data-field=preset]").input_value() == "moco_v3_s"
+    assert "preset" not in tab.url
+    tab.reload()
+    confirmed(tab)
+    assert seq_len(tab) == 197
+    tab.goto(f"{app.address}?size=100×90&preset=pit_s&view=cost")
+    confirmed(tab)
+    assert seq_len(tab) == 11 * 10 + 1
+    assert tab.locator("[data-field=preset]").input_value() == "pit_s"
+    expect(tab.locator(".shares")).to_be_visible()
+
+
+def test_a_preset_that_there_is_not_leaves_the_page_on_its_default(app: Served, tab: Page) -> None:
+    tab.goto(f"{app.address}?preset=constructor&seed=3")
+    assert "preset = 'constructor': it is not one of vit_c_1gf" in refused(tab)
+    expect(tab.locator(STEM)).to_have_value(re.compile("^3x3/2:48 bn relu, 3x3/2:96"))
+    assert tab.locator("[data-field=preset] option[value=constructor]").count() == 0
+    tab.locator("[data-field=seed]").fill("4")
+    confirmed(tab)
+    assert tab.locator("[data-field=preset]").input_value() == "vit_c_4gf"
+
+
+def test_what_a_link_wrote_for_a_number_goes_when_the_field_is_typed_in(
+    app: Served, tab: Page
+) -> None:
+    tab.goto(f"{app.address}?channels=three")
+    assert "in_channels = 'three': it is not a whole number" in refused(tab)
+    assert "channels=three" in tab.url
+    tab.locator("[data-field=in_channels]").fill("5")
+    confirmed(tab)
+    tab.locator("[data-field=in_channels]").fill("")
+    assert "in_channels = '': it is not a whole number" in refused(tab)
+
+
+def test_escape_leaves_the_map_of_a_link_at_once(app: Served, tab: Page) -> None:
+    tab.goto(f"{app.address}?layer=conv2&cell=17")
+    heading = tab.locator("[data-slot=panel] h2")
+    expect(heading).to_have_text("Map 17 of conv2")
+    tab.keyboard.press("Escape")
+    expect(heading).to_have_text("Output of conv2, before norm2")
+    assert "cell=" not in tab.url
 
 
 def test_a_cell_or_a_token_that_is_not_there_is_not_in_the_address(app: Served, page: Page) -> None:

@@ -77,6 +77,10 @@ def test_a_picture_that_was_dropped_is_asked_for_again() -> None:
         ("run", {**START, "weights": "file:x.pt"}, "the program was not started with this file"),
         ("predict", {**START, "weights": "ones"}, "weights = "),
         ("predict", {**START, "norm_statistics": "none"}, "norm_statistics = "),
+        ("predict", {**START, "preset": "vit_c_5gf"}, "preset = "),
+        ("predict", {**START, "height": "a", "width": "a"}, "image_size = &#x27;a&#x27;: "),
+        ("predict", {**START, "height": "a", "width": "b"}, "image_size = a x b: "),
+        ("predict", {**START, "height": "0", "width": "0"}, "image_size = 0 x 0: "),
     ],
 )
 def test_an_odd_request_is_answered_with_a_sentence(name: str, request_: Any, says: str) -> None:

@@ -17,6 +17,7 @@ from vitc_inspect.notation import (
     parse_stem,
 )
 from vitc_inspect.prediction import Dtype
+from vitc_inspect.presets import PRESETS
 from vitc_inspect.spec import (
     CONV_BOUNDS,
     MAX_CONVS,
@@ -68,6 +69,9 @@ def read_choice(request: Request) -> Choice:
     Raises:
         SpecError: naming the control, for example "conv2.stride" or "seed".
     """
+    preset = _text(request, "preset")
+    if preset:  # else a stem of one's own
+        check_choice("preset", preset, PRESETS)
     beside: dict[str, Any] = {
         "image_size": _image_size(_text(request, "height"), _text(request, "width")),
         "in_channels": parse_int("in_channels", _text(request, "in_channels"), 1, MAX_CHANNELS),
@@ -124,8 +128,9 @@ def _image_size(height: str, width: str) -> tuple[int, int]:
         except SpecError as error:
             errors.append(error)
     if len(errors) == 2:
-        reason = errors[0].reason
-        raise SpecError("image_size", (height, width), reason, "Use 224 x 224", (224, 224))
+        word = height == width and isinstance(errors[0].value, str)  # a link's one word for both
+        value = height if word else (height, width)
+        raise SpecError("image_size", value, errors[0].reason, "Use 224 x 224", (224, 224))
     if errors:
         raise SpecError(errors[0].field, errors[0].value, errors[0].reason, "Use 224", 224)
     return sides[0], sides[1]

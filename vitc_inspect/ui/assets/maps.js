@@ -141,9 +141,12 @@ root.addEventListener('keydown', (event) => {
   if (wall) walkTheWall(wall, event);
   const plane = event.target.closest('[data-plane]');
   if (plane) walkThePlane(plane, event);
-  if (event.key === 'Escape' && view === 'maps' && cell && !event.target.matches('input, select, textarea')) {
-    selectCell('', 'maps'); // one level up
-  }
+});
+
+// Of the document, since a page that a link has opened has no focus yet.
+document.addEventListener('keydown', (event) => {
+  const typing = event.target.closest?.('input, select, textarea');
+  if (event.key === 'Escape' && view === 'maps' && cell && !typing) selectCell('', 'maps'); // one level up
 });
 
 // A map by its index: framed while it is typed, large on Enter.

@@ -28,21 +28,25 @@ let editorHtml = null; // what the editor was last filled with, until a person c
 let mapsHeight = 0; // pixels
 let lateness = null; // timer of the fade
 let typing = false; // whether the last history entry belongs to an edit that goes on
+const said = {}; // by field, what a link wrote into a field of numbers that shows none of it
 
 // ---- the choice: controls, address bar -------------------------------------------------
 
 function readControls() {
-  const choice = Object.fromEntries(TEXTS.map((name) => [name, field(name).value]));
+  const choice = Object.fromEntries(TEXTS.map((name) => [name, field(name).value || said[name]]));
   for (const name of TICKS) choice[name] = field(name).checked ? '1' : '0';
   return { ...choice, preset: field('preset').value, layer, view, cell, token };
 }
 
 function writeControls(choice) {
   if (!option('image', choice.image)) addOption('image', choice.image, 'A picture from another page');
-  for (const name of TEXTS) field(name).value = choice[name];
+  for (const name of TEXTS) {
+    field(name).value = choice[name];
+    said[name] = field(name).value ? '' : choice[name];
+  }
   for (const name of ['sorting', 'scale']) if (!field(name).value) field(name).value = props.start[name];
-  for (const name of ['device', 'dtype', 'attention', 'weights', 'norm_statistics']) {
-    if (field(name).value !== choice[name]) { // a link may ask for what is not offered
+  for (const name of ['preset', 'device', 'dtype', 'attention', 'weights', 'norm_statistics']) {
+    if (choice[name] && field(name).value !== choice[name]) { // a link may ask for what is not offered
       addOption(name, choice[name], choice[name]);
       field(name).value = choice[name];
     }
@@ -52,6 +56,11 @@ function writeControls(choice) {
   ({ layer, cell, token } = choice);
   markView(VIEWS.includes(choice.view) ? choice.view : 'maps');
   showNotes();
+}
+
+// What a preset writes into the controls; undefined for a name that is none's.
+function presetOf(name) {
+  return Object.hasOwn(props.presets, name) ? props.presets[name] : undefined;
 }
 
 function readRows() {
@@ -66,7 +75,9 @@ const ENCODER = ['depth', 'num_heads', 'mlp_ratio', 'attention']; // its four pa
 
 function address() {
   const choice = readControls();
-  const values = { ...choice, size: `${choice.height}x${choice.width}`, channels: choice.in_channels };
+  const word = choice.height === choice.width && !/\d/.test(choice.height); // of a link, not a size
+  const size = word ? choice.height : `${choice.height}x${choice.width}`;
+  const values = { ...choice, size, channels: choice.in_channels };
   if (cell === found.cell[0] && layer === found.layer) values.cell = found.cell[1]; // a link may ask for
   if (token === found.token[0]) values.token = found.token[1]; // a cell or a token that is not there
   values.encoder = choice.encoder === '1' ? ENCODER.map((name) => choice[name]).join(',') : 'off';
@@ -75,7 +86,7 @@ function address() {
   const said = OURS.filter((name) => !QUIET.includes(name) || values[name] !== props.start[name]);
   const parts = said.map((name) => `${name}=${readable(values[name])}`);
   for (const [name, value] of new URLSearchParams(location.search)) {
-    if (!OURS.includes(name)) parts.push(`${readable(name)}=${readable(value)}`);
+    if (![...OURS, 'preset'].includes(name)) parts.push(`${readable(name)}=${readable(value)}`);
   }
   return `${location.pathname}?${parts.join('&')}`;
 }
@@ -89,10 +100,11 @@ function writeAddress() {
 
 function readAddress() {
   const query = new URLSearchParams(location.search);
-  const choice = { ...props.start };
+  const preset = query.get('preset'); // the address is written without it, since the stem says it all
+  const choice = { ...props.start, ...(preset && presetOf(preset)), preset };
   for (const name of OURS) if (query.has(name)) choice[name] = query.get(name);
   if (query.has('size')) {
-    const [height, ...width] = query.get('size').split('x');
+    const [height, ...width] = query.get('size').split(/(?<=\d)\s*[x×]\s*|\s*[x×]\s*(?=-?\d)/i);
     Object.assign(choice, { height, width: width.length ? width.join('x') : height });
   }
   if (query.has('channels')) choice.in_channels = query.get('channels');
@@ -296,6 +308,7 @@ function showFault(request, answer) {
   slot('refusal').innerHTML = '';
   slot('about').textContent = '';
   if ('editor' in answer && (!request.rows || request.structure)) fillEditor(answer.editor);
+  if (request.preset && !presetOf(request.preset)) option('preset', request.preset)?.remove();
   field('preset').value = '';
   const marked = controlsOf(fault.field);
   for (const control of marked) control.setAttribute('aria-invalid', 'true');
@@ -332,6 +345,7 @@ function useSuggestion() {
   const controls = controlsOf(name);
   editorHtml = null;
   controls.forEach((control, i) => { control.value = suggestion[i] ?? suggestion[0]; });
+  if (name === 'preset') return edited(field('preset'), 'push');
   changed({ by: { stem: 'text' }[name] ?? (name.includes('.') ? 'rows' : 'other') });
 }
 
@@ -401,6 +415,7 @@ function bringIntoView() {
 }
 
 function edited(target, history) {
+  said[target.dataset.field] = '';
   if (target.matches('[data-find]')) return;
   if (target.matches('[data-look]')) return look();
   if (target.matches('[data-part]')) {
@@ -410,7 +425,7 @@ function edited(target, history) {
   if (target.matches('[data-slider]')) field('height').value = field('width').value = target.value;
   if (target === field('height')) root.querySelector('[data-slider]').value = target.value;
   if (target === field('preset')) {
-    const preset = props.presets[target.value];
+    const preset = presetOf(target.value);
     if (!preset) return;
     writeControls({ ...readControls(), ...preset });
     field('preset').value = target.value;
