@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import csv
+import io
 import json
 import pickle
+import re
+from html import unescape
 from threading import Thread
 
 import pytest
@@ -14,6 +18,10 @@ from torch import nn
 from torch.overrides import handle_torch_function, has_torch_function
 
 from vitc_inspect import SpecError, inspect_module, inspection, module_csv
+from vitc_inspect.ui.module_panels import module_table_html
+from vitc_inspect.views.module_strip import module_strip_svg
+from vitc_inspect.views.modules import module_html, module_markdown, module_table
+from vitc_inspect.views.terminal import columns
 
 
 class Patches(nn.Module):
@@ -301,3 +309,80 @@ def test_an_argument_that_is_missing_is_named_with_how_to_give_it():
     said = "Masked.forward needs mask and scale as well, and was not given them."
     assert meaning.sentence == said
     assert "--input mask=SHAPE" in meaning.fixes[0]
+
+
+NAMES = {
+    # a name of a layer, and how it is shown
+    **{"new\nline": r"new\nline", "a\ttab": r"a\ttab", "cr\rx": r"cr\rx", "\x1b[31m": r"\x1b[31m"},
+    **{
+        "\u202eabc": r"\u202eabc",
+        "\u2028ls": r"\u2028ls",
+        "nul\0": r"nul\x00",
+        "\ud800": r"\ud800",
+    },
+    **{name: name for name in ("<b>b</b>", "quo\"te's", "a|b", "`a`b", " a b ", "L" * 200)},
+    **{name: name for name in ("日本語", "🔍🔍", "שלום", "e\u0301", r"new\\nline")},
+}
+
+
+@pytest.fixture(scope="module")
+def oddly_named():
+    """A report on layers of odd names, each once before the failure and once behind it."""
+
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            for name in NAMES:
+                self.add_module(name, nn.Linear(2, 2))
+                self.add_module(f"later {name}", nn.Linear(2, 2))
+            self.add_module("too\nwide", nn.Linear(3, 2))
+
+        def forward(self, x):
+            for name in (*NAMES, "too\nwide", *(f"later {name}" for name in NAMES)):
+                x = self.get_submodule(name)(x)
+            return x
+
+    return inspect_module(Named().eval(), torch.zeros(1, 2))
+
+
+def test_whatever_a_layer_is_called_it_has_one_line_of_the_terminal(oddly_named):
+    lines = module_table(oddly_named).split("\n")
+    assert all(line.isprintable() for line in lines)
+    rows = [line for line in lines if "  Linear  " in line]
+    assert [row.split("  Linear  ")[0].rstrip() for row in rows] == [
+        *(shown.rstrip() for shown in NAMES.values()),
+        r"too\nwide",
+        *(f"later {shown}".rstrip() for shown in NAMES.values()),
+    ]
+    assert len({columns(row.split("Linear  ")[0]) for row in rows}) == 1
+    assert r"Raised RuntimeError in too\nwide" in module_table(oddly_named)
+
+
+def test_whatever_a_layer_is_called_it_has_one_row_of_markdown_and_html(oddly_named):
+    table = [line for line in module_markdown(oddly_named).split("\n") if line.startswith("|")]
+    assert len(table) == 2 + 2 * len(NAMES) + 1
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {10}
+    assert r"| \<b>b\</b> | Linear |" in table[2 + list(NAMES).index("<b>b</b>")]
+    assert r"| \`a\`b | Linear |" in table[2 + list(NAMES).index("`a`b")]
+    page = module_html(oddly_named)
+    for shown in NAMES.values():
+        assert unescape(page).count(f">{shown}</td><td") == 1
+        assert unescape(page).count(f">later {shown}</td><td") == 1
+    assert "<b>b" not in page
+
+
+def test_csv_and_json_have_the_names_of_layers_as_they_are(oddly_named):
+    layers = [*NAMES, "too\nwide", *(f"later {name}" for name in NAMES)]
+    table = list(csv.DictReader(io.StringIO(module_csv(oddly_named), newline="")))
+    assert [row["layer"] for row in table] == layers
+    plain = json.loads(json.dumps(oddly_named.to_dict()))
+    named = [row["name"] for row in (*plain["rows"], *plain["never_called"])]
+    assert sorted(named) == sorted(layers)
+
+
+def test_the_page_can_show_whatever_a_layer_is_called(oddly_named):
+    """What is no text of Unicode cannot be sent."""
+    drawn = module_table_html(oddly_named, "", ()) + module_strip_svg(oddly_named, selected=None)
+    assert drawn.encode()
+    assert r"new\nline" in drawn
+    assert "<b>b" not in drawn

@@ -22,8 +22,9 @@ from vitc_inspect.ui.maps import (
 )
 from vitc_inspect.ui.module_panels import batch_of, is_batchless, module_shape
 from vitc_inspect.views import text
-from vitc_inspect.views.calls import short_place, tensor_shape
+from vitc_inspect.views.calls import call_name, short_place, tensor_shape
 from vitc_inspect.views.maps import Scale, common_scale, numbers, value_scale
+from vitc_inspect.views.terminal import one_line
 
 _LEAST_SQUARE = 4  # side of a grid of tokens that is assumed
 _MOST_PREFIX = 5  # tokens that may stand before those of a grid
@@ -70,7 +71,7 @@ def module_maps_html(
     """
     report = trial.report
     call = report.rows[row].call
-    name = call.name or call.kind
+    name = call_name(call)
     kept = trial.output(row)
     facts = _facts_html(report, report.rows[row])
     shape = module_shape(call.out_shape, batch_of(report)) if call.out_shape is not None else ""
@@ -107,10 +108,10 @@ def failed_html(failure: Failure) -> str:
         place = escape(short_place(failure.source))
         facts.append(("line", f"{place} <code>{escape(failure.source.text)}</code>"))
     if failure.inside:
-        facts.append(("in", escape(failure.inside)))
+        facts.append(("in", escape(one_line(failure.inside))))
     for value in failure.operands:
         shown = f"{tensor_shape(value.shape)} {value.dtype}"
-        facts.append((f"was given {escape(value.path)}", shown))
+        facts.append((f"was given {escape(one_line(value.path))}", shown))
     facts.append(("raised", f"{escape(failure.kind)}: {escape(failure.message)}"))
     lines = "".join(
         f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in facts
@@ -126,7 +127,7 @@ def output_file(trial: Trial, row: int) -> tuple[str, bytes] | None:
     """A call's output as a file of arrays: its name and its bytes; None where nothing is kept."""
     kept = trial.output(row)
     call = trial.report.rows[row].call
-    return (f"{call.name or call.kind}.npz", npz_bytes(kept)) if kept else None
+    return (f"{call_name(call)}.npz", npz_bytes(kept)) if kept else None
 
 
 def as_maps(report: ModuleReport, row: int, kept: KeptOutput) -> tuple[KeptOutput, Grid | None]:
@@ -177,7 +178,7 @@ def grid_of(report: ModuleReport, row: int) -> Grid | None:
 def _said(grid: Grid) -> str:
     """How tokens became maps."""
     before = f" The first {grid.prefix} stand{'s' if grid.prefix == 1 else ''} apart."
-    like = f", as {escape(grid.source)} left them" if grid.source else ", as a square"
+    like = f", as {escape(one_line(grid.source))} left them" if grid.source else ", as a square"
     return (
         f"Tokens are laid out by rows on {grid.rows}×{grid.columns} places{like}; a map is one of"
         f" their numbers.{before if grid.prefix else ''}"
@@ -187,7 +188,7 @@ def _said(grid: Grid) -> str:
 def _one_map_html(trial: Trial, row: int, maps: KeptOutput, channel: int, scale: str) -> str:
     """One map large, with its figures; a click on a place asks which pixels it reads."""
     call = trial.report.rows[row].call
-    name = call.name or call.kind
+    name = call_name(call)
     plane = numbers(maps)[channel]
     colours = _colours(trial, maps, scale)
     colours = value_scale(plane) if isinstance(colours, str) else colours
@@ -242,14 +243,16 @@ def _facts_html(report: ModuleReport, row: ModuleRow) -> str:
         place = escape(short_place(call.source))
         facts.append(("line", f"{place} <code>{escape(call.source.text)}</code>", ""))
     if call.inside:
-        facts.append(("called in", escape(call.inside), ""))
+        facts.append(("called in", escape(one_line(call.inside)), ""))
     for value in call.inputs:
         label = f"input {value.path}" if len(call.inputs) > 1 else "input"
-        facts.append((escape(label), f"{module_shape(value.shape, batch)} {value.dtype}", ""))
+        facts.append(
+            (escape(one_line(label)), f"{module_shape(value.shape, batch)} {value.dtype}", "")
+        )
     for value in call.outputs:
         label = f"output {value.path}".strip()
         size = f"{module_shape(value.shape, batch)} {value.dtype}, {text.size(value.bytes)}"
-        facts.append((escape(label), size, ""))
+        facts.append((escape(one_line(label)), size, ""))
     if predicted:
         facts.append(("shape", escape(predicted.rule), _mark(row, "shape")))
         if predicted.params is not None:

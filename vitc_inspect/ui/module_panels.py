@@ -13,6 +13,7 @@ from vitc_inspect.recording import Failure, NeverCalled, SourceLine, Value
 from vitc_inspect.ui.panels import coloured_shape
 from vitc_inspect.views import text
 from vitc_inspect.views.calls import (
+    call_name,
     name_before,
     short_place,
     tensor_shape,
@@ -21,6 +22,7 @@ from vitc_inspect.views.calls import (
 )
 from vitc_inspect.views.folding import Fold, Node, folded, row_keys
 from vitc_inspect.views.module_strip import FAILED
+from vitc_inspect.views.terminal import one_line
 
 _MOST_EXPLANATIONS = 3
 _MOST_SILENT = 40  # layers that never ran that are lines of the table
@@ -64,7 +66,7 @@ def _start_anew(error: SpecError) -> str:
 
 def _failure_html(failure: Failure, meanings: str) -> str:
     """The operation with its operands, the line, the message and what that means."""
-    where = f" in {escape(failure.inside)}" if failure.inside else ""
+    where = f" in {escape(one_line(failure.inside))}" if failure.inside else ""
     at = f" at {_place(failure.source)}" if failure.source else ""
     given = ""
     if failure.operation:
@@ -256,7 +258,7 @@ def _row_line(row: ModuleRow, key: str, chosen: bool, within: str, batch: int) -
     return (
         f'<tr data-layer="{escape(key)}" class="{css}{" chosen" if chosen else ""}"{within}>'
         f'<th scope="row"><button type="button" aria-pressed="{str(chosen).lower()}">'
-        f"{escape(call.name or call.kind)}</button>"
+        f"{escape(call_name(call))}</button>"
         f"{turn}{written}</th>"
         f'<td class="made"{title_attribute(call.source)}>{made}</td><td class="into">{inputs}</td>'
         f"<td>{foreseen}</td><td>{seen}</td><td>{_verdict_html(row)}</td>"
@@ -328,7 +330,7 @@ def _failed_line(failure: Failure, selected: str, batch: int) -> str:
 def _silent_line(layer: NeverCalled) -> str:
     """A layer that never ran, in grey, and why."""
     return (
-        f'<tr class="silent"><th scope="row">{escape(layer.name)}</th>'
+        f'<tr class="silent"><th scope="row">{escape(one_line(layer.name))}</th>'
         f'<td class="made">{escape(layer.kind)}</td>'
         f'<td colspan="6">never ran: {escape(layer.reason)}</td></tr>'
     )
@@ -342,7 +344,9 @@ def _notes_html(report: ModuleReport) -> str:
     notes = [*report.notes, *written, *report.disagreements, *more]
     if not notes:
         return ""
-    return f'<ul class="notes">{"".join(f"<li>{escape(note)}</li>" for note in notes)}</ul>'
+    return (
+        f'<ul class="notes">{"".join(f"<li>{escape(one_line(note))}</li>" for note in notes)}</ul>'
+    )
 
 
 # ---- shapes and places -----------------------------------------------------------------------
@@ -372,11 +376,11 @@ def module_shape(shape: tuple[int, ...], batch: int) -> str:
 
 
 def _named_shape(value: Value, batch: int) -> str:
-    return f"{escape(name_before(value))}{module_shape(value.shape, batch)}"
+    return f"{escape(one_line(name_before(value)))}{module_shape(value.shape, batch)}"
 
 
 def _value(value: Value) -> str:
-    return f"<b>{escape(name_before(value))}{tensor_shape(value.shape)}</b>"
+    return f"<b>{escape(one_line(name_before(value)))}{tensor_shape(value.shape)}</b>"
 
 
 def _place(source: SourceLine | None) -> str:

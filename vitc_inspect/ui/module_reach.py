@@ -22,6 +22,7 @@ from vitc_inspect.trial import Trial
 from vitc_inspect.ui.maps import legend_html
 from vitc_inspect.ui.module_maps import Grid, as_maps
 from vitc_inspect.views import text
+from vitc_inspect.views.calls import call_name
 from vitc_inspect.views.maps import (
     Scale,
     css_gradient,
@@ -53,7 +54,7 @@ def module_reach_html(trial: Trial, row: int, *, place: str, width: int) -> str:
         width: Width of the panel (pixels).
     """
     call = trial.report.rows[row].call
-    name = call.name or call.kind
+    name = call_name(call)
     array = trial.array
     if array is None:
         return _none(

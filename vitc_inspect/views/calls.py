@@ -10,8 +10,14 @@ from html import escape
 from pathlib import Path
 
 from vitc_inspect.inspection import ModuleRow
-from vitc_inspect.recording import SourceLine, Value
+from vitc_inspect.recording import Call, SourceLine, Value
+from vitc_inspect.views.terminal import one_line
 from vitc_inspect.views.text import shape
+
+
+def call_name(call: Call) -> str:
+    """The name of a layer or a function as it is shown; of the module itself its kind."""
+    return one_line(call.name or call.kind)
 
 
 def short_place(source: SourceLine | None) -> str:
@@ -20,7 +26,7 @@ def short_place(source: SourceLine | None) -> str:
     >>> short_place(SourceLine(file="/home/ada/stem.py", line=12, text="x = x + 1"))
     'stem.py:12'
     """
-    return f"{Path(source.file).name}:{source.line}" if source else ""
+    return one_line(f"{Path(source.file).name}:{source.line}") if source else ""
 
 
 def title_attribute(source: SourceLine | None) -> str:
@@ -52,6 +58,6 @@ def written_over(row: ModuleRow) -> str:
     """That the row's output was later written over, by what and where; without a full stop."""
     call = row.call
     at = f" at {short_place(call.overwritten_at)}" if call.overwritten_at else ""
-    name = call.name or call.kind
+    name = call_name(call)
     name = f"{name}, call {call.turn}," if call.turn > 1 else name
     return f"The output of {name} is later written over by {call.overwritten_by}{at}"

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from vitc_inspect.diagnosis import Explanation
+from vitc_inspect.views.terminal import one_line
 
 NOT_KNOWN = (
     "vitc_inspect does not know this error. It knows those of PyTorch, einops, timm and"
@@ -64,7 +65,7 @@ def faults_text(faults: Sequence[Explanation]) -> str:
 
 def _wrapped(text: str, start: str) -> list[str]:
     return textwrap.wrap(
-        text,
+        one_line(text),
         _WIDTH,
         initial_indent=start,
         subsequent_indent=" " * len(start),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Union
 
 from vitc_inspect.recording import Call
+from vitc_inspect.views.terminal import one_line
 
 FLAT = 40
 """With at most so many rows nothing is folded."""
@@ -57,7 +58,7 @@ def row_keys(calls: Sequence[Call]) -> tuple[str, ...]:
     keys = []
     for call in calls:
         name = f"{call.inside}/{call.name}" if call.is_function else call.name or call.kind
-        name = name.replace(" ", "_")
+        name = one_line(name).replace(" ", "_")
         seen[name] += 1
         keys.append(f"{name}:{seen[name]}")
     return tuple(keys)
@@ -93,7 +94,7 @@ def _arranged(
             ]
             nodes.append(
                 Fold(
-                    title=f"{units[0].title} … {units[-1].title}",
+                    title=one_line(f"{units[0].title} … {units[-1].title}"),
                     count=count,
                     rows=tuple(row for unit in units for row in unit.rows),
                     children=tuple(units),
@@ -121,7 +122,7 @@ def _single(
         return list(part.rows)
     inner = _arranged(calls, part.rows, depth + 1, crowded=crowded)
     if crowded and len(inner) >= _PART:
-        return [Fold(title=title, count=1, rows=part.rows, children=inner)]
+        return [Fold(title=one_line(title), count=1, rows=part.rows, children=inner)]
     return list(inner)
 
 
@@ -131,7 +132,7 @@ def _unit(calls: Sequence[Call], parts: Sequence[_Part], depth: int) -> Fold:
     children: list[Node] = []
     for part in parts:
         children += _single(calls, part, depth, title=part.name, crowded=False)
-    return Fold(title=parts[0].name, count=1, rows=rows, children=tuple(children))
+    return Fold(title=one_line(parts[0].name), count=1, rows=rows, children=tuple(children))
 
 
 def _parts(calls: Sequence[Call], rows: Sequence[int], depth: int) -> list[_Part]:

@@ -8,9 +8,11 @@ from typing import Any
 
 from vitc_inspect.inspection import ModuleReport, ModuleRow
 from vitc_inspect.recording import Call, Failure, NeverCalled
+from vitc_inspect.views.calls import call_name
 from vitc_inspect.views.folding import Fold, Node, folded, row_keys
 from vitc_inspect.views.maps import data_uri, face
 from vitc_inspect.views.strip import DEPTH, FACE, SEQUENCE, Block, in_a_row
+from vitc_inspect.views.terminal import one_line
 from vitc_inspect.views.text import plural
 
 FAILED = "failed"
@@ -144,7 +146,7 @@ def _block(
         sizes = {**sizes, "depth": sizes["depth"] + 6 if sizes["depth"] else 0.0}
     else:
         call = report.rows[first].call
-        name = call.name or call.kind
+        name = call_name(call)
         made = ("", f"line {call.source.line}" if call.source else "")
         if call.is_function:
             css = "function"
@@ -194,7 +196,10 @@ def _failed_block(failure: Failure, scale: _Scale) -> Block:
         layers=(FAILED,),
         title=_title(name),
         whole_name=name,
-        made_by=(_title(failure.inside), f"line {failure.source.line}" if failure.source else ""),
+        made_by=(
+            _title(one_line(failure.inside)),
+            f"line {failure.source.line}" if failure.source else "",
+        ),
         shape=shape,
         **scale.sizes(shape),
         picture=None,
@@ -207,7 +212,8 @@ def _unreached(layers: Sequence[NeverCalled]) -> list[Block]:
     """The layers that would have followed, without a shape, since nothing went through them."""
     behind = [layer for layer in layers if layer.not_reached]
     shown = behind[:_MOST_UNREACHED]
-    names = [(_title(layer.name), layer.kind, layer.name) for layer in shown]
+    whole_names = [(one_line(layer.name), layer.kind) for layer in shown]
+    names = [(_title(name), kind, name) for name, kind in whole_names]
     if len(behind) > len(shown):
         names.append((f"{len(behind) - len(shown)} more", "", ""))
     return [

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from html import escape
 
 from vitc_inspect.inspection import ModuleReport, ModuleRow
 from vitc_inspect.recording import Call, Failure, NeverCalled, SourceLine, Value
 from vitc_inspect.views.calls import (
+    call_name,
     name_before,
     short_place,
     tensor_shape,
@@ -17,6 +17,7 @@ from vitc_inspect.views.calls import (
     written_over,
 )
 from vitc_inspect.views.explanations import faults_text
+from vitc_inspect.views.terminal import columns, one_line
 from vitc_inspect.views.text import count, plural
 from vitc_inspect.views.text import shape as shape_text
 
@@ -45,7 +46,7 @@ def module_table(report: ModuleReport, *, grey: bool = False) -> str:
     failed, ahead = _failed_cells(report), _ahead_cells(report)
     header = (*_HEADER, _WHERE)
     every = [header, *rows, *failed, *ahead]
-    widths = [max(len(line[column]) for line in every) for column in range(len(header))]
+    widths = [max(columns(line[at]) for line in every) for at in range(len(header))]
     start, end = ("\x1b[90m", "\x1b[0m") if grey else ("", "")
     lines = [
         _title(report),
@@ -64,9 +65,10 @@ def module_markdown(report: ModuleReport) -> str:
     """Write a report as Markdown."""
     header = (*_HEADER, _WHERE)
     rules = [":--" if at in (*_LEFT, len(_HEADER)) else "--:" for at in range(len(header))]
-    rows = [(*_cells(row), _code(row.call.source)) for row in report.rows]
-    rows += [*_failed_cells(report), *_ahead_cells(report)]
-    lines = [f"**{_title(report)}**", "", _pipes(header), _pipes(rules), *map(_pipes, rows), ""]
+    rows = [(*map(_escaped, _cells(row)), _code(row.call.source)) for row in report.rows]
+    rows += [tuple(map(_escaped, row)) for row in (*_failed_cells(report), *_ahead_cells(report))]
+    title = f"**{_escaped(_title(report))}**"
+    lines = [title, "", _pipes(header), _pipes(rules), *map(_pipes, rows), ""]
     lines += [f"- {_escaped(sentence)}" for sentence in _sentences(report)]
     for fault in report.faults:
         lines += ["", f"**{_escaped(fault.kind)}, {fault.likelihood}.** {_escaped(fault.sentence)}"]
@@ -74,10 +76,17 @@ def module_markdown(report: ModuleReport) -> str:
     return "\n".join(lines)
 
 
+class _Lines(list[str]):
+    """What csv writes, line by line."""
+
+    def write(self, line: str) -> None:
+        self.append(line.removesuffix("\r\n"))
+
+
 def module_csv(report: ModuleReport) -> str:
     """Write the rows of a report as CSV, numbers in full."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    lines = _Lines()
+    table = csv.writer(lines, lineterminator="\r\n")  # a name with either sign is quoted
     table.writerow(_COLUMNS)
     for row in report.rows:
         call, source = row.call, row.call.source
@@ -115,12 +124,12 @@ def module_csv(report: ModuleReport) -> str:
         line = [layer.name, layer.kind, layer.name.rpartition(".")[0], *nothing]
         line[_COLUMNS.index("verdict")] = _NOT_REACHED
         table.writerow(line)
-    return text.getvalue().rstrip("\n")
+    return "\n".join(lines)
 
 
 def module_html(report: ModuleReport) -> str:
     """Draw a report for a notebook: one table that brings its own style, light and dark."""
-    head = "".join(f"<th{_side(at)}>{escape(cell)}</th>" for at, cell in enumerate(_HEADER))
+    head = "".join(f"<th{_side(at)}>{cell}</th>" for at, cell in enumerate(_HEADER))
     body = "".join(_html_row(row) for row in report.rows)
     body += "".join(
         '<tr class="failed">'
@@ -131,15 +140,15 @@ def module_html(report: ModuleReport) -> str:
     # those that would have followed come first, as they would have
     silent = sorted(report.never_called, key=lambda layer: not layer.not_reached)
     grey = "".join(
-        f'<tr class="grey{" ahead" if layer.not_reached else ""}"><td>{escape(layer.name)}</td>'
-        f"<td>{escape(layer.kind)}</td>"
+        f'<tr class="grey{" ahead" if layer.not_reached else ""}"><td>{_html(layer.name)}</td>'
+        f"<td>{_html(layer.kind)}</td>"
         f'<td colspan="{len(_HEADER) - 2}" class="word">'
-        f"{_NOT_REACHED if layer.not_reached else 'never called'}: {escape(layer.reason)}</td></tr>"
+        f"{_NOT_REACHED if layer.not_reached else 'never called'}: {_html(layer.reason)}</td></tr>"
         for layer in silent
     )
     faults = "".join(
-        f"<li><b>{escape(fault.kind)}, {fault.likelihood}.</b> {escape(fault.sentence)}"
-        f"<ul>{''.join(f'<li>{escape(fix)}</li>' for fix in fault.fixes)}</ul></li>"
+        f"<li><b>{_html(fault.kind)}, {fault.likelihood}.</b> {_html(fault.sentence)}"
+        f"<ul>{''.join(f'<li>{_html(fix)}</li>' for fix in fault.fixes)}</ul></li>"
         for fault in report.faults
     )
     found = f'<p>{plural(len(report.faults), "fault")} found</p><ul class="faults">{faults}</ul>'
@@ -183,6 +192,10 @@ def _html_row(row: ModuleRow) -> str:
     return f"<tr>{''.join(parts)}</tr>"
 
 
+def _html(text: str) -> str:
+    return escape(one_line(text))
+
+
 def _side(column: int) -> str:
     return ' class="word"' if column in _LEFT else ""
 
@@ -190,7 +203,7 @@ def _side(column: int) -> str:
 def _title(report: ModuleReport) -> str:
     given = ", ".join(_value(value) for value in report.inputs) or "nothing"
     mode = "training" if report.training else "evaluation"
-    return f"{report.kind} of {given}; {report.device}, {mode} mode"
+    return one_line(f"{report.kind} of {given}; {report.device}, {mode} mode")
 
 
 def _value(value: Value) -> str:
@@ -203,8 +216,8 @@ def _cells(row: ModuleRow) -> tuple[str, ...]:
     turn = f" ({call.turn})" if call.turn > 1 else ""
     shape = predicted.out_shape if predicted else None
     return (
-        f"{call.name or call.kind}{turn}",
-        call.kind,
+        f"{call_name(call)}{turn}",
+        one_line(call.kind),
         tensor_shape(call.in_shape),
         tensor_shape(shape),
         tensor_shape(call.out_shape) or ("" if call.returned else "raised"),
@@ -233,7 +246,8 @@ def _ahead(report: ModuleReport) -> list[NeverCalled]:
 
 def _ahead_cells(report: ModuleReport) -> list[tuple[str, ...]]:
     return [
-        (layer.name, layer.kind, "", "", _NOT_REACHED, "", "", "", "") for layer in _ahead(report)
+        (one_line(layer.name), one_line(layer.kind), "", "", _NOT_REACHED, *[""] * 4)
+        for layer in _ahead(report)
     ]
 
 
@@ -259,7 +273,7 @@ def _sentences(report: ModuleReport, *, never_called: bool = True) -> list[str]:
     written = [
         f"{written_over(row)}; a hook that keeps it has to copy it." for row in report.overwritten
     ]
-    return [
+    sentences = [
         f"{whole}.",
         *report.notes,
         *silent,
@@ -268,6 +282,7 @@ def _sentences(report: ModuleReport, *, never_called: bool = True) -> list[str]:
         *([_failed(report.failure)] if report.failure else [_verdict(report)]),
         *(_none_found(report) if report.audited and not report.faults else []),
     ]
+    return [one_line(sentence) for sentence in sentences]
 
 
 def _none_found(report: ModuleReport) -> list[str]:
@@ -305,27 +320,29 @@ def _failed(failure: Failure) -> str:
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     """One line: words to the left, numbers to the right."""
-    padded = [
-        cell.ljust(width) if at in (*_LEFT, len(_HEADER)) else cell.rjust(width)
-        for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
+    padded = []
+    for at, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        room = " " * (width - columns(cell))
+        padded.append(f"{cell}{room}" if at in (*_LEFT, len(_HEADER)) else f"{room}{cell}")
     return "  ".join(padded).rstrip()
 
 
 def _pipes(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(_escaped(cell) if cell[:1] != '`' else cell for cell in cells)} |"
+    return f"| {' | '.join(cells)} |"
 
 
 def _code(source: SourceLine | None) -> str:
     """A line of code as Markdown shows it in a table."""
     if source is None:
         return ""
-    text = source.text.replace("|", "\\|").replace("`", "'")
-    return f"`{short_place(source)}: {text}`"
+    code = one_line(f"{short_place(source)}: {source.text}")
+    code = code.replace("|", "\\|").replace("`", "'")
+    return f"`{code}`"
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown leaves as it is."""
+    """Text that Markdown leaves as it is, on one line."""
+    text = one_line(text)
     for sign in "\\`*_|<":
         text = text.replace(sign, f"\\{sign}")
     return text
