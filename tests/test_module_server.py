@@ -238,6 +238,24 @@ def test_one_image_without_a_batch_is_shown_as_one(tmp_path: Path) -> None:
     assert "tokens down" not in plain(answer["panel"])
 
 
+@pytest.mark.parametrize(
+    ("made", "shape", "says"),
+    [
+        ("nn.Linear(8, 4)", "8", "MACs 32"),
+        ("nn.Linear(8, 4)", "196,8", "MACs for this input 6,272"),  # of tokens, or of a batch
+        ("nn.ConvTranspose2d(3, 4, 2, 2)", "3,5,5", "MACs for this input 1,200"),
+        ("nn.Conv2d(3, 4, 2, 2)", "2,3,8,8", "MACs of all 2 1,536"),  # 2 × 4·4·4 × 3·2·2
+    ],
+)
+def test_macs_are_said_of_a_batch_where_there_surely_is_one(
+    tmp_path: Path, made: str, shape: str, says: str
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(f"from torch import nn\ndef make(): return {made}\n")
+    answer = call("show", {"image": "photo"}, inspector("make", shape, file=own))
+    assert says in plain(answer["summary"])
+
+
 def test_a_class_of_another_name_is_told_with_how_to_start(tmp_path: Path) -> None:
     own = tmp_path / "own.py"
     good = "from torch import nn\nclass Own(nn.Identity): pass\n"

@@ -81,7 +81,7 @@ class ModuleReport:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the batch, as far as they can be counted."""
+        """Multiply-accumulates for the whole input, as far as they can be counted."""
         return sum(row.call.macs or 0 for row in self.rows)
 
     @property
@@ -155,7 +155,7 @@ class ModuleReport:
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values, the object that `--json` prints.
 
-        Shapes are those of the batch; sizes are in bytes.
+        Shapes and MACs are of the whole input, with its batch if it has one; sizes are in bytes.
         """
         return {
             "kind": self.kind,

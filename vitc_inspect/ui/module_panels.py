@@ -138,7 +138,9 @@ def summary_html(report: ModuleReport) -> str:
         result = "<strong>no tensor</strong>"
     functions = sum(row.call.is_function for row in report.rows)
     layers = sum(row.call.returned for row in report.rows) - functions
-    all_of = f", batch of {batch}" if batch > 1 else ""
+    all_of = ""
+    if batch > 1:  # of fewer axes the first may be tokens or channels as well
+        all_of = f", batch of {batch}" if len(report.inputs[0].shape) == 4 else " for this input"
     figures = {
         "layers run": f"{layers:,}",
         "functions": f"{functions:,}",

@@ -258,7 +258,7 @@ def _shapes(values: Sequence[Value]) -> str:
 
 def _sentences(report: ModuleReport, *, never_called: bool = True) -> list[str]:
     """Totals, then all that is odd, then how it ended."""
-    whole = f"{count(report.params)} params; {count(report.macs)} MACs of the batch"
+    whole = f"{count(report.params)} params; {count(report.macs)} MACs for this input"
     if report.uncounted:
         whole += f" without {', '.join(report.uncounted)}, which nobody here can count"
     silent = [
