@@ -372,20 +372,56 @@ def test_the_program_complains_in_one_line():
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
 
 
-def shell(command):
+def shell(command, program=("-m", "vitc_inspect"), unbuffered=""):
     """Runs a line of the shell in which "$@" is the program."""
     return subprocess.run(
-        ["bash", "-c", command, "bash", sys.executable, "-m", "vitc_inspect"],
+        ["bash", "-c", command, "bash", sys.executable, *program],
         capture_output=True,
         cwd=ROOT,
         encoding="utf-8",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict", "PYTHONUNBUFFERED": unbuffered},
     )
 
 
-def test_who_stops_reading_gets_no_traceback():
-    ended = shell('"$@" --paper --json | true; exit ${PIPESTATUS[0]}')
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("options", ["--paper", "--paper --json", "--help"])
+def test_who_stops_reading_gets_no_traceback(options, unbuffered):
+    ended = shell(f'"$@" {options} | true; exit ${{PIPESTATUS[0]}}', unbuffered=unbuffered)
     assert (ended.returncode, ended.stderr) == (141, "")
+
+
+NO_ROOM = (
+    "output = 'standard output': it cannot be written, no space left on device."
+    " Send it elsewhere.\n"
+)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("program", [("-m", "vitc_inspect"), ("app.py",)])
+def test_what_cannot_be_printed_ends_the_program_in_one_sentence(program, unbuffered):
+    ended = shell('"$@" --help >/dev/full', program=program, unbuffered=unbuffered)
+    assert (ended.returncode, ended.stderr) == (2, NO_ROOM)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--paper"],
+        ["--paper", "--json"],
+        ["--explain", "no error"],
+        SMALL,
+        [*SMALL, "--json"],
+        ["--module", "torch.nn:Identity", "--input", "2"],
+        ["--module", "torch.nn:Identity", "--input", "2", "--json"],
+        ["--module", "torch.nn:Identity", "--input", "2", "--csv"],
+        ["--module", "torch.nn:Identity", "--input", "2", "--markdown"],
+    ],
+)
+def test_every_form_of_output_may_find_no_room(arguments, monkeypatch, capsys):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert cli.main(arguments) == cli.EXIT_BAD_INPUT
+        assert capsys.readouterr().err == NO_ROOM
 
 
 def test_what_comes_by_standard_input_need_not_be_text():

@@ -31,6 +31,7 @@ EXIT_DISAGREES = 1
 EXIT_NOT_KNOWN = 1
 EXIT_BAD_INPUT = 2
 EXIT_RAISED = 3
+EXIT_INTERRUPTED, EXIT_UNREAD = 130, 141  # as a shell names the two signals
 
 
 class OneSentenceParser(argparse.ArgumentParser):
@@ -39,6 +40,50 @@ class OneSentenceParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the sentence and leave with the exit code of bad input."""
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}. Use --help to see what works.\n")
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help as everything is printed."""
+        try:
+            say(self.format_help().rstrip())
+        except SpecError as error:
+            self.exit(EXIT_BAD_INPUT, f"{error}\n")
+
+
+def ended(main: Callable[[], int]) -> int:
+    """Run a program to its end; who stops it, or stops reading it, gets no traceback.
+
+    Returns:
+        Its exit code, 130 for an interrupt, 141 where nobody reads on.
+    """
+    try:
+        return main()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `| head` has read enough
+        _drop_output()
+        return EXIT_UNREAD
+
+
+def say(text: str) -> None:
+    """Print a text at once, and all of it.
+
+    Raises:
+        SpecError: field "output", when it cannot be written, as where a disk is full.
+        BrokenPipeError: when nobody reads on.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        reason = f"it cannot be written, {str(error.strerror).lower()}"
+        raise SpecError("output", "standard output", reason, "Send it elsewhere") from None
+
+
+def _drop_output() -> None:
+    """Send what is left of the output nowhere, since Python writes it out at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 for a report or an explanation, 1 for an error that is not known and with
         --strict for any disagreement or fault, also where faults could not be looked for, 2 for
-        bad input, 3 for a module whose forward raised.
+        bad input or an output that cannot be written, 3 for a module whose forward raised.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -61,17 +106,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _refuse_what_has_no_use(options, parser)
         if options.explain is not None:
             text, known = _explain(options)
-            print(text)
+            say(text)
             return 0 if known else EXIT_NOT_KNOWN
         if options.module is not None:
             return _inspect_module(options)
         text, agrees = (_paper(options), True) if options.paper else _inspect(options)
+        say(text)
     except SpecError as error:
         if error.__cause__ and options.module is not None:  # what the user's own code raised
             print(user_traceback(error.__cause__), file=sys.stderr)
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
-    print(text)
     return EXIT_DISAGREES if options.strict and not agrees else 0
 
 
@@ -187,16 +232,16 @@ def _inspect_module(options: argparse.Namespace) -> int:
         by_place, by_name = random_inputs(options.input, module, seed=seed)
         report = inspect_call(module, by_place, by_name)
     if options.json:
-        print(json.dumps(report.to_dict()))
+        say(json.dumps(report.to_dict()))
     elif options.csv:
-        print(module_csv(report))
+        say(module_csv(report))
         if report.faults:  # no rows of a table
             print(faults_text(report.faults), file=sys.stderr)
     else:
         grey = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        print(module_markdown(report) if options.markdown else module_table(report, grey=grey))
+        say(module_markdown(report) if options.markdown else module_table(report, grey=grey))
         if report.explanations and report.explanations != (report.cause,):  # one of the faults
-            print(f"\nWhat that means:\n{explanations_text(report.explanations)}")
+            say(f"\nWhat that means:\n{explanations_text(report.explanations)}")
     if report.failure:
         print(report.failure.traceback, end="", file=sys.stderr)
         return EXIT_RAISED

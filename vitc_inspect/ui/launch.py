@@ -19,6 +19,7 @@ from vitc_inspect.cli import (
     OneSentenceParser,
     add_module_options,
     check_has_input,
+    say,
     user_traceback,
 )
 from vitc_inspect.errors import SpecError
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program; None means sys.argv.
 
     Returns:
-        Exit code: 0 after an interrupt, 2 for bad input.
+        Exit code: 0 after an interrupt, 2 for bad input or an output that cannot be written.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -105,7 +106,7 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
         **LAUNCH_SETTINGS,
         **look(),
     )
-    print(f"vitc_inspect is at {address} (Ctrl+C stops it)", flush=True)
+    say(f"vitc_inspect is at {address} (Ctrl+C stops it)")
     page.block_thread()
 
 
