@@ -357,7 +357,12 @@ NO_FILE = "Use the path of a .safetensors or .pt file."
     [
         ("nobody.pt", f"weights = 'nobody.pt': there is no such file. {NO_FILE}"),
         ("", f"weights = '': there is no such file. {NO_FILE}"),
-        (Path("."), f"weights = '.': there is no such file. {NO_FILE}"),
+        (Path("."), f"weights = '.': it is a folder. {NO_FILE}"),
+        (
+            "https://example.org/a.pt",
+            f"weights = 'https://example.org/a.pt': it is an address, and only files are read."
+            f" {NO_FILE}",
+        ),
         ("a\0b", f"weights = 'a\\x00b': there is no such file. {NO_FILE}"),
         ("a" * 5000, f"weights = '{'a' * 58}…: there is no such file. {NO_FILE}"),
         (7, f"weights = 'int': it is no path. {NO_FILE}"),

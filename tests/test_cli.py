@@ -241,14 +241,15 @@ BAD = [
     ([], "stem = '': neither a stem nor --preset was given"),
     (["--json"], "stem = '': neither a stem nor --preset was given"),
     ([STEM, "--image", "nobody.png"], "image = 'nobody.png': there is no such file"),
-    ([STEM, "--image", ""], "image = "),
+    ([STEM, "--image", ""], "image = '': there is no such file"),
+    ([STEM, "--image", "http://a.org/b.png"], "image = 'http://a.org/b.png': it is an address"),
     ([STEM, "--image", "a" * 5000], "image = 'aaa"),
     ([STEM, "--image", "a\nb.png"], "image = 'a\\nb.png': "),
     (
         [STEM, "--image", "letter.png"],
         "image = 'letter.png': it is no PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF, JPEG 2000",
     ),
-    ([STEM, "--image", "."], "image = "),
+    ([STEM, "--image", "."], "image = '.': it is a folder"),
     ([STEM, "--colour"], "python -m vitc_inspect: unrecognized arguments: --colour"),
     ([STEM, "1x1:8"], "python -m vitc_inspect: unrecognized arguments: 1x1:8"),
     ([STEM, "--seed"], "python -m vitc_inspect: argument --seed: expected one argument"),
@@ -297,6 +298,47 @@ def test_bad_input_gets_one_line_and_exit_code_2(run, monkeypatch, tmp_path, arg
         (
             [STEM, "--wide"],
             "python -m vitc_inspect: unrecognized arguments: --wide. Use --help to see what works.",
+        ),
+        *(
+            (
+                [STEM, *given.split()],
+                f"python -m vitc_inspect: unrecognized arguments: {given}. {fix}.",
+            )
+            for given, fix in (
+                ("--size 224", "Use --image-size, or --help to see what works"),
+                ("--image_size=224", "Use --image-size, or --help to see what works"),
+                ("--channels 1", "Use --in-channels, or --help to see what works"),
+                ("-preset vit_c_4gf", "Use --preset, or --help to see what works"),
+                ("-v", "Use --help to see what works"),
+                ("bn relu, 1x1:384", "Put the whole stem in quotes"),
+                ("1x1:384", "Put the whole stem in quotes"),
+            )
+        ),
+        (
+            ["--explain", "The", "size", "of", "tensor"],
+            "python -m vitc_inspect: unrecognized arguments: of tensor."
+            " Put the whole error in quotes.",
+        ),
+        *(
+            (
+                [stem],
+                f"stem = '{stem}': it is no notation, and much like the name of a preset."
+                f" Use --preset {preset}.",
+            )
+            for stem, preset in (("ViT_C-4GF", "vit_c_4gf"), ("swin", "swin_t"))
+        ),
+        *(
+            ([stem], f"stem = '{stem}': it is the name of a file, not a notation. Use {fix}.")
+            for stem, fix in (
+                ("stem.py", "--module stem.py"),
+                ("stem.py:Stem", "--module stem.py:Stem"),
+                ("Cat.PNG", "--image Cat.PNG"),
+                ("a/best.pth", "--weights a/best.pth"),
+            )
+        ),
+        (
+            [STEM, "--dtype", "fp16"],
+            "dtype = 'fp16': it is not one of float32, bfloat16, float16. Use float16.",
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import struct
 import zlib
@@ -58,7 +59,7 @@ def grey(*values: int) -> list[tuple[int, int, int]]:
     return [(value, value, value) for value in values]
 
 
-def refused(source: Path | bytes) -> SpecError:
+def refused(source: str | Path | bytes) -> SpecError:
     """The error that reading the file raises, which is always about the image."""
     with pytest.raises(SpecError) as caught:
         read_picture(source)
@@ -304,7 +305,7 @@ def cut(kind: str, share: float = 0.5) -> bytes:
     ("content", "complaint"),
     [
         (b"It is a text, whatever its name.\n", NO_IMAGE),
-        (b"", NO_IMAGE),
+        (b"", "the file is empty. Use a PNG or JPEG file."),
         (b"\x89PNG\r\n\x1a\n", NO_IMAGE),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", NO_IMAGE),
         (cut("PNG"), CUT_SHORT),
@@ -334,14 +335,40 @@ def test_what_is_no_whole_image(tmp_path: Path, content: bytes, complaint: str) 
     assert str(refused(content)) == f"image = 'the upload': {complaint}"
 
 
-@pytest.mark.parametrize("name", ["nope.png", ".", "folder", "a\0b.png", "x" * 300 + ".png"])
-def test_what_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        *((name, "there is no such file") for name in ("nope.png", "a\0b.png", "x" * 300 + ".png")),
+        *((name, "it is a folder") for name in (".", "folder")),
+        ("secret.png", "this user may not read it"),
+    ],
+)
+def test_what_is_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
+    Path("secret.png").touch()
+    monkeypatch.setattr(os, "access", lambda path, how: False)  # root may read whatever there is
     error = refused(Path(name))
     assert error.value == name
-    assert error.reason == "there is no such file"
+    assert error.reason == reason
     assert error.fix == "Use photo"
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ("Impuls", "image = 'Impuls': there is no such file. Use impulse."),
+        (
+            "http://example.org/cat.png",
+            "image = 'http://example.org/cat.png': it is an address, and only files are read."
+            " Save the picture and use its path, or use photo.",
+        ),
+    ],
+)
+def test_what_was_meant_is_suggested(asked: str, sentence: str) -> None:
+    assert str(refused(asked)) == sentence
 
 
 def test_a_missing_file_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

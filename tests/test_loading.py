@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 
 import pytest
@@ -132,12 +133,16 @@ BAD = [
     ("mine.py", "it is not a file or a module, a colon and a name"),
     (":Stem", "it is not a file or a module, a colon and a name"),
     ("mine.py:", "it is not a file or a module, a colon and a name"),
+    ("mine.py::Stem", "it is not a file or a module, a colon and a name. Use mine.py:Stem."),
+    ("::Stem", "it is not a file or a module, a colon and a name. Use stem.py:Stem."),
+    ("http://example.org/a.py:Stem", "there is no file http://example.org/a.py."),
     ("nowhere.py:Stem", "there is no file nowhere.py"),
     ("no/where:Stem", "there is no file no/where"),
     ("package:Stem", "package is a folder"),
     ("nowhere.at.all:Stem", "there is no module nowhere.at.all to import"),
     ("no where:Stem", "there is no module no where to import"),
     ("mine.py:Stemm", "there is no Stemm in it. Use Stem."),
+    ("mine.py:make()", "there is no make() in it. Use make."),
     ("package.stems:relu", "there is no relu in it. Use act."),
     ("broken.py:Stem", "broken.py raises ValueError: no such day"),
     ("leaving.py:Stem", "leaving.py raises SystemExit: 5"),
@@ -158,6 +163,13 @@ def test_what_cannot_be_loaded_is_said_in_a_sentence(folder, run, text, reason):
     assert reason in last
     assert ('  File "' in err) == ("raises" in reason)  # the user's own traceback
     assert "vitc_inspect/" not in err
+
+
+def test_a_file_that_may_not_be_read_is_said_to_be(folder, run, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, how: False)  # root may read whatever there is
+    code, out, err = run("--module", "mine.py:Stem", "--input", "1,3,32,32")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "this user may not read mine.py. Give the path of a file that may be read." in err
 
 
 def test_the_line_of_a_function_is_that_of_the_file_as_it_is(folder, run):

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vitc_inspect.errors import SpecError
+from vitc_inspect.fields import why_unreadable
 from vitc_inspect.model import build_stem, build_vit
 from vitc_inspect.spec import Stage, StemSpec
 from vitc_inspect.vit import ViTSpec
@@ -257,13 +258,10 @@ def _checked(path: str | Path) -> Path:
     fix = "Use the path of a .safetensors or .pt file"
     if not isinstance(path, (str, Path)):
         raise SpecError("weights", type(path).__name__, "it is no path", fix)
+    if reason := why_unreadable(path):
+        raise SpecError("weights", str(path), reason, fix)
     file = Path(path)
-    try:
-        size = file.stat().st_size if file.is_file() else None
-    except (OSError, ValueError):  # no name is too odd to be asked
-        size = None
-    if size is None:
-        raise SpecError("weights", str(path), "there is no such file", fix)
+    size = file.stat().st_size
     if size > MAX_FILE_BYTES:
         reason = f"its {size:,} bytes are more than {MAX_FILE_BYTES:,}"
         raise SpecError("weights", file.name, reason, "Use a file of the weights alone")

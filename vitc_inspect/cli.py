@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -17,11 +18,12 @@ from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import (
     MAX_CHANNELS,
     check_choice,
+    nearest,
     parse_image_size,
     parse_int,
     parse_number,
 )
-from vitc_inspect.notation import parse_stem
+from vitc_inspect.notation import ACTIVATION_WORDS, NORM_WORDS, parse_stem
 from vitc_inspect.paper import PRINTED, SOURCE
 from vitc_inspect.presets import PRESETS
 from vitc_inspect.spec import StemSpec
@@ -32,6 +34,7 @@ EXIT_NOT_KNOWN = 1
 EXIT_BAD_INPUT = 2
 EXIT_RAISED = 3
 EXIT_INTERRUPTED, EXIT_UNREAD = 130, 141  # as a shell names the two signals
+_HELP = "Use --help to see what works"
 
 
 class OneSentenceParser(argparse.ArgumentParser):
@@ -39,7 +42,32 @@ class OneSentenceParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the sentence and leave with the exit code of bad input."""
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}. Use --help to see what works.\n")
+        self._complain(message, _HELP)
+
+    def _complain(self, message: str, fix: str) -> NoReturn:
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}. {fix}.\n")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read the command line, and of what is not known say what it was likely meant for."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            fix = self._instead_of(unknown[0], options)
+            self._complain(f"unrecognized arguments: {' '.join(unknown)}", fix)
+        return options
+
+    def _instead_of(self, word: str, options: argparse.Namespace) -> str:
+        """What to do about a word of the command line that has no place in it."""
+        if word.startswith("-"):
+            name = word.split("=")[0].strip("-")
+            names = [flag.strip("-") for flag in self._option_string_actions if len(flag) > 2]
+            within = [each for each in names if len(name) > 2 and (name in each or each in name)]
+            likely = nearest(name, names, alike=0.7) or next(iter(within), "")
+            return f"Use --{likely}, or --help to see what works" if likely else _HELP
+        if getattr(options, "explain", None) is not None:
+            return "Put the whole error in quotes"
+        if ":" in word or word.rstrip(",").lower() in (*NORM_WORDS, *ACTIVATION_WORDS):
+            return "Put the whole stem in quotes"
+        return _HELP
 
     def print_help(self, file: Any = None) -> None:
         """Print the help as everything is printed."""
@@ -281,11 +309,24 @@ def _spec(options: argparse.Namespace) -> StemSpec:
             'Use "16x16/16:768"',
             "16x16/16:768",
         )
-    if options.stem in PRESETS:
-        reason = "it is the name of a preset, not a notation"
-        raise SpecError("stem", options.stem, reason, f"Use --preset {options.stem}")
+    if options.stem is not None:
+        _refuse_a_name(options.stem)
     spec = PRESETS[options.preset].stem if options.preset else parse_stem(options.stem)
     return _beside(spec, options)
+
+
+def _refuse_a_name(stem: str) -> None:
+    """Refuse the name of a preset or of a file, which belongs behind an option."""
+    preset = nearest(stem, PRESETS, alike=0.7)
+    if preset:
+        reason = "it is the name of a preset, not a notation"
+        if stem != preset:
+            reason = "it is no notation, and much like the name of a preset"
+        raise SpecError("stem", stem, reason, f"Use --preset {preset}")
+    for flag, ending in _FILES.items():
+        if re.search(ending, stem.lower()):
+            reason = "it is the name of a file, not a notation"
+            raise SpecError("stem", stem, reason, f"Use {flag} {stem}")
 
 
 def _vit(stem: StemSpec, options: argparse.Namespace) -> ViTSpec | None:
@@ -333,6 +374,11 @@ _TAKES: Mapping[str, tuple[str, ...]] = {
     "--paper": ("paper", "json"),
 }
 _FLAGS = {"stem": _A_STEM, "num_heads": "--heads"}
+_FILES = {
+    "--module": r"\.py(:.*)?$",
+    "--image": r"\.(png|jpe?g|gif|webp)$",
+    "--weights": r"\.(pth?|safetensors)$",
+}
 
 
 def _beside(spec: StemSpec, options: argparse.Namespace) -> StemSpec:

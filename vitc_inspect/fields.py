@@ -1,10 +1,12 @@
-"""What may stand in a field: whole numbers, sizes and choices, checked or read from text."""
+"""What may stand in a field: whole numbers, sizes, choices and files, checked or read from text."""
 
 from __future__ import annotations
 
 import difflib
 import operator
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from vitc_inspect.errors import SpecError
@@ -62,9 +64,45 @@ def check_choice(field: str, value: Any, choices: Iterable[str]) -> None:
     """Raise a SpecError unless `value` is one of `choices`."""
     choices = tuple(choices)
     if value not in choices:
-        alike = str(value).lower().replace("-", "_")  # ViT_C-4GF, as the paper writes it
-        use = next(iter(difflib.get_close_matches(alike, choices, n=1)), choices[0])
+        use = nearest(str(value), choices) or choices[0]
         raise SpecError(field, value, f"it is not one of {', '.join(choices)}", f"Use {use}", use)
+
+
+def nearest(text: str, choices: Iterable[str], *, alike: float = 0.5) -> str:
+    """The choice that a text was most likely meant for.
+
+    Args:
+        text: What was typed.
+        choices: The names that there are.
+        alike: How much a choice has to have in common with the text, from 0 to 1.
+
+    Returns:
+        One of the choices; empty where none is near enough.
+
+    >>> nearest("ViT_C-4GF", ["vit_c_1gf", "vit_c_4gf"]), nearest("fp16", ["float32", "float16"])
+    ('vit_c_4gf', 'float16')
+    """
+    name = text.lower().replace("-", "_")  # ViT_C-4GF, as the paper writes it
+    named = {choice.lower(): choice for choice in choices}
+    return next((named[key] for key in difflib.get_close_matches(name, named, 1, alike)), "")
+
+
+def why_unreadable(path: str | Path) -> str:
+    """Say why a path is not one of a file that can be read; empty for one that is.
+
+    >>> why_unreadable("https://example.org/cat.png")
+    'it is an address, and only files are read'
+    """
+    if "://" in str(path):
+        return "it is an address, and only files are read"
+    file = Path(path)
+    try:
+        if not file.is_file():
+            folder = file.is_dir() and str(path)  # for nothing Python has the folder it is in
+            return "it is a folder" if folder else "there is no such file"
+    except (OSError, ValueError):  # no name is too odd to be asked
+        return "there is no such file"
+    return "" if os.access(file, os.R_OK) else "this user may not read it"
 
 
 def check_pair(field: str, value: Any) -> tuple[int, int]:

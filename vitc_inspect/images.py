@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from vitc_inspect.errors import SpecError
+from vitc_inspect.fields import nearest, why_unreadable
 
 FloatArray = NDArray[np.float32]
 
@@ -77,7 +78,7 @@ def sample_picture() -> Picture:
     return read_picture(path)
 
 
-def read_picture(source: Path | bytes) -> Picture:
+def read_picture(source: str | Path | bytes) -> Picture:
     """Decode an image file into RGB, saying what was converted.
 
     Args:
@@ -87,25 +88,27 @@ def read_picture(source: Path | bytes) -> Picture:
         The picture with its notes.
 
     Raises:
-        SpecError: field "image", when there is no such file, it is no image, it is cut
-            short, or it has more than MAX_PIXELS pixels.
+        SpecError: field "image", when there is no such file, it cannot be read, it is no image,
+            it is cut short, or it has more than MAX_PIXELS pixels.
     """
-    name = source.name if isinstance(source, Path) else "the upload"
-    if isinstance(source, Path) and not _is_file(source):
-        raise SpecError("image", str(source), "there is no such file", "Use photo", "photo")
+    name = "the upload"
+    if not isinstance(source, bytes):
+        _check_file(str(source))
+        source = Path(source)
+        name = source.name
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            file = source if isinstance(source, Path) else BytesIO(source)
+            file = BytesIO(source) if isinstance(source, bytes) else source
             image = Image.open(file, formats=_FORMATS)
     except Image.DecompressionBombError:
         raise SpecError(
             "image", name, f"it has more than {MAX_PIXELS:,} pixels", "Use a smaller image", "photo"
         ) from None
     except _BROKEN_FILE:
-        raise SpecError(
-            "image", name, f"it is no {_FORMAT_NAMES} image", "Use a PNG or JPEG file", "photo"
-        ) from None
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        reason = f"it is no {_FORMAT_NAMES} image" if size else "the file is empty"
+        raise SpecError("image", name, reason, "Use a PNG or JPEG file", "photo") from None
     with image:
         width, height = image.size
         if width * height > MAX_PIXELS:
@@ -156,12 +159,14 @@ def picture_of(image: Image.Image) -> Picture:
     return Picture(turned.convert("RGB"), tuple(notes))
 
 
-def _is_file(path: Path) -> bool:
-    """Whether a path is that of a file; no name is too odd to be asked."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
+def _check_file(path: str) -> None:
+    """Refuse a path that is not one of a file that can be read."""
+    reason = why_unreadable(path)
+    if not reason:
+        return
+    use = nearest(path, SAMPLES, alike=0.6) or "photo"
+    fix = f"Save the picture and use its path, or use {use}" if "://" in path else f"Use {use}"
+    raise SpecError("image", path, reason, fix, use)
 
 
 def image_array(

@@ -10,12 +10,14 @@ import importlib
 import importlib.util
 import inspect
 import linecache
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -42,9 +44,10 @@ def load_module(text: str) -> nn.Module:
         SpecError: field "module"; its __cause__ is what the user's code raised, if it did.
     """
     place, colon, name = text.rpartition(":")
-    if not (place and colon and name):
+    if not (place and colon and name) or place.endswith(":"):
         reason = "it is not a file or a module, a colon and a name"
-        raise SpecError("module", text, reason, f"Use {_EXAMPLE}", _EXAMPLE)
+        use = re.sub(":+", ":", text) if place.strip(":") and name else _EXAMPLE
+        raise SpecError("module", text, reason, f"Use {use}", use)
     path = Path(place)
     is_file = path.suffix == ".py" or path.exists() or "/" in place
     with _first_on_path(path.resolve().parent if is_file else Path.cwd()):
@@ -124,8 +127,12 @@ def _first_on_path(folder: Path) -> Iterator[None]:
 def _run_file(text: str, path: Path) -> ModuleType:
     """The namespace of a file that was just run."""
     if not path.is_file():
-        reason = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
+        place = text.rpartition(":")[0]
+        reason = f"{path} is a folder" if path.is_dir() else f"there is no file {place}"
         raise SpecError("module", text, reason, "Give the path of a Python file")
+    if not os.access(path, os.R_OK):
+        reason = f"this user may not read {path}"
+        raise SpecError("module", text, reason, "Give the path of a file that may be read")
     file = str(path.resolve())
     home = ModuleType(_LOADED_AS)
     home.__file__ = file
@@ -162,7 +169,8 @@ def _named(text: str, home: ModuleType, name: str) -> Any:
         if not hasattr(found, part):
             offered = [each for each in dir(found) if not each.startswith("_")]
             modules = [each for each in offered if _may_be_module(getattr(found, each))]
-            near = difflib.get_close_matches(part, modules, n=1) or modules[:1]
+            makers = [each for each in offered if _is_own_function(getattr(found, each))]
+            near = difflib.get_close_matches(part, [*modules, *makers], n=1) or modules[:1]
             fix = f"Use {near[0]}" if near else "Give a name that the file defines"
             suggestion = f"{text.rpartition(':')[0]}:{near[0]}" if near else None
             raise SpecError("module", text, f"there is no {part} in it", fix, suggestion)
@@ -174,6 +182,10 @@ def _may_be_module(value: Any) -> bool:
     return isinstance(value, nn.Module) or (
         isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == _LOADED_AS
     )
+
+
+def _is_own_function(value: Any) -> bool:
+    return isinstance(value, FunctionType) and value.__module__ == _LOADED_AS
 
 
 def _made(text: str, found: Any) -> nn.Module:

@@ -7,13 +7,13 @@ dilation and `bias` or `nobias`. What a layer leaves out has the default of `con
 
 from __future__ import annotations
 
-import difflib
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any, NamedTuple, NoReturn
 
 from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import as_pair
+from vitc_inspect.fields import as_pair, nearest
 from vitc_inspect.spec import (
     Activation,
     ConvLayer,
@@ -33,6 +33,7 @@ ACTIVATION_WORDS: dict[str, Activation] = {
 }
 _BIAS_WORDS = {"bias": True, "nobias": False}
 _NUMBERED_WORDS = {"g": "groups", "d": "dilation"}
+_OTHERS_SAY = {"batchnorm": "bn", "layernorm": "ln", "swish": "silu", "hswish": "hardswish"}
 _WORDS = (*NORM_WORDS, *ACTIVATION_WORDS, *_BIAS_WORDS)
 _WHAT_MAY_FOLLOW = f"{', '.join(_WORDS)}, g or d with a number, or a comma"
 _PATCHIFY = "16x16/16:768"
@@ -195,7 +196,7 @@ class _Reader:
             self.take()
             layers.append(self.layer())
         if self.peek().kind != "end":
-            self.fail(_WHAT_MAY_FOLLOW)
+            self.fail(_WHAT_MAY_FOLLOW, meant=_with_commas(self.text))
         return layers
 
     def layer(self) -> dict[str, Any]:
@@ -285,21 +286,24 @@ class _Reader:
         self.take()
 
     def unknown_word(self, token: _Token) -> NoReturn:
-        near = difflib.get_close_matches(token.text.lower(), _WORDS, n=1, cutoff=0.5)
+        word = token.text.lower()
+        near = _OTHERS_SAY.get(word) or nearest(word, _WORDS)
         if near:
             reason = f"“{token.text}” is not a word of the notation"
-            self.complain(token.start, reason, near[0], self.replaced(token.start, near[0]))
+            self.complain(token.start, reason, near, self.replaced(token.start, near))
         self.position = token.start
         self.fail(_WHAT_MAY_FOLLOW)
 
-    def fail(self, what: str, found: str | None = None) -> NoReturn:
-        """Complain about the next token, suggesting the whole layers read so far."""
+    def fail(self, what: str, found: str | None = None, meant: str = "") -> NoReturn:
+        """Complain about the next token, suggesting what was meant or else the layers before it."""
         token = self.peek()
         found = token.text if found is None else found
         seen = found if found.isprintable() else ascii(found).strip("'")
         where = f"“{seen}”" if found else "the end of the text"
-        whole = self.text[: self.complete].strip() or _PATCHIFY
-        self.complain(token.start, f"expected {what}, found {where}", whole, whole)
+        if seen.isalpha() and not seen.isascii():  # х of Cyrillic looks like x
+            where += f", {unicodedata.name(seen, 'another letter').lower()}"
+        use = meant or self.text[: self.complete].strip() or _PATCHIFY
+        self.complain(token.start, f"expected {what}, found {where}", use, use)
 
     def complain(self, start: int, reason: str, use: str, corrected: str) -> NoReturn:
         """Raise, with the corrected text as the suggestion if it can be read."""
@@ -318,6 +322,17 @@ class _Reader:
     def replaced(self, start: int, new: str) -> str:
         """The text with what was read since `start` replaced by `new`."""
         return self.text[:start] + new + self.text[self.position :]
+
+
+def _with_commas(text: str) -> str:
+    """The text with commas between layers and spaces between words, where others stand.
+
+    >>> _with_commas("3x3:48-bn+relu; 1x1:9 -> 1x1:8 1x1:7")
+    '3x3:48 bn relu, 1x1:9, 1x1:8, 1x1:7'
+    """
+    text = re.sub(r"\s*(;|\||->|→)\s*", ", ", text)
+    text = re.sub(r"(?<![,\s])\s+(?=\d+\s*[x×])", ", ", text)
+    return re.sub(r"[-+_/](?=[A-Za-z])", " ", text)
 
 
 def _readable(text: str) -> bool:

@@ -425,7 +425,7 @@ def read_input(image: str | Path | Image.Image | Picture | None) -> Picture | st
         raise SpecError(
             "image", kind, "it is neither a name, a path nor a picture", "Use photo", "photo"
         )
-    return read_picture(Path(image))
+    return read_picture(image)
 
 
 def prediction_dict(prediction: Prediction) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
     own = {}
     image = "photo" if options.image is None else options.image
     if image not in SAMPLES:
-        own[Path(image).name] = read_picture(Path(image))
+        own[Path(image).name] = read_picture(image)
     page_of = _stem_page if options.module is None else _module_page
     page = page_of(options, image, own)
     _, address, _ = page.launch(
