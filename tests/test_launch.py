@@ -51,6 +51,7 @@ BEFORE_TORCH = [
     (["--preset", "vit_c_4g"], "Use vit_c_4gf."),
     (["--preset", "ViT_C-4GF"], "Use vit_c_4gf."),
     (["--colour", "red"], "unrecognized arguments: --colour red"),
+    (["16x16/16:8"], "unrecognized arguments: 16x16/16:8. Use --help to see what works."),
 ]
 WITH_TORCH = [
     (["--device", "cuda:77"], "device = 'cuda:77': PyTorch finds only"),

@@ -65,7 +65,8 @@ class OneSentenceParser(argparse.ArgumentParser):
             return f"Use --{likely}, or --help to see what works" if likely else _HELP
         if getattr(options, "explain", None) is not None:
             return "Put the whole error in quotes"
-        if ":" in word or word.rstrip(",").lower() in (*NORM_WORDS, *ACTIVATION_WORDS):
+        of_a_stem = ":" in word or word.rstrip(",").lower() in (*NORM_WORDS, *ACTIVATION_WORDS)
+        if of_a_stem and hasattr(options, "stem"):
             return "Put the whole stem in quotes"
         return _HELP
 
