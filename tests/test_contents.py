@@ -47,6 +47,7 @@ MODULES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.jit
 @pytest.mark.parametrize("make", MODULES.values(), ids=MODULES)
 def test_a_walk_finds_what_torch_finds(make):
     module = make()

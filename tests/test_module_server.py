@@ -244,7 +244,7 @@ def test_one_image_without_a_batch_is_shown_as_one(tmp_path: Path) -> None:
         ("nn.Linear(8, 4)", "8", "MACs 32"),
         ("nn.Linear(8, 4)", "196,8", "MACs for this input 6,272"),  # of tokens, or of a batch
         ("nn.ConvTranspose2d(3, 4, 2, 2)", "3,5,5", "MACs for this input 1,200"),
-        ("nn.Conv2d(3, 4, 2, 2)", "2,3,8,8", "MACs of all 2 1,536"),  # 2 × 4·4·4 × 3·2·2
+        ("nn.Conv2d(3, 4, 2, 2)", "2,3,8,8", "MACs, batch of 2 1,536"),  # 2 × 4·4·4 × 3·2·2
     ],
 )
 def test_macs_are_said_of_a_batch_where_there_surely_is_one(
