@@ -1,8 +1,9 @@
 """What it costs to look, against the bare forward pass: python -m benchmarks.trace_cost.
 
 ViT_C-4GF at 224 pixels, on the CPU, in one process; `--batch 8` gives it eight images at once.
-The ways of looking take turns, so that a machine that slows down slows all of them; medians, and
-ratios to the bare forward. torchlens alone comes last: from its first use on, each function of
+The ways of looking take turns, in another order each time, so that a machine that slows down slows
+all of them, and what one leaves behind meets each of the others; medians, and ratios to the bare
+forward. torchlens alone comes last: from its first use on, each function of
 torch runs through a wrapper of its own, which would be counted against all others. Needs fvcore
 and torchlens besides the development environment (requirements-bench.txt).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import random
 import statistics
 import sys
 import time
@@ -95,8 +97,9 @@ def main() -> int:
 def _in_turns(ways: _Ways, rounds: int) -> dict[str, list[float]]:
     """The times (ms) of each way of looking; the first round warms up."""
     times: dict[str, list[float]] = {name: [] for name in ways}
+    shuffler = random.Random(0)
     for turn in range(rounds + 1):
-        for name, look in ways.items():
+        for name, look in shuffler.sample(list(ways.items()), len(ways)):
             start = time.perf_counter()
             look()
             if turn:

@@ -86,7 +86,7 @@ def test_every_preset_agrees_with_torch(name):
 def with_record(report, name, **changes):
     """The report, had the hooks seen something else of one layer."""
     records = tuple(
-        replace(record, **changes) if record.name == name else record
+        record._replace(**changes) if record.name == name else record
         for record in report.trace.records
     )
     return replace(report, trace=replace(report.trace, records=records))
@@ -197,7 +197,7 @@ def test_a_layer_that_never_ran_is_caught(name):
 
 def test_a_layer_that_nobody_predicted_is_caught():
     report = inspect()
-    extra = replace(report.trace.records[0], name="conv9")
+    extra = report.trace.records[0]._replace(name="conv9")
     records = (extra, *report.trace.records)
     report = replace(report, trace=replace(report.trace, records=records))
     assert report.disagreements == tuple(
@@ -211,7 +211,7 @@ def test_a_layer_that_nobody_predicted_is_caught():
 def test_a_layer_that_ran_twice_is_not_taken_for_one_that_ran_once(position):
     report = inspect()
     records = list(report.trace.records)
-    records.insert(position, replace(records[0], out_shape=(1, 8, 99, 99)))
+    records.insert(position, records[0]._replace(out_shape=(1, 8, 99, 99)))
     report = replace(report, trace=replace(report.trace, records=tuple(records)))
     assert any(sentence.startswith("conv1") for sentence in report.disagreements)
 

@@ -118,7 +118,7 @@ def test_the_dictionary_has_both_witnesses_of_each_layer():
 def test_the_dictionary_says_what_is_missing_on_either_side():
     report = inspect()
     first, *others = report.trace.records
-    odd = replace(first, name="head", kind="Linear")
+    odd = first._replace(name="head", kind="Linear")
     report = replace(report, trace=replace(report.trace, records=(*others, odd)))
     layers = {layer["name"]: layer for layer in plain(report)["layers"]}
     assert (layers["conv1"]["observed"], layers["conv1"]["agrees"]) == (None, False)

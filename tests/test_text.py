@@ -152,7 +152,7 @@ def test_nothing_is_unread_by_a_layer_that_is_no_convolution():
 
 def test_the_verdict_is_one_of_four(report):
     conv, norm, *others = report.trace.records
-    records = (replace(conv, macs=1), replace(norm, name="extra"), *others)
+    records = (conv._replace(macs=1), norm._replace(name="extra"), *others)
     odd = replace(report, trace=replace(report.trace, records=records))
     verdicts = {row.name: text.verdict(row) for row in odd.rows}
     assert verdicts.pop("conv1") == "differs"
@@ -163,7 +163,7 @@ def test_the_verdict_is_one_of_four(report):
 
 def test_a_quantity_that_could_not_be_observed_is_no_agreement(report):
     conv, *others = report.trace.records
-    records = (replace(conv, macs=None), *others)
+    records = (conv._replace(macs=None), *others)
     odd = replace(report, trace=replace(report.trace, records=records))
     assert text.verdict(odd.rows[0]) != "agrees"
 
@@ -180,7 +180,7 @@ def table_lines(table):
 def odd_one(report):
     """A report with a layer that never ran and one that nobody predicted."""
     first, *others = report.trace.records
-    records = (replace(first, name="an_extra_layer"), *others)
+    records = (first._replace(name="an_extra_layer"), *others)
     return replace(report, trace=replace(report.trace, records=records))
 
 

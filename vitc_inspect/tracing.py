@@ -6,8 +6,8 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from math import ceil, isfinite, prod, sqrt
-from typing import Any, Literal
+from math import ceil, isfinite, sqrt
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -55,8 +55,7 @@ _Call = tuple[
 """What a hook writes down of one call."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayerRecord:
+class LayerRecord(NamedTuple):  # made in a third of the time of a frozen dataclass
     """One call of one module, as its hook saw it."""
 
     name: str
@@ -214,7 +213,7 @@ def _record(call: _Call, params: Mapping[str, int]) -> LayerRecord:
         dtype=str(dtype).removeprefix("torch."),
         params=params.get(name, 0),
         macs=count_macs(layer, in_shape, out_shape),
-        bytes=prod(out_shape) * dtype.itemsize,
+        bytes=out_shape.numel() * dtype.itemsize,
         kept=replace(kept, values=kept.values.cpu()) if kept else None,
         low=low,
         high=high,
@@ -222,7 +221,7 @@ def _record(call: _Call, params: Mapping[str, int]) -> LayerRecord:
 
 
 def _with_values(record: LayerRecord, values: Tensor) -> LayerRecord:
-    return replace(record, kept=replace(record.kept, values=values)) if record.kept else record
+    return record._replace(kept=replace(record.kept, values=values)) if record.kept else record
 
 
 def _params_by_owner(contents: Contents) -> dict[str, int]:
