@@ -316,3 +316,17 @@ def test_copies_are_made_where_they_are_asked_for():
 
 def test_the_front_door_has_what_this_page_is_about():
     assert {"inspect_module", "ModuleReport"} <= set(vitc_inspect.__all__)
+
+
+class HidesWhatItHolds(nn.Sequential):
+    def named_modules(self, *_, **__):
+        return iter(())
+
+    def parameters(self, *_, **__):
+        return iter(())
+
+
+def test_a_module_that_tells_of_nothing_inside_is_reported_whole():
+    report = inspect_module(HidesWhatItHolds(nn.Linear(3, 2)).eval(), torch.ones(1, 3))
+    assert [row.call.name for row in report.rows] == ["0"]
+    assert report.params == 3 * 2 + 2

@@ -11,6 +11,7 @@ from torch import nn
 
 import vitc_inspect
 from vitc_inspect.audits import Audit, audit_module
+from vitc_inspect.contents import contents_of
 from vitc_inspect.diagnosis import Explanation, explain_error
 from vitc_inspect.expectation import Expectation, expect
 from vitc_inspect.guests import record_call
@@ -237,14 +238,14 @@ def inspect_call(
     found = _NO_AUDIT
     if audit:
         found, audit = _audited(module, inputs, kwargs)
-    layers = dict(module.named_modules())
-    first = next(module.parameters(), None)
+    contents = contents_of(module)  # as it was recorded; torch's own walks may be overridden
+    first = next(iter(contents.parameters), None)
     return ModuleReport(
         kind=type(module).__name__,
         inputs=recording.inputs,
         outputs=recording.outputs,
-        rows=tuple(_row(call, layers) for call in recording.calls),
-        params=sum(parameter.numel() for parameter in module.parameters()),
+        rows=tuple(_row(call, contents.layers) for call in recording.calls),
+        params=sum(parameter.numel() for parameter in contents.parameters),
         never_called=recording.never_called,
         notes=(*recording.notes, *found.notes),
         faults=found.faults,
