@@ -6,6 +6,7 @@ import copy
 import gc
 import random
 from collections import namedtuple
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -637,3 +638,65 @@ def test_what_cannot_be_recorded_is_refused_in_a_sentence(module, start):
     with pytest.raises(SpecError) as caught:
         record_module(module, image())
     assert str(caught.value).startswith(start)
+
+
+class Passing(nn.Module):
+    """A row of its own around a norm, which it goes on without where that raises."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4)
+        self.scale = nn.Parameter(torch.ones(4, 1, 1))
+
+    def forward(self, x):
+        with suppress(ValueError):
+            x = self.norm(x)
+        return x * self.scale
+
+
+def a_hook_that_raises(*_):
+    raise ValueError("not today")
+
+
+def test_a_hook_that_raises_before_ours_is_no_end_of_a_layer():
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), Passing(), nn.Conv2d(4, 5, 1)).eval()
+    module[1].norm.register_forward_pre_hook(a_hook_that_raises)
+    recording = record_module(module, image())
+    assert recording.failure is None
+    assert names(recording) == ["0", "1", "mul", "2"]
+    assert [call.inside for call in recording.calls] == ["", "", "1", ""]
+    assert recording.call("1").out_shape == (2, 4, 30, 30)
+
+
+class RemovesItsHooks(Passing):
+    def forward(self, x):
+        self._forward_hooks.clear()
+        return super().forward(x)
+
+
+class Stop(BaseException):
+    """Goes past torch's own handlers, which would have told of the end."""
+
+
+class Stops(Passing):
+    def forward(self, x):
+        self.seen = super().forward(x)
+        raise Stop
+
+
+class GoesOn(nn.Sequential):
+    def forward(self, x):
+        try:
+            return super().forward(x)
+        except Stop:
+            return self[1].seen
+
+
+@pytest.mark.parametrize("inner", [RemovesItsHooks, Stops])
+def test_a_layer_of_whose_end_nothing_is_told_does_not_end_as_another(inner):
+    inside = GoesOn(nn.Conv2d(3, 4, 3), inner())
+    recording = record_module(nn.Sequential(inside, nn.Conv2d(4, 5, 1)).eval(), image())
+    assert recording.failure is None
+    assert not recording.call("0.1").returned
+    assert recording.call("1").out_shape == (2, 5, 30, 30)
+    assert recording.call("1").inside == ""

@@ -77,12 +77,18 @@ _Given = tuple[tuple[Any, ...], Mapping[str, Any]]  # arguments by place and by 
 class _Open:
     """A module that is running."""
 
-    __slots__ = ("aside", "code", "handling", "name", "own", "row", "sealed", "watched")
+    __slots__ = ("aside", "code", "handling", "layer", "name", "own", "row", "sealed", "watched")
 
     def __init__(
-        self, name: str, code: CodeType | None, row: Row | None, own: bool, role: Role | None
+        self,
+        name: str,
+        layer: nn.Module,
+        code: CodeType | None,
+        row: Row | None,
+        own: bool,
+        role: Role | None,
     ) -> None:
-        self.name, self.code, self.row = name, code, row
+        self.name, self.layer, self.code, self.row = name, layer, code, row
         self.own = own  # the row is the module's, not that of a layer around it
         self.sealed = row is not None and role != "open"  # its functions are part of its row
         self.watched = role == "leaf"  # they may be of layers that no hook announces
@@ -169,7 +175,7 @@ class Run(TorchFunctionMode):
             row, own = Row(name, above.name if above else "", layer, inputs), True
             row.turn = turn
             self.rows.append(row)
-        entry = _Open(name, code, row, own, role)
+        entry = _Open(name, layer, code, row, own, role)
         self._stack.append(entry)
         if role == "quiet":
             if self._step_aside():
@@ -182,6 +188,10 @@ class Run(TorchFunctionMode):
         if get_ident() != self._thread:
             return
         entry = self._stack[-1]
+        if entry.layer is not layer:
+            if not self._is_open(layer):
+                return  # a hook of the user's raised before this run's could tell of its begin
+            entry = self._back_to(layer)
         error = sys.exc_info()[1]
         if entry.aside:
             self.come_back()
@@ -196,6 +206,21 @@ class Run(TorchFunctionMode):
                 self.finish(row, output)
                 if entry.aside and isinstance(layer, WITH_PRODUCTS):
                     row.macs = output.numel() * dot_length(layer)
+
+    def _is_open(self, layer: nn.Module) -> bool:
+        """Whether the module is running, as far as was told."""
+        return any(entry.layer is layer for entry in self._stack)
+
+    def _back_to(self, layer: nn.Module) -> _Open:
+        """The innermost entry of a module, once those of which no end was told are gone.
+
+        Torch calls no hook after an exception that is no Exception, nor one that was removed.
+        """
+        while (entry := self._stack[-1]).layer is not layer:
+            if entry.aside:
+                self.come_back()
+            self._stack.pop()
+        return entry
 
     # layers without anything to hear
 
