@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tests import faulty
 from vitc_inspect.errors import SpecError
@@ -178,3 +179,26 @@ class Root(nn.Module):
     def forward(self, x):
         """Run it."""
         return x.abs().sqrt()
+
+
+class Checkpointed(nn.Sequential):
+    """Runs its layers again for the gradient, as far as it needs to."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = checkpoint(super().forward, x, use_reentrant=False)
+        return found.mean((2, 3))
+
+
+def test_layers_that_checkpointing_runs_again_are_looked_back_through() -> None:
+    found = reached(Checkpointed(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval(), "mean", ())
+    assert found is not None
+    assert found.pixels == 32 * 32
+
+
+def test_what_torch_says_of_a_gradient_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("it cannot be formed.\n\nTip: ask again.")
+
+    monkeypatch.setattr(torch.autograd, "grad", refuse)
+    with pytest.raises(SpecError, match=r"gradient: it cannot be formed\. Choose a row before it"):
+        reached(nn.Sequential(nn.Conv2d(3, 4, 3)), "0", (0, 0))

@@ -257,7 +257,8 @@ class Run(TorchFunctionMode):
         """Learn which function of a quiet layer raised, by running it once more."""
         before, self.failed = self.failed, None
         args, kwargs = given
-        with suppress(Exception):
+        # without gradients, since checkpointing counts the tensors that a forward saves for them
+        with suppress(Exception), torch.no_grad():
             layer.forward(*args, **kwargs)
         self.failed = (error, *self.failed[1:]) if self.failed else before
 

@@ -89,7 +89,8 @@ def reach(
         except SpecError as error:
             return error  # raised below, since the user's code stands in between
         except RuntimeError as error:  # what the gradient needs was written over before
-            reason = f"PyTorch cannot form its gradient: {str(error).split(': [')[0].rstrip('.')}"
+            says = str(error).partition("\n")[0].split(": [")[0].rstrip(".")
+            reason = f"PyTorch cannot form its gradient: {says}"
             return SpecError("place", place, reason, "Choose a row before it")
 
     found = look_at_call(module, inputs, kwargs, call=call, look=look, leaf=image)
