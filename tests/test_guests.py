@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from tests import faulty
 from vitc_inspect.counting import count_function_macs
 from vitc_inspect.errors import SpecError
+from vitc_inspect.flow import follow
 from vitc_inspect.guests import record_call, record_module
 from vitc_inspect.model import build_stem, build_vit
 from vitc_inspect.roles import QUIET
@@ -700,3 +701,23 @@ def test_a_layer_of_whose_end_nothing_is_told_does_not_end_as_another(inner):
     assert not recording.call("0.1").returned
     assert recording.call("1").out_shape == (2, 5, 30, 30)
     assert recording.call("1").inside == ""
+
+
+class Idle(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+class EntersAMode(nn.Module):
+    def forward(self, x):
+        Idle().__enter__()
+        return x + 1
+
+
+def test_a_mode_that_the_users_code_never_leaves_keeps_none_of_ours():
+    before = torch._C._len_torch_function_stack()
+    for run in (record_module, lambda module, given: follow(module, (given,), {})):
+        run(EntersAMode(), image())
+        left = torch._C._pop_torch_function_stack()
+        assert type(left) is Idle
+        assert torch._C._len_torch_function_stack() == before

@@ -22,6 +22,7 @@ from vitc_inspect.untouched import (
     Parameters,
     as_it_was,
     copied,
+    leave_mode,
     memory_of,
     version_of,
     without_fast_path,
@@ -290,6 +291,10 @@ class _Watcher(TorchFunctionMode):
         for at, tensor in enumerate(inputs):
             shape = tuple(tensor.shape)
             self._know(tensor, Known(shape, image=at, of_image=True, places=Places(-1, shape)))
+
+    def __exit__(self, *raised: Any) -> None:
+        """Hear of nothing more."""
+        leave_mode(self)
 
     def known(self, tensor: Tensor) -> Known:
         """What is known of a tensor; its shape at least."""

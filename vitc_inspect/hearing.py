@@ -33,7 +33,7 @@ from vitc_inspect.recording import (
 from vitc_inspect.roles import WITH_PRODUCTS, Role, rows_of
 from vitc_inspect.rows import Row
 from vitc_inspect.tracing import KeptOutput, keep_output
-from vitc_inspect.untouched import Parameters, version_of
+from vitc_inspect.untouched import Parameters, leave_mode, version_of
 
 # what entering and leaving a mode does, of which a `with` takes several times as long
 _pop_mode = torch._C._pop_torch_function_stack
@@ -229,6 +229,10 @@ class Run(TorchFunctionMode):
         super().__enter__()  # type: ignore[no-untyped-call]
         self._modes = _count_modes()
         return self
+
+    def __exit__(self, *raised: Any) -> None:
+        """Hear of nothing more."""
+        leave_mode(self)
 
     @property
     def _unheard(self) -> bool:
