@@ -15,6 +15,7 @@ import torch
 from einops import rearrange
 from einops.layers.torch import Rearrange
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -721,3 +722,54 @@ def test_a_mode_that_the_users_code_never_leaves_keeps_none_of_ours():
         left = torch._C._pop_torch_function_stack()
         assert type(left) is Idle
         assert torch._C._len_torch_function_stack() == before
+
+
+class Learns(nn.Linear):
+    """Takes a step of its own while it runs."""
+
+    def forward(self, x):
+        with torch.enable_grad():
+            super().forward(x).sum().backward()
+        return super().forward(x)
+
+
+def test_gradients_that_a_forward_adds_to_are_put_back():
+    module = nn.Sequential(Learns(3, 2))
+    held = module[0].bias.grad = torch.ones(2)
+    record_module(module, torch.ones(1, 3))
+    assert module[0].bias.grad is held
+    assert held.tolist() == [1, 1]
+    assert module[0].weight.grad is None
+
+
+class Counts(nn.Module):
+    """Writes to a parameter and a buffer that were made in inference mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3, 1, 1))
+        self.register_buffer("count", torch.zeros(1))
+
+    def forward(self, x):
+        with torch.inference_mode():
+            self.count += 1
+            self.scale += 1
+        return x * self.scale
+
+
+def test_what_was_made_in_inference_mode_is_put_back():
+    with torch.inference_mode():
+        module = nn.Sequential(Counts())
+    recording = record_module(module, image())
+    assert recording.failure is None
+    assert module[0].count.item() == 0
+    assert module[0].scale.flatten().tolist() == [1, 1, 1]
+    assert module[0].scale.requires_grad
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer")
+def test_fake_tensors_show_their_shapes():
+    with FakeTensorMode():
+        module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+        given = image()
+    assert shapes(record_module(module, given)) == [(2, 4, 30, 30)] * 2

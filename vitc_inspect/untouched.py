@@ -6,7 +6,7 @@ import random
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from operator import is_
 from threading import RLock
@@ -82,6 +82,16 @@ class Parameters:
         """Where the parameters are."""
         return {each.device for each, *_ in self._facts}
 
+    def lend_gradients(self) -> None:
+        """Put copies in the gradients' place, since a backward in the forward adds to them."""
+        for parameter, _, _, grad in self._facts:
+            # torch lets no other be put there, although one may stand there
+            if grad is not None and (grad.dtype, grad.device) == (
+                parameter.dtype,
+                parameter.device,
+            ):
+                parameter.grad = grad.detach().clone()
+
     def save(self, written: Tensor) -> None:
         """Copy a parameter that is about to be written to; copying all would take too long."""
         if written.is_meta or written.layout != torch.strided:
@@ -100,11 +110,18 @@ class Parameters:
             if parameter.dtype != data.dtype or memory_of(parameter) != memory_of(data):
                 parameter.data = data
             if parameter.requires_grad != requires_grad:
-                parameter.requires_grad_(requires_grad)
+                with _writable(parameter):
+                    parameter.requires_grad_(requires_grad)
             if parameter.grad is not grad:
                 parameter.grad = grad
         for parameter, value in self._copies:
-            parameter.copy_(value)
+            with _writable(parameter):
+                parameter.copy_(value)
+
+
+def _writable(tensor: Tensor) -> AbstractContextManager[None]:
+    """Where a tensor may be written to; for one that was made in inference mode, only in it."""
+    return torch.inference_mode() if tensor.is_inference() else nullcontext()
 
 
 @contextmanager
@@ -115,6 +132,7 @@ def as_it_was(contents: Contents) -> Iterator[Parameters]:
     buffers = [(each, version_of(each), each.detach().clone()) for each in contents.buffers]
     with _random_numbers(parameters.devices | {each.device for each, *_ in buffers}):
         try:
+            parameters.lend_gradients()
             yield parameters
         finally:
             with torch.inference_mode(False), torch.no_grad():
@@ -163,12 +181,17 @@ def _restore_buffer(buffer: Tensor, version: int, value: Tensor) -> None:
     if buffer.shape != value.shape or buffer.dtype != value.dtype or buffer.device != value.device:
         buffer.data = value
     elif version_of(buffer) != version or not _equal(buffer, value):
-        buffer.copy_(value)
+        with _writable(buffer):
+            buffer.copy_(value)
 
 
 def _equal(buffer: Tensor, value: Tensor) -> bool:
-    """Whether the numbers are the same; torch compares no sparse ones, whose version has to do."""
-    return buffer.layout != torch.strided or torch.equal(buffer, value)
+    """Whether the numbers are the same; where torch compares none, as of sparse and of fake ones,
+    the version has to do."""
+    try:
+        return buffer.layout != torch.strided or torch.equal(buffer, value)
+    except RuntimeError:
+        return True
 
 
 @contextmanager
