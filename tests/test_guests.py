@@ -773,3 +773,25 @@ def test_fake_tensors_show_their_shapes():
         module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
         given = image()
     assert shapes(record_module(module, given)) == [(2, 4, 30, 30)] * 2
+
+
+class Vmapped(nn.Sequential):
+    def forward(self, x):
+        return torch.vmap(super().forward)(x)
+
+
+def test_nothing_is_kept_of_tensors_that_end_with_their_vmap():
+    recording = record_call(Vmapped(nn.Conv2d(3, 4, 3)), (image(),), keep_bytes=2**20)
+    assert recording.call("0").kept is None
+
+
+class Traces(nn.Sequential):
+    def forward(self, x):
+        return torch.jit.trace(self[0], x, check_trace=False)(x)
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+def test_sizes_and_macs_within_a_trace_of_torch_are_whole_numbers():
+    for call in record_module(Traces(nn.Conv2d(3, 4, 3)).eval(), image()).calls:
+        assert {type(size) for size in call.out_shape} == {int}
+        assert type(call.macs) is int

@@ -465,4 +465,6 @@ def _kept(output: Tensor, allowance: int) -> KeptOutput | None:
     """A copy of the first image's output; None for what has no image to show."""
     if output.is_meta or not output.is_floating_point() or not 2 <= output.ndim <= 4:
         return None
+    if torch._C._functorch.is_functorch_wrapped_tensor(output):  # of no use after its vmap
+        return None
     return keep_output(output[0], allowance) if output.numel() else None

@@ -257,10 +257,12 @@ class Values:
         return tuple(self._known.get(each) or self._made(each) for each in seen)
 
     def _made(self, each: SeenTensor) -> Value:
-        path, shape, dtype = each
+        path, sizes, dtype = each
+        # torch.jit.trace makes tensors of sizes
+        shape = tuple(int(size) if isinstance(size, Tensor) else size for size in sizes)
         value = self._known[each] = Value(
             path=path,
-            shape=tuple(shape),
+            shape=shape,
             dtype=str(dtype).removeprefix("torch."),
             bytes=prod(shape) * dtype.itemsize,
         )

@@ -66,7 +66,7 @@ def _call(row: Row, values: Values, params: int) -> Call:
         outputs=values.of(row.outputs),
         returned=row.returned,
         params=params,
-        macs=None if row.uncounted else row.macs,
+        macs=None if row.uncounted else int(row.macs),  # a tensor in torch.jit.trace
         uncounted=tuple(dict.fromkeys(row.uncounted)),
         source=source_line(row.source),
         overwritten_by=by,
