@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import random
-from collections import namedtuple
+from collections import Counter, defaultdict, deque, namedtuple
 from contextlib import suppress
 from dataclasses import replace
 
@@ -795,3 +795,31 @@ def test_sizes_and_macs_within_a_trace_of_torch_are_whole_numbers():
     for call in record_module(Traces(nn.Conv2d(3, 4, 3)).eval(), image()).calls:
         assert {type(size) for size in call.out_shape} == {int}
         assert type(call.macs) is int
+
+
+class Notes(nn.Module):
+    """Writes to attributes that are not registered."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory = torch.zeros(1)
+        self.latest = deque([0], maxlen=2)
+        self.counts, self.sums = Counter(), defaultdict(int)
+
+    def forward(self, x):
+        self.memory += 1
+        self.latest.append(1)
+        self.counts["runs"] += 1
+        self.sums["runs"] += 1
+        return x + self.memory
+
+
+def test_what_a_module_keeps_beside_its_buffers_is_put_back():
+    module = Notes()
+    held = module.memory
+    record_module(module, image())
+    assert module.memory is held
+    assert held.item() == 0
+    assert (list(module.latest), module.latest.maxlen) == ([0], 2)
+    assert not module.counts
+    assert not module.sums

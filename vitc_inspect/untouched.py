@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
@@ -129,7 +129,8 @@ def as_it_was(contents: Contents) -> Iterator[Parameters]:
     """Put back what the forward pass may change: attributes, mode, buffers, random numbers."""
     parameters = Parameters(contents.parameters)
     filled, empty = _containers(contents.layers.values())
-    buffers = [(each, version_of(each), each.detach().clone()) for each in contents.buffers]
+    tensors = (*contents.buffers, *_plain_tensors(contents.layers.values()))
+    buffers = [(each, version_of(each), each.detach().clone()) for each in tensors]
     with _random_numbers(parameters.devices | {each.device for each, *_ in buffers}):
         try:
             parameters.lend_gradients()
@@ -146,13 +147,13 @@ def as_it_was(contents: Contents) -> Iterator[Parameters]:
                     _restore_buffer(buffer, version, value)
 
 
-_CONTAINERS = frozenset((dict, OrderedDict, list, set))
+_CONTAINERS = frozenset((dict, OrderedDict, defaultdict, Counter, list, deque, set))
 
 
 def _fill(held: Any, content: Any) -> None:
     """Give a container what it held."""
     held.clear()
-    if isinstance(held, list):
+    if isinstance(held, (list, deque)):
         held.extend(content)
     else:
         held.update(content)
@@ -172,6 +173,11 @@ def _containers(layers: Iterable[nn.Module]) -> tuple[list[tuple[Any, Any]], lis
     inner = [held for each in attributes for held in each.values() if type(held) in _CONTAINERS]
     filled = [(held, held.copy()) for held in (*attributes, *filter(None, inner))]
     return filled, [held for held in inner if not held]
+
+
+def _plain_tensors(layers: Iterable[nn.Module]) -> Iterator[Tensor]:
+    """The tensors that are attributes without being registered, which a forward may write to."""
+    return (held for layer in layers for held in vars(layer).values() if type(held) is Tensor)
 
 
 def _restore_buffer(buffer: Tensor, version: int, value: Tensor) -> None:
