@@ -823,3 +823,31 @@ def test_what_a_module_keeps_beside_its_buffers_is_put_back():
     assert (list(module.latest), module.latest.maxlen) == ([0], 2)
     assert not module.counts
     assert not module.sums
+
+
+class Unanswering(nn.ReLU):
+    def __bool__(self):
+        raise RuntimeError("neither")
+
+
+def test_no_layer_is_asked_whether_it_is_true():
+    module = nn.Sequential(Unanswering(), nn.ReLU())
+    module.unused = nn.Linear(1, 1)
+    module.forward = lambda x: module[0](x)
+    assert silent(record_module(module, image()))["unused"] == "the forward pass does not use it"
+
+
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError("nothing to say")
+
+
+class RaisesSpeechless(nn.Module):
+    def forward(self, x):
+        raise Speechless
+
+
+def test_an_exception_that_cannot_be_written_is_shown_as_python_shows_it():
+    failure = record_module(RaisesSpeechless(), image()).failure
+    assert (failure.kind, failure.message) == ("Speechless", "<exception str() failed>")
+    assert "Speechless: <exception str() failed>" in failure.traceback

@@ -79,13 +79,21 @@ def failure_of(
     source = (steps[at][0].f_code.co_filename, steps[at][1]) if at is not None else None
     return Failure(
         kind=type(error).__name__,
-        message=str(error),
+        message=_message_of(error),
         inside=inside,
         operation=operation,
         operands=operands,
         source=source_line(source),
         traceback=traceback_text(error),
     )
+
+
+def _message_of(error: BaseException) -> str:
+    """What an exception says; where that raises another, what Python shows in its place."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # it is the user's code
+        return "<exception str() failed>"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

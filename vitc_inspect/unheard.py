@@ -41,7 +41,8 @@ def _used_parameters(run: Run) -> frozenset[int]:
     quiet = (
         row.layer
         for row in run.rows
-        if row.layer and row.returned and run.roles[row.name] == "quiet"
+        # its truth is for the user's class to say
+        if row.layer is not None and row.returned and run.roles[row.name] == "quiet"
     )
     given = (id(each) for layer in quiet for each in layer.parameters(recurse=False))
     return frozenset((*run.used, *given))
