@@ -558,6 +558,31 @@ def test_a_pasted_error_is_explained_for_the_stem_on_the_screen(page: Page) -> N
     expect(explained).to_be_empty()
 
 
+def test_the_link_of_the_view_is_copied_or_said_to_be_in_the_address_bar(page: Page) -> None:
+    page.evaluate(
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => {"
+        " if (window.refused) throw new Error(); window.copied = text; }}})"
+    )
+    page.get_by_role("tab", name="Cost").click()
+    button, said = page.locator("[data-copy]"), page.locator("[data-slot=copied]")
+    assert "this machine only" in str(button.get_attribute("title"))
+    button.click()
+    expect(said).to_have_text("Link copied")
+    assert page.evaluate("window.copied") == page.url
+    assert parse_qs(urlsplit(page.url).query)["view"] == ["cost"]
+    page.evaluate(  # as on a page without https
+        "window.refused = true;"
+        " document.execCommand = () => { window.field = document.activeElement.value; return true }"
+    )
+    button.click()
+    page.wait_for_function("window.field === location.href")
+    expect(button).to_be_focused()
+    assert page.locator(".top textarea").count() == 0
+    page.evaluate("document.execCommand = () => false")
+    button.click()
+    expect(button).to_have_text("Copy it from the address bar")
+
+
 def test_the_tabs_work_by_keyboard_and_a_layer_brings_its_maps_back(page: Page) -> None:
     page.get_by_role("tab", name="Maps", exact=True).focus()
     page.keyboard.press("ArrowLeft")

@@ -19,7 +19,10 @@ from vitc_inspect.ui.server import Inspector, server_functions
 from vitc_inspect.vit import Attention
 
 _ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = ("common.js", "page.js", "maps.js", "cells.js", "tokens.js", "explain.js", "start.js")
+SCRIPTS = (
+    *("common.js", "page.js", "maps.js", "cells.js", "tokens.js", "explain.js", "link.js"),
+    "start.js",
+)
 """The page's scripts in their order; they share one scope."""
 
 LAUNCH_SETTINGS: Mapping[str, Any] = {
