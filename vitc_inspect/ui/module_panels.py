@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from vitc_inspect.diagnosis import Explanation
 from vitc_inspect.errors import SpecError
 from vitc_inspect.inspection import ModuleReport, ModuleRow
 from vitc_inspect.raising import traceback_text
 from vitc_inspect.recording import Failure, NeverCalled, SourceLine, Value
-from vitc_inspect.ui.panels import coloured_shape
+from vitc_inspect.ui.panels import coloured_shape, explanation_html
 from vitc_inspect.views import text
 from vitc_inspect.views.calls import (
     call_name,
@@ -42,7 +41,7 @@ def alerts_html(report: ModuleReport) -> str:
     if not report.faults:
         return ""
     many = text.plural(len(report.faults), "fault")
-    found = "".join(map(_explanation_html, report.faults))
+    found = "".join(map(explanation_html, report.faults))
     return f'<section class="alert" role="alert"><h2>✗ {many} found</h2>{found}</section>'
 
 
@@ -96,19 +95,12 @@ def _meanings_html(report: ModuleReport) -> str:
     certain = [fault for fault in report.faults if fault.likelihood == "certain"]
     first = certain or readings[:1] or list(report.faults)
     rest = list(dict.fromkeys(one for one in (*report.faults, *readings) if one not in first))
-    shown = "".join(map(_explanation_html, first))
+    shown = "".join(map(explanation_html, first))
     if not rest:
         return shown
-    more = f"{len(rest)} less likely reading{'s' if len(rest) > 1 else ''}"
-    behind = "".join(map(_explanation_html, rest))
+    more = text.plural(len(rest), "less likely reading")
+    behind = "".join(map(explanation_html, rest))
     return f'{shown}<details class="fold"><summary>{more}</summary>{behind}</details>'
-
-
-def _explanation_html(one: Explanation) -> str:
-    """One sentence, why it is thought so, and the ways out."""
-    sure = f'<span class="soft">{one.likelihood}: {escape(one.because)}.</span>'
-    fixes = "".join(f"<li>{escape(fix)}</li>" for fix in one.fixes)
-    return f"<article><p><b>{escape(one.sentence)}</b> {sure}</p><ul>{fixes}</ul></article>"
 
 
 def _traceback_html(words: str, *, opened: bool) -> str:

@@ -200,17 +200,25 @@ def error_html(error: SpecError) -> str:
 
 
 def explanations_html(explanations: Sequence[Explanation], *, most: int = 3) -> str:
-    """What a pasted error means, the likeliest first, each with its fixes."""
+    """What a pasted error means, the likeliest first; beyond `most` they are folded away."""
     if not explanations:
         return '<p class="remark">This error is not known here.</p>'
-    articles = "".join(
+    articles = [explanation_html(one) for one in explanations]
+    rest = "".join(articles[most:])
+    if rest:
+        more = text.plural(len(articles) - most, "less likely reading")
+        rest = f"<details class='fold'><summary>{more}</summary><div>{rest}</div></details>"
+    return "".join(articles[:most]) + rest
+
+
+def explanation_html(one: Explanation) -> str:
+    """One sentence, why it is thought so, and the ways out."""
+    fixes = "".join(f"<li>{escape(fix)}</li>" for fix in one.fixes)
+    return (
         f"<article><p><b>{escape(one.sentence)}</b>"
         f' <span class="soft">{one.likelihood}: {escape(one.because)}.</span></p>'
-        f"<ul>{''.join(f'<li>{escape(fix)}</li>' for fix in one.fixes)}</ul></article>"
-        for one in explanations[:most]
+        f"<ul>{fixes}</ul></article>"
     )
-    more = len(explanations) - most
-    return f"{articles}<p class='remark'>and {more} less likely</p>" if more > 0 else articles
 
 
 def coloured_shape(shape: tuple[int, ...]) -> str:
