@@ -79,6 +79,24 @@ def test_a_failed_forward_is_told_first_with_its_operands() -> None:
     assert "was given 0 1×8×8×8 float32" in plain(answer["panel"])
 
 
+@pytest.mark.parametrize(("behind", "folds"), [(6, 0), (7, 1), (60, 1)])
+def test_layers_that_were_not_reached_are_folded_into_one_line_where_they_are_many(
+    tmp_path: Path, behind: int, folds: int
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from torch import nn\ndef make(): return nn.Sequential("
+        f"nn.Conv2d(4, 8, 1), *[nn.ReLU() for _ in range({behind})])\n"
+    )
+    table = call("show", {"image": "photo"}, inspector("make", file=own))["table"]
+    says = plain(table)
+    assert table.count("data-fold-row") == table.count("data-fold ") == folds
+    assert table.count('data-within="ahead"') == folds * behind
+    assert says.count("never ran: the forward pass ended before it") == (0 if folds else behind)
+    assert says.count(f"{behind} layers were not reached 1 ReLU 2 ReLU") == folds
+    assert "more layers never ran" not in says
+
+
 def test_a_known_cause_stands_alone_without_what_the_message_might_mean() -> None:
     html = call("show", {"image": "photo"}, inspector("MismatchedStrides"))["alerts"]
     alerts = plain(html)

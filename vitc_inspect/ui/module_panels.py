@@ -25,6 +25,7 @@ from vitc_inspect.views.terminal import one_line
 
 _MOST_EXPLANATIONS = 3
 _MOST_SILENT = 40  # layers that never ran that are lines of the table
+_MOST_AHEAD = 6  # layers behind a failure that are lines of their own without a fold
 _COLUMNS = {
     **{"layer": "", "kind or line": ' class="made"', "input": ' class="into"'},
     **dict.fromkeys(("predicted", "observed", "verdict", "params", "MACs"), ""),
@@ -206,10 +207,12 @@ def module_table_html(report: ModuleReport, selected: str, opened: Sequence[str]
             lines.append(line)
     head = "".join(f'<th scope="col"{css}>{name}</th>' for name, css in _COLUMNS.items())
     behind = _failed_line(report.failure, selected, batch) if report.failure else ""
-    silent = "".join(map(_silent_line, report.never_called[:_MOST_SILENT]))
+    ahead = [layer for layer in report.never_called if layer.not_reached]
+    silent = [layer for layer in report.never_called if not layer.not_reached]
+    behind += _ahead_lines(ahead) + "".join(map(_silent_line, silent[:_MOST_SILENT]))
     return (
         f'<table class="calls"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}{behind}{silent}</tbody></table>{_notes_html(report)}"
+        f"<tbody>{''.join(lines)}{behind}</tbody></table>{_notes_html(report, len(silent))}"
     )
 
 
@@ -321,6 +324,24 @@ def _failed_line(failure: Failure, selected: str, batch: int) -> str:
     )
 
 
+def _ahead_lines(layers: Sequence[NeverCalled]) -> str:
+    """The layers that a failure kept from running; more than a few are folded into one line."""
+    if len(layers) <= _MOST_AHEAD:
+        return "".join(map(_silent_line, layers))
+    fold = (
+        '<tr class="silent" data-fold-row="ahead" data-title="not reached">'
+        '<th scope="row" colspan="8"><button type="button" data-fold aria-expanded="false">'
+        f"{len(layers):,} layers were not reached</button></th></tr>"
+    )
+    lines = [
+        '<tr class="silent" data-within="ahead" style="--depth:1">'
+        f'<th scope="row">{escape(one_line(layer.name))}</th>'
+        f'<td class="made">{escape(layer.kind)}</td></tr>'
+        for layer in layers
+    ]
+    return fold + "".join(lines)
+
+
 def _silent_line(layer: NeverCalled) -> str:
     """A layer that never ran, in grey, and why."""
     return (
@@ -330,10 +351,9 @@ def _silent_line(layer: NeverCalled) -> str:
     )
 
 
-def _notes_html(report: ModuleReport) -> str:
-    """What is odd about the module, in sentences."""
-    silent = len(report.never_called) - _MOST_SILENT
-    more = [f"{silent} more layers never ran."] if silent > 0 else []
+def _notes_html(report: ModuleReport, silent: int) -> str:
+    """What is odd about the module, in sentences; `silent` layers never ran, failure or not."""
+    more = [f"{silent - _MOST_SILENT} more layers never ran."] if silent > _MOST_SILENT else []
     written = [f"{written_over(row)}; it is shown as it was before." for row in report.overwritten]
     notes = [*report.notes, *written, *report.disagreements, *more]
     if not notes:
