@@ -52,6 +52,18 @@ def test_the_operation_that_failed_is_red_and_what_would_have_followed_is_grey()
     assert "not reached" in svg
 
 
+def test_where_nothing_ran_a_number_is_no_name_by_itself() -> None:
+    module = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1))
+    svg = module_strip_svg(report_on(module), selected=FAILED)
+    assert re.findall(r'class="name"[^>]*>([^<]*)<', svg) == [
+        "input",
+        "conv2d",
+        "ReLU 1",
+        "Conv2d 2",
+    ]
+    assert re.findall(r'class="made"[^>]*>([^<]*)<', svg)[0] == "in 0"
+
+
 def test_a_layer_that_raised_is_one_block() -> None:
     svg = module_strip_svg(report_on(faulty.Unpermuted()), selected=None)
     assert blocks(svg) == ["proj, 16×8×8, agrees", "linear, 16×8×8, raised"]

@@ -197,7 +197,7 @@ def _failed_block(failure: Failure, scale: _Scale) -> Block:
         title=_title(name),
         whole_name=name,
         made_by=(
-            _title(one_line(failure.inside)),
+            f"in {_title(one_line(failure.inside))}" if failure.inside else "",
             f"line {failure.source.line}" if failure.source else "",
         ),
         shape=shape,
@@ -212,8 +212,13 @@ def _unreached(layers: Sequence[NeverCalled]) -> list[Block]:
     """The layers that would have followed, without a shape, since nothing went through them."""
     behind = [layer for layer in layers if layer.not_reached]
     shown = behind[:_MOST_UNREACHED]
-    whole_names = [(one_line(layer.name), layer.kind) for layer in shown]
-    names = [(_title(name), kind, name) for name, kind in whole_names]
+    names = []
+    for layer in shown:
+        name = one_line(layer.name)
+        if name.isdecimal():  # of a Sequential: alone it says nothing
+            names.append((f"{layer.kind} {name}", "", ""))
+        else:
+            names.append((_title(name), layer.kind, name))
     if len(behind) > len(shown):
         names.append((f"{len(behind) - len(shown)} more", "", ""))
     return [
