@@ -136,6 +136,10 @@ def test_a_size_that_cannot_be_is_refused_at_its_field_and_the_rest_stays(page: 
     expect(page.locator("[data-slot=fault]")).to_contain_text("it is not a shape")
     expect(size).to_have_attribute("aria-invalid", "true")
     expect(row(page, "proj:1")).to_be_visible()
+    for before in ("alerts", "totals", "status", "strip-box", "detail"):  # of the run before
+        expect(page.locator(f".vi .{before}")).to_have_css("opacity", "0.45")
+    for now in ("summary", "given", "field-fault"):
+        expect(page.locator(f".vi .{now}")).to_have_css("opacity", "1")
     size.fill("2,3,32,32")
     size.press("Enter")
     state(page, "confirmed")
