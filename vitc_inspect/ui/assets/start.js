@@ -5,6 +5,7 @@ for (const [name, preset] of Object.entries(props.presets)) addOption('preset', 
 for (const [name, titles] of Object.entries(props.options)) {
   for (const [value, title] of Object.entries(titles)) addOption(name, value, title);
 }
+slot('from_file').hidden = props.start.weights.startsWith('file:'); // which is how a given one is known
 const held = heldPicture();
 if (held) addOption('image', held.key, `Your picture: ${held.name}`);
 
