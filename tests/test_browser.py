@@ -472,7 +472,7 @@ def test_a_map_is_opened_pointed_at_and_left_by_mouse(page: Page) -> None:
     expect(panel).to_contain_text(f"Kernel {order[0]} of conv2: 48 slices of 3×3")
     assert f"cell={order[0]}" in page.url
     panel.locator("[data-plane]").hover(position={"x": 2, "y": 2})
-    expect(panel.locator(".hover")).to_have_text(re.compile(r"^row 0, column 0: -?\d"))
+    expect(panel.locator(".hover")).to_have_text(re.compile(r"^row 0, column 0: −?\d"))
     panel.get_by_role("button", name="map after").click()
     expect(panel.locator("h2")).to_have_text(f"Map {(int(order[0]) + 1) % 96} of conv2")
     panel.get_by_role("button", name="all 96").click()

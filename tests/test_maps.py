@@ -178,6 +178,12 @@ def test_the_large_map_sends_its_values_as_they_are(bench: Bench, report: Report
     assert f"<dt>std</dt><dd>{std:.4g}</dd>" in html
 
 
+def test_a_negative_number_has_a_minus_and_no_hyphen(bench: Bench, report: Report) -> None:
+    shown = " ".join(re.sub(r"<[^>]*>", " ", one_map_html(bench, report, "conv2", 9)).split())
+    assert re.search(r"least −\d", shown)
+    assert re.findall(r"[^\w]-\d", shown) == []
+
+
 @pytest.mark.parametrize("layer", ["conv2", "norm2", "act2"])
 def test_behind_a_map_stands_the_kernel_that_made_it(
     bench: Bench, report: Report, layer: str

@@ -273,11 +273,12 @@ def legend_html(scale: Scale | None) -> str:
         return '<span class="soft">Colours: each map from its own least to its own largest.</span>'
     zero = "<span>0</span>" if scale.signed else ""
     css = "bar signed" if scale.signed else "bar"
+    low, high = text.number(scale.low, 3), text.number(scale.high, 3)
     return (
         f'<span class="legend" title="value of the activation, which has no unit"><span'
         f' class="{css}" style="background:{css_gradient(scale.colour_map)}"></span>'
-        f'<span class="ends"><span>{"≤ " if scale.beyond and scale.signed else ""}{scale.low:.3g}'
-        f"</span>{zero}<span>{'≥ ' if scale.beyond else ''}{scale.high:.3g}</span></span></span>"
+        f'<span class="ends"><span>{"≤ " if scale.beyond and scale.signed else ""}{low}</span>'
+        f"{zero}<span>{'≥ ' if scale.beyond else ''}{high}</span></span></span>"
     )
 
 
@@ -384,10 +385,10 @@ def figures_html(plane: FloatArray) -> str:
     if not finite.size:
         return '<p class="warning">⚠ no value of this map is a finite number</p>'
     figures = {
-        "mean": f"{finite.mean():.4g}",
-        "std": f"{finite.std():.4g}",
-        "least": f"{finite.min():.4g}",
-        "largest": f"{finite.max():.4g}",
+        "mean": text.number(finite.mean()),
+        "std": text.number(finite.std()),
+        "least": text.number(finite.min()),
+        "largest": text.number(finite.max()),
         "zeros": text.percent(float((finite == 0).mean())),
     }
     if broken:
@@ -400,7 +401,7 @@ def _histogram_svg(values: NDArray[np.float64], bins: int = 36) -> str:
     """How often each value occurs, the zero marked."""
     low, high = float(values.min()), float(values.max())
     if low == high:
-        return f'<p class="soft">every value is {low:.4g}</p>'
+        return f'<p class="soft">every value is {text.number(low)}</p>'
     counts, _ = np.histogram(values, bins=bins, range=(low, high))
     most = counts.max()
     bars = "".join(
@@ -408,15 +409,16 @@ def _histogram_svg(values: NDArray[np.float64], bins: int = 36) -> str:
         for i, n in enumerate(counts)
         if n
     )
+    least, largest = text.number(low, 3), text.number(high, 3)
     zero = ""
     if low < 0 < high:
         x = 5 * bins * -low / (high - low)
         zero = f'<line class="zero" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="62"/>'
     return (
         f'<svg class="histogram" viewBox="0 0 {5 * bins} 76" role="img"'
-        f' aria-label="histogram of {values.size:,} values from {low:.3g} to {high:.3g}">'
-        f'{bars}{zero}<text x="0" y="74">{low:.3g}</text>'
-        f'<text x="{5 * bins}" y="74" text-anchor="end">{high:.3g}</text></svg>'
+        f' aria-label="histogram of {values.size:,} values from {least} to {largest}">'
+        f'{bars}{zero}<text x="0" y="74">{least}</text>'
+        f'<text x="{5 * bins}" y="74" text-anchor="end">{largest}</text></svg>'
     )
 
 

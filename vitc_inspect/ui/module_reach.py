@@ -319,8 +319,8 @@ def _legend_html(scale: Scale, title: str) -> str:
     return (
         f'<span class="legend"><span class="bar" style="background:'
         f'{css_gradient(scale.colour_map)}"></span><span class="ends">'
-        f"<span>{scale.low:.3g}</span><span>{title}</span>"
-        f"<span>{scale.high:.3g}</span></span></span>"
+        f"<span>{text.number(scale.low, 3)}</span><span>{title}</span>"
+        f"<span>{text.number(scale.high, 3)}</span></span></span>"
     )
 
 

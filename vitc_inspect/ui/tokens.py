@@ -229,8 +229,8 @@ def _legend_html(scale: Scale, title: str) -> str:
     return (
         f'<span class="legend"><span class="bar" style="background:'
         f'{css_gradient(scale.colour_map)}"></span><span class="ends">'
-        f"<span>{scale.low:.3g}</span><span>{title}</span>"
-        f"<span>{scale.high:.3g}</span></span></span>"
+        f"<span>{text.number(scale.low, 3)}</span><span>{title}</span>"
+        f"<span>{text.number(scale.high, 3)}</span></span></span>"
     )
 
 
@@ -470,9 +470,15 @@ def _same_fact(field: TokenField, likeness: _Likeness, report: Report) -> list[s
     share = float(np.linalg.norm(vector - again)) / length if length > 0 else 0.0
     around = f"{field.rows.length:,}×{field.columns.length:,} pixels around it"
     if share <= _SAME:
-        by = f"up to rounding ({share:.0e} of its length)" if share else "to the last bit"
+        by = (
+            f"up to rounding ({text.number(share, 1)} of its length)"
+            if share
+            else "to the last bit"
+        )
         return [_fact(True, f"Worked out from the {around} alone, the token is the same {by}.")]
-    return [_fact(False, f"Worked out from the {around} alone, it differs by {share:.0e}.")]
+    return [
+        _fact(False, f"Worked out from the {around} alone, it differs by {text.number(share, 1)}.")
+    ]
 
 
 def _fact(verdict: bool | None, sentence: str) -> str:
@@ -512,8 +518,8 @@ def _vector_html(
     least, most = float(likeness.norms.min()), float(likeness.norms.max())
     figures = {
         **_alike({"min": vector.min(), "mean": vector.mean(), "max": vector.max()}),
-        "norm": f"{np.linalg.norm(vector):.3g}",
-        "norms of all": f"{least:.3g} to {most:.3g}",
+        "norm": text.number(float(np.linalg.norm(vector)), 3),
+        "norms of all": f"{text.number(least, 3)} to {text.number(most, 3)}",
     }
     listed = "".join(
         f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items()
@@ -534,7 +540,7 @@ def _alike(figures: dict[str, float]) -> dict[str, str]:
     """Figures with as many decimals each as give the largest three digits."""
     largest = max(map(abs, figures.values()))
     if not 1e-3 <= largest < 1e5:
-        return {name: f"{figure:.3g}".replace("-", "−") for name, figure in figures.items()}
+        return {name: text.number(figure, 3) for name, figure in figures.items()}
     decimals = max(0, 2 - floor(log10(largest)))
     return {name: f"{figure:.{decimals}f}".replace("-", "−") for name, figure in figures.items()}
 

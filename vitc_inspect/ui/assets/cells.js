@@ -95,10 +95,6 @@ function paddedTaps(...starts) {
   return padded ? `${padded} of ${taps * taps} taps padded` : '';
 }
 
-function withMinus(number) {
-  return String(number).replace('-', '−');
-}
-
 function moveSlide(rows, columns) {
   const [row, column] = slide.at;
   slide.at = [row + rows, column + columns].map((place, axis) =>
@@ -287,12 +283,6 @@ function floatsOf(text) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const numbers = new DataView(bytes.buffer);
   return Float32Array.from({ length: bytes.length / 4 }, (_, i) => numbers.getFloat32(4 * i, true));
-}
-
-function numeralOf(value) {
-  if (Number.isNaN(value)) return 'nan';
-  if (!Number.isFinite(value)) return value > 0 ? 'inf' : '−inf';
-  return withMinus(Number(value.toPrecision(4)));
 }
 
 // ---- the sums of many input channels -----------------------------------------------------------

@@ -77,6 +77,16 @@ function valueOn(plane, place) {
   return planeValues.get(plane)[place];
 }
 
+function numeralOf(value) {
+  if (Number.isNaN(value)) return 'nan';
+  if (!Number.isFinite(value)) return value > 0 ? 'inf' : '−inf';
+  return withMinus(Number(value.toPrecision(4)));
+}
+
+function withMinus(number) {
+  return String(number).replaceAll('-', '−');
+}
+
 function pointAt(plane, row, column) {
   const [rows, columns, step] = ['rows', 'columns', 'step'].map((name) => Number(plane.dataset[name]));
   planeAt = [Math.min(rows - 1, Math.max(0, row)), Math.min(columns - 1, Math.max(0, column))];
@@ -88,7 +98,7 @@ function pointAt(plane, row, column) {
   });
   const value = valueOn(plane, r * columns + c);
   plane.closest('figure').querySelector('.hover').textContent
-    = `row ${r * step}, column ${c * step}: ${Number(value.toPrecision(4))}`;
+    = `row ${r * step}, column ${c * step}: ${numeralOf(value)}`;
 }
 
 function pointerOn(plane, event) {
