@@ -165,8 +165,8 @@ def status_html(report: ModuleReport, given: str) -> str:
     if checked:
         state, mark = ("agrees", "✓") if agreed == checked else ("differs", "✗")
         badge = (
-            f'<span class="badge {state}">{mark} {agreed:,} of {text.plural(checked, "layer")} as'
-            " arithmetic says</span>"
+            f'<span class="badge {state}">{mark} {agreed:,} of {text.plural(checked, "layer")}'
+            f" agree{'s' if checked == 1 else ''}</span>"
         )
     rest = f" {text.plural(open_, 'layer')} not predicted ·" if open_ else ""
     mode = "training" if report.training else "evaluation"
