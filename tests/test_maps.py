@@ -176,6 +176,8 @@ def test_the_large_map_sends_its_values_as_they_are(bench: Bench, report: Report
     mean, std = float(values.mean()), float(values.std())
     assert f"<dt>mean</dt><dd>{mean:.4g}</dd>" in html
     assert f"<dt>std</dt><dd>{std:.4g}</dd>" in html
+    assert ">Choose a value to take its cell apart.<" in html
+    assert ">Choose a value to read it.<" in one_map_html(bench, report, "act2", 5)
 
 
 def test_a_negative_number_has_a_minus_and_no_hyphen(bench: Bench, report: Report) -> None:

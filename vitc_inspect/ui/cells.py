@@ -485,7 +485,7 @@ def _products_html(cell: Cell, given: int, *, first: bool, width: int) -> str:
     grids = [_grid(name, values[list(shown)], room) for name, values in kinds.items()]
     colours = _COLOURS if first and count == len(_COLOURS) else ("",) * count
     blocks = "".join(_block_html(cell, index, grids, colours[index]) for index in shown)
-    said = "Point at a square to see its numbers."
+    said = "Choose a square to see its numbers."
     if not _sent(cell):
         said = f"{cell.padded.size:,} taps are too many to be told one by one."
     return (

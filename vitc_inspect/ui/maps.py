@@ -99,7 +99,7 @@ def one_map_html(
     colours = value_scale(plane) if colours == "channel" else colours
     assert isinstance(colours, Scale)
     alt = f"map {channel} of {layer.name}, {layer.out_shape[1]}×{layer.out_shape[2]}"
-    opens, todo = ("cell", "takes the cell apart") if layer.kind == "conv" else ("", "")
+    opens, todo = ("cell", "take its cell apart") if layer.kind == "conv" else ("", "")
     return (
         f"{map_steps_html(selected, channel, layer.out_shape[0])}"
         f"{plane_html(kept, plane, channel, colours, alt=alt, opens=opens, todo=todo)}"
@@ -352,8 +352,8 @@ def plane_html(
         channel: Its number.
         colours: Its scale.
         alt: What it is, in words.
-        opens: Name of the panel that a click on a cell opens; empty for none.
-        todo: What a click does: "takes the cell apart".
+        opens: Name of the panel that a cell which is chosen opens; empty for none.
+        todo: What a cell is chosen for, "take its cell apart"; empty for its value alone.
     """
     thin = max(1, ceil(max(plane.shape) / _SENT_SIDE))
     sent = np.ascontiguousarray(plane[::thin, ::thin], dtype="<f4")
@@ -361,7 +361,7 @@ def plane_html(
     height, width = plane.shape
     taken = f" Shown: every {_ordinal(step)} row and column." if step > 1 else ""
     opening = f' data-opens="{opens}"' if opens else ""
-    click, key = (f"; a click {todo}", f", Enter {todo}") if opens else ("", "")
+    key = f", Enter to {todo}" if opens else ""
     return (
         f'<figure class="maps"><div class="plane" tabindex="0" role="group" data-plane="{channel}"'
         f' data-step="{step}"{opening} data-rows="{sent.shape[0]}" data-columns="{sent.shape[1]}"'
@@ -373,7 +373,7 @@ def plane_html(
         '<i class="cursor" hidden></i></div>'
         f'<span hidden data-values="{b64encode(sent.tobytes()).decode()}"></span>'
         f"<figcaption>{legend_html(colours)}"
-        f'<output class="hover">point at a value{click}</output></figcaption>'
+        f'<output class="hover">Choose a value to {todo or "read it"}.</output></figcaption>'
         f"{f'<p class=remark>{taken}</p>' if taken else ''}</figure>"
     )
 

@@ -202,7 +202,7 @@ def _one_map_html(trial: Trial, row: int, maps: KeptOutput, channel: int, scale:
             colours,
             alt=f"map {channel} of {name}",
             opens=opens,
-            todo="shows which pixels it reads",
+            todo="see which pixels it reads" if opens else "",
         )
         + figures_html(plane)
     )

@@ -94,7 +94,7 @@ function sayToken() {
   const { grid, prefix, chosen } = tokenFacts;
   const number = row * grid[1] + column;
   if (row === chosen[0] && column === chosen[1]) {
-    return say(tokenPixel ? sayReaders(tokenPixel) : 'Click a point for its field, a pixel for its readers.');
+    return say(tokenPixel ? sayReaders(tokenPixel) : 'Choose a point for its field, a pixel for its readers.');
   }
   const place = prefix ? `, place ${(number + prefix).toLocaleString('en')} behind the class token` : '';
   say(`token (${row}, ${column}), number ${number.toLocaleString('en')}${place}`);
@@ -284,7 +284,7 @@ function sayPixel(pixel) {
   const output = inPanel('[data-pixel-output]');
   const cross = inPanel('.pixel-cross');
   if (!pixel) {
-    output.textContent = 'Point at a pixel, or move there with the arrow keys.';
+    output.textContent = 'Choose a pixel to see how many tokens read it.';
     return cross.setAttribute('d', '');
   }
   const [rows, columns] = pixel.map((at, axis) => readsOf(axis, at));
