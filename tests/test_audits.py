@@ -74,7 +74,7 @@ def test_every_fault_has_a_sound_stem_beside_it():
         (faulty.Shared, "act2 is the same module as act1"),
         (
             faulty.Padded,
-            "2 layers of 3 as arithmetic says; no rule is known here for same (SamePadded).",
+            "2 of 3 layers agree with arithmetic; no rule is known here for same (SamePadded).",
         ),
         (faulty.Raising, "Raised RuntimeError at faulty.py"),
         (faulty.Remembering, "The forward writes to conv.weight, norm.weight, seen, mean"),

@@ -199,7 +199,7 @@ def test_the_rule_has_the_numbers_in_it():
     assert expect(nn.Conv2d(3, 8, 3, 2, 1), {"0": (1, 3, 224, 224)}).rule == (
         "⌊(224 + 2·1 − 3) / 2⌋ + 1 = 112"
     )
-    assert expect(nn.Flatten(2), {"0": (1, 8, 14, 14)}).rule == "14 * 14 = 196"
+    assert expect(nn.Flatten(2), {"0": (1, 8, 14, 14)}).rule == "14·14 = 196"
     assert expect(ClassToken(8), {"0": (1, 196, 8)}).rule == "196 + 1 class token = 197"
 
 

@@ -179,7 +179,7 @@ def _linear(layer: nn.Linear, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
             shape[-1],
         )
     macs = linear_macs(prod(shape[:-1]), layer.in_features, layer.out_features)
-    words = f"the last axis: {layer.in_features} -> {layer.out_features}"
+    words = f"the last axis: {layer.in_features} → {layer.out_features}"
     return (*shape[:-1], layer.out_features), macs, words
 
 
@@ -192,7 +192,7 @@ def _flatten(layer: nn.Flatten, shape: Shape, _: Mapping[str, Shape]) -> _Outcom
     """All axes from one to another as one."""
     first, last = (axis % len(shape) for axis in (layer.start_dim, layer.end_dim))
     merged = shape[first : last + 1]
-    words = f"{' * '.join(map(str, merged))} = {prod(merged)}"
+    words = f"{'·'.join(map(str, merged))} = {prod(merged)}"
     return (*shape[:first], prod(merged), *shape[last + 1 :]), 0, words
 
 

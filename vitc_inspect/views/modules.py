@@ -299,7 +299,8 @@ def _verdict(report: ModuleReport) -> str:
     names = ", ".join(list(open_)[:most])
     more = f" and {len(open_) - most} more" if len(open_) > most else ""
     rest = f"; no rule is known here for {names}{more}" if open_ else ""
-    return f"{plural(agreed, 'layer')} of {len(rows)} as arithmetic says{rest}."
+    verb = "agrees" if len(rows) == 1 else "agree"
+    return f"{agreed:,} of {plural(len(rows), 'layer')} {verb} with arithmetic{rest}."
 
 
 def _named(call: Call) -> str:
