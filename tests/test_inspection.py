@@ -109,7 +109,7 @@ def test_what_differs_is_said_with_both_numbers():
     report = inspect_module(nn.Sequential(Lying()), torch.zeros(2, 8))
     assert report.row("0").verdict == "differs"
     assert report.disagreements == (
-        "0.shape: predicted (2, 5), observed (2, 4); the rule is the last axis: 8 -> 5",
+        "0.shape: predicted (2, 5), observed (2, 4); the rule is the last axis: 8 → 5",
         "0.params: predicted 45, observed 36",
         "0.macs: predicted 80, observed 64",
     )
