@@ -35,6 +35,13 @@ class Itself(nn.Module):
         self.me = self
 
 
+class Unmade(nn.Module):
+    """Forgets what every module must call."""
+
+    def __init__(self):
+        pass
+
+
 MODULES = {
     "a layer": lambda: nn.Conv2d(3, 8, 3),
     "nothing": lambda: nn.Sequential(),
@@ -76,6 +83,8 @@ def test_a_module_in_several_places_is_told_of_once_for_each():
         (nn.LazyBatchNorm2d(affine=False), "running_mean gets its shape only when it first runs"),
         ("a string", "it is not a torch.nn.Module"),
         (nn.Linear, "it is not a torch.nn.Module"),
+        (Unmade(), "__init__ of Unmade does not call super().__init__()"),
+        (nn.Sequential(Unmade()), "__init__ of Unmade does not call super().__init__()"),
     ],
 )
 def test_what_cannot_run_as_it_is_is_refused(module, fact):

@@ -39,6 +39,10 @@ class Broken(nn.Module):
     def __init__(self):
         raise RuntimeError("no weights today")
 
+class Unmade(nn.Module):
+    def __init__(self):
+        self.width = 8
+
 class Raising(Stem):
     def forward(self, image):
         return self.proj(image).reshape(7, 7)
@@ -311,3 +315,11 @@ def test_a_module_without_an_input_asks_for_one(folder, run):
     code, _, err = run("--module", "mine.py:Stem")
     assert code == 2
     assert err.splitlines()[-1].startswith("input = '': the module has to be given something")
+
+
+def test_a_class_that_forgets_its_super_is_told_so(folder, capsys):
+    assert cli.main(["--module", "mine.py:Unmade", "--input", "1,3,8,8"]) == cli.EXIT_BAD_INPUT
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "module = 'Unmade': __init__ of Unmade does not call super().__init__()."
+        " Call it before anything else."
+    )

@@ -45,7 +45,8 @@ def contents_of(module: Any) -> Contents:
     """Walk once through a module.
 
     Raises:
-        SpecError: field "module", for what is no module or has parameters without a shape.
+        SpecError: field "module", for what is no module, was not made into one by
+            `super().__init__()`, or has parameters without a shape.
     """
     kind = type(module).__name__
     if not isinstance(module, nn.Module):
@@ -63,6 +64,9 @@ def contents_of(module: Any) -> Contents:
             repeats.append((name, first))
             continue
         layers[name] = layer
+        if not hasattr(layer, "_modules"):
+            reason = f"__init__ of {type(layer).__name__} does not call super().__init__()"
+            raise SpecError("module", kind, reason, "Call it before anything else")
         # these three are what torch's own named_parameters and its like look into
         for own, parameter in layer._parameters.items():
             if parameter is not None:

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vitc_inspect.contents import contents_of
 from vitc_inspect.errors import SpecError
 from vitc_inspect.memory import MEMORY_BUDGET
 
@@ -52,7 +53,9 @@ def load_module(text: str) -> nn.Module:
     is_file = path.suffix == ".py" or path.exists() or "/" in place
     with _first_on_path(path.resolve().parent if is_file else Path.cwd()):
         home = _run_file(text, path) if is_file else _import(text, place)
-        return _made(text, _named(text, home, name))
+        module = _made(text, _named(text, home, name))
+    contents_of(module)  # refuses what could not even be brought to a device
+    return module
 
 
 def random_inputs(
