@@ -14,6 +14,7 @@ PACKAGE = ROOT / "vitc_inspect"
 
 ORDER = (
     "errors",
+    "guard",
     "arithmetic",
     "fields",
     "spec",

@@ -1,0 +1,45 @@
+"""One guard around whatever is worked out about a run, so that none of it can change or end it.
+
+Counting, expecting, following and auditing are this package's own work. Where a rule of it fails
+on a module that nobody has foreseen, the user's run goes on, and the report says what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+STRICT_RULES = "VITC_STRICT_RULES"
+"""Environment variable; while it is "1", what a rule raises is raised, as for a test."""
+
+Result = TypeVar("Result")
+
+
+def guarded(
+    rule: Callable[..., Result], *args: Any, **kwargs: Any
+) -> tuple[Result | None, str | None]:
+    """Call a rule of this package; where it raises, say so instead.
+
+    Args:
+        rule: The rule.
+        args, kwargs: What it is given.
+
+    Returns:
+        What it returned and None; or None and the reason, one line without a full stop.
+
+    >>> guarded(len, "abc")
+    (3, None)
+    """
+    try:
+        return rule(*args, **kwargs), None
+    except Exception as error:  # noqa: BLE001  # a mistake of ours is not the user's
+        if os.environ.get(STRICT_RULES) == "1":
+            raise
+        return None, reason_of(error)
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception on one line, without a full stop."""
+    words = " ".join(f"{type(error).__name__}: {error}".split())
+    return words[:200].rstrip(". ")
