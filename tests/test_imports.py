@@ -45,6 +45,9 @@ ORDER = (
     "guests",
     "flow",
     "reading",
+    "variants",
+    "token_order",
+    "patches",
     "promises",
     "reruns",
     "audits",
@@ -70,8 +73,8 @@ TORCH = frozenset(
     {
         "model", "checkpoints", "devices", "contents", "counting", "tracing", "untouched",
         "expectation", "recording", "roles", "raising", "rows", "hearing", "unheard", "guests",
-        "flow", "reading", "promises", "reruns", "audits", "inspection", "loading", "probes",
-        "reach", "trial", "report", "witnesses", "timing",
+        "flow", "reading", "variants", "token_order", "patches", "promises", "reruns", "audits",
+        "inspection", "loading", "probes", "reach", "trial", "report", "witnesses", "timing",
     }
 )  # fmt: skip
 MAY_IMPORT = {

@@ -16,28 +16,24 @@ from torch import nn
 from vitc_inspect.diagnosis.contract import bias_fault
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.flow import (
-    ACTIVATIONS,
-    COPIES,
     MOVES,
-    NORMS,
     SUMS,
     Flow,
-    Known,
-    Places,
     Step,
     follow,
 )
+from vitc_inspect.patches import scrambled_patches
 from vitc_inspect.promises import (
     PROMISES,
     broken_promises,
     cut_table_of_patches,
     stated_promises,
 )
-from vitc_inspect.reading import Reading, TokenAxes, last_axis, read, token_axes
+from vitc_inspect.reading import Reading, last_axis, read
 from vitc_inspect.reruns import MapMaker, affine_convolutions, measured, unread_pixels
 from vitc_inspect.spec import StemSpec
-
-_RIGHT = "x.flatten(2).transpose(1, 2), or einops' rearrange(x, 'b d h w -> b (h w) d')"
+from vitc_inspect.token_order import token_order
+from vitc_inspect.variants import OtherRuns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +80,15 @@ def audit_module(
         make_map = MapMaker(module, inputs, kwargs, reading)
         broken = broken_promises(module, flow, reading)
         found += filter(None, (measured(fault, reading, make_map) for fault in broken))
-        found += _order(flow)
+        others = OtherRuns(module, inputs, kwargs, flow, reading.image)
+        found += token_order(flow, others)
         found += unread_pixels(reading, make_map)
         found += affine_convolutions(reading, make_map)
         found += _first_without_class_token(flow, reading)
         found += _bias(flow, reading)
     elif flow.error is None:
         found += cut_table_of_patches(module, flow)
+    found += scrambled_patches(module, flow)
     found += _width_normed(flow)
     if _may_have_counted_wrong(flow) and not any(fault.kind in PROMISES for fault in found):
         found = [*stated_promises(module), *found]
@@ -125,82 +123,6 @@ def _cause(found: Sequence[Explanation], flow: Flow, reading: Reading | None) ->
     if flow.failed.name in SUMS:
         kinds = {"position table", "class token", "width"}
     return next((fault for fault in found if fault.kind in kinds), None)
-
-
-# ---- the order of the tokens ----------------------------------------------------------------
-
-
-def _order(flow: Flow) -> Iterator[Explanation]:
-    """Maps that are made into tokens otherwise than rows first.
-
-    One that is also made into tokens rows first is read both ways on purpose, as in scans.
-    """
-    made = list(_made_tokens(flow))
-    by_rows = {
-        known.places.origin
-        for known, found in made
-        if known.places and isinstance(found, TokenAxes) and found.order == _in_rows(known.places)
-    }
-    for known, found in made:
-        places = known.places
-        if places is None:
-            continue
-        _, channels, rows, columns = places.shape
-        of_map = f"{channels}×{rows}×{columns} map"
-        numbers = {"rows": rows, "columns": columns, "embed_dim": channels}
-        if not isinstance(found, TokenAxes):
-            yield explain(
-                "token order",
-                f"{_maker(known, flow)} makes {rows * columns} tokens of the {of_map} with the"
-                f" numbers in the order they have in memory: {found}, and every shape is right.",
-                f"Move the channels to the end first: {_RIGHT}.",
-                because="the places of the numbers were followed through the module",
-                likelihood="certain",
-                numbers=numbers,
-            )
-            return
-        by_columns = tuple(r * columns + c for c in range(columns) for r in range(rows))
-        if min(rows, columns) > 1 and found.order == by_columns and places.origin not in by_rows:
-            yield explain(
-                "token order",
-                f"The {of_map} becomes tokens column after column: token 1 is the cell in row 1,"
-                " column 0. Position tables, pretrained weights and whatever resizes a table"
-                " reckon with row after row.",
-                f"Take the rows first: {_RIGHT}.",
-                because="the places of the numbers were followed through the module",
-                likelihood="likely",
-                numbers=numbers,
-            )
-            return
-
-
-def _made_tokens(flow: Flow) -> Iterator[tuple[Known, TokenAxes | str]]:
-    """Everything that is used as tokens of a map, with how the map stands in it."""
-    seen: set[int] = set()
-    for step in (*flow.steps, None):
-        ends = flow.outputs if step is None else () if step.name in MOVES else step.sources
-        for known in ends:
-            if not known.of_image or known.places is None or id(known.places) in seen:
-                continue
-            seen.add(id(known.places))
-            found = token_axes(known)
-            if found is not None:
-                yield known, found
-
-
-def _in_rows(places: Places) -> tuple[int, ...]:
-    """The cells of a map, row after row."""
-    return tuple(range(prod(places.shape[2:])))
-
-
-def _maker(known: Known, flow: Flow) -> str:
-    """The function that last gave a tensor its sides; what only turns them can mix nothing."""
-    made = last = flow.steps[known.step or 0]
-    while made.name in MOVES | COPIES | NORMS | ACTIVATIONS and made.sources[0].step is not None:
-        if made.name in ("reshape", "view", "flatten", "unflatten"):
-            return made.name
-        made = flow.steps[made.sources[0].step]
-    return last.name
 
 
 def _first_without_class_token(flow: Flow, reading: Reading) -> Iterator[Explanation]:

@@ -10,13 +10,16 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.contents import contents_of
+from vitc_inspect.guard import guarded
+from vitc_inspect.recording import tensors_in
 from vitc_inspect.untouched import (
     ONE_AT_A_TIME,
     Parameters,
@@ -33,10 +36,11 @@ MOVES = frozenset(
         *("reshape", "view", "flatten", "unflatten", "permute", "transpose", "swapaxes"),
         *("swapdims", "movedim", "moveaxis", "squeeze", "unsqueeze", "t", "T", "mT", "getitem"),
         *("select", "narrow", "chunk", "split", "unbind", "expand", "expand_as", "view_as"),
-        *("reshape_as", "flip", "roll", "embedding"),
+        *("reshape_as", "flip", "roll", "rot90", "embedding", "index_select", "gather"),
+        *("take_along_dim", "repeat", "tile", "unfold"),
     }
 )
-"""Functions that move numbers, or leave some out, and change none."""
+"""Functions that move numbers, leave some out or take some several times, and change none."""
 
 COPIES = frozenset(
     {
@@ -80,6 +84,13 @@ _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "batch_norm": ("input", "running_mean", "running_var", "weight", "bias", "training"),
     "getitem": ("input", "index"),
     "select": ("input", "dim", "index"),
+    "softmax": ("input", "dim"),
+    "mean": ("input", "dim"),
+    "sum": ("input", "dim"),
+    "cat": ("tensors", "dim"),
+    "pad": ("input", "pad"),
+    "conv1d": ("input", "weight"),
+    "unfold": ("input", "kernel_size", "dilation", "padding", "stride"),  # of nn.functional
 }  # of functions whose arguments count
 
 
@@ -145,6 +156,8 @@ class Step:
     """The tensors it returned; empty where it raised."""
     given: Mapping[str, Any]
     """Its other arguments by name, where the function is one whose arguments count."""
+    added: Tensor | None = None
+    """What a sum adds that does not depend on an input, as a position table."""
 
     @property
     def of_image(self) -> tuple[Known, ...]:
@@ -168,17 +181,30 @@ class Flow:
     """Names of the parameters and buffers that the run wrote to or replaced."""
 
 
+class FollowError(RuntimeError):
+    """The numbers could not be followed: a mistake of this file's, not of the module's."""
+
+
 class _Arrived(BaseException):
     """The step that is waited for has been taken."""
 
 
-def follow(module: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> Flow:
+def follow(
+    module: nn.Module,
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    instead: Mapping[int, Tensor] | None = None,
+    until: int | None = None,
+) -> Flow:
     """Run a module once in evaluation mode and write down how its numbers travel.
 
     Args:
         module: Any module; it is left as it was.
         inputs: Arguments of its forward.
         kwargs: Its arguments by name.
+        instead: Tensors in the place of some of these, by the id of each.
+        until: Number of the last step that is wanted; None for the whole run.
 
     Returns:
         What was seen; also when the forward raises.
@@ -186,7 +212,7 @@ def follow(module: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any]) 
     Raises:
         SpecError: field "module", for what is no module or has parameters without a shape.
     """
-    watcher = _run(module, inputs, kwargs, {}, until=None, grad=False)
+    watcher = _run(module, inputs, kwargs, dict(instead or {}), until=until, grad=False)
     return watcher.flow
 
 
@@ -216,14 +242,8 @@ def output_of_step(
 
 
 def tensors_of(value: Any) -> list[Tensor]:
-    """Every tensor in nested tuples, lists and dicts, in order."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, (tuple, list)):
-        return [tensor for part in value for tensor in tensors_of(part)]
-    if isinstance(value, Mapping):
-        return [tensor for part in value.values() for tensor in tensors_of(part)]
-    return []
+    """Every tensor in nested tuples, lists, dicts and dataclasses, in order."""
+    return [value] if isinstance(value, Tensor) else [tensor for _, tensor in tensors_in(value)]
 
 
 def _run(
@@ -255,7 +275,7 @@ def _run(
         after = _versions(module)
         watcher.flow.changed = tuple(name for name in before if after.get(name) != before[name])
     if watcher.broken:
-        raise watcher.broken
+        raise FollowError(watcher.broken)
     return watcher
 
 
@@ -265,6 +285,10 @@ def _versions(module: nn.Module) -> dict[str, tuple[int, int, int]]:
         name: (id(value), memory_of(value), version_of(value))
         for name, value in (*module.named_parameters(), *module.named_buffers())
     }
+
+
+_Before = tuple[str, list[Tensor], tuple[Known, ...]]  # name, tensors, what is known of each
+_Any = TypeVar("_Any")
 
 
 class _Watcher(TorchFunctionMode):
@@ -280,7 +304,7 @@ class _Watcher(TorchFunctionMode):
         super().__init__()
         self.flow = Flow()
         self.result: Tensor | None = None
-        self.broken: Exception | None = None
+        self.broken: str | None = None
         self._parameters = parameters
         self._until = until
         self._tensors: dict[int, tuple[weakref.ref[Tensor], Known]] = {}
@@ -310,51 +334,53 @@ class _Watcher(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """A function is called; inside it this mode is off."""
         kwargs = kwargs or {}
+        before = self._guarded(self._before, func, args, kwargs)
+        try:
+            output = func(*args, **kwargs)
+        except Exception:
+            if before:
+                name, _, sources = before
+                self.flow.failed = Step(-1, name, sources, (), _given(name, args, kwargs))
+            raise
+        if before:
+            self._guarded(self._write_down, func, args, kwargs, before, output)
+        return output
+
+    def _guarded(self, rule: Callable[..., _Any], *args: Any) -> _Any | None:
+        """Do what this mode does; once that has failed, the module runs on unheard."""
+        if self.broken is not None:
+            return None
+        result, self.broken = guarded(rule, *args)
+        return result
+
+    def _before(self, func: Any, args: Any, kwargs: Any) -> _Before:
+        """The function's name, the tensors it is given, and what is known of each."""
         name, writes = _name(func)
         first = kwargs["out"] if "out" in kwargs else args[0] if args else None
         if writes and isinstance(first, Tensor):
             self._parameters.save(first)
         tensors = tensors_of((args, kwargs))
-        sources = tuple(map(self.known, tensors[:1] if name in _LIKE else tensors))
-        try:
-            output = func(*args, **kwargs)
-        except Exception:
-            self.flow.failed = Step(-1, name, sources, (), _given(name, args, kwargs))
-            raise
-        if self.broken is None:
-            try:
-                self._write_down(func, name, args, kwargs, tensors, sources, output)
-            # raised here, a mistake of this file's would pass for one of the module's
-            except Exception as error:  # noqa: BLE001
-                self.broken = error
-        return output
+        return name, tensors, tuple(map(self.known, tensors[:1] if name in _LIKE else tensors))
 
-    def _write_down(
-        self,
-        func: Any,
-        name: str,
-        args: Any,
-        kwargs: Any,
-        tensors: Sequence[Tensor],
-        sources: tuple[Known, ...],
-        output: Any,
-    ) -> None:
+    def _write_down(self, func: Any, args: Any, kwargs: Any, before: _Before, output: Any) -> None:
         """Remember what a function made of what is followed."""
+        name, tensors, sources = before
         produced = tensors_of(output)
         if not produced or not any(source.of_image or source.places for source in sources):
             return
         index = len(self.flow.steps)
         moved = _moved(func, name, args, kwargs, tensors, sources, produced)
         of_image = any(source.of_image for source in sources)
+        given = _given(name, args, kwargs)
         outputs = []
         for at, tensor in enumerate(produced):
             shape = tuple(tensor.shape)
-            places = moved(at) if moved else _stayed(name, index, shape, sources, of_image)
+            places = moved(at) if moved else _stayed(name, index, shape, sources, given)
             known = Known(shape, step=index, of_image=of_image, places=places)
             self._know(tensor, known)
             outputs.append(known)
-        given = _given(name, args, kwargs)
-        self.flow.steps.append(Step(index, name, sources, tuple(outputs), given))
+        added = _added(tensors, sources) if name in SUMS else None
+        self.flow.steps.append(Step(index, name, sources, tuple(outputs), given, added))
         if index == self._until:
             self.result = produced[0]
             raise _Arrived
@@ -390,14 +416,33 @@ def _given(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[st
     }
 
 
+def _added(tensors: Sequence[Tensor], sources: Sequence[Known]) -> Tensor | None:
+    """What a sum adds to something of the image that does not itself depend on one."""
+    others = [
+        tensor
+        for tensor, known in zip(tensors, sources, strict=True)
+        if not known.of_image and tensor.ndim >= 2 and tensor.numel() <= _MOST_NUMBERS
+    ]
+    return others[0].detach() if len(others) == 1 and len(tensors) == 2 else None
+
+
 def _stayed(
-    name: str, index: int, shape: tuple[int, ...], sources: Sequence[Known], of_image: bool
+    name: str,
+    index: int,
+    shape: tuple[int, ...],
+    sources: Sequence[Known],
+    given: Mapping[str, Any],
 ) -> Places | None:
     """The places of what was not moved: a new map, or numbers that stay where they were."""
+    of_image = any(each.of_image for each in sources)
     if name == "pad" and not sources[0].at_home:
         return None  # which of its sides are padded is not known
+    if name in ("cat", "concat", "concatenate"):
+        return Places(index, shape) if of_image and _joins_channels(sources, given) else None
     if name in _MAPPERS:
-        return Places(index, shape) if of_image and len(shape) == 4 else None
+        # a table that is resized is a map as well
+        followed = of_image or sources[0].places is not None
+        return Places(index, shape) if followed and len(shape) == 4 else None
     if name not in _IN_PLACE_OF_NUMBERS:
         return None
     same = [each for each in sources if each.places and each.shape == shape]
@@ -410,6 +455,12 @@ def _stayed(
     # several maps make a new one; what is mixed with anything else has no place any more
     at_home = kept and all(each.places and each.places.moved is None for each in kept)
     return Places(index, shape) if at_home else None
+
+
+def _joins_channels(sources: Sequence[Known], given: Mapping[str, Any]) -> bool:
+    """Whether maps are joined along their channels."""
+    maps = all(each.of_image and len(each.shape) == 4 and each.at_home for each in sources)
+    return maps and given.get("dim", 0) in (1, -3)
 
 
 def _moved(
@@ -434,6 +485,8 @@ def _moved(
     if places is None or prod(sources[0].shape) > _MOST_NUMBERS:
         return lambda at: None
     numbers = places.numbers().detach()  # another tensor, for what turns its argument in place
+    if func is functional.unfold:
+        func, args, kwargs = _unfold_places, (numbers, *args[1:]), _without(kwargs, "input")
     if name in ("view", "reshape"):
         if any(isinstance(each, torch.dtype) for each in (*args, *kwargs.values())):
             return lambda at: None
@@ -450,3 +503,13 @@ def _moved(
     if [tuple(each.shape) for each in found] != [tuple(each.shape) for each in produced]:
         return lambda at: None
     return lambda at: Places(places.origin, places.shape, found[at])
+
+
+def _without(kwargs: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in kwargs.items() if key != name}
+
+
+def _unfold_places(numbers: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Places in windows; -1 where a window lies on the padding, which torch fills with 0."""
+    windows = functional.unfold((numbers + 1).double(), *args, **kwargs)
+    return windows.round().to(torch.int32) - 1

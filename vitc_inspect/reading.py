@@ -220,6 +220,10 @@ def _taken(flow: Flow) -> Iterator[Known]:
     yield from flow.outputs
 
 
+STRANGERS = "one image gets tokens of others"
+"""What `token_axes` says of tokens that are whole and in the wrong image."""
+
+
 def token_axes(known: Known) -> TokenAxes | str | None:
     """Find out how a map stands in a tensor of tokens, by where its numbers come from.
 
@@ -261,13 +265,14 @@ def token_axes(known: Known) -> TokenAxes | str | None:
         if torch.equal(whose, whose[:, :1, :1].expand_as(whose)):
             axis = max(0, order[1] - max(0, moved.ndim - places.moved.ndim))
             return TokenAxes(axis=axis, order=tuple(which[0, :, 0].tolist()))
-    if not _whole_cells(image, cell, channels, columns):
+    turned = image.mT, cell.mT, channels, columns  # the numbers of a token on the axis before
+    if not whole_cells(image, cell, channels, columns) and not whole_cells(*turned):
         return mixed
     strangers = not torch.equal(image, image[:, :1, :1].expand_as(image))
-    return "one image gets tokens of others" if strangers else None
+    return STRANGERS if strangers else None
 
 
-def _whole_cells(image: Tensor, cell: Tensor, channels: int, columns: int) -> bool:
+def whole_cells(image: Tensor, cell: Tensor, channels: int, columns: int) -> bool:
     """Whether each token is one cell in full, or a rectangle of them, as a merge of neighbours is.
 
     Tokens of four cells have the sides of the map's own tokens, turned, where a map has four
@@ -279,7 +284,7 @@ def _whole_cells(image: Tensor, cell: Tensor, channels: int, columns: int) -> bo
         columns: Cells in a row of the map.
     """
     many, left = divmod(cell.shape[2], channels)
-    if left or not torch.equal(image, image[..., :1].expand_as(image)):
+    if left or not many or not torch.equal(image, image[..., :1].expand_as(image)):
         return False
     ranked = cell.sort(dim=2).values  # (b, n, d)
     each = ranked[..., ::channels]  # (b, n, many)
