@@ -48,6 +48,7 @@ ORDER = (
     "variants",
     "token_order",
     "patches",
+    "tables",
     "promises",
     "reruns",
     "audits",
@@ -73,8 +74,9 @@ TORCH = frozenset(
     {
         "model", "checkpoints", "devices", "contents", "counting", "tracing", "untouched",
         "expectation", "recording", "roles", "raising", "rows", "hearing", "unheard", "guests",
-        "flow", "reading", "variants", "token_order", "patches", "promises", "reruns", "audits",
-        "inspection", "loading", "probes", "reach", "trial", "report", "witnesses", "timing",
+        "flow", "reading", "variants", "token_order", "patches", "tables", "promises", "reruns",
+        "audits", "inspection", "loading", "probes", "reach", "trial", "report", "witnesses",
+        "timing",
     }
 )  # fmt: skip
 MAY_IMPORT = {

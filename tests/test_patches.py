@@ -42,7 +42,9 @@ SOUND = {
     "channels first": lambda x: rearrange(x, "b c (h p) (w q) -> b (h w) (c p q)", p=8, q=8),
     "turned within": lambda x: rearrange(x, "b c (h p) (w q) -> b (h w) (q p c)", p=8, q=8),
     "oblong": lambda x: rearrange(x, "b c (h p) (w q) -> b (h w) (p q c)", p=4, q=16),
-    "reshape": lambda x: x.reshape(len(x), 3, 8, 8, 8, 8).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2),
+    "reshape": lambda x: (
+        x.reshape(len(x), 3, 8, 8, 8, 8).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+    ),
     "unfold": lambda x: functional.unfold(x, 8, stride=8).transpose(1, 2),
     "unfold that overlaps": lambda x: functional.unfold(x, 8, stride=4).transpose(1, 2),
     "unfold that pads": lambda x: functional.unfold(x, 8, stride=4, padding=2).transpose(1, 2),
@@ -63,10 +65,12 @@ SOUND = {
         (x - 0.5) / 0.2, "b c (h p) (w q) -> b (h w) (p q c)", p=8, q=8
     ),
     "chosen": lambda x: SOUND["rearrange"](x)[:, torch.tensor([3, 1, 2])],
-    "pixels by an index": lambda x: x.flatten(1)[:, torch.randperm(3 * 64 * 64)].view(len(x), 64, 192),
+    "pixels by an index": lambda x: x.flatten(1)[:, torch.randperm(3 * 64 * 64)].view(
+        len(x), 64, 192
+    ),
     "strips": lambda x: rearrange(x, "b c h w -> b h (w c)"),
     "columns": lambda x: rearrange(x, "b c h w -> b w (c h)"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SOUND)
@@ -79,17 +83,25 @@ def test_what_is_a_patch_is_left_alone(name, batch):
 @pytest.mark.parametrize(
     ("cut", "numbers", "shape"),
     [
-        (lambda x: rearrange(x, "b c (h p) (w q) -> b (c h w) (p q)", p=8, q=8), 64, (2, 3, 64, 64)),
+        (
+            lambda x: rearrange(x, "b c (h p) (w q) -> b (c h w) (p q)", p=8, q=8),
+            64,
+            (2, 3, 64, 64),
+        ),
         (lambda x: x.flatten(2), 64 * 64, (2, 3, 64, 64)),
         (lambda x: x.flatten(2).mT, 3, (2, 3, 64, 64)),
         (lambda x: x.flatten(1), 3 * 64 * 64, (2, 3, 64, 64)),
         (lambda x: x.squeeze(1), 28, (2, 1, 28, 28)),  # a row at a time
         (lambda x: x.view(len(x), 28, 28), 28, (2, 1, 28, 28)),
-        (lambda x: rearrange(x, "b (h p) (w q) c -> b (h w) (p q c)", p=8, q=8), 192, (2, 64, 64, 3)),
+        (
+            lambda x: rearrange(x, "b (h p) (w q) c -> b (h w) (p q c)", p=8, q=8),
+            192,
+            (2, 64, 64, 3),
+        ),
         (shifted, 5 * 192, (2, 3, 64, 64)),
         (lambda x: x.mT, 64, (2, 3, 64, 64)),
     ],
-)  # fmt: skip
+)
 def test_other_tokens_of_pixels_are_left_alone(cut, numbers, shape):
     assert kinds(Embedding(cut, numbers), *shape) == []
 
@@ -97,32 +109,51 @@ def test_other_tokens_of_pixels_are_left_alone(cut, numbers, shape):
 BROKEN = {
     "reshape": (lambda x: x.reshape(len(x), 64, 192), "certain", "rows 0 to 2"),
     "reshape of the patches": (
-        lambda x: windows(x).reshape(len(x), 64, 192), "certain", "columns 0 to 23"
+        lambda x: windows(x).reshape(len(x), 64, 192),
+        "certain",
+        "columns 0 to 23",
     ),
     "unfold and reshape": (
-        lambda x: functional.unfold(x, 8, stride=8).reshape(len(x), 64, 192), "certain", "channel 0"
+        lambda x: functional.unfold(x, 8, stride=8).reshape(len(x), 64, 192),
+        "certain",
+        "channel 0",
     ),
     "channels left behind": (
-        lambda x: windows(x).permute(0, 2, 1, 3, 4, 5).reshape(len(x), 64, 192), "certain", "192 numbers"
+        lambda x: windows(x).permute(0, 2, 1, 3, 4, 5).reshape(len(x), 64, 192),
+        "certain",
+        "192 numbers",
     ),
     "letters of the rows swapped": (
-        lambda x: rearrange(x, "b c (p h) (w q) -> b (h w) (p q c)", p=8, q=8), "likely", "every 8th"
+        lambda x: rearrange(x, "b c (p h) (w q) -> b (h w) (p q c)", p=8, q=8),
+        "likely",
+        "every 8th",
     ),
     "both letters swapped": (
-        lambda x: rearrange(x, "b c (p h) (q w) -> b (h w) (p q c)", p=8, q=8), "likely", "every 8th"
+        lambda x: rearrange(x, "b c (p h) (q w) -> b (h w) (p q c)", p=8, q=8),
+        "likely",
+        "every 8th",
     ),
     "tokens and numbers swapped": (
-        lambda x: rearrange(x, "b c (h p) (w q) -> b (p q) (h w c)", p=8, q=8), "likely", "every 8th"
+        lambda x: rearrange(x, "b c (h p) (w q) -> b (p q) (h w c)", p=8, q=8),
+        "likely",
+        "every 8th",
     ),
     "letters crossed": (
-        lambda x: rearrange(x, "b c (h p) (w q) -> b (h q) (w p c)", p=8, q=8), "likely", "columns 0, 8"
+        lambda x: rearrange(x, "b c (h p) (w q) -> b (h q) (w p c)", p=8, q=8),
+        "likely",
+        "columns 0, 8",
     ),
     "images mixed": (
-        lambda x: rearrange(x, "b c (h p) (w q) -> (h w) b (p q c)", p=8, q=8).reshape(64, -1, 384)
-        .view(-1, 64, 384)[..., :384], "certain", "several images"
+        lambda x: (
+            rearrange(x, "b c (h p) (w q) -> (h w) b (p q c)", p=8, q=8)
+            .reshape(64, -1, 384)
+            .view(-1, 64, 384)[..., :384]
+        ),
+        "certain",
+        "several images",
     ),
     "channels last": (lambda x: x.permute(0, 2, 3, 1).reshape(len(x), 64, 192), "likely", "row 0"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)

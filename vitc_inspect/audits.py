@@ -32,6 +32,7 @@ from vitc_inspect.promises import (
 from vitc_inspect.reading import Reading, last_axis, read
 from vitc_inspect.reruns import MapMaker, affine_convolutions, measured, unread_pixels
 from vitc_inspect.spec import StemSpec
+from vitc_inspect.tables import table_order
 from vitc_inspect.token_order import token_order
 from vitc_inspect.variants import OtherRuns
 
@@ -82,6 +83,7 @@ def audit_module(
         found += filter(None, (measured(fault, reading, make_map) for fault in broken))
         others = OtherRuns(module, inputs, kwargs, flow, reading.image)
         found += token_order(flow, others)
+        found += table_order(flow, reading, others)
         found += unread_pixels(reading, make_map)
         found += affine_convolutions(reading, make_map)
         found += _first_without_class_token(flow, reading)
@@ -91,7 +93,7 @@ def audit_module(
     found += scrambled_patches(module, flow)
     found += _width_normed(flow)
     if _may_have_counted_wrong(flow) and not any(fault.kind in PROMISES for fault in found):
-        found = [*stated_promises(module), *found]
+        found = [*stated_promises(module, flow), *found]
     if flow.error:
         # a run that raised speaks for itself; its faults must not say that all went well
         words = ", and every shape is right"

@@ -62,7 +62,7 @@ def broken_promises(module: nn.Module, flow: Flow, reading: Reading) -> Iterator
         found = ()
     for fault in found:
         if fault.kind in wanted:
-            yield _said_of(table, fault) if table else fault
+            yield _said_of(table, fault, module, reading) if table else fault
     yield from _stated_width(module, flow, reading)
 
 
@@ -119,6 +119,8 @@ def _table(module: nn.Module, flow: Flow, reading: Reading) -> _Table | None:
             places = known.places
             if tokens is None or known.of_image or places is None:
                 continue
+            if not isinstance(places.origin, str):  # it was resized on its way
+                continue
             width = places.shape[-1]
             length = prod(places.shape[:-1])
             prefix = reading.sequence[id(tokens)]
@@ -164,15 +166,44 @@ def _cut(table: Known, steps: Sequence[Step]) -> bool:
     return used < length and bool((uses[:used] > 0).all())
 
 
-def _said_of(table: _Table, fault: Explanation) -> Explanation:
+def _said_of(table: _Table, fault: Explanation, module: nn.Module, reading: Reading) -> Explanation:
     """A fault with the name of the table in it, and as a guess where that may be none of places."""
     if fault.kind not in ("position table", "class token"):
         return fault
     fault = _named(fault, table.name)
+    cells = table.length - table.prefix
+    stride = reading.image.shape[2] // max(1, reading.grid_size[0])
+    if cells > prod(reading.grid_size) and not _shows_grid(module, cells, stride):
+        return _may_be_longest(fault)
     if table.length != 1 or "pos" in table.name.rpartition(".")[2].lower():
         return fault
     guess = "; that it is meant for places is a guess"
     return replace(fault, likelihood="likely", because=fault.because + guess)
+
+
+def _may_be_longest(fault: Explanation) -> Explanation:
+    """A fault of a table that is too long, where it may be as long as sequences may ever be."""
+    if fault.kind != "position table":
+        return fault
+    because = "; it may have a greatest length, and nothing shows of which grid it is"
+    return replace(fault, likelihood="possible", because=fault.because + because)
+
+
+def _shows_grid(module: nn.Module, cells: int, stride: int) -> bool:
+    """Whether a table of so many places is surely one of a grid.
+
+    So say an attribute of the module, or a square that nobody would choose as a greatest length.
+    """
+    for owner in module.modules():
+        counts = [_whole(_stated(owner, name)) for name in ("num_patches", "n_patches")]
+        grids = [_pair(_stated(owner, name)) for name in ("grid_size", "patches_resolution")]
+        images = [_pair(_stated(owner, name)) for name in ("image_size", "img_size", "input_size")]
+        counts += [prod(grid) for grid in grids if grid]
+        counts += [prod(side // stride for side in image) for image in images if image and stride]
+        if cells in counts:
+            return True
+    round_number = cells & (cells - 1) == 0 or cells % 100 == 0
+    return isqrt(cells) ** 2 == cells and not round_number
 
 
 def _named(fault: Explanation, table: str) -> Explanation:
@@ -222,7 +253,9 @@ def cut_table_of_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]
                 return
             for fault in told:
                 if fault.kind == "position table":
-                    yield _named(fault, str(places.origin))
+                    named = _named(fault, str(places.origin))
+                    grid = _shows_grid(module, length - tokens[1] + cells, patch)
+                    yield named if grid or length < tokens[1] else _may_be_longest(named)
             return
 
 
@@ -250,17 +283,20 @@ def _patch_of(step: Step) -> tuple[int, tuple[int, ...]] | None:
 # ---- what attributes state ------------------------------------------------------------------
 
 
-def stated_promises(module: nn.Module) -> Iterator[Explanation]:
-    """Hold a patch_size against the strides, by what modules say of themselves before any runs.
+def stated_promises(module: nn.Module, flow: Flow) -> Iterator[Explanation]:
+    """Hold a patch_size against the strides, by what modules say of themselves.
 
-    Only where the convolutions of a module with a patch_size feed each other by their channels.
+    Only where the convolutions of a module with a patch_size feed each other by their channels,
+    and the first reads the image as it is: patches that are cut before have a stride of their own.
 
     Args:
-        module: Any module.
+        module: The module that ran.
+        flow: Its run, which ended before the image had become tokens.
 
     Returns:
         The first fault of kind "stride", or nothing.
     """
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
     for owner in module.modules():
         patch = _whole(_stated(owner, "patch_size"))
         convs = [layer for layer in owner.modules() if isinstance(layer, nn.Conv2d)]
@@ -270,16 +306,39 @@ def stated_promises(module: nn.Module) -> Iterator[Explanation]:
             continue
         if patch in (prod(filter(None, strides)), *(conv.kernel_size[0] for conv in convs)):
             continue
-        names = ("image_size", "img_size")
-        image = next((size for name in names if (size := _pair(_stated(owner, name)))), None)
+        read = _reads_image(names.get(id(convs[0].weight), ""), convs[0].in_channels, flow)
+        if read is None:
+            continue
+        sizes = ("image_size", "img_size")
+        image = next((size for name in sizes if (size := _pair(_stated(owner, name)))), None)
         try:
             found = faults(
                 Contract(image_size=image, patch_size=patch, strides=tuple(filter(None, strides)))
             )
         except SpecError:  # larger than any stem of ours
             continue
-        yield from (fault for fault in found if fault.kind == "stride")
+        for fault in found:
+            if fault.kind == "stride":
+                yield fault if read else replace(fault, likelihood="likely")
         return
+
+
+def _reads_image(weight: str, channels: int, flow: Flow) -> bool | None:
+    """Whether a convolution was seen to read the image as it is; None where it does not.
+
+    False where it did not run, and could by its channels.
+    """
+    steps = [*flow.steps, *([flow.failed] if flow.failed else [])]
+    runs = [
+        step
+        for step in steps
+        if step.name == "conv2d" and len(step.sources) > 1 and step.sources[1].name == weight
+    ]
+    if runs:
+        places = runs[0].sources[0].places
+        whole = runs[0].sources[0].at_home and places is not None and places.origin == -1
+        return True if whole else None
+    return False if channels in (1, 3, 4) else None
 
 
 def _stated_patch(module: nn.Module, reading: Reading) -> int | None:

@@ -80,6 +80,11 @@ class Reading:
         return rows, columns
 
     @property
+    def axes_in_rows(self) -> bool:
+        """Whether the tokens follow each other row after row."""
+        return self.axes is not None and self.axes.order == tuple(range(prod(self.grid_size)))
+
+    @property
     def prefix(self) -> int | None:
         """Tokens put before the image's; None without tokens."""
         return max(self.sequence.values(), default=None)

@@ -245,7 +245,9 @@ def _table(contract: Contract) -> Iterator[Explanation]:
         (r.table for r in _readings(contract, tokens, table) if r.tokens.grid_size == grid), None
     )
     origin = ""
-    if made and sorted(made.grid_size) != sorted(grid):
+    # of an oblong grid nearly any number of entries can be made
+    alike = made and made.rows * max(grid) == made.columns * min(grid)
+    if made and (alike or made.rows == made.columns) and sorted(made.grid_size) != sorted(grid):
         before = made.num_prefix_tokens
         origin = f" It is made for {by(made.grid_size)}{f' + {before}' if before else ''} tokens."
     if table - prod(grid) in (0, 1) and prefix in (0, 1):
