@@ -49,6 +49,7 @@ ORDER = (
     "token_order",
     "patches",
     "tables",
+    "dependence",
     "promises",
     "reruns",
     "audits",
@@ -74,9 +75,9 @@ TORCH = frozenset(
     {
         "model", "checkpoints", "devices", "contents", "counting", "tracing", "untouched",
         "expectation", "recording", "roles", "raising", "rows", "hearing", "unheard", "guests",
-        "flow", "reading", "variants", "token_order", "patches", "tables", "promises", "reruns",
-        "audits", "inspection", "loading", "probes", "reach", "trial", "report", "witnesses",
-        "timing",
+        "flow", "reading", "variants", "token_order", "patches", "tables", "dependence",
+        "promises", "reruns", "audits", "inspection", "loading", "probes", "reach", "trial",
+        "report", "witnesses", "timing",
     }
 )  # fmt: skip
 MAY_IMPORT = {

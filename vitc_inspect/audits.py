@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from vitc_inspect.dependence import dependence
 from vitc_inspect.diagnosis.contract import bias_fault
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.flow import (
@@ -91,6 +92,8 @@ def audit_module(
     elif flow.error is None:
         found += cut_table_of_patches(module, flow)
     found += scrambled_patches(module, flow)
+    if not any(fault.kind in ("token order", "patches") for fault in found):  # which mix images
+        found += dependence(module, inputs, kwargs, flow)
     found += _width_normed(flow)
     if _may_have_counted_wrong(flow) and not any(fault.kind in PROMISES for fault in found):
         found = [*stated_promises(module, flow), *found]

@@ -291,6 +291,26 @@ _Before = tuple[str, list[Tensor], tuple[Known, ...]]  # name, tensors, what is 
 _Any = TypeVar("_Any")
 
 
+class Saving(TorchFunctionMode):
+    """Has parameters saved before a function writes to them."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        super().__init__()
+        self._parameters = parameters
+
+    def __exit__(self, *raised: Any) -> None:
+        """Save no more."""
+        leave_mode(self)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """A function is called; inside it this mode is off."""
+        kwargs = kwargs or {}
+        first = kwargs["out"] if "out" in kwargs else args[0] if args else None
+        if isinstance(first, Tensor) and name_of(func)[1]:
+            self._parameters.save(first)
+        return func(*args, **kwargs)
+
+
 class _Watcher(TorchFunctionMode):
     """Hears of every function of torch while a module runs."""
 
@@ -355,7 +375,7 @@ class _Watcher(TorchFunctionMode):
 
     def _before(self, func: Any, args: Any, kwargs: Any) -> _Before:
         """The function's name, the tensors it is given, and what is known of each."""
-        name, writes = _name(func)
+        name, writes = name_of(func)
         first = kwargs["out"] if "out" in kwargs else args[0] if args else None
         if writes and isinstance(first, Tensor):
             self._parameters.save(first)
@@ -389,7 +409,7 @@ class _Watcher(TorchFunctionMode):
         self._tensors[id(tensor)] = weakref.ref(tensor), known
 
 
-def _name(func: Any) -> tuple[str, bool]:
+def name_of(func: Any) -> tuple[str, bool]:
     """A function's name without its underscores, and whether it writes to its first argument."""
     name = getattr(func, "__name__", "") or type(func).__name__
     if name == "__get__":
@@ -421,7 +441,7 @@ def _added(tensors: Sequence[Tensor], sources: Sequence[Known]) -> Tensor | None
     others = [
         tensor
         for tensor, known in zip(tensors, sources, strict=True)
-        if not known.of_image and tensor.ndim >= 2 and tensor.numel() <= _MOST_NUMBERS
+        if not known.of_image and tensor.ndim and tensor.numel() <= _MOST_NUMBERS
     ]
     return others[0].detach() if len(others) == 1 and len(tensors) == 2 else None
 

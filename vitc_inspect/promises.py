@@ -163,7 +163,8 @@ def _cut(table: Known, steps: Sequence[Step]) -> bool:
                 entries = known.places.numbers().flatten() // width
                 uses += torch.bincount(entries, minlength=length)
     used = int((uses > 0).sum())
-    return used < length and bool((uses[:used] > 0).all())
+    # one entry for all is another fault
+    return 1 < used < length and bool((uses[:used] > 0).all())
 
 
 def _said_of(table: _Table, fault: Explanation, module: nn.Module, reading: Reading) -> Explanation:

@@ -43,10 +43,16 @@ def _sums(flow: Flow, reading: Reading) -> Iterator[tuple[Step, Known, Known]]:
     for step in flow.steps:
         if step.name not in SUMS or len(step.sources) != 2:
             continue
-        tokens = [each for each in step.sources if id(each) in reading.sequence]
+        tokens = [each for each in step.sources if _is_sequence(each, reading)]
         table = [each for each in step.sources if not each.of_image]
         if tokens and table:
             yield step, tokens[0], table[0]
+
+
+def _is_sequence(known: Known, reading: Reading) -> bool:
+    """Whether these are the tokens, also as they are before a vector was added to each."""
+    same = known.places is not None and reading.tokens and known.places is reading.tokens.places
+    return id(known) in reading.sequence or bool(same)
 
 
 # ---- entries -----------------------------------------------------------------------------------
@@ -79,7 +85,7 @@ def _along_tokens(numbers: Tensor, tokens: Known, reading: Reading) -> Tensor | 
     assert axes is not None
     axis = numbers.ndim - (len(tokens.shape) - axes.axis)
     cells = prod(reading.grid_size)
-    if axis < 0 or numbers.shape[axis] not in (cells, cells + reading.sequence[id(tokens)]):
+    if axis < 0 or numbers.shape[axis] not in (cells, cells + reading.sequence.get(id(tokens), 0)):
         return None
     # the tokens before the image's come first
     return numbers.movedim(axis, 0).flatten(1)[-cells:]
@@ -140,7 +146,7 @@ def _one_entry(sums: list[tuple[Step, Known, Known]], reading: Reading) -> Itera
         taken = (places.numbers() // places.shape[-1]).unique(sorted=True)  # type: ignore[no-untyped-call]
         if places.shape[-1] != reading.width or len(taken) != 1 or length < cells:
             continue
-        entry, count = int(taken[0]), cells + reading.sequence[id(tokens)]
+        entry, count = int(taken[0]), cells + reading.sequence.get(id(tokens), 0)
         by_count = entry in (count, cells)
         if not by_count and "pos" not in places.origin.rpartition(".")[2].lower():
             continue
@@ -165,7 +171,9 @@ def _varies(step: Step, tokens: Known, reading: Reading) -> bool:
     axes = reading.axes
     assert axes is not None
     axis = step.added.ndim - (len(tokens.shape) - axes.axis)
-    return axis >= 0 and step.added.shape[axis] > 1
+    return axis >= 0 and not torch.equal(
+        step.added, step.added.narrow(axis, 0, 1).expand_as(step.added)
+    )
 
 
 # ---- computed tables ---------------------------------------------------------------------------
