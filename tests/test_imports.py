@@ -47,11 +47,13 @@ ORDER = (
     "reading",
     "variants",
     "token_order",
+    "token_shapes",
     "patches",
     "tables",
     "dependence",
     "promises",
     "reruns",
+    "padding",
     "audits",
     "inspection",
     "loading",
@@ -75,9 +77,9 @@ TORCH = frozenset(
     {
         "model", "checkpoints", "devices", "contents", "counting", "tracing", "untouched",
         "expectation", "recording", "roles", "raising", "rows", "hearing", "unheard", "guests",
-        "flow", "reading", "variants", "token_order", "patches", "tables", "dependence",
-        "promises", "reruns", "audits", "inspection", "loading", "probes", "reach", "trial",
-        "report", "witnesses", "timing",
+        "flow", "reading", "variants", "token_order", "token_shapes", "patches", "tables",
+        "dependence", "promises", "reruns", "padding", "audits", "inspection", "loading", "probes",
+        "reach", "trial", "report", "witnesses", "timing",
     }
 )  # fmt: skip
 MAY_IMPORT = {

@@ -12,6 +12,7 @@ from tests.test_audits import audited, kinds
 from tests.test_guests import Runs, image
 from vitc_inspect import reruns
 from vitc_inspect.audits import audit_module
+from vitc_inspect.flow import follow
 
 # ---- convolutions that are one affine map
 
@@ -130,7 +131,7 @@ def test_pixels_are_looked_for_where_no_formula_stands():
     assert "16 of 32 rows and 16 of 32 columns" in fault.sentence
 
 
-def test_pixels_are_not_looked_for_behind_attention(monkeypatch):
+def test_pixels_are_looked_for_before_attention_and_not_behind_it():
     class Mixed(nn.Module):
         def __init__(self, mix):
             super().__init__()
@@ -142,12 +143,60 @@ def test_pixels_are_not_looked_for_behind_attention(monkeypatch):
     def attend(x):
         return (x.permute(0, 2, 3, 1) @ torch.eye(16)).permute(0, 3, 1, 2)
 
-    runs = []
-    monkeypatch.setattr(reruns, "output_of_step", lambda *args, **kwargs: runs.append(1))
-    assert kinds(Mixed(attend)) == []
-    assert runs == []
-    kinds(Mixed(functional.relu))
-    assert runs == [1]
+    last = {
+        mix: reruns._last_of_all(follow(Mixed(mix).eval(), (image(),), {}))[1].name
+        for mix in (attend, functional.relu)
+    }
+    assert last == {attend: "permute", functional.relu: "max_pool2d"}
+    for mix in last:
+        (fault,) = audited(Mixed(mix)).faults
+        assert "16 of 32 rows and 16 of 32 columns" in fault.sentence
+
+
+class Unread(nn.Module):
+    """A patchify stem of stride 4, and something behind it that no formula speaks of."""
+
+    def __init__(self, behind):
+        super().__init__()
+        self.stem, self.behind = nn.Conv2d(3, 8, 4, 4), behind
+        self.mix, self.norm = nn.Conv2d(8, 8, 7, padding=3, groups=8), nn.LayerNorm(8)
+        self.up, self.down = nn.Linear(8, 16), nn.Linear(16, 8)
+        self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.behind(self, self.stem(x))
+
+
+def residual(module, x):
+    y = module.norm(module.mix(x).permute(0, 2, 3, 1))
+    return x + module.down(functional.gelu(module.up(y))).permute(0, 3, 1, 2)
+
+
+def attended(module, x):
+    x = x.flatten(2).transpose(1, 2)
+    return x + module.attend(x, x, x)[0]
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        residual,
+        lambda m, x: residual(m, residual(m, x)).flatten(2).mT,
+        lambda m, x: m.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+        lambda m, x: x + m.mix(x).relu(),
+        lambda m, x: m.head(residual(m, x).mean(dim=(2, 3))),  # a classifier, as ConvNeXt
+        attended,
+        lambda m, x: m.head(attended(m, x).mean(dim=1)),
+        lambda m, x: {"last": residual(m, x)},
+    ],
+)
+def test_unread_pixels_are_found_whatever_stands_behind_the_stem(behind):
+    (fault,) = audited(Unread(behind), 1, 3, 70, 61).faults
+    assert (fault.kind, fault.likelihood) == ("unread pixels", "certain")
+    assert "2 of 70 rows and 1 of 61 columns" in fault.sentence
+    assert kinds(Unread(behind), 1, 3, 68, 60) == []  # as the fix says
+    assert "68×60" in fault.fixes[0]
 
 
 def test_pixels_without_a_gradient_that_are_read_all_the_same():

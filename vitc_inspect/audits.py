@@ -6,7 +6,7 @@ was meant. What parts promise each other and what other images show have files o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -20,9 +20,12 @@ from vitc_inspect.flow import (
     MOVES,
     SUMS,
     Flow,
+    FollowError,
     Step,
     follow,
 )
+from vitc_inspect.guard import guarded
+from vitc_inspect.padding import padding_notes
 from vitc_inspect.patches import scrambled_patches
 from vitc_inspect.promises import (
     PROMISES,
@@ -35,6 +38,7 @@ from vitc_inspect.reruns import MapMaker, affine_convolutions, measured, unread_
 from vitc_inspect.spec import StemSpec
 from vitc_inspect.tables import table_order
 from vitc_inspect.token_order import token_order
+from vitc_inspect.token_shapes import maps_of_tokens, other_widths
 from vitc_inspect.variants import OtherRuns
 
 
@@ -46,12 +50,18 @@ class Audit:
     """Faults, those that stop a run before those that keep every shape right."""
     notes: tuple[str, ...]
     """What is odd and no fault, in sentences."""
+    unchecked: tuple[str, ...]
+    """What could not be looked for, each with the reason; a mistake of this package's."""
     stem: StemSpec | None
     """The stem, where the module is a chain of convolutions that one can be read out of."""
     stem_layers: tuple[str, ...]
     """Names of the stem's convolutions in the module, in order; empty without a stem."""
     cause: Explanation | None
     """The fault that made the run raise, where it is one of them."""
+
+
+NO_AUDIT = Audit(faults=(), notes=(), unchecked=(), stem=None, stem_layers=(), cause=None)
+"""What is known where nothing was looked for."""
 
 
 def audit_module(
@@ -74,40 +84,108 @@ def audit_module(
         SpecError: field "module", for what is no module.
     """
     kwargs = kwargs or {}
-    flow = follow(module, inputs, kwargs)
-    reading = read(flow)
-    stem = reading.stem if reading and reading.complete else None
+    try:
+        flow = follow(module, inputs, kwargs)
+    except FollowError as error:
+        return replace(NO_AUDIT, unchecked=(f"the way of the numbers: {error}",))
+    reading, reason = guarded(read, flow)
     found: list[Explanation] = []
-    if reading:
-        make_map = MapMaker(module, inputs, kwargs, reading)
-        broken = broken_promises(module, flow, reading)
-        found += filter(None, (measured(fault, reading, make_map) for fault in broken))
-        others = OtherRuns(module, inputs, kwargs, flow, reading.image)
-        found += token_order(flow, others)
-        found += table_order(flow, reading, others)
-        found += unread_pixels(reading, make_map)
-        found += affine_convolutions(reading, make_map)
-        found += _first_without_class_token(flow, reading)
-        found += _bias(flow, reading)
-    elif flow.error is None:
-        found += cut_table_of_patches(module, flow)
-    found += scrambled_patches(module, flow)
-    if not any(fault.kind in ("token order", "patches") for fault in found):  # which mix images
-        found += dependence(module, inputs, kwargs, flow)
-    found += _width_normed(flow)
-    if _may_have_counted_wrong(flow) and not any(fault.kind in PROMISES for fault in found):
-        found = [*stated_promises(module, flow), *found]
+    unchecked = [f"the stem: {reason}"] if reason else []
+    for name, check in _checks(module, inputs, kwargs, flow, reading):
+        faults, reason = guarded(_told, check, tuple(found))
+        found += faults or ()
+        unchecked += [f"{name}: {reason}"] if reason else []
     if flow.error:
         # a run that raised speaks for itself; its faults must not say that all went well
         words = ", and every shape is right"
         found = [replace(each, sentence=each.sentence.replace(words, "")) for each in found]
+    stem = reading.stem if reading and reading.complete else None
+    notes, reason = guarded(_notes, flow)
     return Audit(
         faults=tuple(found),
-        notes=_notes(flow),
+        notes=notes or (),
+        unchecked=tuple(unchecked),
         stem=stem,
         stem_layers=tuple(link.name for link in reading.links) if reading and stem else (),
         cause=_cause(found, flow, reading),
     )
+
+
+_Check = Callable[[Sequence[Explanation]], Iterable[Explanation]]  # given what was found before
+
+
+def _told(check: _Check, found: Sequence[Explanation]) -> list[Explanation]:
+    """What a check finds, all of it at once."""
+    return list(check(found))
+
+
+def _checks(
+    module: nn.Module,
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    flow: Flow,
+    reading: Reading | None,
+) -> Iterator[tuple[str, _Check]]:
+    """Every search for a fault, with its name, in the order in which they are told."""
+    if reading:
+        make_map = MapMaker(module, inputs, kwargs, reading.image, reading.map)
+        others = OtherRuns(module, inputs, kwargs, flow, reading.image)
+        yield (
+            "what the parts promise",
+            lambda found: filter(
+                None,
+                (
+                    measured(each, reading, make_map)
+                    for each in broken_promises(module, flow, reading)
+                ),
+            ),
+        )
+        yield "the order of the tokens", lambda found: token_order(flow, others)
+        yield "maps of tokens", lambda found: maps_of_tokens(flow, reading, others)
+        yield "the width of the tokens", lambda found: _other_widths(found, module, flow, reading)
+        yield "the position table", lambda found: table_order(flow, reading, others)
+        yield "affine convolutions", lambda found: affine_convolutions(reading, make_map)
+        yield "the first token", lambda found: _first_without_class_token(flow, reading)
+        yield "biases", lambda found: _bias(flow, reading)
+    elif flow.error is None:
+        yield "the position table", lambda found: cut_table_of_patches(module, flow)
+    yield (
+        "pixels that nobody reads",
+        lambda found: unread_pixels(module, inputs, kwargs, flow, reading),
+    )
+    yield "patches", lambda found: scrambled_patches(module, flow)
+    yield "norms", lambda found: _width_normed(flow)
+    yield "the image and the batch", lambda found: _dependence(found, module, inputs, kwargs, flow)
+    yield "what attributes state", lambda found: _stated(found, module, flow)
+
+
+def _other_widths(
+    found: Sequence[Explanation], module: nn.Module, flow: Flow, reading: Reading
+) -> Iterable[Explanation]:
+    """Tokens of another width than the map's, unless their width or order is a fault already."""
+    if any(fault.kind in ("token order", "width") for fault in found):
+        return ()
+    return other_widths(module, flow, reading)
+
+
+def _dependence(
+    found: Sequence[Explanation],
+    module: nn.Module,
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    flow: Flow,
+) -> Iterable[Explanation]:
+    """Whether the output depends on the image alone, unless the images are known to be mixed."""
+    if any(fault.kind in ("token order", "patches") for fault in found):
+        return ()
+    return dependence(module, inputs, kwargs, flow)
+
+
+def _stated(found: Sequence[Explanation], module: nn.Module, flow: Flow) -> Iterable[Explanation]:
+    """What attributes promise, where nothing better explains why the run raised."""
+    if any(fault.kind in PROMISES for fault in found) or not _may_have_counted_wrong(flow):
+        return ()
+    return stated_promises(module, flow)
 
 
 def _may_have_counted_wrong(flow: Flow) -> bool:
@@ -217,9 +295,11 @@ def _width_normed(flow: Flow) -> Iterator[Explanation]:
 
 def _notes(flow: Flow) -> tuple[str, ...]:
     """What is odd about the run and may be meant."""
+    notes = padding_notes(flow)
     if not flow.changed:
-        return ()
+        return notes
     return (
+        *notes,
         f"The forward writes to {', '.join(flow.changed)} in evaluation mode too, so that two runs"
         " on one image may differ; here it was put back. Write to it only while self.training.",
     )

@@ -58,16 +58,16 @@ def dependence(
     if image is None or flow.error or any(_has_frames(owner) for owner in module.modules()):
         return
     pairs = _Pairs(module, inputs, kwargs, tensors, image)
-    first, last = pairs.run(change_last=False), pairs.run(change_last=True)
-    if first is None or last is None or [a.shape for a in first] != [b.shape for b in last]:
+    once, again = pairs.run(change=False), pairs.run(change=True)
+    if once is None or again is None or [a.shape for a in once] != [b.shape for b in again]:
         return
     changes = [
         change
-        for a, b, known in zip(first, last, flow.outputs, strict=False)
+        for a, b, known in zip(once, again, flow.outputs, strict=False)
         if (change := _change(a, b, known.shape, pairs.images)) is not None
     ]
     if not changes:
-        joined = any(a.ndim and not torch.equal(a, b) for a, b in zip(first, last, strict=True))
+        joined = any(a.ndim and not torch.equal(a, b) for a, b in zip(once, again, strict=True))
         cause = _cause(pairs, flow) if joined else None
         if cause:
             yield _mixed(cause)
@@ -76,7 +76,7 @@ def dependence(
         if not any(change.others for change in changes) and pairs.never_changes():
             yield _unmoved(_cause(pairs, flow), flow)
         return
-    if any(change.others for change in changes) and pairs.repeats(first):
+    if any(change.others for change in changes) and pairs.repeats(once):
         cause = _cause(pairs, flow)
         if cause is not None or not _normalises_the_batch(flow):
             yield _mixed(cause)
@@ -84,10 +84,10 @@ def dependence(
 
 @dataclass(frozen=True, kw_only=True)
 class _Change:
-    """What another last image of a batch changed in one output."""
+    """What another first image of a batch changed in one output."""
 
     own: bool
-    """Whether what belongs to the last image changed."""
+    """Whether what belongs to the first image changed."""
     others: bool
     """Whether what belongs to the others did."""
 
@@ -96,7 +96,7 @@ def _change(a: Tensor, b: Tensor, before: tuple[int, ...], images: int) -> _Chan
     """Compare an output before and after; None where it cannot be said what belongs to whom.
 
     Args:
-        a, b: The output for a batch, and for one with another last image.
+        a, b: The output for a batch, and for one with another first image.
         before: Its shape for a batch of one image less.
         images: Images of the batch.
     """
@@ -116,11 +116,11 @@ def _change(a: Tensor, b: Tensor, before: tuple[int, ...], images: int) -> _Chan
     each = changed.amax(1)  # one number for each part of each image, as for its heads
     # an image's parts follow each other, or the first parts of all images come first
     ways = each.view(images, -1), each.view(-1, images).mT
-    return _Change(own=bool(each.any()), others=all(bool((way[:-1] > least).any()) for way in ways))
+    return _Change(own=bool(each.any()), others=all(bool((way[1:] > least).any()) for way in ways))
 
 
 class _Pairs:
-    """Runs on a batch whose last image is exchanged."""
+    """Runs on a batch whose first image is exchanged."""
 
     def __init__(
         self,
@@ -153,25 +153,25 @@ class _Pairs:
         }
         return {**instead, id(self._image): images}
 
-    def run(self, *, change_last: bool, redrawn: int | None = None) -> list[Tensor] | None:
+    def run(self, *, change: bool, redrawn: int | None = None) -> list[Tensor] | None:
         """The outputs for the batch; None where the module does not run on it."""
         images = self.batch.clone()
-        if change_last:
-            images[-1] = 3 * self._noise(1)[-1]
+        if change:
+            images[0] = 3 * self._noise(1)[0]  # a recurrent layer hands it on to those behind it
         return outputs_again(
             self.module, self.inputs, self.kwargs, self.instead(images), redrawn=redrawn
         )
 
     def repeats(self, outputs: Sequence[Tensor]) -> bool:
         """Whether a second run on the same images gives the same."""
-        again = self.run(change_last=False)
+        again = self.run(change=False)
         return again is not None and all(map(torch.equal, outputs, again))
 
     def never_changes(self) -> bool:
         """Whether no other images change an output, whatever the weights are."""
         for redrawn in (1, 2, 3):
-            first = self.run(change_last=False, redrawn=redrawn)
-            last = self.run(change_last=True, redrawn=redrawn)
+            first = self.run(change=False, redrawn=redrawn)
+            last = self.run(change=True, redrawn=redrawn)
             if first is None or last is None:
                 return False
             if not all(map(torch.equal, first, last)):
@@ -344,7 +344,7 @@ def _mixed(cause: _Cause | None) -> Explanation:
         if cause
         else "Look for a layer, a sum or a reshape that takes the axis of the"
         " images for that of the tokens.",
-        because="with another last image in the batch, what belongs to the others changes",
+        because="with another first image in the batch, what belongs to the others changes",
         likelihood="certain" if cause else "likely",
         numbers={},
     )

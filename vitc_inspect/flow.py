@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.contents import contents_of
-from vitc_inspect.guard import guarded
+from vitc_inspect.guard import guarded, reason_of
 from vitc_inspect.recording import tensors_in
 from vitc_inspect.untouched import (
     ONE_AT_A_TIME,
@@ -182,7 +182,7 @@ class Flow:
 
 
 class FollowError(RuntimeError):
-    """The numbers could not be followed: a mistake of this file's, not of the module's."""
+    """The numbers could not be followed, which the run alone would not have shown."""
 
 
 class _Arrived(BaseException):
@@ -243,7 +243,9 @@ def output_of_step(
 
 def tensors_of(value: Any) -> list[Tensor]:
     """Every tensor in nested tuples, lists, dicts and dataclasses, in order."""
-    return [value] if isinstance(value, Tensor) else [tensor for _, tensor in tensors_in(value)]
+    if isinstance(value, Tensor) and not value.is_nested:
+        return [value]
+    return [tensor for _, tensor in tensors_in(value)]
 
 
 def _run(
@@ -259,7 +261,10 @@ def _run(
         given, named = copied((tuple(inputs), dict(kwargs)), instead)
         before = _versions(module)
         watcher = _Watcher(module, parameters, tensors_of((given, named)), until)
-        module.eval()
+        try:
+            module.eval()
+        except Exception as error:  # noqa: BLE001  # it is the user's code
+            raise FollowError(f"the module refuses to be evaluated, {reason_of(error)}") from None
         with torch.set_grad_enabled(grad), without_fast_path():
             try:
                 with watcher:

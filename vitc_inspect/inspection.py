@@ -10,10 +10,11 @@ from typing import Any
 from torch import nn
 
 import vitc_inspect
-from vitc_inspect.audits import Audit, audit_module
+from vitc_inspect.audits import NO_AUDIT, Audit, audit_module
 from vitc_inspect.contents import contents_of
 from vitc_inspect.diagnosis import Explanation, explain_error
 from vitc_inspect.expectation import Expectation, expect
+from vitc_inspect.guard import guarded
 from vitc_inspect.guests import record_call
 from vitc_inspect.notation import format_stem
 from vitc_inspect.recording import Call, Failure, NeverCalled, SourceLine, Value
@@ -235,7 +236,7 @@ def inspect_call(
         SpecError: As `inspect_module`.
     """
     recording = record_call(module, inputs, kwargs, keep_bytes=keep_bytes, keep_each=keep_each)
-    found = _NO_AUDIT
+    found = NO_AUDIT
     if audit:
         found, audit = _audited(module, inputs, kwargs)
     contents = contents_of(module)  # as it was recorded; torch's own walks may be overridden
@@ -259,9 +260,6 @@ def inspect_call(
     )
 
 
-_NO_AUDIT = Audit(faults=(), notes=(), stem=None, stem_layers=(), cause=None)
-
-
 def _audited(
     module: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any] | None
 ) -> tuple[Audit, bool]:
@@ -270,12 +268,14 @@ def _audited(
     It asks odd things of modules that nobody has seen; what it fails on must not take the
     recording away, which is there already.
     """
-    try:
-        return audit_module(module, inputs, kwargs), True
-    except Exception as error:  # noqa: BLE001
-        says = " ".join(f"{type(error).__name__}: {error}".split())
-        note = f"Faults could not be looked for: the audit ended with {says[:200].rstrip('.')}."
-        return replace(_NO_AUDIT, notes=(note,)), False
+    found, reason = guarded(audit_module, module, inputs, kwargs)
+    if found is None:
+        note = f"Faults could not be looked for: the audit ended with {reason}."
+        return replace(NO_AUDIT, notes=(note,)), False
+    if found.unchecked:
+        note = f"Faults could not all be looked for: {'; '.join(found.unchecked)}."
+        return replace(found, notes=(*found.notes, note)), False
+    return found, True
 
 
 def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:

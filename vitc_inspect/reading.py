@@ -277,6 +277,26 @@ def token_axes(known: Known) -> TokenAxes | str | None:
     return STRANGERS if strangers else None
 
 
+def same_throughout(*numbers: Tensor) -> bool:
+    """Whether numbers (b, n, d) do not change along the last axis."""
+    return all(torch.equal(each, each[..., :1].expand_as(each)) for each in numbers)
+
+
+def cells_in_full(image: Tensor, cell: Tensor, channels: int) -> Tensor | None:
+    """The cells that each token holds all channels of, (b, n, cells); None where one has parts.
+
+    Args:
+        image, cell: Where each number comes from, (b, n, d).
+        channels: Numbers of a cell.
+    """
+    many, left = divmod(cell.shape[2], channels)
+    if left or not many or not same_throughout(image):
+        return None
+    ranked = cell.sort(dim=2).values  # (b, n, d)
+    each = ranked[..., ::channels]  # (b, n, many)
+    return each if torch.equal(ranked, each.repeat_interleave(channels, dim=2)) else None
+
+
 def whole_cells(image: Tensor, cell: Tensor, channels: int, columns: int) -> bool:
     """Whether each token is one cell in full, or a rectangle of them, as a merge of neighbours is.
 
@@ -288,16 +308,12 @@ def whole_cells(image: Tensor, cell: Tensor, channels: int, columns: int) -> boo
         channels: Numbers of a cell.
         columns: Cells in a row of the map.
     """
-    many, left = divmod(cell.shape[2], channels)
-    if left or not many or not torch.equal(image, image[..., :1].expand_as(image)):
-        return False
-    ranked = cell.sort(dim=2).values  # (b, n, d)
-    each = ranked[..., ::channels]  # (b, n, many)
-    if not torch.equal(ranked, each.repeat_interleave(channels, dim=2)):
+    each = cells_in_full(image, cell, channels)
+    if each is None:
         return False
     row, column = each // columns, each % columns
     height, width = (at.amax(dim=2) - at.amin(dim=2) + 1 for at in (row, column))
-    return bool((height * width == many).all())
+    return bool((height * width == each.shape[2]).all())
 
 
 def _way(flow: Flow, end: Step) -> tuple[Known | None, tuple[Step, ...]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
+from math import isfinite, prod
 from typing import Any
 
 import torch
@@ -22,6 +22,8 @@ from vitc_inspect.flow import (
     NORMS,
     SCALINGS,
     SUMS,
+    Flow,
+    Known,
     Step,
     output_of_step,
     tensors_of,
@@ -36,23 +38,25 @@ _LOCAL = (
     | NORMS
     | SUMS
     | SCALINGS
-    | {"conv2d", "max_pool2d", "avg_pool2d", "pad", "interpolate", "cat"}
-)  # what reads no more than the numbers around each place
+    | {"conv2d", "linear", "max_pool2d", "avg_pool2d", "pad", "interpolate", "cat"}
+)  # what reads no more than the numbers around each place, or along one axis
+_MOST_NUMBERS = 2**26  # of all that is followed back to the image, which autograd keeps
 
 
 class MapMaker:
-    """The part of a module that makes the map of tokens, to be run on other images."""
+    """The part of a module that makes a map of an image, to be run on other images."""
 
     def __init__(
         self,
         module: nn.Module,
         inputs: Sequence[Any],
         kwargs: Mapping[str, Any],
-        reading: Reading,
+        image: Known,
+        step: Step,
     ) -> None:
         self._module, self._inputs, self._kwargs = module, inputs, kwargs
-        self._step = reading.map.index
-        self.image: Tensor = tensors_of((inputs, kwargs))[reading.image.image or 0]
+        self._step = step.index
+        self.image: Tensor = tensors_of((inputs, kwargs))[image.image or 0]
 
     def __call__(self, image: Tensor, *, grad: bool = False) -> Tensor | None:
         """The map of another image; None where the run does not get that far."""
@@ -66,21 +70,32 @@ class MapMaker:
         )
 
 
-def unread_pixels(reading: Reading, make_map: MapMaker) -> Iterator[Explanation]:
-    """Find rows and columns that no window reaches, where no formula says so.
+def unread_pixels(
+    module: nn.Module,
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    flow: Flow,
+    reading: Reading | None,
+) -> Iterator[Explanation]:
+    """Find rows and columns that nothing reads, where no formula says so.
 
     Args:
-        reading: The way from the image to the map.
-        make_map: Runs it.
+        module, inputs, kwargs: As in `follow`.
+        flow: Its run.
+        reading: The way from the image to the tokens, where it was read.
 
     Returns:
         One fault of kind "unread pixels", or nothing.
     """
-    image = make_map.image
-    if reading.stem or not reading.complete or not image.is_floating_point() or image.is_meta:
+    if reading and reading.stem and (reading.complete or flow.error):
+        return  # formulas say it
+    found = _last_of_all(flow)
+    if found is None:
         return
-    if not all(step.name in _LOCAL for step in reading.before):
-        return  # attention reads everything, and its gradient takes much memory
+    make_map = MapMaker(module, inputs, kwargs, *found)
+    image = make_map.image
+    if not image.is_floating_point() or image.is_meta:
+        return
     with torch.inference_mode(False), torch.enable_grad():
         given = image.detach().clone().requires_grad_()
         maps = make_map(given, grad=True)
@@ -113,10 +128,14 @@ def unread_pixels(reading: Reading, make_map: MapMaker) -> Iterator[Explanation]
         for places, side, word in ((rows, height, "row"), (columns, width, "column"))
         if places
     ]
+    which = [
+        _named(places, word) for places, word in ((rows, "row"), (columns, "column")) if places
+    ]
     pixels = height * width - (height - len(rows)) * (width - len(columns))
     yield explain(
         "unread pixels",
-        f"No token reads {' and '.join(lost)} of the image, and every shape is right.",
+        f"{'No token' if reading and reading.tokens else 'Nothing'} reads {' and '.join(lost)} of"
+        f" the image ({', '.join(which)}), and every shape is right.",
         f"Crop or resize the image to {by((height - len(rows), width - len(columns)))} pixels, or"
         " pad until the last window ends at its border.",
         f"Leave it so if {pixels:,} pixels of {height * width:,} do not matter.",
@@ -128,6 +147,45 @@ def unread_pixels(reading: Reading, make_map: MapMaker) -> Iterator[Explanation]
             "unread_pixels": pixels,
         },
     )
+
+
+def _named(places: Sequence[int], word: str) -> str:
+    """Which rows or columns these are, the first and the last of many."""
+    if len(places) == 1:
+        return f"{word} {places[0]}"
+    between = "to" if places[-1] - places[0] == len(places) - 1 else "…"
+    return f"{word}s {places[0]} {between} {places[-1]}"
+
+
+def _last_of_all(flow: Flow) -> tuple[Known, Step] | None:
+    """The image, and the last step before attention that all of it has to pass.
+
+    What lies behind attention reads everything, and its gradient takes much memory.
+    """
+    last_use: dict[int, int] = {}
+    images: dict[int, Known] = {}
+    for step in flow.steps:
+        for known in step.of_image:
+            last_use[id(known)] = step.index
+            if known.image is not None:
+                images[id(known)] = known
+    ends = {id(known) for known in flow.outputs}
+    (image, *others) = images.values() or [None]
+    if image is None or others or len(image.shape) != 4:
+        return None
+    found, numbers = None, 0
+    waiting = {id(image)}  # what is made of the image and still to be used
+    for step in flow.steps:
+        if not step.of_image:
+            continue
+        numbers += sum(prod(known.shape) for known in step.outputs)
+        if step.name not in _LOCAL or numbers > _MOST_NUMBERS:
+            break
+        waiting |= {id(known) for known in step.outputs}
+        waiting = {each for each in waiting if last_use.get(each, -1) > step.index or each in ends}
+        if waiting <= {id(step.outputs[0])}:
+            found = step
+    return (image, found) if found else None
 
 
 def affine_convolutions(reading: Reading, make_map: MapMaker) -> Iterator[Explanation]:

@@ -1,0 +1,160 @@
+"""Tokens that a view gives another width, and tokens that are put back to a map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isqrt, prod
+
+from torch import Tensor, nn
+
+from vitc_inspect.diagnosis.explanation import Explanation, explain
+from vitc_inspect.flow import MOVES, Flow, Known, Step
+from vitc_inspect.reading import Reading, cells_in_full, same_throughout, whole_cells
+from vitc_inspect.variants import OtherRuns
+
+_WIDTHS = ("embed_dim", "hidden_dim", "hidden_size", "d_model")
+_RESHAPES = frozenset({"reshape", "view", "unflatten", "reshape_as", "view_as"})
+_FEWEST = 8  # numbers of a token; of fewer, sizes are equal by chance too often
+
+
+# ---- maps of tokens ----------------------------------------------------------------------------
+
+
+def maps_of_tokens(flow: Flow, reading: Reading, others: OtherRuns) -> Iterator[Explanation]:
+    """Find tokens (b, n, d) that are put back to a map (b, d, rows, columns) by a reshape alone.
+
+    Args:
+        flow: The run.
+        reading: The way from the image to the tokens.
+        others: Runs of the same module on other inputs.
+
+    Returns:
+        The first fault of kind "token order", or nothing.
+    """
+    for step in flow.steps:
+        sides = _untransposed(step)
+        if sides is None:
+            continue
+        there = others.same_step(step.index, reading.map, batch=True, size=True)
+        if there is None:
+            surely = sides[:2] == (prod(reading.grid_size), reading.width) and reading.tokens
+            if not surely or sides[1] < _FEWEST or len({*sides[:2], step.sources[0].shape[0]}) < 3:
+                continue
+        elif _untransposed(there) is None:
+            continue
+        tokens, width, rows, columns = sides
+        of_map = f"{width}×{rows}×{columns} map"
+        yield explain(
+            "token order",
+            f"{step.name} puts {tokens} tokens of {width} numbers back to a {of_map}"
+            " with the numbers in the order they have in memory: each cell holds numbers of"
+            " several tokens, and every shape is right.",
+            f"Transpose first: x.transpose(1, 2).reshape(len(x), {width}, {rows}, {columns}), or"
+            f" einops' rearrange(x, 'b (h w) d -> b d h w', h={rows}).",
+            because="a reshape exchanges no axes, and the last axis of tokens is their width",
+            likelihood="certain",
+            numbers={"tokens": tokens, "embed_dim": width, "rows": rows, "columns": columns},
+        )
+        return
+
+
+def _untransposed(step: Step) -> tuple[int, int, int, int] | None:
+    """Tokens, width, rows and columns of a reshape from (b, n, d) to (b, d, rows, columns)."""
+    if step.name not in _RESHAPES or not step.of_image:
+        return None
+    before, after = step.sources[0].shape, step.outputs[0].shape
+    if len(before) != 3 or len(after) != 4 or before[0] != after[0]:
+        return None
+    (_, tokens, width), (_, channels, rows, columns) = before, after
+    fits = channels == width != tokens and tokens == rows * columns
+    return (tokens, width, rows, columns) if fits and min(width, rows, columns) > 1 else None
+
+
+# ---- another width -----------------------------------------------------------------------------
+
+
+def other_widths(module: nn.Module, flow: Flow, reading: Reading) -> Iterator[Explanation]:
+    """Find tokens whose width a view made, as some attribute says that it is, of other numbers.
+
+    Args:
+        module: The module that ran.
+        flow: Its run.
+        reading: The way from the image to the map.
+
+    Returns:
+        The first fault of kind "width", or nothing.
+    """
+    stated = {
+        value: name
+        for owner in module.modules()
+        for name in _WIDTHS
+        if type(value := vars(owner).get(name)) is int
+    }
+    seen: set[int] = set()
+    for step in (*flow.steps, None):
+        ends = flow.outputs if step is None else () if step.name in MOVES else step.sources
+        for known in ends:
+            if known.places is None or id(known.places) in seen:
+                continue
+            seen.add(id(known.places))
+            width = known.shape[-1] if known.shape else 0
+            what = _of_cells(known, reading) if width in stated else None
+            if what is None:
+                continue
+            cells, channels = prod(reading.grid_size), reading.width
+            yield explain(
+                "width",
+                f"The map has {cells} cells of {channels} numbers, and a view makes"
+                f" {known.shape[-2]} tokens of {width} = {stated[width]} numbers of them: {what}.",
+                f"Let the last convolution have {width} output channels.",
+                f"Or set {stated[width]} to {channels}, and make tokens by"
+                " x.flatten(2).transpose(1, 2).",
+                because="the places of the numbers were followed through the module",
+                likelihood="certain" if what == _MIXED else "likely",
+                numbers={"embed_dim": width, "out_channels": channels},
+            )
+            return
+
+
+_MIXED = "each holds numbers of several cells, and none of them in full"
+
+
+def _of_cells(known: Known, reading: Reading) -> str | None:
+    """What tokens of another width than the map's hold of its cells; None where that is meant."""
+    places, channels = known.places, reading.width
+    if places is None or places.origin != reading.map.index or places.moved is None:
+        return None
+    moved, (_, columns) = places.moved, reading.grid_size
+    width = moved.shape[-1]
+    if moved.ndim != 3 or width == channels or moved.numel() != prod(places.shape):
+        return None
+    if {width, channels} & {prod(reading.grid_size), *reading.grid_size}:  # equal by chance
+        return None
+    image, cell = moved // (channels * prod(reading.grid_size)), moved % prod(reading.grid_size)
+    if same_throughout(image, cell):
+        return f"each is a {channels // width}th of a cell" if channels % width == 0 else None
+    each = cells_in_full(image, cell, channels)
+    if each is None:
+        return None if _of_one_channel(moved, reading) and not _fits(width, channels) else _MIXED
+    many = width // channels
+    square = isqrt(many) ** 2 == many and whole_cells(image, cell, channels, columns)
+    if square and _is_square(each, many, columns):
+        return None  # neighbours are merged by twos or fours on purpose
+    return f"each is {many} neighbouring cells, one after the other"
+
+
+def _fits(width: int, channels: int) -> bool:
+    """Whether one of two widths is a multiple of the other."""
+    return width % channels == 0 or channels % width == 0
+
+
+def _of_one_channel(moved: Tensor, reading: Reading) -> bool:
+    """Whether each token has numbers of one channel alone, as a row of a map has."""
+    channel = moved // prod(reading.grid_size) % reading.width
+    return bool((channel == channel[..., :1]).all())
+
+
+def _is_square(cell: Tensor, many: int, columns: int) -> bool:
+    """Whether the cells of a token are as many rows as columns."""
+    rows = cell // columns
+    return bool((rows.amax(2) - rows.amin(2) + 1 == isqrt(many)).all())
