@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from vitc_inspect.contents import contents_of
 from vitc_inspect.diagnosis.explanation import Explanation, explain
-from vitc_inspect.flow import Flow, Known, Saving, Step, follow, tensors_of
+from vitc_inspect.flow import Flow, Known, Saving, Step, draw_weights, follow, tensors_of
 from vitc_inspect.untouched import (
     ONE_AT_A_TIME,
-    Parameters,
     as_it_was,
     copied,
     without_fast_path,
@@ -204,25 +203,12 @@ def outputs_again(
         given, named = copied((tuple(inputs), dict(kwargs)), dict(instead))
         module.eval()
         with torch.no_grad(), without_fast_path():
-            _draw(contents.parameters, parameters, redrawn)
+            draw_weights(contents.parameters, parameters, redrawn)
             try:
                 with Saving(parameters):
                     return [each.detach() for each in tensors_of(module(*given, **named))]
             except Exception:  # noqa: BLE001  # it is the user's code, on what it was not made for
                 return None
-
-
-def _draw(weights: Sequence[Tensor], parameters: Parameters, redrawn: int | None) -> None:
-    """Give weights that are all zero random numbers, or all weights others."""
-    draw = torch.Generator().manual_seed(redrawn or 0)
-    for weight in weights:
-        if weight.is_meta or not weight.is_floating_point() or weight.layout != torch.strided:
-            continue
-        if redrawn is not None or not weight.any():
-            parameters.save(weight)
-            fan_in = max(1, weight[0].numel() if weight.ndim > 1 else 1)
-            drawn = torch.randn(weight.shape, generator=draw) / fan_in**0.5
-            weight.copy_(drawn.to(weight))
 
 
 def _image(flow: Flow, tensors: Sequence[Tensor]) -> Tensor | None:

@@ -224,6 +224,7 @@ def output_of_step(
     *,
     image: tuple[Tensor, Tensor],
     grad: bool = False,
+    drawn: bool = False,
 ) -> Tensor | None:
     """Run a module with another image, up to one step of its flow.
 
@@ -232,13 +233,40 @@ def output_of_step(
         step: Number of the step.
         image: One of the inputs, and what stands in its place.
         grad: Whether autograd is on.
+        drawn: Whether weights that are all zero get random numbers, as in `draw_weights`.
 
     Returns:
         What the step gave; None where the run does not get that far.
     """
     before, instead = image
-    watcher = _run(module, inputs, kwargs, {id(before): instead}, until=step, grad=grad)
+    watcher = _run(
+        module, inputs, kwargs, {id(before): instead}, until=step, grad=grad, drawn=drawn
+    )
     return watcher.result
+
+
+def draw_weights(
+    weights: Sequence[Tensor], parameters: Parameters, seed: int | None = None
+) -> None:
+    """Give weights that are all zero random numbers, or all weights others.
+
+    Many heads and branches start at zero, and would hide what is behind them.
+
+    Args:
+        weights: The weights.
+        parameters: Saves each before it is written to.
+        seed: Draws all of them; None draws those that are all zero.
+    """
+    draw = torch.Generator().manual_seed(seed or 0)
+    for weight in weights:
+        if weight.is_meta or not weight.is_floating_point() or weight.layout != torch.strided:
+            continue
+        if seed is not None or not weight.any():
+            parameters.save(weight)
+            fan_in = max(1, weight[0].numel() if weight.ndim > 1 else 1)
+            drawn = torch.randn(weight.shape, generator=draw) / fan_in**0.5
+            with torch.no_grad():
+                weight.copy_(drawn.to(weight))
 
 
 def tensors_of(value: Any) -> list[Tensor]:
@@ -256,8 +284,10 @@ def _run(
     *,
     until: int | None,
     grad: bool,
+    drawn: bool = False,
 ) -> _Watcher:
-    with ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(contents_of(module)) as parameters:
+    contents = contents_of(module)
+    with ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(contents) as parameters:
         given, named = copied((tuple(inputs), dict(kwargs)), instead)
         before = _versions(module)
         watcher = _Watcher(module, parameters, tensors_of((given, named)), until)
@@ -265,6 +295,8 @@ def _run(
             module.eval()
         except Exception as error:  # noqa: BLE001  # it is the user's code
             raise FollowError(f"the module refuses to be evaluated, {reason_of(error)}") from None
+        if drawn:
+            draw_weights(contents.parameters, parameters)
         with torch.set_grad_enabled(grad), without_fast_path():
             try:
                 with watcher:

@@ -58,7 +58,7 @@ class MapMaker:
         self._step = step.index
         self.image: Tensor = tensors_of((inputs, kwargs))[image.image or 0]
 
-    def __call__(self, image: Tensor, *, grad: bool = False) -> Tensor | None:
+    def __call__(self, image: Tensor, *, grad: bool = False, drawn: bool = False) -> Tensor | None:
         """The map of another image; None where the run does not get that far."""
         return output_of_step(
             self._module,
@@ -67,6 +67,7 @@ class MapMaker:
             self._step,
             image=(self.image, image),
             grad=grad,
+            drawn=drawn,
         )
 
 
@@ -98,7 +99,7 @@ def unread_pixels(
         return
     with torch.inference_mode(False), torch.enable_grad():
         given = image.detach().clone().requires_grad_()
-        maps = make_map(given, grad=True)
+        maps = make_map(given, grad=True, drawn=True)
         if maps is None or not maps.requires_grad:
             return
         draw = torch.Generator().manual_seed(0)
@@ -120,7 +121,7 @@ def unread_pixels(
     noise = torch.randn(image.shape, generator=draw).to(image) * 10 * (1 + image.abs().max())
     other[:, :, rows] += noise[:, :, rows]
     other[:, :, :, columns] += noise[:, :, :, columns]
-    before, after = make_map(image.detach().clone()), make_map(other)
+    before, after = (make_map(each, drawn=True) for each in (image.detach().clone(), other))
     if before is None or after is None or not torch.equal(before, after):
         return
     lost = [

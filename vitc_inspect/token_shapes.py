@@ -37,8 +37,7 @@ def maps_of_tokens(flow: Flow, reading: Reading, others: OtherRuns) -> Iterator[
             continue
         there = others.same_step(step.index, reading.map, batch=True, size=True)
         if there is None:
-            surely = sides[:2] == (prod(reading.grid_size), reading.width) and reading.tokens
-            if not surely or sides[1] < _FEWEST or len({*sides[:2], step.sources[0].shape[0]}) < 3:
+            if not _surely_tokens(step, sides, reading):
                 continue
         elif _untransposed(there) is None:
             continue
@@ -56,6 +55,19 @@ def maps_of_tokens(flow: Flow, reading: Reading, others: OtherRuns) -> Iterator[
             numbers={"tokens": tokens, "embed_dim": width, "rows": rows, "columns": columns},
         )
         return
+
+
+def _surely_tokens(step: Step, sides: tuple[int, int, int, int], reading: Reading) -> bool:
+    """Whether tokens are put back to a map, by sizes alone: none is equal by chance."""
+    tokens, width, rows, columns = sides
+    images = step.sources[0].shape[0]
+    return (
+        reading.tokens is not None
+        and (tokens, width) == (prod(reading.grid_size), reading.width)
+        and width >= _FEWEST
+        and len({images, tokens, width}) == 3
+        and width not in (rows, columns)  # else (b, rows, columns, d) is what it may mean
+    )
 
 
 def _untransposed(step: Step) -> tuple[int, int, int, int] | None:
