@@ -203,7 +203,7 @@ def outputs_again(
         given, named = copied((tuple(inputs), dict(kwargs)), dict(instead))
         module.eval()
         with torch.no_grad(), without_fast_path():
-            draw_weights(contents.parameters, parameters, redrawn)
+            draw_weights(contents.parameters, redrawn)
             try:
                 with Saving(parameters):
                     return [each.detach() for each in tensors_of(module(*given, **named))]

@@ -7,7 +7,7 @@ map of whole numbers along, each of which says where it stood.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, TypeVar
@@ -160,6 +160,21 @@ class Step:
     """What a sum adds that does not depend on an input, as a position table."""
 
     @property
+    def picks(self) -> bool:
+        """Whether it takes numbers by an index or at intervals, as nobody does by mistake."""
+        if self.name == "getitem":
+            index = self.given["index"]
+            each = index if isinstance(index, tuple) else (index,)
+            return any(
+                isinstance(at, (Tensor, list))
+                or (isinstance(at, slice) and at.step not in (None, 1))
+                for at in each
+            )
+        if self.name == "unfold":  # of nn.functional
+            return self.given.get("dilation", 1) not in (1, (1, 1), [1, 1])
+        return self.name in ("index_select", "gather", "take_along_dim", "embedding")
+
+    @property
     def of_image(self) -> tuple[Known, ...]:
         """Those of its tensors that depend on an input."""
         return tuple(known for known in self.sources if known.of_image)
@@ -245,28 +260,23 @@ def output_of_step(
     return watcher.result
 
 
-def draw_weights(
-    weights: Sequence[Tensor], parameters: Parameters, seed: int | None = None
-) -> None:
-    """Give weights that are all zero random numbers, or all weights others.
+def draw_weights(weights: Iterable[Tensor], seed: int | None = None) -> None:
+    """Give weights that are all zero random numbers, or all weights others, until put back.
 
     Many heads and branches start at zero, and would hide what is behind them.
 
     Args:
-        weights: The weights.
-        parameters: Saves each before it is written to.
+        weights: The parameters of a module that is within `as_it_was`.
         seed: Draws all of them; None draws those that are all zero.
     """
     draw = torch.Generator().manual_seed(seed or 0)
     for weight in weights:
-        if weight.is_meta or not weight.is_floating_point() or weight.layout != torch.strided:
-            continue
-        if seed is not None or not weight.any():
-            parameters.save(weight)
+        plain = weight.layout == torch.strided and not (weight.is_meta or weight.is_inference())
+        if plain and weight.is_floating_point() and (seed is not None or not weight.any()):
             fan_in = max(1, weight[0].numel() if weight.ndim > 1 else 1)
             drawn = torch.randn(weight.shape, generator=draw) / fan_in**0.5
-            with torch.no_grad():
-                weight.copy_(drawn.to(weight))
+            # a copy into it would count as a change of what autograd has kept
+            weight.data = drawn.to(weight)
 
 
 def tensors_of(value: Any) -> list[Tensor]:
@@ -296,7 +306,7 @@ def _run(
         except Exception as error:  # noqa: BLE001  # it is the user's code
             raise FollowError(f"the module refuses to be evaluated, {reason_of(error)}") from None
         if drawn:
-            draw_weights(contents.parameters, parameters)
+            draw_weights(contents.parameters)
         with torch.set_grad_enabled(grad), without_fast_path():
             try:
                 with watcher:
@@ -468,7 +478,7 @@ def _given(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[st
         return {}
     bound = {**dict(zip(names, args, strict=False)), **kwargs}
     return {
-        key: tuple(value.shape) if isinstance(value, Tensor) else value
+        key: tuple(value.shape) if isinstance(value, Tensor) and key != "index" else value
         for key, value in bound.items()
     }
 

@@ -23,7 +23,6 @@ _PIXELS = frozenset(
     {"pad", "interpolate", "upsample", "cat", "concat", "concatenate", "avg_pool2d", "max_pool2d"}
 )
 """Functions that make an image of an image: of a map that they made, patches can be cut as well."""
-_BY_INDEX = frozenset({"index_select", "gather", "take_along_dim", "embedding"})
 _MOST_TOKENS = 2**14  # of which more are not looked at; what one token is, the first ones show
 
 Pattern = Literal["all", "run", "spread", "other"]
@@ -189,12 +188,7 @@ def _picked(known: Known, flow: Flow) -> bool:
     at = known.step
     while at is not None:
         step = flow.steps[at]
-        index = step.given.get("index")
-        listed = index if isinstance(index, tuple) else (index,)
-        by_tensor = step.name == "getitem" and any(
-            isinstance(each, (Tensor, list)) for each in listed
-        )
-        if step.name in _BY_INDEX or by_tensor:
+        if step.picks and step.name != "unfold":
             return True
         at = step.sources[0].step if step.name in MOVES else None
     return False
@@ -205,7 +199,7 @@ def _dilated(known: Known, flow: Flow) -> bool:
     at = known.step
     while at is not None:
         step = flow.steps[at]
-        if step.name == "unfold" and step.given.get("dilation", 1) not in (1, (1, 1), [1, 1]):
+        if step.name == "unfold" and step.picks:
             return True
         at = step.sources[0].step if step.name in MOVES else None
     return False

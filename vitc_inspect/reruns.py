@@ -180,7 +180,7 @@ def _last_of_all(flow: Flow) -> tuple[Known, Step] | None:
         if not step.of_image:
             continue
         numbers += sum(prod(known.shape) for known in step.outputs)
-        if step.name not in _LOCAL or numbers > _MOST_NUMBERS:
+        if step.name not in _LOCAL or step.picks or numbers > _MOST_NUMBERS:
             break
         waiting |= {id(known) for known in step.outputs}
         waiting = {each for each in waiting if last_use.get(each, -1) > step.index or each in ends}
