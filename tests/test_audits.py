@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import replace
+from collections import OrderedDict, namedtuple
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -354,3 +355,96 @@ def test_nothing_of_an_audit_of_a_failure_is_held():
         gc.enable()
     assert report.cause is not None
     assert after == before
+
+
+# ---- sizes that are equal by chance
+
+
+class Split(nn.Module):
+    """A map of 16 channels, 8×8 cells, that `make` takes apart and something normalises."""
+
+    def __init__(self, make, width, channels=16):
+        super().__init__()
+        self.proj, self.norm = nn.Conv2d(3, channels, 8, 8), nn.LayerNorm(width)
+        self.make = make
+
+    def forward(self, x):
+        return self.norm(self.make(self.proj(x)))
+
+
+def windows(x, first):
+    """Windows of 4×4 cells, as (windows, cells, channels) or the other way round."""
+    x = rearrange(x, "b c (h p) (w q) -> (b h w) (p q) c", p=4, q=4)
+    return x if first else x.transpose(0, 1)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize(
+    ("make", "width"),
+    [
+        (lambda x: x.reshape(-1, 4, 64).mT, 4),  # heads in the batch
+        (lambda x: torch.cat(x.flatten(2).chunk(4, dim=1)).mT, 4),
+        (lambda x: x.flatten(2).mT.unflatten(2, (4, 4)).transpose(1, 2).flatten(0, 1), 4),
+        (lambda x: windows(x, True), 16),
+        (lambda x: windows(x, False), 16),
+        (lambda x: rearrange(x, "b c h w -> (b h) w c"), 16),  # attention along one axis
+        (lambda x: rearrange(x, "b c h w -> (b w) h c"), 16),
+        (lambda x: rearrange(x, "b c h w -> b w (c h)"), 128),  # columns of a line of text
+        (lambda x: rearrange(x, "b c h w -> b (c h) w"), 8),  # a layer along the width
+        (lambda x: x.flatten(2), 64),  # a layer along the tokens, as a mixer's
+    ],
+)
+def test_a_batch_a_head_or_a_window_of_the_same_size_is_not_taken_for_another(make, width, batch):
+    assert kinds(Split(make, width), batch, 3, 64, 64) == []
+
+
+def test_channels_as_many_as_columns_are_told_apart_by_another_image():
+    """(b, c, h, w) -> (b, c·h, w) has the sides of (b, h·w, c) where c = w."""
+    along = Split(lambda x: x.flatten(1, 2), 8, channels=8)
+    mixed = Split(lambda x: x.reshape(len(x), -1, 8), 8, channels=8)
+    assert kinds(along, 2, 3, 64, 64) == []
+    (fault,) = audited(mixed, 2, 3, 64, 64).faults
+    assert (fault.kind, fault.likelihood) == ("token order", "certain")
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 8, 16])
+def test_scrambled_tokens_are_found_whatever_the_batch(batch):
+    for make in (
+        lambda x: x.reshape(len(x), -1, 16),
+        lambda x: x.reshape(len(x), 64, 16),
+        lambda x: x.reshape(len(x), 64, -1),
+    ):
+        (fault,) = audited(Split(make, 16), batch, 3, 64, 64).faults
+        assert (fault.kind, fault.likelihood) == ("token order", "certain")
+    (fault,) = audited(Split(lambda x: x.view(batch, 64, 16), 16), batch, 3, 64, 64).faults
+    # no other run is possible; 8 images may be 8 rows, and 16 images 16 channels
+    assert fault.likelihood == ("likely" if batch in (8, 16) else "certain")
+
+
+def in_dataclass(x):
+    @dataclass
+    class Output:
+        tokens: torch.Tensor
+        loss: None = None
+
+    return Output(x)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda x: (x,),
+        lambda x: {"tokens": x},
+        lambda x: OrderedDict(tokens=x),
+        lambda x: [{"tokens": (x, None)}],
+        in_dataclass,
+        namedtuple("Output", "tokens"),
+    ],
+)  # fmt: skip
+def test_tokens_are_followed_into_whatever_they_are_returned_in(wrap):
+    def run(make):
+        return audited(Runs(lambda module, x: wrap(make(module.proj(x))))).faults
+
+    (fault,) = run(lambda x: x.reshape(len(x), -1, 16))
+    assert fault.kind == "token order"
+    assert run(lambda x: x.flatten(2).mT) == ()

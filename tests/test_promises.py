@@ -176,3 +176,76 @@ def test_a_width_of_the_stem_within_is_not_blamed_for_what_the_head_expects():
     assert "width" not in [fault.kind for fault in stem(8).faults]
     assert stem(8).cause is None
     assert stem(12).cause.kind == "width"  # which the head expects
+
+
+# ---- patches that are cut before a convolution have a stride of their own
+
+
+class Cutting(nn.Module):
+    """Cuts patches of 4 pixels by `cut`, and reads each by a convolution of one tap."""
+
+    def __init__(self, cut, patch_size=4, numbers=48):
+        super().__init__()
+        self.cut, self.patch_size = cut, patch_size
+        self.proj = nn.Conv2d(numbers, 16, 1)
+
+    def forward(self, x):
+        return self.proj(self.cut(x))
+
+
+class Failing(nn.Module):
+    """Runs a stem, or does not, and raises for a reason of its own."""
+
+    def __init__(self, stem, runs=True):
+        super().__init__()
+        self.stem, self.runs = stem, runs
+
+    def forward(self, x):
+        if self.runs:
+            self.stem(x)
+        raise ValueError("for a reason of its own")
+
+
+def cut_by_windows(x):
+    x = x.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 1, 4, 5, 2, 3)
+    return x.flatten(1, 3)
+
+
+def cut_by_reshape(x):
+    b, c, h, w = x.shape
+    return x.reshape(b, c, h // 4, 4, w // 4, 4).permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+
+
+def cut_by_unfold(x):
+    side = x.shape[2] // 4
+    return functional.unfold(x, 4, stride=4).unflatten(2, (side, -1))
+
+
+CUTS = {
+    "rearrange": lambda x: rearrange(x, "b c (h p) (w q) -> b (c p q) h w", p=4, q=4),
+    "pixel_unshuffle": lambda x: functional.pixel_unshuffle(x, 4),
+    "reshape": cut_by_reshape,
+    "Tensor.unfold": cut_by_windows,
+    "unfold": cut_by_unfold,
+}
+
+
+@pytest.mark.parametrize("runs", [True, False, None])
+@pytest.mark.parametrize("name", CUTS)
+def test_patches_that_are_cut_before_a_convolution_are_a_stride(name, runs):
+    stem = Cutting(CUTS[name])
+    module = stem if runs is None else Failing(stem, runs)
+    report = inspect_module(module, image())
+    assert report.faults == ()
+    assert (report.failure is None) == (runs is None)
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_patch_size_that_no_stride_makes_is_found_also_when_something_raises(runs):
+    module = Runs(lambda module, x: module.proj(x))
+    module.patch_size = 8
+    (fault,) = inspect_module(Failing(module, runs), image()).faults
+    assert "The stride is 4, and patch_size says 8" in fault.sentence
+    assert fault.likelihood == ("certain" if runs else "likely")
+    module.patch_size = 4
+    assert inspect_module(Failing(module, runs), image()).faults == ()

@@ -270,8 +270,7 @@ def token_axes(known: Known) -> TokenAxes | str | None:
         if torch.equal(whose, whose[:, :1, :1].expand_as(whose)):
             axis = max(0, order[1] - max(0, moved.ndim - places.moved.ndim))
             return TokenAxes(axis=axis, order=tuple(which[0, :, 0].tolist()))
-    turned = image.mT, cell.mT, channels, columns  # the numbers of a token on the axis before
-    if not whole_cells(image, cell, channels, columns) and not whole_cells(*turned):
+    if not whole_cells(image, cell, channels, columns):
         return mixed
     strangers = not torch.equal(image, image[:, :1, :1].expand_as(image))
     return STRANGERS if strangers else None
