@@ -1,0 +1,122 @@
+"""All the shapes that do not fit, explained together by the few sizes that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from vitc_inspect.diagnosis.axes import Clue, Misfit, clues_of
+
+Pair = tuple[int, int]
+"""The same count in the checkpoint and in the model."""
+
+_Named = tuple[str, int, int]
+"""What is counted, in the checkpoint and in the model."""
+_MULTIPLES = range(1, 9)  # a stage is 8 times as wide as the first; a fourth axis takes 4 of them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One size that differs between the checkpoint and the model."""
+
+    label: str
+    """What is counted: "width", "decoder width", "window", "heads", …."""
+    pairs: tuple[Pair, ...]
+    """The counts, the smallest first; more than one where stages differ in one proportion."""
+    names: tuple[str, ...]
+    """The weights that this explains, in the order of the message."""
+    evidence: int
+    """How many names of another kind say so by themselves: pos_embed and cls_token are two."""
+
+
+def solve(misfits: Sequence[Misfit]) -> tuple[tuple[Fact, ...], tuple[Misfit, ...]]:
+    """Explain shapes that do not fit by the sizes that differ.
+
+    Args:
+        misfits: Every weight whose shape differs.
+
+    Returns:
+        The facts, those that explain most first, and the weights that they do not explain.
+
+    >>> kept, built = (1, 197, 768), (1, 197, 384)
+    >>> facts, left = solve([Misfit(name="pos_embed", kept=kept, built=built)])
+    >>> [(fact.label, fact.pairs) for fact in facts], left
+    ([('width', ((768, 384),))], ())
+    """
+    clues = [clue for misfit in misfits for clue in clues_of(misfit)]
+    settled = list(_settled(clues))
+    groups: dict[tuple[str, object], list[Clue]] = {}
+    for clue in settled:
+        if clue.label:
+            groups.setdefault(_group_of(clue), []).append(clue)
+    facts = sorted((_fact(group) for group in groups.values()), key=lambda f: -len(f.names))
+    told = {clue.misfit.name for clue in settled if not clue.label}
+    same_rank = {clue.misfit.name for clue in clues}
+    left = [m for m in misfits if m.name in told or m.name not in same_rank]
+    return tuple(facts), tuple(left)
+
+
+def _group_of(clue: Clue) -> tuple[str, object]:
+    """Clues of one fact: widths of several stages belong together where they grow alike."""
+    if clue.label.endswith("width"):
+        return clue.label, Fraction(clue.kept, clue.built) if clue.built else clue.kept
+    return clue.label, None if clue.label == "heads" else (clue.kept, clue.built)
+
+
+def _fact(clues: Sequence[Clue]) -> Fact:
+    kinds = {clue.misfit.name.rpartition(".")[2] for clue in clues}
+    if kinds & {"weight", "bias"}:  # of layers: the layer's own name tells the kind
+        kinds = {".".join(clue.misfit.name.split(".")[-2:]) for clue in clues}
+    return Fact(
+        label=clues[0].label,
+        pairs=tuple(sorted({(clue.kept, clue.built) for clue in clues})),
+        names=tuple(dict.fromkeys(clue.misfit.name for clue in clues)),
+        evidence=len(kinds),
+    )
+
+
+def _settled(clues: Sequence[Clue]) -> Iterator[Clue]:
+    """Each clue under the label that explains it, those of inner sizes by the width they follow."""
+    widths = sorted({(c.label, c.kept, c.built) for c in clues if c.label.endswith("width")})
+    firm = [c for c in clues if c.label.endswith("hidden") and len(c.misfit.kept) == 2]
+    hidden = {(c.kept, c.built) for c in firm if not _followed(c, widths)}
+    for clue in clues:
+        word = clue.label.rpartition(" ")[2]
+        if word in ("hidden", "inner", "out"):
+            wide = _followed(clue, widths)
+            if not wide and word == "inner" and len(clue.misfit.kept) == 1 and not widths:
+                wide = (_width_of(clue), clue.kept, clue.built)  # a bias of q, k, v says no more
+        elif not clue.label:
+            wide = _multiple(clue, widths)
+            if not wide and (clue.kept, clue.built) in hidden:
+                wide = ("hidden", clue.kept, clue.built)
+        else:
+            wide = None
+        if wide:
+            label, kept, built = wide
+            yield replace(clue, label=label, kept=kept, built=built)
+        else:
+            yield clue
+
+
+def _width_of(clue: Clue) -> str:
+    """The width of the tower that a clue stands in."""
+    return f"{clue.label.rpartition(' ')[0]} width".strip()
+
+
+def _followed(clue: Clue, widths: Sequence[_Named]) -> _Named | None:
+    """The width that a size grows with: the hidden width of an MLP of the same ratio does."""
+    for label, kept, built in widths:
+        if clue.kept * built == clue.built * kept and label == _width_of(clue):
+            return label, kept, built
+    return None
+
+
+def _multiple(clue: Clue, widths: Sequence[_Named]) -> _Named | None:
+    """The width that the axis of a name that is not known holds a few times over."""
+    pair = clue.kept, clue.built
+    for label, kept, built in widths:
+        if any(pair == (kept * times, built * times) for times in _MULTIPLES):
+            return label, kept, built
+    return None
