@@ -86,6 +86,8 @@ _MEANINGS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r"logit_scale$", "heads||"),
         (r"cpb_mlp\.\d" + _WEIGHT, "heads|"),
         # tokens
+        (r"mask_token$", "||mask width"),
+        (r"mask_token$", "|mask width"),
         (_TOKEN, "|added|width"),
         (_TOKEN, "added|width"),
         (_TOKEN, "width"),
@@ -124,7 +126,7 @@ def clues_of(misfit: Misfit) -> Iterator[Clue]:
     if len(misfit.kept) != len(misfit.built):
         return
     labels = _labels(misfit)
-    tower = next((word for word, pattern in _TOWERS if pattern.search(misfit.name)), "")
+    tower = _tower(misfit)
     for axis, (kept, built) in enumerate(zip(misfit.kept, misfit.built, strict=True)):
         if kept == built:
             continue
@@ -132,6 +134,13 @@ def clues_of(misfit: Misfit) -> Iterator[Clue]:
         if label in ("width", "hidden", "inner"):
             label = tower + label
         yield Clue(misfit=misfit, axis=axis, label=label, kept=pair[0], built=pair[1])
+
+
+def _tower(misfit: Misfit) -> str:
+    """Which part of a model a weight stands in; empty for the part that reads images."""
+    if misfit.name.endswith("positional_embedding") and 77 in (misfit.kept[0], misfit.built[0]):
+        return "" if "visual" in misfit.name else "text "  # CLIP's text has 77 places
+    return next((word for word, pattern in _TOWERS if pattern.search(misfit.name)), "")
 
 
 def is_kernel(misfit: Misfit) -> bool:
@@ -182,7 +191,7 @@ def _count(label: str, kept: int, built: int) -> tuple[str, tuple[int, int]]:
         windows = window_of(kept), window_of(built)
         if windows[0] and windows[1] and windows[0][1] == windows[1][1]:
             return "window", (windows[0][0], windows[1][0])
-        return "", (kept, built)
+        return "offsets", (kept, built)
     if label == "area":
         sides = isqrt(kept), isqrt(built)
         for more in (0, 1):  # BEiT's index has a row for the class token

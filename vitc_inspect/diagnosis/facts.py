@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from math import isqrt
 
-from vitc_inspect.diagnosis.axes import Misfit
+from vitc_inspect.diagnosis.axes import Misfit, clues_of, is_table, window_of
 from vitc_inspect.diagnosis.explanation import Explanation, Likelihood, by, explain
 from vitc_inspect.diagnosis.puzzle import Fact
 
@@ -60,6 +60,8 @@ def _width(fact: Fact, misfits: Sequence[Misfit]) -> Explanation:
     tower = fact.label.removesuffix("width").strip()
     kept, built = fact.pairs[0]
     numbers = {"weights": len(fact.names)}
+    if tower == "mask":
+        return _mask_width(fact)
     if tower:
         numbers |= {f"{tower}_width": kept, f"expected_{tower}_width": built}
         same = _encoder_width(misfits) if tower == "decoder" else None
@@ -92,12 +94,37 @@ def _width(fact: Fact, misfits: Sequence[Misfit]) -> Explanation:
     return explain(
         "width",
         f"The tokens of the checkpoint are {kept} wide and the model's {built}:"
-        f" {weights(len(fact.names))}.",
+        f" {weights(len(fact.names))}.{_map_of_places(fact, misfits)}",
         f"Build the model with embed_dim={kept}.",
         because=_because(fact),
         likelihood=_sure(fact),
         numbers=numbers,
     )
+
+
+def _mask_width(fact: Fact) -> Explanation:
+    """The width of a mask token, where no other weight says whose it is."""
+    kept, built = fact.pairs[0]
+    return explain(
+        "width",
+        f"{fact.names[0]} is {kept} wide in the checkpoint and {built} in the model: the width of"
+        " the decoder in a masked autoencoder, of the encoder in BEiT and DINOv2.",
+        f"Build the model with that width {kept}.",
+        "Or leave the mask token out of the checkpoint, where no patches are masked.",
+        because=_because(fact),
+        numbers={"width": kept, "expected_width": built},
+    )
+
+
+def _map_of_places(fact: Fact, misfits: Sequence[Misfit]) -> str:
+    """A word about a table of four axes, which is easily taken for a kernel."""
+    for misfit in misfits:
+        if misfit.name in fact.names and len(misfit.kept) == 4 and is_table(misfit):
+            axis = next(c.axis for c in clues_of(misfit) if c.label.endswith("width"))
+            grid = misfit.kept[1:3] if axis == 3 else misfit.kept[2:]
+            where = "last" if axis == 3 else "first"
+            return f" {misfit.name} is a table of {by(grid)} places with its channels {where}."
+    return ""
 
 
 _TOWER_FIELDS = {"decoder": "decoder_embed_dim=", "predictor": "predictor_embed_dim="}
@@ -160,14 +187,51 @@ def _window(fact: Fact) -> Explanation:
         f" {by((sides[1],) * 2)} entries a head, and leave relative_position_index,"
         " relative_coords_table and attn_mask out of the checkpoint: they are computed, not"
         " learned.",
-        "Where the window is the whole grid of tokens (BEiT), that is another image size:"
-        f" {by((16 * kept,) * 2)} and {by((16 * built,) * 2)} pixels at patch size 16."
+        "Or, where the window is the whole grid of tokens as in BEiT, build the model for"
+        f" {by((16 * kept,) * 2)} pixels instead of {by((16 * built,) * 2)} at patch size 16."
         if any("bias_table" in name for name in fact.names) and max(kept, built) > 12
         else "",
         because=_because(fact),
         likelihood=_sure(fact),
         numbers={"window": kept, "expected_window": built, "weights": len(fact.names)},
     )
+
+
+def _offsets(fact: Fact) -> Explanation:
+    """Tables of relative positions of which not both are square windows of one kind."""
+    (kept, built), *_ = fact.pairs
+    ours, theirs = window_of(kept), window_of(built)
+    parts = [_offsets_of(count) for count in (kept, built)]
+    numbers = {"offsets": kept, "expected_offsets": built, "weights": len(fact.names)}
+    opening = (
+        f"{fact.names[0]} has {parts[0]} offsets in the checkpoint and {parts[1]} in the model"
+    )
+    if not ours or not theirs:
+        return explain(
+            "window",
+            f"{opening}: windows of other sizes, of which one is no square.",
+            "Build the model with the windows of the checkpoint.",
+            because=_because(fact),
+            likelihood="possible",
+            numbers=numbers,
+        )
+    which = "model" if theirs[1] else "checkpoint"
+    return explain(
+        "class token",
+        f"{opening}: windows of {by((ours[0],) * 2)} and {by((theirs[0],) * 2)} tokens, and 3"
+        f" offsets for a class token in the {which} alone.",
+        f"Build the model {'without' if which == 'model' else 'with'} a class token.",
+        because=_because(fact),
+        numbers=numbers | {"window": ours[0], "expected_window": theirs[0]},
+    )
+
+
+def _offsets_of(rows: int) -> str:
+    """The length of a table of relative positions: 732 = 27² + 3."""
+    window = window_of(rows)
+    if window is None:
+        return f"{rows}"
+    return f"{rows} = {2 * window[0] - 1}²{' + 3' if window[1] else ''}"
 
 
 def _heads(fact: Fact) -> Explanation:
@@ -302,6 +366,7 @@ _WORDS: dict[str, Callable[[Fact], Explanation]] = {
     "classes": _classes,
     "window": _window,
     "heads": _heads,
+    "offsets": _offsets,
     "windows": _windows,
     "side": _side,
     "head width": _head_width,

@@ -30,16 +30,16 @@ def transposed(turned: Sequence[Misfit]) -> Explanation:
     """Weights that would fit if their axes stood in another order."""
     first = turned[0]
     order = permutation(first) or ()
-    many = f", and {len(turned) - 1} others likewise" if len(turned) > 1 else ""
+    more = len(turned) - 1
+    many = f", and {more} {'other' if more == 1 else 'others'} likewise" if more else ""
     call = "weight.T" if order == (1, 0) else f"weight.permute{order}"
     return explain(
         "transpose",
         f"{first.name} is {by(first.kept)} in the checkpoint and {by(first.built)} in the model:"
         f" the same axes in another order{many}.",
         f"Turn it: {call}.",
-        "Conv1D of transformers' GPT-2, TensorFlow and Flax keep weights so: use their own"
-        " conversion where there is one.",
-        because="both shapes have the same numbers",
+        because="both shapes have the same numbers; Conv1D of transformers' GPT-2, TensorFlow and"
+        " Flax keep weights so",
         likelihood="likely",
         numbers={"weights": len(turned)},
     )
@@ -178,8 +178,9 @@ def _channels_fix(kept: int, built: int, rank: int) -> str:
     if kept > built:
         return f"Or keep those of the first {built}: weight[:, :{built}]; or train this layer anew."
     more = built - kept
+    new = "the new channel" if more == 1 else f"the {more} new channels"
     return (
-        f"Or start the {more} new {'channel' if more == 1 else 'channels'} at the mean of the others:"
+        f"Or start {new} at the mean of the others:"
         f" torch.cat((weight, weight.mean(1, keepdim=True).expand(-1, {more}{later})), 1)."
     )
 

@@ -41,7 +41,7 @@ _COMPANIONS = frozenset(
      "best_acc1", "metric", "version", "amp_scaler", "loss", "dino_loss", "max_accuracy"}
 )  # fmt: skip
 _BLOCK = re.compile(
-    r"^(.{0,150}?(?:blocks|layers|layer|resblocks|encoder_layer|encoderblock|h)[._/]"
+    r"^(.{0,150}(?:blocks|layers|layer|resblocks|encoder_layer|encoderblock|h)[._/]"
     r"(?:encoder_layer_)?)(\d{1,4})[./](.{1,150})$"
 )
 _FAMILIES = tuple(
@@ -68,6 +68,8 @@ _FAMILIES = tuple(
     )
 )
 _HEAD = re.compile(r"(?:^|\.)(?:heads?|head_dist|classifier|fc|mlp_head|linear_head)(?:\.|$)")
+
+_LAST_NORM = re.compile(r"^(?:.{1,60}\.)?norm\.(?:weight|bias)$")
 
 _NOTABLE = tuple(
     Notable(
@@ -182,6 +184,8 @@ def names_of(missing: Keys, unexpected: Keys) -> Iterator[Explanation]:
             if found and not any(notable.pattern.search(key) for key in rest[lacks]):
                 yield _notable(notable, found, has, lacks, numbers)
                 rest[has] = tuple(key for key in rest[has] if key not in found)
+                if notable.kind == "pooling":  # the norm of all tokens is the other's
+                    rest[lacks] = tuple(k for k in rest[lacks] if not _LAST_NORM.search(k))
     heads = _heads(rest["model"], rest["checkpoint"], numbers)
     if heads:
         yield heads
@@ -192,7 +196,7 @@ def names_of(missing: Keys, unexpected: Keys) -> Iterator[Explanation]:
 
 def _left(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation:
     return explain(
-        "names",
+        "other names",
         f"{len(missing)} weights of the model are not in the checkpoint"
         f"{_example(missing)}, and {len(unexpected)} of the checkpoint are not in the model"
         f"{_example(unexpected)}.",

@@ -82,22 +82,27 @@ def _settled(clues: Sequence[Clue]) -> Iterator[Clue]:
     firm = [c for c in clues if c.label.endswith("hidden") and len(c.misfit.kept) == 2]
     hidden = {(c.kept, c.built) for c in firm if not _followed(c, widths)}
     for clue in clues:
-        word = clue.label.rpartition(" ")[2]
-        if word in ("hidden", "inner", "out"):
-            wide = _followed(clue, widths)
-            if not wide and word == "inner" and len(clue.misfit.kept) == 1 and not widths:
-                wide = (_width_of(clue), clue.kept, clue.built)  # a bias of q, k, v says no more
-        elif not clue.label:
-            wide = _multiple(clue, widths)
-            if not wide and (clue.kept, clue.built) in hidden:
-                wide = ("hidden", clue.kept, clue.built)
-        else:
-            wide = None
-        if wide:
-            label, kept, built = wide
+        named = _explained(clue, widths, hidden)
+        if named:
+            label, kept, built = named
             yield replace(clue, label=label, kept=kept, built=built)
         else:
             yield clue
+
+
+def _explained(clue: Clue, widths: Sequence[_Named], hidden: set[Pair]) -> _Named | None:
+    """The size that another size only follows; None for one that stands for itself."""
+    pair = clue.kept, clue.built
+    if clue.label == "mask width":  # the decoder's in a masked autoencoder, else the encoder's
+        return next((w for w in widths if w[1:] == pair and w[0] != clue.label), None)
+    if clue.label.endswith(("hidden", "inner", "out")):
+        followed = _followed(clue, widths)
+        alone = clue.label.endswith("inner") and len(clue.misfit.kept) == 1 and not widths
+        # a bias of queries, keys and values says no more than a width
+        return followed or ((_width_of(clue), *pair) if alone else None)
+    if clue.label:
+        return None
+    return _multiple(clue, widths) or (("hidden", *pair) if pair in hidden else None)
 
 
 def _width_of(clue: Clue) -> str:

@@ -53,19 +53,17 @@ _UNEXPECTED = re.compile(
     r"Unexpected key\(s\) in state_dict: ((?:\"[^\"]{1,200}\"(?:, )?){1,5000})"
 )
 _KEY = re.compile(r"\"([^\"]{1,200})\"")
+_OPENING = re.compile(r"Error\(s\) in loading state_dict for")
 _MOST_TABLES = 8  # readings of one pair of tables; the rest would assume ever more
 
 
 def _loading(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """All that load_state_dict complains of at once, the causes before their consequences."""
-    text = told.text[match.start() :]
+    openings = [m.start() for m in _OPENING.finditer(told.text) if m.start() <= match.start()]
+    text = told.text[openings[-1] :] if openings else told.text
     missing, unexpected = _keys(_MISSING, text), _keys(_UNEXPECTED, text)
-    yield from _ordered(_misfits_of(text), missing, unexpected, told)
-
-
-def _one_misfit(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Lines of such an error without its opening: what fits may have been left out."""
-    yield from _ordered(_misfits_of(told.text), (), (), told, whole=False)
+    # without its opening, lines of what does not fit may have been left out
+    yield from _ordered(_misfits_of(text), missing, unexpected, told, whole=bool(openings))
 
 
 def _misfits_of(text: str) -> tuple[Misfit, ...]:
@@ -88,11 +86,11 @@ def _keys(pattern: re.Pattern[str], text: str) -> Keys:
 
 
 def _ordered(
-    misfits: Sequence[Misfit], missing: Keys, unexpected: Keys, told: Told, *, whole: bool = True
+    misfits: Sequence[Misfit], missing: Keys, unexpected: Keys, told: Told, *, whole: bool
 ) -> Iterator[Explanation]:
     """Names, kernels, sizes and tables; what nothing explains stands last."""
     names = tuple(names_of(missing, unexpected))
-    yield from (each for each in names if each.likelihood != "possible")
+    yield from (each for each in names if each.kind in _WHOLE)
     turned = tuple(misfit for misfit in misfits if permutation(misfit))
     if turned:
         yield transposed(turned)
@@ -107,20 +105,23 @@ def _ordered(
     said = [each for fact in facts for each in words_of(fact, straight)]
     yield from (each for each in said if each.kind != "classes")
     yield from of_pixels(straight, kernels)
+    yield from (each for each in names if each.kind not in _WHOLE and each.likelihood != "possible")
     yield from _tables(straight, kernels, told, whole=whole)
     yield from (each for each in said if each.kind == "classes")
     if left:
         yield _left(left)
-    yield from (each for each in names if each.likelihood == "possible")
+    yield from (each for each in names if each.kind not in _WHOLE and each.likelihood == "possible")
 
 
 _MOST_RANKS = 3
+_WHOLE = ("names", "nested", "stem")  # what concerns every weight stands before the sizes
 
 
 def _left(left: Sequence[Misfit]) -> Explanation:
     """Weights of which no more is understood than their shapes."""
     first = left[0]
-    others = f", and {len(left) - 1} others like it" if len(left) > 1 else ""
+    more = len(left) - 1
+    others = f", and {more} {'other is' if more == 1 else 'others are'} like it" if more else ""
     return explain(
         "weights",
         f"{first.name} is {by(first.kept) or 'one number'} in the checkpoint and"
@@ -270,7 +271,8 @@ def _table_fixes(reading: Reading) -> Iterator[str]:
     if reading.change == "prefix":
         yield f"Build the model with {saved} tokens before the image's."
         if saved > before:
-            yield f"Or leave the checkpoint's first entries out: table[:, {saved - before}:]."
+            kept = f"torch.cat((table[:, :{before}], table[:, {saved}:]), 1)"
+            yield f"Or leave entries out: {kept if before else f'table[:, {saved}:]'}."
         else:
             yield f"Or put {before - saved} new entries before the checkpoint's, and train on."
         return
@@ -284,8 +286,10 @@ def _table_fixes(reading: Reading) -> Iterator[str]:
 
 
 DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
-    (re.compile(r"Error\(s\) in loading state_dict for"), _loading),
-    (_KEPT_FIRST, _one_misfit),
-    (_BUILT_FIRST, _one_misfit),
+    (_OPENING, _loading),
+    (_MISSING, _loading),
+    (_UNEXPECTED, _loading),
+    (_KEPT_FIRST, _loading),
+    (_BUILT_FIRST, _loading),
 )
 """What each error is known by, and who explains it."""
