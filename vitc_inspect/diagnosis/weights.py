@@ -37,8 +37,8 @@ _KEPT_FIRST = re.compile(
             rf" the shape in current model is {_SHAPE}",
             rf"size mismatch for {_NAME}: copying a param of {_SHAPE} from checkpoint, where the"
             rf" shape is {_SHAPE} in current model",
-            rf"{_NAME}: found shape {_SHAPE} in the checkpoint and {_SHAPE} in the model",
-            rf"{_NAME} MISMATCH Reinit due to size mismatch - ckpt: {_SHAPE} vs model: ?{_SHAPE}",
+            rf"(?<!\S){_NAME}: found shape {_SHAPE} in the checkpoint and {_SHAPE} in the model",
+            rf"(?<!\S){_NAME} MISMATCH Reinit due to size mismatch - ckpt: {_SHAPE} vs model: ?{_SHAPE}",
         )
     )
 )
