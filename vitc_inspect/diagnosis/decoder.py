@@ -6,7 +6,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vitc_inspect.diagnosis import inputs, layers, positions, sequences, weights
+from vitc_inspect.diagnosis import (
+    assertions,
+    einops_errors,
+    formats,
+    inputs,
+    layers,
+    positions,
+    sequences,
+    weights,
+    windows,
+)
 from vitc_inspect.diagnosis.explanation import Decoder, Explanation, read_text
 from vitc_inspect.spec import StemSpec
 
@@ -16,6 +26,10 @@ _DECODERS = (
     *sequences.DECODERS,
     *layers.DECODERS,
     *inputs.DECODERS,
+    *formats.DECODERS,
+    *assertions.DECODERS,
+    *windows.DECODERS,
+    *einops_errors.DECODERS,
 )
 
 

@@ -38,7 +38,8 @@ _KEPT_FIRST = re.compile(
             rf"size mismatch for {_NAME}: copying a param of {_SHAPE} from checkpoint, where the"
             rf" shape is {_SHAPE} in current model",
             rf"(?<!\S){_NAME}: found shape {_SHAPE} in the checkpoint and {_SHAPE} in the model",
-            rf"(?<!\S){_NAME} MISMATCH Reinit due to size mismatch - ckpt: {_SHAPE} vs model: ?{_SHAPE}",
+            rf"(?<!\S){_NAME} MISMATCH Reinit due to size mismatch - ckpt: {_SHAPE} vs model:"
+            rf" ?{_SHAPE}",
         )
     )
 )
