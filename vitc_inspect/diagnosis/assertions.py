@@ -146,6 +146,13 @@ def _undivided(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
+def _undivided_pair(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """Both sides, with the divisor (torchvision's RAFT)."""
+    divisor, height, width = (int(group) for group in match.groups())
+    if divisor > 0 and (height % divisor or width % divisor) and min(height, width) > 0:
+        yield image_in_pieces((height, width), (divisor, divisor), because="the model says so")
+
+
 def _undivided_unsaid(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """Not divisible, without a number."""
     spec = told.spec
@@ -236,7 +243,7 @@ def _means(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         'Make it an image in colour first: image.convert("RGB") of a PIL image.'
         if means == 3
         else f"Give an image of {means} channels.",
-        f"Or give {channels} numbers of {match['which']}.",
+        f"Or give as many numbers of {match['which']} as channels, {channels}.",
         because="each channel has its own mean and standard deviation",
         likelihood="certain",
         numbers={"channels": channels, "expected_channels": means},
@@ -355,7 +362,7 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
     (
         re.compile(
             rf"{_IMAGE}[ _]?(?:{_IMAGE}[ _]?)?(?P<which>height|width|size|side|dimension)s?"
-            rf"(?: \d)?[ :=]{{0,3}}\(?(?P<side>{_N})\)? (?:should|must|has to|needs to|is|was)"
+            rf"(?: \d(?= ))?[ :=]{{0,3}}\(?(?P<side>{_N})\)? (?:should|must|has to|needs to|is|was)"
             r" (?:not )?(?:be )?(?:divisible|divided|a multiple)"
             rf" (?:by|of) (?:the )?[a-z_ ]{{0,30}}[ :=]{{0,3}}\(?(?P<patch>{_N})\)?",
             re.IGNORECASE,
@@ -364,9 +371,9 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
     ),
     (
         re.compile(
-            rf"H and W should be divisible by (?P<patch>{_N}), instead got (?P<side>{_N}) \(h\)"
+            rf"H and W should be divisible by ({_N}), instead got ({_N}) \(h\) and ({_N}) \(w\)"
         ),
-        _undivided,
+        _undivided_pair,
     ),
     (
         re.compile(

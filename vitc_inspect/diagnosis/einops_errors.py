@@ -97,27 +97,35 @@ def _divided(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if not failed:
         yield from _without_pattern(length, chunk)
         return
-    axis, rank = failed[0], len(axes)
+    yield _by_place(failed[0], axes)
+
+
+def _by_place(axis: Axis, axes: Sequence[Axis]) -> Explanation:
+    """What an axis is, by its place, by what else is cut, and by the number of channels."""
+    rank, length, chunk = len(axes), axis.size, axis.chunk
+    alone = sum(len(each.names) > 1 for each in axes) == 1
     if rank == 3 and axis.place == 1:
-        yield _tokens(length, chunk)
-    elif axis.place == rank - 1 and rank in (3, 4) and not _is_image(axes):
-        yield _shares(axis, length, chunk)
-    elif any(_FRAMES.search(name) for name in axis.names) and rank == 5:
-        yield _frames(axis)
-    elif rank in (4, 5) and axis in _sides(axes):
-        sides = _sides(axes)
-        if _is_image(axes):
-            yield image_in_pieces(
-                [s.size for s in sides], [s.chunk for s in sides], channels_last=_last(axes)
-            )
-        else:
-            yield map_in_pieces(
-                [s.size for s in sides], [s.chunk for s in sides], channels_last=_last(axes)
-            )
-    elif rank == 4 and axis.place == 1 and not _last(axes):
-        yield _shares(axis, length, chunk)
-    else:
-        yield _plain(length, chunk, f"axis {axis.place}, ({' '.join(axis.names)}),")
+        return _tokens(length, chunk)
+    if axis.place == rank - 1 and rank > 2 and (alone or rank == 3 or _last(axes)):
+        return _shares(axis)
+    if rank not in (4, 5):
+        return _plain(axis.size, axis.chunk, axis)
+    if any(_FRAMES.search(name) for name in axis.names) and rank == 5:
+        return _frames(axis)
+    sides = _sides(axes)
+    if axis in sides:
+        pieces = image_in_pieces if _is_image(axes) else map_in_pieces
+        bands = axes[-1].size if _last(axes) else axes[-3].size
+        return pieces(
+            [side.size for side in sides],
+            [side.chunk for side in sides],
+            channels_last=_last(axes),
+            # up to 16 bands can be a satellite's image or a small map
+            likelihood="likely" if _MOST_BANDS < bands <= 16 else "certain",
+        )
+    if rank == 4 and axis.place == 1:
+        return _shares(axis)
+    return _plain(length, chunk, axis)
 
 
 def _sides(axes: Sequence[Axis]) -> Sequence[Axis]:
@@ -161,22 +169,23 @@ def _tokens(length: int, chunk: int) -> Explanation:
             " still there.",
             f"Leave {'it' if square[1] == 1 else 'them'} out first: x[:, {square[1]}:].",
             because=f"without {square[1]}, {taken_apart(length - square[1], chunk)} is left",
+            likelihood="likely" if square[1] in (1, 2, 5) else "possible",
             numbers=numbers,
         )
-    near = divisors_near(length, chunk)
     grid = f" For {square[0]}×{square[0]} tokens it is {square[0]}." if square else ""
     return explain(
         "grid",
         f"{opening}{grid}",
         "Take rows and columns from the map before it was flattened.",
-        f"Or use {' or '.join(map(str, near))}, which divide {length}." if length > 1 else "",
+        _divisors(length, chunk),
         because="the second of three axes is the tokens",
         numbers=numbers,
     )
 
 
-def _shares(axis: Axis, length: int, chunk: int) -> Explanation:
+def _shares(axis: Axis) -> Explanation:
     """The numbers of a token or the channels of a map, shared by heads or by parts."""
+    length, chunk = axis.size, axis.chunk
     parts = [size for name, size in axis.known.items() if _PARTS.search(name) or size in (2, 3)]
     heads = [size for name, size in axis.known.items() if _HEADS.search(name)]
     times = parts[0] if parts and length % parts[0] == 0 and len(axis.known) > 1 else 1
@@ -184,7 +193,7 @@ def _shares(axis: Axis, length: int, chunk: int) -> Explanation:
     if heads and heads[0] == share and width % share:
         return heads_fault(width, share)
     if heads or not any(_HEADS.search(name) for name in axis.names):
-        return _plain(length, chunk, f"axis {axis.place}, ({' '.join(axis.names)}),")
+        return _plain(length, chunk, axis)
     wider = -(-width // share) * share
     return explain(
         "heads",
@@ -212,20 +221,29 @@ def _frames(axis: Axis) -> Explanation:
     )
 
 
-def _plain(length: int, chunk: int, which: str) -> Explanation:
+def _plain(length: int, chunk: int, axis: Axis | None = None) -> Explanation:
     """An axis that does not divide, of which no more is known."""
     rest = length % chunk
     fits = [n for n in (length - rest, length - rest + chunk) if n]
+    which = f"Axis {axis.place}, ({' '.join(axis.names)})," if axis else "An axis"
     return explain(
         "axes",
-        f"{which[0].upper()}{which[1:]} is {length} long and is to be taken apart in chunks of"
-        f" {chunk}: {taken_apart(length, chunk)}.",
+        f"{which} is {length} long and is to be taken apart in chunks of {chunk}:"
+        f" {taken_apart(length, chunk)}.",
         f"Give this axis {' or '.join(map(str, fits))} instead of {length}.",
-        f"Or use {' or '.join(map(str, divisors_near(length, chunk)))}, which divide {length}.",
-        because="the pattern does not say what the axis is",
+        _divisors(length, chunk),
+        because="the text does not say what the axis is",
         likelihood="possible",
         numbers={"length": length, "chunk": chunk, "rest": rest},
     )
+
+
+def _divisors(length: int, chunk: int) -> str:
+    """A fix: chunks that would do; empty where none but 1 and the whole would."""
+    near = [str(n) for n in divisors_near(length, chunk) if 1 < n < length]
+    return f"Or use {' or '.join(near)}, which divide{'s' if len(near) == 1 else ''} {length}." if (
+        near
+    ) else ""  # fmt: skip
 
 
 def _without_pattern(length: int, chunk: int) -> Iterator[Explanation]:
@@ -246,7 +264,7 @@ def _without_pattern(length: int, chunk: int) -> Iterator[Explanation]:
         yield _unsure(image_in_pieces([length, length], [chunk, chunk], channels_last=False))
     if length < 128 and chunk < 32:
         yield _unsure(map_in_pieces([length, length], [chunk, chunk], channels_last=True))
-    yield _plain(length, chunk, "an axis")
+    yield _plain(length, chunk)
 
 
 def _unsure(explanation: Explanation) -> Explanation:
@@ -407,7 +425,7 @@ _PATTERN_FAULTS = tuple(
             rf"Specify sizes for new axes in repeat: {_SET}",
             "pattern",
             "repeat does not know how long the new axes are: {0}.",
-            "Give each of {0} its length as a keyword argument.",
+            "Give a length as a keyword argument for each: {0}.",
         ),
         (
             rf"Unexpected identifiers on the right side of reduce \w{{1,30}}: {_SET}",

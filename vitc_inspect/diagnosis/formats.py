@@ -106,10 +106,10 @@ def _format_unknown(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         because = "not every operation has been written for half the bits, least so on a CPU"
     elif format_ in ("uint8", "int8", "int16", "int32", "int64", "bool"):
         scaled = "Convert and scale the image: image.float() / 255."
-        fixes = (scaled if format_ == "uint8" else "Convert the image: image.float().",)
+        fixes = (scaled if format_ == "uint8" else "Convert the image: image.float().", "")
         because = "it is for numbers with a fraction"
     else:
-        fixes = ("Convert what it is given: x.float().",)
+        fixes = ("Convert what it is given: x.float().", "")
         because = "the message names both"
     yield explain(
         "dtype",

@@ -52,17 +52,18 @@ def _axes_of_input(match: re.Match[str], told: Told) -> Iterator[Explanation]:
             numbers={"axes": axes},
         )
     else:
-        fix = ""
-        if axes > kind + 2:
+        fix = {
+            (1, 4): "Flatten rows and columns to one axis: x.flatten(2).",
+            (3, 3): "Add the axes that are missing: image[None, :, None].",
+        }.get((kind, axes), "")
+        if not fix and axes > kind + 2:
             fix = f"Merge the first axes: image.flatten(0, {axes - kind - 2})."
-        if axes == kind + 3 and given[0] == 1:
-            fix = "Drop the first axis: image.squeeze(0)."
         yield explain(
             "batch" if kind == 2 else "axes",
             f"Conv{kind}d gets {by(given)}: {axes} axes, and it takes {kind + 2}, or {kind + 1}"
             " without a batch.",
             fix,
-            "Or use the convolution for as many axes as there are: Conv1d for rows, Conv2d for"
+            f"{'Or use' if fix else 'Use'} the convolution for these axes: Conv1d for rows, Conv2d for"
             " images, Conv3d for videos and volumes.",
             because=_READS[kind],
             numbers={"axes": axes},
