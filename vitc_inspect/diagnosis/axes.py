@@ -193,10 +193,9 @@ def _count(label: str, kept: int, built: int) -> tuple[str, tuple[int, int]]:
             return "window", (windows[0][0], windows[1][0])
         return "offsets", (kept, built)
     if label == "area":
-        sides = isqrt(kept), isqrt(built)
         for more in (0, 1):  # BEiT's index has a row for the class token
-            sides = isqrt(kept - more), isqrt(built - more)
-            if (sides[0] ** 2 + more, sides[1] ** 2 + more) == (kept, built):
+            sides = isqrt(max(0, kept - more)), isqrt(max(0, built - more))
+            if min(sides) and (sides[0] ** 2 + more, sides[1] ** 2 + more) == (kept, built):
                 return "window", sides
         return "", (kept, built)
     if label.startswith("2·-1·"):

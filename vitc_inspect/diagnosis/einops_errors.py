@@ -113,7 +113,7 @@ def _by_place(axis: Axis, axes: Sequence[Axis]) -> Explanation:
     if any(_FRAMES.search(name) for name in axis.names) and rank == 5:
         return _frames(axis)
     sides = _sides(axes)
-    if axis in sides:
+    if axis in sides and all(side.size > 0 < side.chunk for side in sides):
         pieces = image_in_pieces if _is_image(axes) else map_in_pieces
         bands = axes[-1].size if _last(axes) else axes[-3].size
         return pieces(
@@ -329,8 +329,10 @@ def _three_of_four(
     shape: tuple[int, ...], left: str, given: str, numbers: dict[str, int]
 ) -> Iterator[Explanation]:
     """Three axes where an image or a map is expected."""
-    tokens = bool(shape) and square_of(shape[1]) is not None and shape[1] != shape[2]
-    image = bool(shape) and not tokens and (shape[0] <= _MOST_BANDS or shape[1] == shape[2])
+    first, count, last = shape if len(shape) == 3 else (0, 0, 0)  # 0 where it is not known
+    rows = square_of(count)
+    tokens = rows is not None and count != last
+    image = bool(first) and not tokens and (first <= _MOST_BANDS or count == last)
     if not tokens:
         yield explain(
             "batch",
@@ -342,10 +344,9 @@ def _three_of_four(
             numbers=numbers,
         )
         return
-    rows = square_of(shape[1])
     yield explain(
         "flatten",
-        f"The pattern{left} has 4 axes and the tensor 3{given}: {in_squares(shape[1])} tokens,"
+        f"The pattern{left} has 4 axes and the tensor 3{given}: {in_squares(count)} tokens,"
         " which are flattened already.",
         "Leave the second flattening out.",
         f"Or make a map of them first: rearrange(x, 'b (h w) c -> b c h w', h={rows[0]})."

@@ -120,7 +120,7 @@ def _map_of_places(fact: Fact, misfits: Sequence[Misfit]) -> str:
     """A word about a table of four axes, which is easily taken for a kernel."""
     for misfit in misfits:
         if misfit.name in fact.names and len(misfit.kept) == 4 and is_table(misfit):
-            axis = next(c.axis for c in clues_of(misfit) if c.label.endswith("width"))
+            axis = next((c.axis for c in clues_of(misfit) if c.label.endswith("width")), 3)
             grid = misfit.kept[1:3] if axis == 3 else misfit.kept[2:]
             where = "last" if axis == 3 else "first"
             return f" {misfit.name} is a table of {by(grid)} places with its channels {where}."
