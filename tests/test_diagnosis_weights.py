@@ -272,7 +272,7 @@ FACTS: list[tuple[str, Shapes, Shapes, list[tuple[str, str]]]] = [
             "stages.0.0.pwconv1.weight": (512, 128),
             "stages.1.0.gamma": (256,),
         },
-        [("width", "96 and 192 wide and the model's 128 and 256: 5 weights")],
+        [("width", "are 96 wide and the model's 128: 5 weights")],
     ),
     (
         "CLIP: (224 / 32)² + 1 = 50 and (224 / 16)² + 1 = 197 rows of two axes",
@@ -373,6 +373,8 @@ PATCH, OFFSETS = "patch_embed.proj.weight", "b.attn.relative_position_bias_table
         ),
         ("visual.proj", "768,512 768,768", "width", "visual.proj gives 512 numbers"),
         ("head.weight", "21843,768 1000,768", "classes", "21843 classes"),
+        ("decode_head.classifier.weight", "150,256,1,1 19,256,1,1", "classes", "150 classes"),
+        ("decode_head.conv_seg.bias", "150 19", "classes", "150 classes"),
         ("blocks.0.attn.qkv.bias", "2304 1152", "width", "768 wide and the model's 384"),
     ],
 )  # fmt: skip
@@ -626,3 +628,52 @@ def test_an_error_of_dozens_of_lines_is_read_whole() -> None:
     found = loading(vit(width=384, depth=24, classes=1000), vit(depth=12))
     assert [each.kind for each in found] == ["width", "depth", "classes"]
     assert found[1].numbers["depth"] == 24
+
+
+def test_a_norm_within_an_mlp_is_no_width_of_the_tokens() -> None:
+    """EVA-02: 2048 and 2730 are 8/3 of 768 and 1024, but for the rounding."""
+
+    def shapes(width: int, hidden: int) -> dict[str, tuple[int, ...]]:
+        return {
+            "blocks.0.attn.proj.weight": (width, width),
+            "blocks.0.mlp.fc1_g.weight": (hidden, width),
+            "blocks.0.mlp.norm.weight": (hidden,),
+            "blocks.0.mlp.fc2.weight": (width, hidden),
+        }
+
+    found = loading(shapes(768, 2048), shapes(1024, 2730))
+    assert [each.kind for each in found] == ["width", "mlp"]
+    assert "768 wide and the model's 1024" in found[0].sentence
+
+
+def test_a_gated_mlp_is_one_fact() -> None:
+    """DINOv2's giant makes 2·4096 = 8192 channels, of which the gate leaves 4096."""
+
+    def shapes(first: int, second: int) -> dict[str, tuple[int, ...]]:
+        return {"b.0.mlp.fc1.weight": (first, 768), "b.0.mlp.fc2.weight": (768, second)}
+
+    (only,) = loading(shapes(3072, 3072), shapes(8192, 4096))
+    assert only.kind == "mlp"
+    assert "of the model is gated" in only.sentence
+    (plain,) = loading(shapes(3072, 3072), shapes(2048, 2048))
+    assert "gated" not in plain.sentence
+
+
+def test_another_patch_and_another_image_at_once() -> None:
+    """50 = (224 / 32)² + 1 and 577 = (384 / 16)² + 1: the kernels say the strides."""
+    found = loading(vit(patch=32), vit(image=384))
+    assert [each.kind for each in found] == ["patch", "position table"]
+    assert "at stride 16 the model is made for 384×384 pixels" in found[1].sentence
+    assert "the checkpoint, at stride 32, for 224×224" in found[1].sentence
+
+
+def test_blocks_in_stages_are_counted_in_their_stage() -> None:
+    """Twins: blocks.2.10 is the eleventh block of the third stage."""
+
+    def shapes(*depths: int) -> dict[str, tuple[int, ...]]:
+        names = [f"blocks.{stage}.{n}" for stage, depth in enumerate(depths) for n in range(depth)]
+        return {f"{name}.{part}": (4,) for name in names for part in ("a.weight", "b.weight")}
+
+    (only,) = loading(shapes(2, 2, 10), shapes(2, 2, 18))
+    assert only.kind == "depth"
+    assert "The model has 18 blocks in “blocks.2” and the checkpoint 10" in only.sentence

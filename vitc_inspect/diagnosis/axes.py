@@ -54,7 +54,9 @@ _KERNEL = re.compile(r"(?:^|[._])(?:weight|kernel)$")
 _BIAS = r"[._](?:bias|beta)$"
 _WEIGHT = r"[._](?:weight|kernel)$"
 _HEAD = (
-    r"(?:^|\.)(?:heads?|head_dist|classifier|fc|mlp_head|linear_head|fc_out|output_layer)"
+    r"(?:(?:^|\.)(?:heads?|head_dist|classifier|mlp_head|linear_head|output_layer|conv_seg"
+    r"|class_embed|class_labels_classifier\.layers)"
+    r"|^(?:module\.|model\.|backbone\.)*fc)"
     r"(?:\.(?:fc|heads?|l|linear|out_proj|classifier|\d+))?"
 )
 _UP = r"(?:fc1|linear_1|linear1|lin1|c_fc|pwconv1|intermediate\.dense|mlp\.0|ffn\.0|w1)"
@@ -106,11 +108,14 @@ _MEANINGS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (rf"(?:^|\.){_DOWN}" + _BIAS, "width"),
         (r"downsample\.reduction" + _WEIGHT, "2·width|4·width"),
         (r"downsample\.norm[._]", ""),
+        (r"(?:mlp|ffn)\.norm\.(?:weight|bias)$", "hidden"),
+        (r"(?:attn|attention)\.norm\.(?:weight|bias)$", "inner"),
         (r"(?:^|[._])[qk]_norm\.(?:weight|bias)$", "head width"),
         (r"(?:^|[._])(?:norm\w*|ln_\w+|layer_?norm\w*|layernorm_\w+)\.(?:weight|bias)$", "width"),
         (r"(?:gamma(?:_\d)?|lambda\d?|lambda_\d|layer_scale\w*|scale_factor)$", "width"),
         # ends
         (_HEAD + _WEIGHT, "classes|width"),
+        (_HEAD + _WEIGHT, "classes||kernel|kernel"),
         (_HEAD + _BIAS, "classes"),
         (r"(?:^|\.)(?:visual|vision)?\.?proj$", "width|out"),
         (r"text_projection(?:\.weight)?$", "text width|out"),

@@ -21,6 +21,8 @@ def words_of(fact: Fact, misfits: Sequence[Misfit]) -> Iterator[Explanation]:
         yield _width(fact, misfits)
     elif fact.label.endswith("hidden"):
         yield _hidden(fact, misfits)
+    elif fact.label.startswith("gate of the "):
+        yield _gated(fact)
     elif fact.label.endswith("inner"):
         yield _inner(fact)
     elif fact.label in _WORDS:
@@ -119,7 +121,7 @@ def _mask_width(fact: Fact) -> Explanation:
 def _map_of_places(fact: Fact, misfits: Sequence[Misfit]) -> str:
     """A word about a table of four axes, which is easily taken for a kernel."""
     for misfit in misfits:
-        if misfit.name in fact.names and len(misfit.kept) == 4 and is_table(misfit):
+        if misfit.name in fact.names[:3] and len(misfit.kept) == 4 and is_table(misfit):
             axis = next((c.axis for c in clues_of(misfit) if c.label.endswith("width")), 3)
             grid = misfit.kept[1:3] if axis == 3 else misfit.kept[2:]
             where = "last" if axis == 3 else "first"
@@ -157,6 +159,24 @@ def _hidden(fact: Fact, misfits: Sequence[Misfit]) -> Explanation:
         because=_because(fact),
         likelihood=_sure(fact),
         numbers=numbers,
+    )
+
+
+def _gated(fact: Fact) -> Explanation:
+    """A gated MLP (SwiGLU) against a plain one."""
+    kept, built = fact.pairs[0]
+    owner = fact.label.removeprefix("gate of the ")
+    sizes = (f"2·{kept}", f"{built}") if owner == "checkpoint" else (f"{kept}", f"2·{built}")
+    return explain(
+        "mlp",
+        f"The MLP of the {owner} is gated (SwiGLU) and the other's is not: its first layer makes"
+        f" {sizes[0]} channels in the checkpoint and {sizes[1]} in the model, of which"
+        f" {kept} and {built} go on: {weights(len(fact.names))}.",
+        f"Build the model {'with' if owner == 'checkpoint' else 'without'} the gate, and with"
+        f" {kept} hidden channels.",
+        because=_because(fact),
+        likelihood="likely",
+        numbers={"hidden": kept, "expected_hidden": built, "weights": len(fact.names)},
     )
 
 

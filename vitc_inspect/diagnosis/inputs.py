@@ -63,8 +63,8 @@ def _axes_of_input(match: re.Match[str], told: Told) -> Iterator[Explanation]:
             f"Conv{kind}d gets {by(given)}: {axes} axes, and it takes {kind + 2}, or {kind + 1}"
             " without a batch.",
             fix,
-            f"{'Or use' if fix else 'Use'} the convolution for these axes: Conv1d for rows, Conv2d for"
-            " images, Conv3d for videos and volumes.",
+            f"{'Or use' if fix else 'Use'} the convolution for these axes: Conv1d for rows, Conv2d"
+            " for images, Conv3d for videos and volumes.",
             because=_READS[kind],
             numbers={"axes": axes},
         )

@@ -40,10 +40,15 @@ _COMPANIONS = frozenset(
      "pytorch-lightning_version", "optimizer_states", "lr_schedulers", "meta", "arch", "best_acc",
      "best_acc1", "metric", "version", "amp_scaler", "loss", "dino_loss", "max_accuracy"}
 )  # fmt: skip
-_BLOCK = re.compile(
-    r"^(.{0,150}(?:blocks|layers|layer|resblocks|encoder_layer|encoderblock|h)[._/]"
-    r"(?:encoder_layer_)?)(\d{1,4})[./](.{1,150})$"
+_BLOCK_NAMES = (
+    r"(?:blocks|layers|layer|resblocks|encoder_layer|encoderblock|transformer_encoder|h)[._/]"
+    r"(?:encoder_layer_)?"
 )
+_BLOCKS = (
+    re.compile(rf"^(.{{0,150}}{_BLOCK_NAMES})(\d{{1,4}})[./](.{{1,150}})$"),
+    re.compile(rf"^(.{{0,150}}{_BLOCK_NAMES}(?:\d{{1,3}}\.){{1,2}})(\d{{1,4}})[./](\D.{{0,150}})$"),
+)
+"""Names of blocks: blocks.11.norm1.weight, and of those in stages, blocks.2.11.norm1.weight."""
 _FAMILIES = tuple(
     (name, re.compile(pattern, re.IGNORECASE))
     for name, pattern in (
@@ -178,7 +183,7 @@ def names_of(missing: Keys, unexpected: Keys) -> Iterator[Explanation]:
         depth = _depth(rest[has], rest[lacks], has, lacks)
         if depth:
             yield depth
-            rest[has] = tuple(key for key in rest[has] if not _BLOCK.match(key))
+            rest[has] = tuple(k for k in rest[has] if not any(p.match(k) for p in _BLOCKS))
         for notable in _NOTABLE:
             found = tuple(key for key in rest[has] if notable.pattern.search(key))
             if found and not any(notable.pattern.search(key) for key in rest[lacks]):
@@ -197,14 +202,22 @@ def names_of(missing: Keys, unexpected: Keys) -> Iterator[Explanation]:
 def _left(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation:
     return explain(
         "other names",
-        f"{len(missing)} weights of the model are not in the checkpoint"
-        f"{_example(missing)}, and {len(unexpected)} of the checkpoint are not in the model"
-        f"{_example(unexpected)}.",
+        f"Of the model's weights {len(missing) or 'none'} {_are(missing)} not in the checkpoint"
+        f"{_example(missing)}, and of the checkpoint's {len(unexpected) or 'none'}"
+        f" {_are(unexpected)} not in the model{_example(unexpected)}."
+        if missing and unexpected
+        else f"{len(missing) or len(unexpected)} of the {'model' if missing else 'checkpoint'}'s"
+        f" weights {_are(missing or unexpected)} not in the"
+        f" {'checkpoint' if missing else 'model'}{_example(missing or unexpected)}.",
         "Build the model that the checkpoint was saved from, or rename its weights.",
         because="the names say no more than that",
         likelihood="possible",
         numbers=numbers,
     )
+
+
+def _are(keys: Keys) -> str:
+    return "is" if len(keys) == 1 else "are"
 
 
 def _example(keys: Keys) -> str:
@@ -304,17 +317,28 @@ def _prefix_fix(ours: str, theirs: str, *, same: bool) -> str:
 
 def _depth(more: Keys, other: Keys, has: str, lacks: str) -> Explanation | None:
     """Blocks that only one of the two has, behind those that both have."""
+    found = (_depth_of(pattern, more, other, has, lacks) for pattern in _BLOCKS)
+    return next((each for each in found if each), None)
+
+
+def _depth_of(
+    pattern: re.Pattern[str], more: Keys, other: Keys, has: str, lacks: str
+) -> Explanation | None:
+    """The same by one way of naming blocks."""
     stacks: dict[str, dict[int, int]] = {}
+    staged: set[str] = set()
     for key in more:
-        match = _BLOCK.match(key)
+        match = pattern.match(key)
         if match:
             blocks = stacks.setdefault(match[1], {})
             blocks[int(match[2])] = blocks.get(int(match[2]), 0) + 1
-    theirs = {match[1] for key in other if (match := _BLOCK.match(key))}
+            if match[3][0].isdigit():  # blocks.3.2: the first number may be a stage's
+                staged.add(match[1])
+    theirs = {match[1] for key in other if (match := pattern.match(key))}
     for stack, blocks in stacks.items():
         first, last = min(blocks), max(blocks)
         whole = len(blocks) == last - first + 1 and min(blocks.values()) > 1
-        if first and whole and stack not in theirs:
+        if first and whole and stack not in theirs and not (stack in staged and first == last):
             kept, built = (first, last + 1) if has == "model" else (last + 1, first)
             name = stack.rstrip("._/")
             return explain(
@@ -405,6 +429,11 @@ def _stems(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanat
         because=f"the names “{_first_stem(missing)}” and “{_first_stem(unexpected)}” say so",
         numbers=numbers,
     )
+
+
+def names_a_stem(keys: Keys) -> bool:
+    """Whether a weight of the stem is among these."""
+    return any(_of_stem(key) for key in keys)
 
 
 def _of_stem(key: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import permutations
 
 from vitc_inspect.diagnosis.axes import Clue, Misfit, clues_of
 
@@ -50,11 +51,29 @@ def solve(misfits: Sequence[Misfit]) -> tuple[tuple[Fact, ...], tuple[Misfit, ..
     for clue in settled:
         if clue.label:
             groups.setdefault(_group_of(clue), []).append(clue)
-    facts = sorted((_fact(group) for group in groups.values()), key=lambda f: -len(f.names))
+    found = _with_gates([_fact(group) for group in groups.values()])
+    facts = sorted(found, key=lambda fact: -len(fact.names))
     told = {clue.misfit.name for clue in settled if not clue.label}
     same_rank = {clue.misfit.name for clue in clues}
     left = [m for m in misfits if m.name in told or m.name not in same_rank]
     return tuple(facts), tuple(left)
+
+
+def _with_gates(facts: Sequence[Fact]) -> list[Fact]:
+    """Two hidden widths, one twice the other, are one gated MLP, whose first layer makes both."""
+    hidden = [fact for fact in facts if fact.label == "hidden"]
+    for one, two in permutations(hidden, 2):
+        (kept, built), (half_kept, half_built) = one.pairs[0], two.pairs[0]
+        gated = {(2 * half_kept, half_built): "checkpoint", (half_kept, 2 * half_built): "model"}
+        if (kept, built) in gated:
+            whole = Fact(
+                label=f"gate of the {gated[kept, built]}",
+                pairs=two.pairs,
+                names=one.names + two.names,
+                evidence=one.evidence + two.evidence,
+            )
+            return [whole, *(fact for fact in facts if fact not in (one, two))]
+    return list(facts)
 
 
 def _group_of(clue: Clue) -> tuple[str, object]:
@@ -78,7 +97,7 @@ def _fact(clues: Sequence[Clue]) -> Fact:
 
 def _settled(clues: Sequence[Clue]) -> Iterator[Clue]:
     """Each clue under the label that explains it, those of inner sizes by the width they follow."""
-    widths = sorted({(c.label, c.kept, c.built) for c in clues if c.label.endswith("width")})
+    widths = _widths(clues)
     firm = [c for c in clues if c.label.endswith("hidden") and len(c.misfit.kept) == 2]
     hidden = {(c.kept, c.built) for c in firm if not _followed(c, widths)}
     for clue in clues:
@@ -88,6 +107,20 @@ def _settled(clues: Sequence[Clue]) -> Iterator[Clue]:
             yield replace(clue, label=label, kept=kept, built=built)
         else:
             yield clue
+
+
+def _widths(clues: Sequence[Clue]) -> list[_Named]:
+    """Every width that a weight of two axes or more tells, or a bias where none does."""
+    told = [clue for clue in clues if clue.label.endswith("width")]
+    firm = {clue.label for clue in told if not _is_weak(clue)}
+    return sorted(
+        {(c.label, c.kept, c.built) for c in told if c.label not in firm or not _is_weak(c)}
+    )
+
+
+def _is_weak(clue: Clue) -> bool:
+    """Whether a weight has one axis: a norm or a bias may stand behind any layer."""
+    return len(clue.misfit.kept) == 1
 
 
 def _explained(clue: Clue, widths: Sequence[_Named], hidden: set[Pair]) -> _Named | None:
@@ -100,7 +133,9 @@ def _explained(clue: Clue, widths: Sequence[_Named], hidden: set[Pair]) -> _Name
         alone = clue.label.endswith("inner") and len(clue.misfit.kept) == 1 and not widths
         # a bias of queries, keys and values says no more than a width
         return followed or ((_width_of(clue), *pair) if alone else None)
-    if clue.label:
+    if clue.label and not (clue.label.endswith("width") and _is_weak(clue)):
+        return None
+    if clue.label and not any(label == clue.label for label, *_ in widths):
         return None
     return _multiple(clue, widths) or (("hidden", *pair) if pair in hidden else None)
 

@@ -10,6 +10,7 @@ from vitc_inspect.diagnosis.axes import Misfit, clues_of, is_kernel, is_table, r
 from vitc_inspect.diagnosis.explanation import (
     Decoder,
     Explanation,
+    Likelihood,
     Told,
     by,
     explain,
@@ -23,10 +24,10 @@ from vitc_inspect.diagnosis.kernels import (
     permutation,
     transposed,
 )
-from vitc_inspect.diagnosis.keys import Keys, names_of
+from vitc_inspect.diagnosis.keys import Keys, names_a_stem, names_of
 from vitc_inspect.diagnosis.positions import interpolation, length_of, of_reading, readings_for
 from vitc_inspect.diagnosis.puzzle import solve
-from vitc_inspect.diagnosis.readings import Reading, in_squares
+from vitc_inspect.diagnosis.readings import Layout, Reading, in_squares
 
 _SHAPE = r"torch\.Size\((\[[\d, ]{0,200}\])\)"
 _NAME = r"([^\s:\"]{1,200})"
@@ -55,7 +56,7 @@ _UNEXPECTED = re.compile(
 )
 _KEY = re.compile(r"\"([^\"]{1,200})\"")
 _OPENING = re.compile(r"Error\(s\) in loading state_dict for")
-_MOST_TABLES = 8  # readings of one pair of tables; the rest would assume ever more
+_MOST_TABLES = 4  # readings of one pair of tables; the rest would assume ever more
 
 
 def _loading(match: re.Match[str], told: Told) -> Iterator[Explanation]:
@@ -64,7 +65,8 @@ def _loading(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     text = told.text[openings[-1] :] if openings else told.text
     missing, unexpected = _keys(_MISSING, text), _keys(_UNEXPECTED, text)
     # without its opening, lines of what does not fit may have been left out
-    yield from _ordered(_misfits_of(text), missing, unexpected, told, whole=bool(openings))
+    whole = bool(openings) and not names_a_stem(missing) and not names_a_stem(unexpected)
+    yield from _ordered(_misfits_of(text), missing, unexpected, told, whole=whole)
 
 
 def _misfits_of(text: str) -> tuple[Misfit, ...]:
@@ -104,6 +106,8 @@ def _ordered(
     for first in {(m.kept[1:], m.built[1:]): m for m in reversed(kernels)}.values():
         yield from of_kernel(first)
     said = [each for fact in facts for each in words_of(fact, straight)]
+    if 2 * len(left) > len(misfits):  # a fact that leaves most unexplained may be another's
+        said = [replace(each, likelihood=_doubted(each.likelihood)) for each in said]
     yield from (each for each in said if each.kind != "classes")
     yield from of_pixels(straight, kernels)
     yield from (each for each in names if each.kind not in _WHOLE and each.likelihood != "possible")
@@ -112,6 +116,10 @@ def _ordered(
     if left:
         yield _left(left)
     yield from (each for each in names if each.kind not in _WHOLE and each.likelihood == "possible")
+
+
+def _doubted(likelihood: Likelihood) -> Likelihood:
+    return "likely" if likelihood == "certain" else likelihood
 
 
 _MOST_RANKS = 3
@@ -183,7 +191,7 @@ def _grid_table(misfit: Misfit, axes: dict[str, int]) -> Explanation:
     return explain(
         "position table",
         f"{misfit.name} is a table of {by(kept)} places in the checkpoint and {by(built)} in the"
-        f" model: at stride 16 they are for {images[0]} and {images[1]} pixels.",
+        f" model: at stride 16 that would be images of {images[0]} and {images[1]} pixels.",
         f"Interpolate the checkpoint's table from {by(kept)} to {by(built)} places.",
         f"Or build the model for {images[0]} pixels where its stride is 16.",
         because=f"its four axes are (1, {axis_order})",
@@ -236,28 +244,42 @@ def _that_fit(
     readings: Sequence[Reading], kernels: Sequence[Misfit], *, whole: bool
 ) -> list[Reading]:
     """The readings that the kernels allow: other strides only where the kernels differ."""
-    patches = {
-        (m.built[-1], m.kept[-1]) for m in kernels if reads_image(m) and m.built[-1] != m.kept[-1]
-    }
+    other = [m for m in kernels if m.built[-2:] != m.kept[-2:]]
+    patches = [(m.built[-1], m.kept[-1]) for m in other if reads_image(m)]
     if patches:
         said = [r for r in readings if (r.tokens.total_stride, r.table.total_stride) in patches]
-        others = [r for r in readings if r.tokens.total_stride == r.table.total_stride]
-        return said or [r for r in others if r.change != "prefix"]
-    if whole:  # every kernel fits, so one stride cuts the patches of both
+        return said or _at_strides(readings, *patches[0])
+    if whole and not other:  # every kernel fits, so one stride cuts the patches of both
         return [r for r in readings if r.change != "stride"]
     return list(readings)
+
+
+def _at_strides(readings: Sequence[Reading], model: int, checkpoint: int) -> list[Reading]:
+    """The likeliest grids, at the strides that the kernels say."""
+    grids = [r for r in readings if r.change != "stride"][:1]
+    return [
+        replace(r, tokens=_at_stride(r.tokens, model), table=_at_stride(r.table, checkpoint))
+        for r in grids
+    ]
+
+
+def _at_stride(layout: Layout, stride: int) -> Layout:
+    size = layout.rows * stride, layout.columns * stride
+    return replace(layout, total_stride=stride, image_size=size)
 
 
 def _what_differs(reading: Reading) -> str:
     """What makes the model's table longer or shorter than the checkpoint's."""
     model, checkpoint = reading.tokens, reading.table
+    same = model.total_stride == checkpoint.total_stride
+    other = "" if same else f", at stride {checkpoint.total_stride},"
     prefix = (
         f"the model puts {model.num_prefix_tokens} before the image's tokens where the"
         f" checkpoint puts {checkpoint.num_prefix_tokens}"
     )
     differs = {
         "image size": f"at stride {model.total_stride} the model is made for"
-        f" {by(model.image_size)} pixels and the checkpoint for {by(checkpoint.image_size)}",
+        f" {by(model.image_size)} pixels and the checkpoint{other} for {by(checkpoint.image_size)}",
         "stride": f"at {by(model.image_size)} pixels the model has stride"
         f" {model.total_stride} and the checkpoint {checkpoint.total_stride}",
         "prefix": f"the grids are the same, and {prefix}",
