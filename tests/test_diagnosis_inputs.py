@@ -513,6 +513,37 @@ def test_the_message_of_a_batch_norm_alone_says_neither() -> None:
     assert [each.kind for each in traced] == ["norm"]
 
 
+class Unpacks(nn.Module):
+    """A model that takes the shape of its image apart, as most do."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        _, _, rows, columns = image.shape
+        return image.reshape(-1, rows * columns)
+
+
+@pytest.mark.parametrize(
+    ("shape", "says", "axes"),
+    [((3, 8, 8), "the tensor has 3 axes", 3), ((1, 2, 3, 8, 8), "a video, or a batch too many", 5)],
+)
+def test_a_shape_that_is_taken_apart_into_other_names(
+    shape: tuple[int, ...], says: str, axes: int
+) -> None:
+    image = zeros(shape)
+    (only,) = inspect_module(Unpacks(), image).explanations
+    assert (only.kind, only.likelihood) == ("axes", "likely")  # the line shows .shape
+    assert says in only.sentence
+    code = only.fixes[0].partition(": ")[2].removesuffix(".")
+    assert eval(code, {"image": image}).dim() == 4
+    assert image.dim() == axes
+
+
+def test_values_that_are_no_shape_are_not_taken_for_one() -> None:
+    assert explain_error("ValueError: too many values to unpack (expected 2)") == ()
+    assert explain_error("ValueError: too many values to unpack (expected 4)") == ()
+    alone = explain_error("ValueError: not enough values to unpack (expected 4, got 3)")
+    assert [each.likelihood for each in alone] == ["possible"]
+
+
 # Number formats and devices
 
 

@@ -182,8 +182,8 @@ def _image_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         yield explain(
             "channels",
             "The image has another number of channels than the configuration's num_channels.",
-            "Give an image (batch, channels, height, width) with as many channels as"
-            " config.num_channels.",
+            "Give an image (batch, channels, height, width), or a video (batch, frames, channels,"
+            " height, width), with as many channels as config.num_channels.",
             because="the model compares the two",
             likelihood="certain",
             numbers={},

@@ -228,6 +228,58 @@ def _other_norm(wanted: str, axes: int) -> Explanation:
     )
 
 
+def _unpacked(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """`b, c, h, w = x.shape` of a tensor with more or fewer axes."""
+    expected = int(match["expected"])
+    few = match["few"] is not None
+    got = int(match["got"]) if match["got"] else None
+    before = told.text[max(0, match.start() - 300) : match.start()]
+    of_shape = re.search(r"\.shape\b|\.size\(\)", f"{told.source} {before}")
+    if expected not in _UNPACKED or (got == expected) or not (of_shape or (few and got)):
+        return
+    what, fix = _UNPACKED[expected][0 if few else 1]
+    come = f"{got}" if got else f"{'fewer' if few else 'more'}"
+    yield explain(
+        "axes",
+        f"A shape was taken apart into {expected} names, and the tensor has {come} axes: {what}.",
+        fix,
+        because=f"the line takes {of_shape.group(0)} apart"
+        if of_shape
+        else "the message is Python's, and a shape is what models take apart so",
+        likelihood="likely" if of_shape else "possible",
+        numbers={"expected_axes": expected, **({"axes": got} if got else {})},
+    )
+
+
+_UNPACKED = {
+    3: (
+        ("tokens (batch, tokens, width) without a batch", "Add the batch: x.unsqueeze(0)."),
+        (
+            "a map (batch, channels, height, width) where tokens are expected",
+            "Flatten and transpose it first: x.flatten(2).transpose(1, 2).",
+        ),
+    ),
+    4: (
+        (
+            "an image without a batch, or tokens where a map is expected",
+            "Add the batch to an image: image.unsqueeze(0).",
+        ),
+        (
+            "a video, or a batch too many",
+            "Fold the first two axes into the batch: image.flatten(0, 1).",
+        ),
+    ),
+    5: (
+        (
+            "an image where a video (batch, frames, channels, height, width) is expected",
+            "Add the frames: image.unsqueeze(1).",
+        ),
+        ("one axis too many", "Fold the first two axes into the batch: x.flatten(0, 1)."),
+    ),
+}
+"""What fewer and what more axes mean, by the number of names, and what to do."""
+
+
 def _no_tensor(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """Something that is no tensor at all."""
     kind = match.group(1)
@@ -315,6 +367,13 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
             r" \d{1,9} and (\[[\d, ]{1,200}\]) at entry"
         ),
         _stacked,
+    ),
+    (
+        re.compile(
+            r"(?:(?P<few>not enough)|too many) values to unpack"
+            r" \(expected (?P<expected>\d{1,2})(?:, got (?P<got>\d{1,2}))?\)"
+        ),
+        _unpacked,
     ),
     (
         re.compile(r"view size is not compatible with input tensor's size and stride"),
