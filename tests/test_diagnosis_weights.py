@@ -366,6 +366,14 @@ PATCH, OFFSETS = "patch_embed.proj.weight", "b.attn.relative_position_bias_table
             "b.attn.relative_position_index", "49,49 64,64", "window",
             "7×7 tokens in the checkpoint and 8×8",
         ),
+        ("b.attn.attention_biases", "4,196 4,256", "relative positions", "14×14 places"),
+        # videos
+        (PATCH, "768,3,2,16,16 768,3,14,14", "video", "cuts 2 frames of 16×16 pixels"),
+        ("pos_embed", "1,1568,768 1,784,768", "frames", "1568 = 8·14·14 entries"),
+        ("vivit.position_embeddings", "1,3137,768 1,197,768", "frames", "3137 = 16·14·14 + 1"),
+        ("pos_embed", "1,785,768 1,197,768", "position table", "785 = 28×28 + 1"),
+        ("pos_embed", "1,0,768 1,197,768", "weights", "pos_embed is 1×0×768"),
+        # CLIP
         ("positional_embedding", "77,512 77,768", "width", "The text is 512 wide"),
         (
             "positional_embedding", "77,512 248,512", "text length",

@@ -85,6 +85,8 @@ _MEANINGS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r"relative_position_index$", "area|area"),
         (r"attn_mask$", "windows|area|area"),
         (r"rel_pos_[hw]$", "2·-1·side|head width"),
+        (r"attention_biases$", "heads|square"),
+        (r"attention_bias_idxs$", "square|square"),
         (r"logit_scale$", "heads||"),
         (r"cpb_mlp\.\d" + _WEIGHT, "heads|"),
         # tokens
@@ -203,6 +205,10 @@ def _count(label: str, kept: int, built: int) -> tuple[str, tuple[int, int]]:
             if min(sides) and (sides[0] ** 2 + more, sides[1] ** 2 + more) == (kept, built):
                 return "window", sides
         return "", (kept, built)
+    if label == "square":  # LeViT keeps one bias for each distance in rows and columns
+        sides = isqrt(kept), isqrt(built)
+        whole = (sides[0] ** 2, sides[1] ** 2) == (kept, built)
+        return ("square", sides) if whole else ("", (kept, built))
     if label.startswith("2·-1·"):
         if kept % 2 and built % 2:
             return label.removeprefix("2·-1·"), ((kept + 1) // 2, (built + 1) // 2)

@@ -305,6 +305,21 @@ def _side(fact: Fact) -> Explanation:
     )
 
 
+def _square(fact: Fact) -> Explanation:
+    """Attention biases for each distance on a square map (LeViT)."""
+    (kept, built), *_ = fact.pairs
+    return explain(
+        "relative positions",
+        f"The attention is built for maps of {by((kept, kept))} places in the checkpoint and"
+        f" {by((built, built))} in the model, one bias for each distance:"
+        f" {weights(len(fact.names))}.",
+        f"Build the model for the image size of the checkpoint; at stride 16 that is {16 * kept}"
+        f" pixels instead of {16 * built}.",
+        because=_because(fact),
+        numbers={"side": kept, "expected_side": built, "weights": len(fact.names)},
+    )
+
+
 def _head_width(fact: Fact) -> Explanation:
     (kept, built), *_ = fact.pairs
     return explain(
@@ -389,6 +404,7 @@ _WORDS: dict[str, Callable[[Fact], Explanation]] = {
     "offsets": _offsets,
     "windows": _windows,
     "side": _side,
+    "square": _square,
     "head width": _head_width,
     "added": _added,
     "out": _out,

@@ -52,19 +52,21 @@ def other_rank(misfit: Misfit) -> Explanation:
         f"{name} is {by(kept) or 'one number'} in the checkpoint and {by(built) or 'one number'}"
     )
     numbers = {"axes": len(kept), "expected_axes": len(built)}
-    frames = _frames_between(kept, built)
-    if is_kernel(misfit) and frames:
+    if is_kernel(misfit) and {len(kept), len(built)} == {4, 5}:
+        frames = (kept if len(kept) == 5 else built)[2]
+        same = _frames_between(kept, built)
         video, image = ("checkpoint", "model") if len(kept) == 5 else ("model", "checkpoint")
         fix = f"Repeat it: weight[:, :, None].repeat(1, 1, {frames}, 1, 1) / {frames}."
         if video == "checkpoint":
             fix = "Add it up over the frames: weight.sum(2)."
+        build = f"uild the model for {'video' if video == 'checkpoint' else 'images'}."
         return explain(
             "video",
             f"{opening} in the model: the {video} cuts {frames} frames of"
             f" {by((kept if len(kept) == 5 else built)[3:])} pixels at a time, and the {image}"
             " one image.",
-            fix,
-            f"Or build the model for {'video' if video == 'checkpoint' else 'images'}.",
+            fix if same else "",
+            f"Or b{build}" if same else f"B{build}",
             because="a kernel of five axes is Conv3d's, and its third axis the frames",
             likelihood="likely",
             numbers={**numbers, "tubelet": frames},

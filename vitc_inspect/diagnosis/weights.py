@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 
 from vitc_inspect.diagnosis.axes import Misfit, clues_of, is_kernel, is_table, reads_image
 from vitc_inspect.diagnosis.explanation import (
@@ -27,7 +28,7 @@ from vitc_inspect.diagnosis.kernels import (
 from vitc_inspect.diagnosis.keys import Keys, names_a_stem, names_of
 from vitc_inspect.diagnosis.positions import interpolation, length_of, of_reading, readings_for
 from vitc_inspect.diagnosis.puzzle import solve
-from vitc_inspect.diagnosis.readings import Layout, Reading, in_squares
+from vitc_inspect.diagnosis.readings import Layout, Reading, in_squares, square_of
 
 _SHAPE = r"torch\.Size\((\[[\d, ]{0,200}\])\)"
 _NAME = r"([^\s:\"]{1,200})"
@@ -153,14 +154,16 @@ def _tables(
     for misfit in misfits:
         clues = [c for c in clues_of(misfit) if is_table(misfit)]
         for clue in clues:
-            if clue.label == "tokens" and min(clue.kept, clue.built) > 0:
+            if clue.label == "tokens" and min(clue.kept, clue.built) == 0:
+                yield _left((misfit,))
+            elif clue.label == "tokens":
                 lengths.setdefault((clue.kept, clue.built), []).append(misfit.name)
         if any(clue.label in ("rows", "columns") for clue in clues):
             yield _grid_table(misfit, {clue.label: clue.axis for clue in clues})
     for (kept, built), names in lengths.items():
-        text = _text_table(names[0], kept, built)
-        if text:
-            yield text
+        told_apart = _text_table(names[0], kept, built) or _video_table(names, kept, built, misfits)
+        if told_apart:
+            yield told_apart
         else:
             yield from _table(names, kept, built, kernels, told, whole=whole)
 
@@ -178,6 +181,40 @@ def _text_table(name: str, kept: int, built: int) -> Explanation | None:
         likelihood="likely" if "text" in name else "possible",
         numbers={"table": kept, "tokens": built},
     )
+
+
+def _video_table(
+    names: Sequence[str], kept: int, built: int, misfits: Sequence[Misfit]
+) -> Explanation | None:
+    """Positions of a video: frames times the places of one, and perhaps a class token."""
+    video = any(len(m.kept) == 5 or len(m.built) == 5 for m in misfits)
+    video = video or bool(re.search(r"video|vivit|timesformer", names[0], re.IGNORECASE))
+    if not video and square_of(kept) and square_of(built):
+        return None
+    for before, side in product((0, 1), _SIDES):
+        ours, rest = divmod(kept - before, side**2)
+        theirs, left = divmod(built - before, side**2)
+        if rest or left or ours == theirs or not {ours, theirs} <= _FRAMES:
+            continue
+        more = f" + {before}" if before else ""
+        return explain(
+            "frames",
+            f"{names[0]} has {kept} = {ours}·{side}·{side}{more} entries in the checkpoint and"
+            f" {built} = {theirs}·{side}·{side}{more} in the model: tokens of a video, {ours}"
+            f" frames or tubelets of {side}×{side} and {theirs}.",
+            f"Build the model for {ours} times as many frames as a tubelet has.",
+            f"Or interpolate the table over the frames, from {ours} to {theirs}.",
+            because="a video's kernel or name stands beside it"
+            if video
+            else f"{kept} or {built} is no square, and {side}×{side} places divide both",
+            likelihood="likely" if video else "possible",
+            numbers={"frames": ours, "expected_frames": theirs, "rows": side},
+        )
+    return None
+
+
+_SIDES = (14, 16, 24, 7, 12, 8)  # of grids in use, the commonest first
+_FRAMES = frozenset({1, 2, 4, 8, 16, 32})
 
 
 def _grid_table(misfit: Misfit, axes: dict[str, int]) -> Explanation:
