@@ -9,6 +9,7 @@ from dataclasses import replace
 from vitc_inspect.diagnosis import (
     assertions,
     einops_errors,
+    einops_patterns,
     formats,
     inputs,
     layers,
@@ -31,6 +32,7 @@ _DECODERS = (
     *assertions.DECODERS,
     *windows.DECODERS,
     *einops_errors.DECODERS,
+    *einops_patterns.DECODERS,
 )
 
 
