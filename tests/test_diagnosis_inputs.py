@@ -688,11 +688,11 @@ def test_no_damaged_message_raises_or_takes_a_second(
 def test_a_million_characters_of_nothing_are_not_explained(text: str) -> None:
     start = time.perf_counter()
     assert explain_error(text) == ()
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 2
 
 
 @pytest.mark.parametrize("text", TEXTS[-5:])
 def test_a_message_at_the_end_of_megabytes_is_explained(text: str) -> None:
     start = time.perf_counter()
     assert explain_error("downloading 12% of 340 MB\n" * 10**5 + text)
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 2

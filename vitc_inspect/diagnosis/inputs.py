@@ -355,7 +355,7 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
     (re.compile(r"argument 'input' \(position 1\) must be Tensor, not ([\w.]{1,60})"), _no_tensor),
     (
         re.compile(
-            r"((?:\w{1,60}\.)?forward)\(\) missing \d{1,3} required"
+            r"(\b(?:\w{1,60}\.)?forward)\(\) missing \d{1,3} required"
             r" (?:positional|keyword-only) arguments?:"
             r" ('\w{1,60}'(?:(?:, and |, | and )'\w{1,60}'){0,9})"
         ),
