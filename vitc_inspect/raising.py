@@ -75,6 +75,9 @@ def failure_of(
         layer = frame.f_locals.get("self")
         operation = f"einops.{frame.f_code.co_name if layer is None else type(layer).__name__}"
         operands = values_of(tensors_given(given[:1], {}))
+    # a norm looks at the axes of its input before it calls anything
+    elif not operands and steps and steps[-1][0].f_code.co_name == "_check_input_dim":
+        operands = values_of(tensors_given([steps[-1][0].f_locals.get("input")], {}))
     inside = failed_in[1] if failed_in and failed_in[0] in chain else ""
     source = (steps[at][0].f_code.co_filename, steps[at][1]) if at is not None else None
     return Failure(

@@ -6,8 +6,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vitc_inspect.diagnosis import inputs, layers, positions, sequences, weights
-from vitc_inspect.diagnosis.explanation import Decoder, Explanation, read_text
+from vitc_inspect.diagnosis import (
+    assertions,
+    einops_errors,
+    einops_patterns,
+    formats,
+    inputs,
+    layers,
+    positions,
+    sequences,
+    weights,
+    windows,
+)
+from vitc_inspect.diagnosis.explanation import Decoder, Explanation, Told, read_text
+from vitc_inspect.guard import guarded
 from vitc_inspect.spec import StemSpec
 
 _DECODERS = (
@@ -16,10 +28,20 @@ _DECODERS = (
     *sequences.DECODERS,
     *layers.DECODERS,
     *inputs.DECODERS,
+    *formats.DECODERS,
+    *assertions.DECODERS,
+    *windows.DECODERS,
+    *einops_errors.DECODERS,
+    *einops_patterns.DECODERS,
 )
 
 
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "truediv": "/"}
+
+
+def _all(decode: Decoder, match: re.Match[str], told: Told) -> tuple[Explanation, ...]:
+    """Every explanation of one error; a decoder works while it is read."""
+    return tuple(decode(match, told))
 
 
 def explain_error(
@@ -55,7 +77,7 @@ def explain_error(
         if matches:
             found.append((matches[-1].start(), matches[-1], decode))
     for _, match, decode in sorted(found, key=lambda f: -f[0]):
-        explanations = tuple(decode(match, told))
+        explanations, _ = guarded(_all, decode, match, told)
         if explanations:
             return explanations
     return ()

@@ -1,4 +1,4 @@
-"""Errors of the image that goes in: its size, its axes, its number format and its device."""
+"""Errors of what goes into a layer: its axes, its type, images of different sizes."""
 
 from __future__ import annotations
 
@@ -11,29 +11,10 @@ from vitc_inspect.diagnosis.explanation import (
     Told,
     by,
     explain,
-    heads_fault,
+    looks_like_width,
     sizes,
 )
-from vitc_inspect.diagnosis.readings import in_squares
-from vitc_inspect.diagnosis.sequences import indivisible
-
-_DTYPES = {
-    "unsigned char": "uint8",
-    "byte": "uint8",
-    "char": "int8",
-    "short": "int16",
-    "int": "int32",
-    "long": "int64",
-    "long int": "int64",
-    "float": "float32",
-    "double": "float64",
-    "half": "float16",
-    "c10::half": "float16",
-    "c10::bfloat16": "bfloat16",
-    "bfloat16": "bfloat16",
-    "bool": "bool",
-}
-"""Number formats as PyTorch's messages call them, in lower case, and as its code does."""
+from vitc_inspect.diagnosis.readings import in_squares, square_of
 
 
 def _needs_more(match: re.Match[str], told: Told) -> Iterator[Explanation]:
@@ -54,259 +35,249 @@ def _needs_more(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
-def _divided(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """einops: an axis cannot be divided into chunks."""
-    length, chunk = int(match.group(1)), int(match.group(2))
-    if length < 1 or chunk < 1:
-        return
-    shape = re.search(r"Input tensor shape: torch\.Size\((\[[\d, ]{1,200}\])\)", told.text)
-    given = sizes(shape.group(1)) if shape else ()
-    of_image = len(given) == 4 and length in given[2:]
-    heads = None
-    if length % 3 == 0 and chunk % 3 == 0 and chunk > 3:
-        heads = heads_fault(length // 3, chunk // 3) if (length // 3) % (chunk // 3) else None
-    if heads is None and length >= 64 and length % 16 == 0:
-        heads = heads_fault(length, chunk)
-    image = indivisible(
-        length,
-        chunk,
-        because=f"the image is {by(given)}" if of_image else "patches are cut in whole pixels",
-    )
-    if of_image or heads is None:
-        yield image
-        return
-    yield heads
-    if len(given) != 3:
-        yield image
-
-
-def _expected_size(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """timm and torchvision: the image has another height or width than the model expects."""
-    groups = match.groupdict()
-    side, expected = int(groups["side"]), int(groups["expected"])
-    if min(side, expected) < 1:
-        return
-    which = (groups.get("which") or "side").lower()
-    lengths = ""
-    if side % 16 == 0 and expected % 16 == 0:
-        came, made = (side // 16) ** 2, (expected // 16) ** 2
-        lengths = (
-            f" At patch size 16 it would give {side // 16}×{side // 16} = {came} tokens where the"
-            f" position table has {expected // 16}×{expected // 16} = {made}."
-        )
-    yield explain(
-        "image size",
-        f"The image has a {which} of {side} pixels and the model expects {expected}.{lengths}",
-        f"Resize the image to {expected}×{expected} pixels.",
-        f"Or build the model for {side} pixels, with a position table of that size or an"
-        " interpolated one.",
-        because="the model compares the image with the size it was built for",
-        likelihood="certain",
-        numbers={"side": side, "expected_side": expected},
-    )
-
-
-def _undivided(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """timm: a side must be divisible by the patch size."""
-    side, patch = int(match.group(1)), int(match.group(2))
-    if min(side, patch) >= 1:
-        yield indivisible(side, patch, because="the model says so")
-
-
-def _undivided_unsaid(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """vit-pytorch and torchvision: not divisible, without a number."""
-    if told.spec and any(side % told.spec.total_stride for side in told.spec.image_size):
-        side = next(s for s in told.spec.image_size if s % told.spec.total_stride)
-        yield indivisible(side, told.spec.total_stride, because="so it is in the stem given")
-        return
-    yield explain(
-        "image size",
-        "The sides of the image are not divisible by the patch size.",
-        "Use an image size that the patch size divides: for 16, 224 = 14·16 or 256 = 16·16.",
-        because="patches are cut in whole pixels",
-        likelihood="certain",
-        numbers={},
-    )
-
-
 def _axes_of_input(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """A convolution that gets too few or too many axes."""
-    given = sizes(match.group(1))
+    kind, given = int(match["kind"]), sizes(match["given"])
     axes = len(given)
-    numbers = {"axes": axes}
-    if axes == 2:
-        yield explain(
-            "batch",
-            f"The image is {by(given)}: it has height and width, but no channels and no batch.",
-            "Add both axes: image[None, None], and expand(-1, 3, -1, -1) where 3 channels are"
-            " expected.",
-            because="a convolution reads (batch, channels, height, width)",
-            numbers=numbers,
-        )
+    if kind == 2 and axes == 2:
+        yield from _two_axes(given)
+    elif kind == 2 and axes == 5:
+        yield _five_axes(given)
     elif axes == 1:
         yield explain(
             "batch",
             f"The image is a flat row of {given[0]} numbers.",
             "Give it its shape back: image.reshape(batch, channels, height, width).",
-            because="a convolution reads (batch, channels, height, width)",
-            numbers=numbers,
+            because=_READS[kind],
+            numbers={"axes": axes},
         )
     else:
-        fix = "Merge the first two axes: image.flatten(0, 1)."
-        if given and given[0] == 1:
-            fix = "Drop the first axis: image.squeeze(0)."
+        fix = {
+            (1, 4): "Flatten rows and columns to one axis: x.flatten(2).",
+            (3, 3): "Add the axes that are missing: image[None, :, None].",
+        }.get((kind, axes), "")
+        if not fix and axes > kind + 2:
+            fix = f"Merge the first axes: image.flatten(0, {axes - kind - 2})."
         yield explain(
-            "batch",
-            f"The image is {by(given)}: it has {axes} axes, one more than"
-            " (batch, channels, height, width)."
-            if axes == 5
-            else f"The image is {by(given)}: it has {axes} axes instead of 4.",
+            "batch" if kind == 2 else "axes",
+            f"Conv{kind}d gets {by(given)}: {axes} axes, and it takes {kind + 2}, or {kind + 1}"
+            " without a batch.",
             fix,
-            because="a convolution reads (batch, channels, height, width)",
+            f"{'Or use' if fix else 'Use'} the convolution for these axes: Conv1d for rows, Conv2d"
+            " for images, Conv3d for videos and volumes.",
+            because=_READS[kind],
+            numbers={"axes": axes},
+        )
+
+
+_READS = {
+    1: "a convolution in one dimension reads (batch, channels, length)",
+    2: "a convolution reads (batch, channels, height, width)",
+    3: "a convolution in three dimensions reads (batch, channels, frames, height, width)",
+}
+
+
+def _two_axes(given: tuple[int, ...]) -> Iterator[Explanation]:
+    """(height, width) of a grey image, or (batch, width) and (tokens, width) of features."""
+    first, width = given
+    numbers = {"axes": 2}
+    features = looks_like_width(width) and first != width
+    # no photograph is 4 times as wide as high, or has a few rows of pixels only
+    surely = features and (first < 32 or width > 4 * first)
+    maybe = features and not surely and square_of(first) is not None
+    if surely or maybe:
+        yield explain(
+            "features",
+            f"A convolution gets {by(given)}: {first} rows of {width} numbers, features (batch,"
+            " width) that were pooled or flattened before, or the tokens of one image.",
+            f"Use Linear({width}, …) on features.",
+            "Or give the convolution the map before it is pooled or flattened.",
+            because=_READS[2],
+            likelihood="likely" if surely else "possible",
             numbers=numbers,
         )
+    if not surely:
+        yield explain(
+            "batch",
+            f"The image is {by(given)}: it has height and width, but no channels and no batch.",
+            "Add both axes: image[None, None], and expand(-1, 3, -1, -1) where 3 channels are"
+            " expected.",
+            because=_READS[2],
+            likelihood="possible" if maybe else "likely",
+            numbers=numbers,
+        )
+
+
+def _five_axes(given: tuple[int, ...]) -> Explanation:
+    """A video, a volume, or a batch too many."""
+    bands = (1, 3, 4)
+    opening = (
+        f"The image is {by(given)}: it has 5 axes, one more than (batch, channels, height, width)"
+    )
+    if given[2] in bands:
+        fix = "Merge the first two axes: image.flatten(0, 1)."
+        what = f": {given[1]} frames or images of {given[2]} channels for each of {given[0]}"
+        if given[0] == 1:
+            fix = "Drop the first axis: image.squeeze(0)."
+    elif given[1] in bands:
+        what = f": a video or a volume, {given[2]} frames of {given[1]} channels"
+        fix = "Fold the frames into the batch: image.transpose(1, 2).flatten(0, 1)."
+    elif given[-1] in bands:
+        what = f": {given[1]} frames with their channels last"
+        fix = "Fold the frames and put the channels first: image.flatten(0, 1).permute(0, 3, 1, 2)."
+    else:
+        what, fix = "", "Merge the axis that is too many into the batch: image.flatten(0, 1)."
+    return explain(
+        "batch" if given[2] in bands or not what else "video",
+        f"{opening}{what}.",
+        fix,
+        "Or use Conv3d, which reads (batch, channels, frames, height, width)." if what else "",
+        because=_READS[2],
+        numbers={"axes": 5},
+    )
 
 
 def _axes_of_norm(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A BatchNorm2d that gets no four axes."""
-    axes = int(match.group(1))
+    """A BatchNorm that gets another number of axes."""
+    wanted, axes = match["wanted"], int(match["axes"])
+    if wanted != "4":
+        yield _other_norm(wanted, axes)
+        return
+    shape = next((shape for shape in told.operands if len(shape) == axes), ())
     numbers = {"axes": axes}
-    yield explain(
-        "batch",
-        f"BatchNorm2d gets {axes} axes instead of 4: the image came without a batch, which the"
-        " convolution before it let pass.",
-        "Add the batch: image.unsqueeze(0).",
-        because="a convolution takes (channels, height, width) too, and BatchNorm2d does not",
-        numbers=numbers,
-    )
-    if axes == 3:
+    if axes == 2:
         yield explain(
             "norm",
-            "BatchNorm2d gets (batch, tokens, width): it stands behind the flattening.",
-            "Put it before the flattening, or use LayerNorm on tokens.",
-            because="tokens have three axes as well",
-            likelihood="possible",
+            f"BatchNorm2d gets {f'{by(shape)}: ' if shape else ''}2 axes instead of 4: features"
+            " (batch, width), which have no height and width.",
+            "Use BatchNorm1d or LayerNorm on features, or put the norm before the pooling.",
+            because="BatchNorm2d reads (batch, channels, height, width)",
             numbers=numbers,
         )
-
-
-def _axes_of_pattern(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """einops: a pattern for another number of axes."""
-    expected, got = int(match.group(1)), int(match.group(2))
-    if (expected, got) == (4, 3):
+        return
+    if axes != 3:
         yield explain(
-            "batch",
-            "The pattern has 4 axes and the tensor 3: an image without a batch, or tokens that"
-            " are flattened already.",
-            "Add the batch: image.unsqueeze(0).",
-            "Or leave the second flattening out.",
-            because="an image has (batch, channels, height, width), tokens have 3 axes",
-            numbers={"expected_axes": expected, "axes": got},
+            "axes",
+            f"BatchNorm2d gets {f'{by(shape)}: ' if shape else ''}{axes} axes instead of 4.",
+            "Merge what is too many into the batch: x.flatten(0, 1)."
+            if axes > 4
+            else "Add the missing axes with unsqueeze.",
+            because="BatchNorm2d reads (batch, channels, height, width)",
+            likelihood="certain",
+            numbers=numbers,
         )
         return
+    tokens = _are_tokens(shape, told, match.start())
+    readings = {
+        "norm": explain(
+            "norm",
+            f"BatchNorm2d gets {by(shape) if shape else '3 axes'}, (batch, tokens, width), instead"
+            " of a map: it stands behind the flattening.",
+            "Normalise the map before it is flattened, or use LayerNorm on tokens.",
+            because=tokens[1] or "tokens have three axes",
+            likelihood="likely" if tokens[0] else "possible",
+            numbers=numbers,
+        ),
+        "batch": explain(
+            "batch",
+            f"BatchNorm2d gets {by(shape) if shape else '3 axes'} instead of 4 axes: the image came"
+            " without a batch, which the convolution before it let pass.",
+            "Add the batch: image.unsqueeze(0).",
+            because="a convolution takes (channels, height, width) too, and BatchNorm2d does not",
+            likelihood="likely" if tokens[0] is False else "possible",
+            numbers=numbers,
+        ),
+    }
+    if tokens[0]:
+        yield readings["norm"]
+    elif tokens[0] is False:
+        yield readings["batch"]
+    else:
+        yield from (readings["batch"], readings["norm"])
+
+
+def _are_tokens(shape: tuple[int, ...], told: Told, end: int) -> tuple[bool | None, str]:
+    """Whether three axes are (batch, tokens, width), and how that is known; None for unknown."""
+    if len(shape) == 3 and not (looks_like_width(shape[0]) and shape[1] != shape[2]):
+        if shape[1] == shape[2] and not looks_like_width(shape[2]):
+            return False, "its last two axes are a square"
+        if square_of(shape[1]) and shape[1] != shape[2]:
+            return True, f"{in_squares(shape[1])} are tokens"
+        return None, ""
+    flattened = _FLATTENED.search(told.text, max(0, end - 1500), end)
+    if flattened:
+        return True, f"the code says “{flattened.group(0)}” before it"
+    return None, ""
+
+
+_FLATTENED = re.compile(r"\.flatten\(2\)|\.flatten\(2, ?3\)|-> ?'?b \(h w\)|\.transpose\(1, ?2\)")
+
+
+def _other_norm(wanted: str, axes: int) -> Explanation:
+    """BatchNorm1d and BatchNorm3d."""
+    name = {"5": "BatchNorm3d", "2D or 3": "BatchNorm1d"}.get(wanted, "The norm")
+    right = {2: "BatchNorm1d", 3: "BatchNorm1d", 4: "BatchNorm2d", 5: "BatchNorm3d"}.get(axes)
+    return explain(
+        "norm",
+        f"{name} reads {wanted.replace('2D or 3', '2 or 3')} axes and gets {axes}.",
+        f"Use {right}, which reads {axes} axes." if right else "Give it as many axes as it reads.",
+        "Or flatten the map first: x.flatten(2)." if (wanted, axes) == ("2D or 3", 4) else "",
+        because="the message names both",
+        likelihood="certain",
+        numbers={"axes": axes},
+    )
+
+
+def _unpacked(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """`b, c, h, w = x.shape` of a tensor with more or fewer axes."""
+    expected = int(match["expected"])
+    few = match["few"] is not None
+    got = int(match["got"]) if match["got"] else None
+    before = told.text[max(0, match.start() - 300) : match.start()]
+    of_shape = re.search(r"\.shape\b|\.size\(\)", f"{told.source} {before}")
+    if expected not in _UNPACKED or (got == expected) or not (of_shape or (few and got)):
+        return
+    what, fix = _UNPACKED[expected][0 if few else 1]
+    come = f"{got}" if got else f"{'fewer' if few else 'more'}"
     yield explain(
         "axes",
-        f"The pattern has {expected} axes and the tensor {got}.",
-        "Write as many names on the pattern's left side as the tensor has axes.",
-        because="einops names every axis",
-        likelihood="certain",
-        numbers={"expected_axes": expected, "axes": got},
+        f"A shape was taken apart into {expected} names, and the tensor has {come} axes: {what}.",
+        fix,
+        because=f"the line takes {of_shape.group(0)} apart"
+        if of_shape
+        else "the message is Python's, and a shape is what models take apart so",
+        likelihood="likely" if of_shape else "possible",
+        numbers={"expected_axes": expected, **({"axes": got} if got else {})},
     )
 
 
-def _types(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """The image and the weights have different number formats, or lie on different devices."""
-    image, weight = (part.strip() for part in match.group("image", "weight"))
-    came, kept = _tensor_type(image), _tensor_type(weight)
-    if came[0] != kept[0]:
-        yield _devices(came[0], kept[0])
-    if came[1] != kept[1]:
-        yield from _formats(came[1], kept[1])
-
-
-def _tensor_type(text: str) -> tuple[str, str]:
-    """Device and number format of what a message calls torch.cuda.HalfTensor or c10::Half."""
-    device = next((name for name in ("cuda", "mps", "xpu") if f".{name}." in text.lower()), "cpu")
-    plain = re.sub(r"^torch\.(?:\w+\.)?|Tensor(?:Impl.*)?$", "", text).strip().lower()
-    return device, _DTYPES.get(plain, plain)
-
-
-def _devices(image: str, weights: str) -> Explanation:
-    return explain(
-        "device",
-        f"The image lies on {image} and the weights on {weights}.",
-        f'Move the image: image = image.to("{weights}").',
-        f'Or move the model: model.to("{image}").',
-        because="an operation reads one device only",
-        likelihood="certain",
-        numbers={},
-    )
-
-
-def _formats(image: str, weights: str) -> Iterator[Explanation]:
-    """What to do about two number formats."""
-    cast = f"Convert the image: image.to(torch.{weights})."
-    why = ""
-    if image == "uint8":
-        why = " That is how images are read from files, 0 to 255."
-        cast = "Convert and scale the image: image.float() / 255, then normalise it."
-    elif image == "float64":
-        why = " That is what numpy makes of numbers."
-        cast = "Convert the image: image.float()."
-    elif image in ("int64", "int32", "int16", "int8", "bool"):
-        cast = "Convert the image: image.float()."
-    convert = f"Or convert the model: model.to(torch.{image})."
-    half = {image, weights} & {"float16", "bfloat16"}
-    floats = {"float16", "bfloat16", "float64", "float32"}
-    yield explain(
-        "dtype",
-        f"The image has the number format {image} and the weights {weights}.{why}",
-        cast,
-        convert if image in floats else "",
-        "Or run both under torch.autocast." if half else "",
-        because="an operation reads one number format only",
-        likelihood="certain",
-        numbers={},
-    )
-
-
-def _formats_of_two(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A matrix product of two number formats; the first is what came, the second the weight."""
-    came, kept = (_DTYPES.get(n.lower(), n.lower()) for n in match.group("image", "weight"))
-    if came != kept:
-        yield from _formats(came, kept)
-
-
-def _format_unknown(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """An operation that does not exist for a number format."""
-    format_ = _DTYPES.get(match.group(2).lower(), match.group(2))
-    yield explain(
-        "dtype",
-        f"The operation {match.group(1)} does not exist for numbers of the format {format_}.",
-        "Convert and scale the image: image.float() / 255."
-        if format_ == "uint8"
-        else "Convert the image: image.float().",
-        because="it is for numbers with a fraction",
-        likelihood="certain",
-        numbers={},
-    )
-
-
-def _two_devices(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Tensors on two devices."""
-    first, second = match.group("first"), match.group("second")
-    if first == second:
-        return
-    yield explain(
-        "device",
-        f"One tensor lies on {first} and another on {second}: the image and the model, or a class"
-        " token or a position table that is no parameter of the model.",
-        f'Move both to one device: model.to("{first}") and image.to("{first}").',
-        "Make every table an nn.Parameter or a buffer, so that it moves with the model.",
-        because="an operation reads one device only",
-        likelihood="certain",
-        numbers={},
-    )
+_UNPACKED = {
+    3: (
+        ("tokens (batch, tokens, width) without a batch", "Add the batch: x.unsqueeze(0)."),
+        (
+            "a map (batch, channels, height, width) where tokens are expected",
+            "Flatten and transpose it first: x.flatten(2).transpose(1, 2).",
+        ),
+    ),
+    4: (
+        (
+            "an image without a batch, or tokens where a map is expected",
+            "Add the batch to an image: image.unsqueeze(0).",
+        ),
+        (
+            "a video, or a batch too many",
+            "Fold the first two axes into the batch: image.flatten(0, 1).",
+        ),
+    ),
+    5: (
+        (
+            "an image where a video (batch, frames, channels, height, width) is expected",
+            "Add the frames: image.unsqueeze(1).",
+        ),
+        ("one axis too many", "Fold the first two axes into the batch: x.flatten(0, 1)."),
+    ),
+}
+"""What fewer and what more axes mean, by the number of names, and what to do."""
 
 
 def _no_tensor(match: re.Match[str], told: Told) -> Iterator[Explanation]:
@@ -362,93 +333,17 @@ def _layout_of_memory(match: re.Match[str], told: Told) -> Iterator[Explanation]
     )
 
 
-_DEVICE = r"(?:cuda|cpu|mps|xpu|meta)(?::\d{1,3})?"
-_NAMES = r"[\w:. ]{1,60}?"
-
 DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
-    (re.compile(r"can't divide axis of length (\d{1,9}) in chunks of (\d{1,9})"), _divided),
     (
         re.compile(
-            r"Input (?P<which>height|width) \((?P<side>\d{1,9})\) doesn't match model"
-            r" \((?P<expected>\d{1,9})\)"
-        ),
-        _expected_size,
-    ),
-    (
-        re.compile(
-            r"Input image size \((?P<side>\d{1,9})\*\d{1,9}\) doesn't match model"
-            r" \((?P<expected>\d{1,9})\*\d{1,9}\)"
-        ),
-        _expected_size,
-    ),
-    (
-        re.compile(
-            r"Wrong image (?P<which>height|width)! Expected (?P<expected>\d{1,9}) but got"
-            r" (?P<side>\d{1,9})"
-        ),
-        _expected_size,
-    ),
-    (
-        re.compile(
-            r"Input (?:height|width) \((\d{1,9})\) should be divisible by patch size \((\d{1,9})\)"
-        ),
-        _undivided,
-    ),
-    (
-        re.compile(
-            r"Input shape indivisible by patch size"
-            r"|Image dimensions must be divisible by the patch size"
-        ),
-        _undivided_unsaid,
-    ),
-    (
-        re.compile(
-            r"Expected 3D \(unbatched\) or 4D \(batched\) input to conv2d, but got input of size:"
-            r" (\[[\d, ]{1,200}\])"
+            r"Expected \dD \(unbatched\) or \dD \(batched\) input to conv(?P<kind>[123])d, but got"
+            r" input of size: (?P<given>\[[\d, ]{1,200}\])"
         ),
         _axes_of_input,
     ),
-    (re.compile(r"expected 4D input \(got (\d)D input\)"), _axes_of_norm),
     (
-        re.compile(r"Wrong shape: expected (\d{1,3}) dims\. Received (\d{1,3})-dim tensor"),
-        _axes_of_pattern,
-    ),
-    (
-        re.compile(
-            rf"Input type \((?P<image>{_NAMES})\) and (?:weight|bias) type"
-            rf" \((?P<weight>{_NAMES})\) should be the same"
-        ),
-        _types,
-    ),
-    (
-        re.compile(
-            r"mat1 and mat2 must have the same dtype, but got (?P<image>\w{1,30}) and"
-            r" (?P<weight>\w{1,30})"
-        ),
-        _formats_of_two,
-    ),
-    (
-        re.compile(r"expected scalar type (?P<image>\w{1,30}) but found (?P<weight>\w{1,30})"),
-        _formats_of_two,
-    ),
-    (re.compile(r"\"(\w{1,60})\" not implemented for '(\w{1,30})'"), _format_unknown),
-    (
-        re.compile(rf"found at least two devices, (?P<first>{_DEVICE}) and (?P<second>{_DEVICE})"),
-        _two_devices,
-    ),
-    (
-        re.compile(
-            rf"Expected all tensors to be on the same device, but got \w+ is on"
-            rf" (?P<second>{_DEVICE}), different from other tensors on (?P<first>{_DEVICE})"
-        ),
-        _two_devices,
-    ),
-    (
-        re.compile(
-            rf"Tensor on device (?P<second>{_DEVICE}) is not on the expected device"
-            rf" (?P<first>{_DEVICE})"
-        ),
-        _two_devices,
+        re.compile(r"expected (?P<wanted>4|5|2D or 3)D input \(got (?P<axes>\d)D input\)"),
+        _axes_of_norm,
     ),
     (
         re.compile(
@@ -460,7 +355,7 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
     (re.compile(r"argument 'input' \(position 1\) must be Tensor, not ([\w.]{1,60})"), _no_tensor),
     (
         re.compile(
-            r"((?:\w{1,60}\.)?forward)\(\) missing \d{1,3} required"
+            r"(\b(?:\w{1,60}\.)?forward)\(\) missing \d{1,3} required"
             r" (?:positional|keyword-only) arguments?:"
             r" ('\w{1,60}'(?:(?:, and |, | and )'\w{1,60}'){0,9})"
         ),
@@ -472,6 +367,13 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
             r" \d{1,9} and (\[[\d, ]{1,200}\]) at entry"
         ),
         _stacked,
+    ),
+    (
+        re.compile(
+            r"(?:(?P<few>not enough)|too many) values to unpack"
+            r" \(expected (?P<expected>\d{1,2})(?:, got (?P<got>\d{1,2}))?\)"
+        ),
+        _unpacked,
     ),
     (
         re.compile(r"view size is not compatible with input tensor's size and stride"),

@@ -386,7 +386,7 @@ def _sum_behind_tokens(first: int, second: int, axis: int) -> Iterator[Explanati
     step = ""
     if abs(first - second) == 1:
         step = " One convolution pads and the other does not, or the two round differently."
-    elif max(first, second) % min(first, second) == 0:
+    elif min(first, second) and max(first, second) % min(first, second) == 0:
         ratio = max(first, second) // min(first, second)
         step = f" One path has strides {ratio} times as large in all."
     yield explain(

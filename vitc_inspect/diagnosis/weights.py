@@ -5,209 +5,323 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 
+from vitc_inspect.diagnosis.axes import Misfit, clues_of, is_kernel, is_table, reads_image
 from vitc_inspect.diagnosis.explanation import (
     Decoder,
     Explanation,
+    Likelihood,
     Told,
     by,
     explain,
     sizes,
 )
-from vitc_inspect.diagnosis.positions import interpolation, length_of, of_reading, readings_for
-from vitc_inspect.diagnosis.readings import Reading
-
-_MISFIT = re.compile(
-    r"size mismatch for ([\w.]{1,200}): copying a param with shape torch\.Size\((\[[\d, ]{0,200}\])"
-    r"\) from checkpoint, the shape in current model is torch\.Size\((\[[\d, ]{0,200}\])\)"
+from vitc_inspect.diagnosis.facts import words_of
+from vitc_inspect.diagnosis.kernels import (
+    of_kernel,
+    of_pixels,
+    other_rank,
+    permutation,
+    transposed,
 )
+from vitc_inspect.diagnosis.keys import Keys, names_a_stem, names_of
+from vitc_inspect.diagnosis.positions import interpolation, length_of, of_reading, readings_for
+from vitc_inspect.diagnosis.puzzle import solve
+from vitc_inspect.diagnosis.readings import Layout, Reading, in_squares, square_of
+
+_SHAPE = r"torch\.Size\((\[[\d, ]{0,200}\])\)"
+_NAME = r"([^\s:\"]{1,200})"
+_KEPT_FIRST = re.compile(
+    "|".join(
+        (
+            rf"size mismatch for {_NAME}: copying a param with shape {_SHAPE} from checkpoint,"
+            rf" the shape in current model is {_SHAPE}",
+            rf"size mismatch for {_NAME}: copying a param of {_SHAPE} from checkpoint, where the"
+            rf" shape is {_SHAPE} in current model",
+            rf"(?<!\S){_NAME}: found shape {_SHAPE} in the checkpoint and {_SHAPE} in the model",
+            rf"(?<!\S){_NAME} MISMATCH Reinit due to size mismatch - ckpt: {_SHAPE} vs model:"
+            rf" ?{_SHAPE}",
+        )
+    )
+)
+"""One line of the error as PyTorch and transformers word it: name, checkpoint, model."""
+_BUILT_FIRST = re.compile(
+    r"While copying the parameter named [\"']?([^\s\"']{1,200})[\"']?, whose dimensions in the"
+    rf" model are {_SHAPE} and whose dimensions in the checkpoint are {_SHAPE}"
+)
+"""One line in which the model's shape comes first."""
 _MISSING = re.compile(r"Missing key\(s\) in state_dict: ((?:\"[^\"]{1,200}\"(?:, )?){1,5000})")
 _UNEXPECTED = re.compile(
     r"Unexpected key\(s\) in state_dict: ((?:\"[^\"]{1,200}\"(?:, )?){1,5000})"
 )
 _KEY = re.compile(r"\"([^\"]{1,200})\"")
-_POSITION = re.compile(r"pos", re.IGNORECASE)
-_CLASS_TOKEN = re.compile(r"cls_token|class_token|cls_pos", re.IGNORECASE)
-_STEM = re.compile(
-    r"patch_embed|conv_proj|stem|^proj\b|\bproj\b|^conv|^norm\d|^bn\d", re.IGNORECASE
-)
-_BODY = re.compile(r"block|encoder|layers|head|attn|mlp|fc", re.IGNORECASE)
-_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "vit.", "net.")
-
-Misfit = tuple[str, tuple[int, ...], tuple[int, ...]]
-"""Name, shape in the checkpoint, shape in the model."""
+_OPENING = re.compile(r"Error\(s\) in loading state_dict for")
+_MOST_TABLES = 4  # readings of one pair of tables; the rest would assume ever more
 
 
 def _loading(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """All that load_state_dict complains of at once, the causes before their consequences."""
-    text = told.text[match.start() :]
-    misfits = [(m.group(1), sizes(m.group(2)), sizes(m.group(3))) for m in _MISFIT.finditer(text)]
+    openings = [m.start() for m in _OPENING.finditer(told.text) if m.start() <= match.start()]
+    text = told.text[openings[-1] :] if openings else told.text
     missing, unexpected = _keys(_MISSING, text), _keys(_UNEXPECTED, text)
-    yield from _names(missing, unexpected)
-    yield from _misfits(misfits, told)
+    # without its opening, lines of what does not fit may have been left out
+    whole = bool(openings) and not names_a_stem(missing) and not names_a_stem(unexpected)
+    yield from _ordered(_misfits_of(text), missing, unexpected, told, whole=whole)
 
 
-def _one_misfit(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A single line of such an error."""
-    misfits = [
-        (m.group(1), sizes(m.group(2)), sizes(m.group(3))) for m in _MISFIT.finditer(told.text)
-    ]
-    yield from _misfits(misfits, told)
+def _misfits_of(text: str) -> tuple[Misfit, ...]:
+    """Every weight that does not fit, each name once."""
+    found: dict[str, Misfit] = {}
+    for match in _KEPT_FIRST.finditer(text):
+        name, kept, built = (group for group in match.groups() if group is not None)
+        found[name] = Misfit(name=name, kept=sizes(kept), built=sizes(built))
+    for match in _BUILT_FIRST.finditer(text):
+        name, built, kept = match.groups()
+        found[name] = Misfit(name=name, kept=sizes(kept), built=sizes(built))
+    return tuple(misfit for misfit in found.values() if misfit.kept != misfit.built)
 
 
-def _misfits(misfits: Sequence[Misfit], told: Told) -> Iterator[Explanation]:
-    """Weights of another shape. One other width makes many of them misfit: it is said once."""
-    kernels = [m for m in misfits if len(m[1]) == len(m[2]) == 4]
-    tables = [m for m in misfits if len(m[1]) in (2, 3) and _POSITION.search(m[0])]
-    width = _other_width(misfits)
-    for kernel in kernels:
-        yield from _kernel(kernel)
-    if width:
-        kept, built, count = width
-        yield explain(
-            "width",
-            f"The tokens of the checkpoint are {kept} wide and the model's {built}:"
-            f" {count} weights do not fit for that.",
-            f"Build the model with embed_dim={kept}.",
-            because=f"{kept} stands where {built} is expected in {count} shapes",
-            likelihood="certain" if count > 1 else "likely",
-            numbers={"width": kept, "expected_width": built, "weights": count},
-        )
-    for name, kept_shape, built_shape in tables:
-        if len(kept_shape) == len(built_shape) and kept_shape[-2] != built_shape[-2]:
-            yield from _table(name, kept_shape[-2], built_shape[-2], kernels, told)
-    for name, kept_shape, built_shape in misfits:
-        rows = bool(kept_shape and built_shape) and kept_shape[0] != built_shape[0]
-        if rows and re.search(r"head|classifier|fc\b", name) and kept_shape[1:] == built_shape[1:]:
-            yield _classes(name, kept_shape[0], built_shape[0])
-            break
-    explained = {m[0] for m in (*kernels, *tables)}
-    rest = [m for m in misfits if m[0] not in explained]
-    if rest and not width and not any("head" in m[0] for m in rest):
-        name, kept_shape, built_shape = rest[0]
-        others = f", and {len(rest) - 1} others like it" if len(rest) > 1 else ""
-        yield explain(
-            "weights",
-            f"{name} is {by(kept_shape) or 'one number'} in the checkpoint and"
-            f" {by(built_shape) or 'one number'} in the model{others}.",
-            "Build the model with the sizes of the checkpoint.",
-            because="the shapes say no more than that",
-            likelihood="possible",
-            numbers={"weights": len(rest)},
-        )
+def _keys(pattern: re.Pattern[str], text: str) -> Keys:
+    found = pattern.search(text)
+    keys = _KEY.findall(found.group(1)) if found else []
+    # PyTorch names these counters among the unexpected and never among the missing
+    return tuple(key for key in keys if not key.endswith("num_batches_tracked"))
 
 
-def _other_width(misfits: Sequence[Misfit]) -> tuple[int, int, int] | None:
-    """The two widths that most shapes differ by, and how many shapes that is."""
-    counts: dict[tuple[int, int], int] = {}
-    for name, kept, built in misfits:
-        if len(kept) != len(built):
-            continue
-        own = kept[0], built[0]
-        last = kept[-1], built[-1]
-        if len(kept) == 4:
-            pairs = {own}
-        elif len(kept) in (2, 3):
-            pairs = {last}
+def _ordered(
+    misfits: Sequence[Misfit], missing: Keys, unexpected: Keys, told: Told, *, whole: bool
+) -> Iterator[Explanation]:
+    """Names, kernels, sizes and tables; what nothing explains stands last."""
+    names = tuple(names_of(missing, unexpected))
+    yield from (each for each in names if each.kind in _WHOLE)
+    turned = tuple(misfit for misfit in misfits if permutation(misfit))
+    if turned:
+        yield transposed(turned)
+    straight = tuple(misfit for misfit in misfits if misfit not in turned)
+    other_ranks = tuple(m for m in straight if len(m.kept) != len(m.built))
+    facts, left = solve([m for m in straight if m not in other_ranks])
+    kernels = tuple(m for m in straight if m not in other_ranks and is_kernel(m))
+    for misfit in other_ranks[:_MOST_RANKS]:
+        yield other_rank(misfit)
+    for first in {(m.kept[1:], m.built[1:]): m for m in reversed(kernels)}.values():
+        yield from of_kernel(first)
+    said = [each for fact in facts for each in words_of(fact, straight)]
+    if 2 * len(left) > len(misfits):  # a fact that leaves most unexplained may be another's
+        said = [replace(each, likelihood=_doubted(each.likelihood)) for each in said]
+    yield from (each for each in said if each.kind != "classes")
+    yield from of_pixels(straight, kernels)
+    yield from (each for each in names if each.kind not in _WHOLE and each.likelihood != "possible")
+    yield from _tables(straight, kernels, told, whole=whole)
+    yield from (each for each in said if each.kind == "classes")
+    if left:
+        yield _left(left)
+    yield from (each for each in names if each.kind not in _WHOLE and each.likelihood == "possible")
+
+
+def _doubted(likelihood: Likelihood) -> Likelihood:
+    return "likely" if likelihood == "certain" else likelihood
+
+
+_MOST_RANKS = 3
+_WHOLE = ("names", "nested", "stem")  # what concerns every weight stands before the sizes
+
+
+def _left(left: Sequence[Misfit]) -> Explanation:
+    """Weights of which no more is understood than their shapes."""
+    first = left[0]
+    more = len(left) - 1
+    others = f", and {more} {'other is' if more == 1 else 'others are'} like it" if more else ""
+    return explain(
+        "weights",
+        f"{first.name} is {by(first.kept) or 'one number'} in the checkpoint and"
+        f" {by(first.built) or 'one number'} in the model{others}.",
+        "Build the model with the sizes of the checkpoint.",
+        because="the shapes say no more than that",
+        likelihood="possible",
+        numbers={"weights": len(left)},
+    )
+
+
+# Tables of positions
+
+
+def _tables(
+    misfits: Sequence[Misfit], kernels: Sequence[Misfit], told: Told, *, whole: bool
+) -> Iterator[Explanation]:
+    """Each pair of lengths or grids once, whatever number of tables have it."""
+    lengths: dict[tuple[int, int], list[str]] = {}
+    for misfit in misfits:
+        clues = [c for c in clues_of(misfit) if is_table(misfit)]
+        for clue in clues:
+            if clue.label == "tokens" and min(clue.kept, clue.built) == 0:
+                yield _left((misfit,))
+            elif clue.label == "tokens":
+                lengths.setdefault((clue.kept, clue.built), []).append(misfit.name)
+        if any(clue.label in ("rows", "columns") for clue in clues):
+            yield _grid_table(misfit, {clue.label: clue.axis for clue in clues})
+    for (kept, built), names in lengths.items():
+        told_apart = _text_table(names[0], kept, built) or _video_table(names, kept, built, misfits)
+        if told_apart:
+            yield told_apart
         else:
-            pairs = {own} if kept and not re.search(r"head|classifier", name) else set()
-        for pair in pairs:
-            if pair[0] != pair[1]:
-                counts[pair] = counts.get(pair, 0) + 1
-    if not counts:
+            yield from _table(names, kept, built, kernels, told, whole=whole)
+
+
+def _text_table(name: str, kept: int, built: int) -> Explanation | None:
+    """Positions of words: CLIP's text has 77."""
+    if "visual" in name or not ("text" in name or 77 in (kept, built)):
         return None
-    (kept_width, built_width), count = max(counts.items(), key=lambda item: item[1])
-    return kept_width, built_width, count
+    return explain(
+        "text length",
+        f"{name} has {kept} entries in the checkpoint and {built} in the model: places for words,"
+        " if it is the text's.",
+        f"Build the model with a context of {kept} words.",
+        because="CLIP's text has 77 places" if 77 in (kept, built) else "the name says so",
+        likelihood="likely" if "text" in name else "possible",
+        numbers={"table": kept, "tokens": built},
+    )
 
 
-def _kernel(misfit: Misfit) -> Iterator[Explanation]:
-    """The weight of a convolution: its kernel, its input channels."""
-    name, kept, built = misfit
-    numbers = {"kernel_size": kept[2], "expected_kernel_size": built[2]}
-    if kept[2:] != built[2:]:
-        small, large = sorted((kept[2], built[2]))
-        if small <= 3 < 7 < large:
-            patchify, conv = (
-                ("checkpoint", "model") if kept[2] == large else ("model", "checkpoint")
-            )
-            yield explain(
-                "stem",
-                f"{name} has a kernel of {by(kept[2:])} in the checkpoint and {by(built[2:])} in"
-                f" the model: the {patchify} has a patchify stem and the {conv} a convolutional"
-                " one.",
-                "Build the model with the stem of the checkpoint; nothing makes one of the other.",
-                because=f"{large}×{large} is a patch, {small}×{small} a layer of several",
-                numbers=numbers,
-            )
-            return
-        yield explain(
-            "patch",
-            f"{name} cuts patches of {by(kept[2:])} pixels in the checkpoint and {by(built[2:])}"
-            " in the model.",
-            f"Build the model with patch_size={kept[2]}.",
-            f"Or resample the kernels from {by(kept[2:])} to {by(built[2:])}, and train on.",
-            because="the last two axes of the weight are the kernel",
-            likelihood="certain",
-            numbers=numbers,
+def _video_table(
+    names: Sequence[str], kept: int, built: int, misfits: Sequence[Misfit]
+) -> Explanation | None:
+    """Positions of a video: frames times the places of one, and perhaps a class token."""
+    video = any(len(m.kept) == 5 or len(m.built) == 5 for m in misfits)
+    video = video or bool(re.search(r"video|vivit|timesformer", names[0], re.IGNORECASE))
+    if not video and square_of(kept) and square_of(built):
+        return None
+    for before, side in product((0, 1), _SIDES):
+        ours, rest = divmod(kept - before, side**2)
+        theirs, left = divmod(built - before, side**2)
+        if rest or left or ours == theirs or not {ours, theirs} <= _FRAMES:
+            continue
+        more = f" + {before}" if before else ""
+        return explain(
+            "frames",
+            f"{names[0]} has {kept} = {ours}·{side}·{side}{more} entries in the checkpoint and"
+            f" {built} = {theirs}·{side}·{side}{more} in the model: tokens of a video, {ours}"
+            f" frames or tubelets of {side}×{side} and {theirs}.",
+            f"Build the model for {ours} times as many frames as a tubelet has.",
+            f"Or interpolate the table over the frames, from {ours} to {theirs}.",
+            because="a video's kernel or name stands beside it"
+            if video
+            else f"{kept} or {built} is no square, and {side}×{side} places divide both",
+            likelihood="likely" if video else "possible",
+            numbers={"frames": ours, "expected_frames": theirs, "rows": side},
         )
-    if kept[1] != built[1]:
-        channels = {"in_channels": kept[1], "expected_in_channels": built[1]}
-        fix = f"Build the model with in_channels={kept[1]}."
-        other = "Or start this layer anew."
-        if (kept[1], built[1]) == (3, 1):
-            other = "Or add the weights of the three colours up: weight.sum(1, keepdim=True)."
-        elif (kept[1], built[1]) == (1, 3):
-            other = "Or give each colour a third: weight.expand(-1, 3, -1, -1) / 3."
-        yield explain(
-            "channels",
-            f"{name} reads {kept[1]} channels in the checkpoint and {built[1]} in the model.",
-            fix,
-            other,
-            because="the second axis of the weight is the input's channels",
-            likelihood="certain",
-            numbers=channels,
-        )
+    return None
+
+
+_SIDES = (14, 16, 24, 7, 12, 8)  # of grids in use, the commonest first
+_FRAMES = frozenset({1, 2, 4, 8, 16, 32})
+
+
+def _grid_table(misfit: Misfit, axes: dict[str, int]) -> Explanation:
+    """A table that is kept as a map."""
+    first = 1 if min(axes[a] for a in axes if a in ("rows", "columns")) < 3 and (
+        axes.get("rows") == 1 or axes.get("columns") == 2
+    ) else 2  # fmt: skip
+    kept, built = misfit.kept[first : first + 2], misfit.built[first : first + 2]
+    images = [by([16 * side for side in grid]) for grid in (kept, built)]
+    axis_order = "rows, columns, width" if first == 1 else "width, rows, columns"
+    return explain(
+        "position table",
+        f"{misfit.name} is a table of {by(kept)} places in the checkpoint and {by(built)} in the"
+        f" model: at stride 16 that would be images of {images[0]} and {images[1]} pixels.",
+        f"Interpolate the checkpoint's table from {by(kept)} to {by(built)} places.",
+        f"Or build the model for {images[0]} pixels where its stride is 16.",
+        because=f"its four axes are (1, {axis_order})",
+        likelihood="likely",
+        numbers={
+            "table_rows": kept[0],
+            "table_columns": kept[1],
+            "token_rows": built[0],
+            "token_columns": built[1],
+        },
+    )
 
 
 def _table(
-    name: str, kept: int, built: int, kernels: Sequence[Misfit], told: Told
+    names: Sequence[str],
+    kept: int,
+    built: int,
+    kernels: Sequence[Misfit],
+    told: Told,
+    *,
+    whole: bool,
 ) -> Iterator[Explanation]:
     """A position table of another length. The model's own is as long as its sequence."""
-    opening = f"{name} has {kept} entries in the checkpoint and {built} in the model"
-    patches = {(built_shape[2], kept_shape[2]) for _, kept_shape, built_shape in kernels}
-    readings = sorted(  # the strides that the kernels say come first
-        readings_for(built, kept, told.spec),
-        key=lambda r: (r.tokens.total_stride, r.table.total_stride) not in patches,
+    owners = " and ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+    opening = (
+        f"{owners} {'has' if len(names) == 1 else 'have'} {kept} entries in the checkpoint and"
+        f" {built} in the model"
     )
-    for rank, reading in enumerate(readings):
-        model, checkpoint = reading.tokens, reading.table
-        prefix = (
-            f"the model puts {model.num_prefix_tokens} before the image's tokens where the"
-            f" checkpoint puts {checkpoint.num_prefix_tokens}"
-        )
-        differs = {
-            "image size": f"at stride {model.total_stride} the model is made for"
-            f" {by(model.image_size)} pixels and the checkpoint for {by(checkpoint.image_size)}",
-            "stride": f"at {by(model.image_size)} pixels the model has stride"
-            f" {model.total_stride} and the checkpoint {checkpoint.total_stride}",
-            "prefix": f"the grids are the same, and {prefix}",
-        }
-        what = differs.get(reading.change, f"{differs['image size']}; besides, {prefix}")
-        explanation = of_reading(reading, rank, told.spec)
+    readings = _that_fit(readings_for(built, kept, told.spec), kernels, whole=whole)
+    for rank, reading in enumerate(readings[:_MOST_TABLES]):
         yield replace(
-            explanation,
-            sentence=f"{opening}, {length_of(checkpoint)} and {length_of(model)}: {what}.",
+            of_reading(reading, rank, told.spec),
+            sentence=f"{opening}, {length_of(reading.table)} and {length_of(reading.tokens)}:"
+            f" {_what_differs(reading)}.",
             fixes=tuple(_table_fixes(reading)),
         )
     if not readings:
         yield explain(
             "position table",
-            f"{opening}; neither is a usual grid of tokens.",
+            f"{opening}, {in_squares(kept)} and {in_squares(built)}; no usual grids of one image"
+            " or one stride give both.",
             "Build the model for the image size and the stride of the checkpoint.",
             because="the numbers say no more than that",
             likelihood="possible",
             numbers={"table": kept, "tokens": built},
         )
+
+
+def _that_fit(
+    readings: Sequence[Reading], kernels: Sequence[Misfit], *, whole: bool
+) -> list[Reading]:
+    """The readings that the kernels allow: other strides only where the kernels differ."""
+    other = [m for m in kernels if m.built[-2:] != m.kept[-2:]]
+    patches = [(m.built[-1], m.kept[-1]) for m in other if reads_image(m)]
+    if patches:
+        said = [r for r in readings if (r.tokens.total_stride, r.table.total_stride) in patches]
+        return said or _at_strides(readings, *patches[0])
+    if whole and not other:  # every kernel fits, so one stride cuts the patches of both
+        return [r for r in readings if r.change != "stride"]
+    return list(readings)
+
+
+def _at_strides(readings: Sequence[Reading], model: int, checkpoint: int) -> list[Reading]:
+    """The likeliest grids, at the strides that the kernels say."""
+    grids = [r for r in readings if r.change != "stride"][:1]
+    return [
+        replace(r, tokens=_at_stride(r.tokens, model), table=_at_stride(r.table, checkpoint))
+        for r in grids
+    ]
+
+
+def _at_stride(layout: Layout, stride: int) -> Layout:
+    size = layout.rows * stride, layout.columns * stride
+    return replace(layout, total_stride=stride, image_size=size)
+
+
+def _what_differs(reading: Reading) -> str:
+    """What makes the model's table longer or shorter than the checkpoint's."""
+    model, checkpoint = reading.tokens, reading.table
+    same = model.total_stride == checkpoint.total_stride
+    other = "" if same else f", at stride {checkpoint.total_stride},"
+    prefix = (
+        f"the model puts {model.num_prefix_tokens} before the image's tokens where the"
+        f" checkpoint puts {checkpoint.num_prefix_tokens}"
+    )
+    differs = {
+        "image size": f"at stride {model.total_stride} the model is made for"
+        f" {by(model.image_size)} pixels and the checkpoint{other} for {by(checkpoint.image_size)}",
+        "stride": f"at {by(model.image_size)} pixels the model has stride"
+        f" {model.total_stride} and the checkpoint {checkpoint.total_stride}",
+        "prefix": f"the grids are the same, and {prefix}",
+    }
+    return differs.get(reading.change, f"{differs['image size']}; besides, {prefix}")
 
 
 def _table_fixes(reading: Reading) -> Iterator[str]:
@@ -217,7 +331,8 @@ def _table_fixes(reading: Reading) -> Iterator[str]:
     if reading.change == "prefix":
         yield f"Build the model with {saved} tokens before the image's."
         if saved > before:
-            yield f"Or leave the checkpoint's first entries out: table[:, {saved - before}:]."
+            kept = f"torch.cat((table[:, :{before}], table[:, {saved}:]), 1)"
+            yield f"Or leave entries out: {kept if before else f'table[:, {saved}:]'}."
         else:
             yield f"Or put {before - saved} new entries before the checkpoint's, and train on."
         return
@@ -230,110 +345,11 @@ def _table_fixes(reading: Reading) -> Iterator[str]:
         yield f"Besides, build it with {saved} tokens before the image's."
 
 
-def _classes(name: str, kept: int, built: int) -> Explanation:
-    return explain(
-        "classes",
-        f"{name} tells {kept} classes apart in the checkpoint and {built} in the model.",
-        f"Leave the classifier's weights out of the checkpoint, and train {built} classes anew.",
-        f"Or build the model with num_classes={kept}.",
-        because="only the first axis of the classifier differs",
-        likelihood="certain",
-        numbers={"classes": kept, "expected_classes": built},
-    )
-
-
-def _names(missing: tuple[str, ...], unexpected: tuple[str, ...]) -> Iterator[Explanation]:
-    """Weights that one of the two does not know."""
-    if not missing and not unexpected:
-        return
-    prefix = _prefix(missing, unexpected)
-    if prefix:
-        where, text = prefix
-        yield explain(
-            "names",
-            f"The {where}'s names begin with “{text}” and the other's do not; else they are the"
-            f" same {len(missing)} weights.",
-            f"Strip it: {{name.removeprefix('{text}'): w for name, w in weights.items()}}."
-            if where == "checkpoint"
-            else f"Add it: {{'{text}' + name: w for name, w in weights.items()}}.",
-            because="a wrapper such as DataParallel or torch.compile puts it there",
-            likelihood="certain",
-            numbers={"missing": len(missing), "unexpected": len(unexpected)},
-        )
-        return
-    numbers = {"missing": len(missing), "unexpected": len(unexpected)}
-    model, checkpoint = _stem_of(missing), _stem_of(unexpected)
-    if model and checkpoint and model != checkpoint:
-        yield explain(
-            "stem",
-            f"The model has {model} and the checkpoint {checkpoint}.",
-            "Build the model with the stem of the checkpoint; nothing makes one of the other.",
-            "Or load the rest with strict=False, and train the stem anew.",
-            because=f"the names “{_first_stem(missing)}” and “{_first_stem(unexpected)}” say so",
-            numbers=numbers,
-        )
-    for keys, has, lacks in ((missing, "model", "checkpoint"), (unexpected, "checkpoint", "model")):
-        token = next((key for key in keys if _CLASS_TOKEN.search(key)), None)
-        if token:
-            yield explain(
-                "class token",
-                f"The {has} has a class token, {token}, and the {lacks} has none.",
-                f"Build the model {'without' if has == 'model' else 'with'} a class token.",
-                because="one name alone says so",
-                numbers=numbers,
-            )
-    if not (model and checkpoint and model != checkpoint):
-        yield explain(
-            "names",
-            f"{len(missing)} weights of the model are not in the checkpoint"
-            f"{_example(missing)}, and {len(unexpected)} of the checkpoint are not in the model"
-            f"{_example(unexpected)}.",
-            "Build the model that the checkpoint was saved from, or rename its weights.",
-            because="the names say no more than that",
-            likelihood="possible",
-            numbers=numbers,
-        )
-
-
-def _example(keys: tuple[str, ...]) -> str:
-    return f" (“{keys[0]}”)" if keys else ""
-
-
-def _prefix(missing: tuple[str, ...], unexpected: tuple[str, ...]) -> tuple[str, str] | None:
-    """Who puts which prefix before names that are else the same."""
-    for text in _PREFIXES:
-        if unexpected and {key.removeprefix(text) for key in unexpected} == set(missing):
-            return "checkpoint", text
-        if missing and {key.removeprefix(text) for key in missing} == set(unexpected):
-            return "model", text
-    return None
-
-
-def _stem_of(keys: tuple[str, ...]) -> str:
-    """What stem these names are of, in words; empty where they are of none."""
-    stem = [key for key in keys if _STEM.search(key) and not _BODY.search(key)]
-    norms = sum(key.endswith("running_mean") for key in stem)
-    weights = sum(key.endswith("weight") for key in stem) - norms
-    if norms:
-        return f"a convolutional stem of {weights} convolutions, {norms} of them with BatchNorm"
-    if weights > 1:
-        return f"a convolutional stem of {weights} convolutions"
-    return "a patchify stem of one convolution" if weights else ""
-
-
-def _first_stem(keys: tuple[str, ...]) -> str:
-    return next(key for key in keys if _STEM.search(key) and not _BODY.search(key))
-
-
-def _keys(pattern: re.Pattern[str], text: str) -> tuple[str, ...]:
-    found = pattern.search(text)
-    keys = _KEY.findall(found.group(1)) if found else []
-    # PyTorch names these counters among the unexpected and never among the missing
-    return tuple(key for key in keys if not key.endswith("num_batches_tracked"))
-
-
 DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
-    (re.compile(r"Error\(s\) in loading state_dict for"), _loading),
-    (_MISFIT, _one_misfit),
+    (_OPENING, _loading),
+    (_MISSING, _loading),
+    (_UNEXPECTED, _loading),
+    (_KEPT_FIRST, _loading),
+    (_BUILT_FIRST, _loading),
 )
 """What each error is known by, and who explains it."""

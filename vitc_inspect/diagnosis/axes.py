@@ -1,0 +1,272 @@
+"""What each axis of a weight counts, by its name and its shape: widths, windows, heads, classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isqrt
+
+from vitc_inspect.diagnosis.explanation import looks_like_width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misfit:
+    """A weight whose shape in the checkpoint is not the model's."""
+
+    name: str
+    """Its name in the state dict."""
+    kept: tuple[int, ...]
+    """Its shape in the checkpoint."""
+    built: tuple[int, ...]
+    """Its shape in the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clue:
+    """One axis along which a weight does not fit, and what the axis counts."""
+
+    misfit: Misfit
+    """The weight."""
+    axis: int
+    """Which of its axes."""
+    label: str
+    """What the axis counts: "width", "decoder width", "window", …; empty where unknown."""
+    kept: int
+    """How many there are in the checkpoint, as the label counts them."""
+    built: int
+    """How many there are in the model."""
+
+
+TABLE = re.compile(
+    r"pos_?emb|pos_?enc|position|abs_pos|time_emb|temporal|frame_emb|(?:^|[._])(?:pos|pe)(?:$|[._])",
+    re.IGNORECASE,
+)
+"""Names of tables of positions, of frames too."""
+_FRAMES = re.compile(r"time_emb|temporal|frame_emb", re.IGNORECASE)
+_RELATIVE = re.compile(r"rel(?:ative)?_|attention_bias|bias_table|attn_mask|cpb|coords", re.I)
+_TOWERS = (
+    ("decoder ", re.compile(r"(?:^|[._])decoder(?!_embed\b)", re.I)),
+    ("text ", re.compile(r"(?:^|\.)(?:text(?:_model|_encoder)?|token_embedding)(?:[._]|$)", re.I)),
+    ("predictor ", re.compile(r"(?:^|\.)predictor", re.I)),
+)  # fmt: skip
+_KERNEL = re.compile(r"(?:^|[._])(?:weight|kernel)$")
+_BIAS = r"[._](?:bias|beta)$"
+_WEIGHT = r"[._](?:weight|kernel)$"
+_HEAD = (
+    r"(?:(?:^|\.)(?:heads?|head_dist|classifier|mlp_head|linear_head|output_layer|conv_seg"
+    r"|class_embed|class_labels_classifier\.layers)"
+    r"|^(?:module\.|model\.|backbone\.)*fc)"
+    r"(?:\.(?:fc|heads?|l|linear|out_proj|classifier|\d+))?"
+)
+_UP = r"(?:fc1|linear_1|linear1|lin1|c_fc|pwconv1|intermediate\.dense|mlp\.0|ffn\.0|w1)"
+_DOWN = r"(?:fc2|linear_2|linear2|lin2|c_proj|pwconv2|(?<!attention\.)output\.dense|mlp\.3|w2|w3)"
+_TAKEN = r"(?:query|key|value|q|k|v|[qkv]_proj|to_[qkv])"
+_GIVEN = (
+    r"(?:(?:attn|attention|self_attn|self_attention|msa)\.(?:proj|out)|out_proj|to_out(?:\.0)?"
+    r"|attention\.output\.dense|projection_layer)"
+)
+_TOKEN = (
+    r"(?:cls|class|dist|distillation|mask|reg|register|storage)_?(?:tokens?|embedding|pos_embed)$"
+)
+
+_MEANINGS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), tuple(labels.split("|")))
+    for pattern, labels in (
+        # MAE
+        (r"decoder_embed" + _WEIGHT, "decoder width|width"),
+        (r"decoder_embed" + _BIAS, "decoder width"),
+        (r"decoder_pred" + _WEIGHT, "pixels|width"),
+        (r"decoder_pred" + _BIAS, "pixels"),
+        # windows: Swin, Swin-V2, BEiT, SAM and ViTDet
+        (r"relative_position_bias_table$", "table|heads"),
+        (r"relative_position_bias_table$", "heads|2·-1·window|2·-1·window"),
+        (r"relative_coords_table$", "|2·-1·window|2·-1·window|"),
+        (r"relative_position_index$", "area|area"),
+        (r"attn_mask$", "windows|area|area"),
+        (r"rel_pos_[hw]$", "2·-1·side|head width"),
+        (r"attention_biases$", "heads|square"),
+        (r"attention_bias_idxs$", "square|square"),
+        (r"logit_scale$", "heads||"),
+        (r"cpb_mlp\.\d" + _WEIGHT, "heads|"),
+        # tokens
+        (r"mask_token$", "||mask width"),
+        (r"mask_token$", "|mask width"),
+        (_TOKEN, "|added|width"),
+        (_TOKEN, "added|width"),
+        (_TOKEN, "width"),
+        # blocks
+        (r"(?:qkv|in_proj|to_qkv)" + _WEIGHT, "3·inner|width"),
+        (r"(?:qkv|in_proj|to_qkv)" + _BIAS, "3·inner"),
+        (rf"(?:^|\.){_TAKEN}" + _WEIGHT, "inner|width"),
+        (rf"(?:^|\.){_TAKEN}" + _BIAS, "inner"),
+        (_GIVEN + _WEIGHT, "width|inner"),
+        (_GIVEN + _BIAS, "width"),
+        (r"mlp\.w12" + _WEIGHT, "2·hidden|width"),
+        (r"mlp\.w12" + _BIAS, "2·hidden"),
+        (rf"(?:^|\.){_UP}" + _WEIGHT, "hidden|width"),
+        (rf"(?:^|\.){_UP}" + _BIAS, "hidden"),
+        (rf"(?:^|\.){_DOWN}" + _WEIGHT, "width|hidden"),
+        (rf"(?:^|\.){_DOWN}" + _BIAS, "width"),
+        (r"downsample\.reduction" + _WEIGHT, "2·width|4·width"),
+        (r"downsample\.norm[._]", ""),
+        (r"(?:mlp|ffn)\.norm\.(?:weight|bias)$", "hidden"),
+        (r"(?:attn|attention)\.norm\.(?:weight|bias)$", "inner"),
+        (r"(?:^|[._])[qk]_norm\.(?:weight|bias)$", "head width"),
+        (r"(?:^|[._])(?:norm\w*|ln_\w+|layer_?norm\w*|layernorm_\w+)\.(?:weight|bias)$", "width"),
+        (r"(?:gamma(?:_\d)?|lambda\d?|lambda_\d|layer_scale\w*|scale_factor)$", "width"),
+        # ends
+        (_HEAD + _WEIGHT, "classes|width"),
+        (_HEAD + _WEIGHT, "classes||kernel|kernel"),
+        (_HEAD + _BIAS, "classes"),
+        (r"(?:^|\.)(?:visual|vision)?\.?proj$", "width|out"),
+        (r"text_projection(?:\.weight)?$", "text width|out"),
+        (r"(?:patch_?emb|to_patch)\S*" + _WEIGHT, "width|pixels"),
+        (r"(?:patch_?emb\S*|conv_proj|(?:^|\.)proj(?:ection)?)" + _BIAS, "width"),
+    )
+)
+"""Names of weights, and what each axis counts: "3·inner" is three times the inner width."""
+
+
+def clues_of(misfit: Misfit) -> Iterator[Clue]:
+    """Every axis along which a weight does not fit; none where the numbers of axes differ."""
+    if len(misfit.kept) != len(misfit.built):
+        return
+    labels = _labels(misfit)
+    tower = _tower(misfit)
+    for axis, (kept, built) in enumerate(zip(misfit.kept, misfit.built, strict=True)):
+        if kept == built:
+            continue
+        label, pair = _count(labels[axis], kept, built)
+        if label in ("width", "hidden", "inner"):
+            label = tower + label
+        yield Clue(misfit=misfit, axis=axis, label=label, kept=pair[0], built=pair[1])
+
+
+def _tower(misfit: Misfit) -> str:
+    """Which part of a model a weight stands in; empty for the part that reads images."""
+    if misfit.name.endswith("positional_embedding") and 77 in (misfit.kept[0], misfit.built[0]):
+        return "" if "visual" in misfit.name else "text "  # CLIP's text has 77 places
+    return next((word for word, pattern in _TOWERS if pattern.search(misfit.name)), "")
+
+
+def is_kernel(misfit: Misfit) -> bool:
+    """Whether a weight is a convolution's, in two or three dimensions, rather than a table.
+
+    >>> table = Misfit(name="pos_embed", kept=(1, 14, 14, 768), built=(1, 14, 14, 512))
+    >>> kernel = Misfit(name="patch_embed.proj.weight", kept=(8, 3, 16, 16), built=(8, 3, 14, 14))
+    >>> is_kernel(table), is_kernel(kernel)
+    (False, True)
+    """
+    other = TABLE.search(misfit.name) or _RELATIVE.search(misfit.name)
+    ranks = {len(misfit.kept), len(misfit.built)}
+    return bool(_KERNEL.search(misfit.name)) and not other and ranks <= {4, 5}
+
+
+def reads_image(misfit: Misfit) -> bool:
+    """Whether a convolution's input can be an image, by its channels."""
+    return is_kernel(misfit) and max(misfit.kept[1], misfit.built[1]) <= _MOST_BANDS
+
+
+_MOST_BANDS = 16
+"""Most channels of an image: the bands of a satellite's."""
+
+
+def is_table(misfit: Misfit) -> bool:
+    """Whether a weight is a table of absolute positions, or of frames."""
+    return bool(TABLE.search(misfit.name)) and not _RELATIVE.search(misfit.name)
+
+
+def window_of(rows: int) -> tuple[int, int] | None:
+    """Side of a window, and the entries for a class token, from the length of its table.
+
+    A window of w × w tokens has (2w − 1)² offsets; BEiT adds 3 for its class token.
+
+    >>> window_of(169), window_of(732), window_of(200)
+    ((7, 0), (14, 3), None)
+    """
+    for more in (0, 3):
+        side = isqrt(max(0, rows - more))
+        if side > 1 and side % 2 and side**2 + more == rows:
+            return (side + 1) // 2, more
+    return None
+
+
+def _count(label: str, kept: int, built: int) -> tuple[str, tuple[int, int]]:
+    """What an axis counts, and both counts; the label is lost where the numbers contradict it."""
+    if label == "table":
+        windows = window_of(kept), window_of(built)
+        if windows[0] and windows[1] and windows[0][1] == windows[1][1]:
+            return "window", (windows[0][0], windows[1][0])
+        return "offsets", (kept, built)
+    if label == "area":
+        for more in (0, 1):  # BEiT's index has a row for the class token
+            sides = isqrt(max(0, kept - more)), isqrt(max(0, built - more))
+            if min(sides) and (sides[0] ** 2 + more, sides[1] ** 2 + more) == (kept, built):
+                return "window", sides
+        return "", (kept, built)
+    if label == "square":  # LeViT keeps one bias for each distance in rows and columns
+        sides = isqrt(kept), isqrt(built)
+        whole = (sides[0] ** 2, sides[1] ** 2) == (kept, built)
+        return ("square", sides) if whole else ("", (kept, built))
+    if label.startswith("2·-1·"):
+        if kept % 2 and built % 2:
+            return label.removeprefix("2·-1·"), ((kept + 1) // 2, (built + 1) // 2)
+        return "", (kept, built)
+    factor, _, word = label.rpartition("·")
+    times = int(factor or 1)
+    if kept % times or built % times:
+        return "", (kept, built)
+    return word, (kept // times, built // times)
+
+
+def _labels(misfit: Misfit) -> tuple[str, ...]:
+    """What each axis of a weight counts."""
+    rank = len(misfit.kept)
+    for pattern, labels in _MEANINGS:
+        if len(labels) == rank and pattern.search(misfit.name):
+            return labels
+    if is_kernel(misfit):
+        return _labels_of_kernel(misfit)
+    if is_table(misfit):
+        return _labels_of_table(misfit)
+    return ("",) * rank
+
+
+def _labels_of_kernel(misfit: Misfit) -> tuple[str, ...]:
+    """(out, in, [frames,] height, width) of a convolution."""
+    frames = ("tubelet",) if len(misfit.kept) == 5 else ()
+    if not reads_image(misfit):
+        return ("", "", *frames, "kernel", "kernel")
+    patches = all(side % 2 == 0 for side in (*misfit.kept[-2:], *misfit.built[-2:]))
+    whole = patches or re.search(r"patch|conv_proj|projection", misfit.name)
+    return ("width" if whole else "", "channels", *frames, "kernel", "kernel")
+
+
+def _labels_of_table(misfit: Misfit) -> tuple[str, ...]:
+    """(1, tokens, width), (tokens, width), or a map with its channels last or first."""
+    count = "frames" if _FRAMES.search(misfit.name) else "tokens"
+    rank = len(misfit.kept)
+    if rank == 2:
+        return (count, "width")
+    if rank == 3 and 1 in (misfit.kept[1], misfit.built[1]) and misfit.kept[0] > 1:
+        return (count, "", "width")  # (tokens, 1, width), where the batch comes second
+    if rank == 3:
+        return ("", count, "width")
+    if rank == 4:
+        return ("", "rows", "columns", "width") if _channels_last(misfit) else (
+            "", "width", "rows", "columns",
+        )  # fmt: skip
+    return ("",) * rank
+
+
+def _channels_last(misfit: Misfit) -> bool:
+    """Whether a table of four axes is (1, rows, columns, width), not (1, width, rows, columns)."""
+    doubts = []
+    for last in (True, False):
+        doubt = 0
+        for shape in (misfit.kept, misfit.built):
+            *grid, width = shape[1:] if last else (*shape[2:], shape[1])
+            doubt += 2 * (grid[0] != grid[1]) + (not looks_like_width(width))
+        doubts.append(doubt)
+    return doubts[0] <= doubts[1]

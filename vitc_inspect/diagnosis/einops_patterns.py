@@ -1,0 +1,235 @@
+"""Patterns of einops that do not fit the tensor, or that cannot be read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from vitc_inspect.diagnosis.einops_errors import MOST_BANDS, context_of
+from vitc_inspect.diagnosis.explanation import Decoder, Explanation, Told, by, explain, sizes
+from vitc_inspect.diagnosis.readings import in_squares, square_of
+
+
+def _axes_of_pattern(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A pattern for another number of axes."""
+    least, expected, got = match.group(1) or "", int(match.group(2)), int(match.group(3))
+    context = context_of(told, match.start())
+    shape = sizes(context["shape"]) if context and context["shape"] else ()
+    left = f" “{context['pattern'].partition('->')[0].strip()}”" if context else ""
+    given = f", {by(shape)}" if shape else ""
+    numbers = {"expected_axes": expected, "axes": got}
+    if (expected, got) == (4, 3) and not least:
+        yield from _three_of_four(shape, left, given, numbers)
+        return
+    if (expected, got) == (3, 4) and not least:
+        yield explain(
+            "flatten",
+            f"The pattern{left} has 3 axes and the tensor 4{given}: a map where tokens are"
+            " expected.",
+            "Flatten it first: rearrange(x, 'b c h w -> b (h w) c').",
+            because="tokens have 3 axes, a map has 4",
+            numbers=numbers,
+        )
+        return
+    if (expected, got) == (4, 5) and not least:
+        yield explain(
+            "video",
+            f"The pattern{left} has 4 axes and the tensor 5{given}: a video, or a batch too many.",
+            "Fold the frames into the batch, where they stand second: x.flatten(0, 1).",
+            "Or write a letter for the frames.",
+            because="a video has one axis more than an image",
+            likelihood="likely",
+            numbers=numbers,
+        )
+        return
+    yield explain(
+        "axes",
+        f"The pattern{left} has {'at least ' if least else ''}{expected} axes and the tensor"
+        f" {got}{given}.",
+        "Write as many names on the pattern's left side as the tensor has axes.",
+        because="einops names every axis",
+        likelihood="certain",
+        numbers=numbers,
+    )
+
+
+def _three_of_four(
+    shape: tuple[int, ...], left: str, given: str, numbers: dict[str, int]
+) -> Iterator[Explanation]:
+    """Three axes where an image or a map is expected."""
+    first, count, last = shape if len(shape) == 3 else (0, 0, 0)  # 0 where it is not known
+    rows = square_of(count)
+    tokens = rows is not None and count != last
+    image = bool(first) and not tokens and (first <= MOST_BANDS or count == last)
+    if not tokens:
+        yield explain(
+            "batch",
+            f"The pattern{left} has 4 axes and the tensor 3{given}: an image without a batch"
+            f"{'' if image else ', or tokens that are flattened already'}.",
+            "Add the batch: image.unsqueeze(0).",
+            "" if image else "Or leave the second flattening out.",
+            because="an image has (batch, channels, height, width), tokens have 3 axes",
+            numbers=numbers,
+        )
+        return
+    yield explain(
+        "flatten",
+        f"The pattern{left} has 4 axes and the tensor 3{given}: {in_squares(count)} tokens,"
+        " which are flattened already.",
+        "Leave the second flattening out.",
+        f"Or make a map of them first: rearrange(x, 'b (h w) c -> b c h w', h={rows[0]})."
+        if rows and not rows[1]
+        else "",
+        because="tokens have 3 axes, a map has 4",
+        numbers=numbers,
+    )
+
+
+def _one_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """Letters that stand on one side of the pattern only."""
+    names = re.findall(r"\w{1,40}", match.group(1))
+    context = context_of(told, match.start())
+    if not names:
+        return
+    left, _, right = (context["pattern"] if context else "").partition("->")
+    gone = [n for n in names if n in re.findall(r"\w+", left)]
+    new = [n for n in names if n in re.findall(r"\w+", right) and n not in gone]
+    listed = ", ".join(names)
+    where = "one side"
+    fixes = ["Write every letter on both sides."]
+    if gone and not new:
+        where = "the left side"
+        fixes = [
+            f"Write {listed} on the right side too.",
+            f"Or drop it on purpose: einops.reduce(x, '{context['pattern']}', 'mean')."
+            if context
+            else "Or drop it on purpose with einops.reduce(x, pattern, 'mean').",
+        ]
+    elif new and not gone:
+        where = "the right side"
+        given = ", ".join(f"{name}=…" for name in new)
+        fixes = [
+            f"Write {listed} on the left side too.",
+            f"Or make a new axis with einops.repeat, and say how long it is: {given}.",
+        ]
+    yield explain(
+        "pattern",
+        f"rearrange keeps every axis, and {listed} {'stands' if len(names) == 1 else 'stand'} on"
+        f" {where} of the pattern only.",
+        *fixes,
+        because="einops says which letters they are",
+        likelihood="certain",
+        numbers={"letters": len(names)},
+    )
+
+
+def _unreadable(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A pattern that einops cannot read or complete."""
+    for pattern, kind, sentence, fix in _PATTERN_FAULTS:
+        found = pattern.search(match.group(0))
+        if found:
+            what = ", ".join(re.findall(r"\w{1,40}", found.group(1))) if pattern.groups else ""
+            yield explain(
+                kind,
+                sentence.format(what),
+                fix.format(what),
+                because="einops says so",
+                likelihood="certain",
+                numbers={},
+            )
+            return
+
+
+_SET = r"[{\[]([^}\]]{0,200})[}\]]"
+_PATTERN_FAULTS = tuple(
+    (re.compile(pattern), kind, sentence, fix)
+    for pattern, kind, sentence, fix in (
+        (
+            rf"Unexpected identifiers on the left side of repeat: {_SET}",
+            "pattern",
+            "repeat keeps every axis, and {0} stands on the left side of the pattern only.",
+            "Write {0} on the right side too, or drop it with einops.reduce first.",
+        ),
+        (
+            rf"Specify sizes for new axes in repeat: {_SET}",
+            "pattern",
+            "repeat does not know how long the new axes are: {0}.",
+            "Give a length as a keyword argument for each: {0}.",
+        ),
+        (
+            rf"Unexpected identifiers on the right side of reduce \w{{1,30}}: {_SET}",
+            "pattern",
+            "reduce makes no axes, and {0} stands on the right side of the pattern only.",
+            "Write {0} on the left side too, or use einops.repeat.",
+        ),
+        (
+            rf"Could not infer sizes for {_SET}",
+            "pattern",
+            "Two letters or more share one axis and have no length: {0}.",
+            "Give all of {0} but one a length as a keyword argument.",
+        ),
+        (
+            r"Axis (\w{1,40}) is not used in transform",
+            "pattern",
+            "A length is given for {0}, and the pattern has no such letter.",
+            "Write {0} into the pattern, or leave its length out.",
+        ),
+        (
+            r"Indexing expression contains duplicate dimension \"(\w{1,40})\"",
+            "pattern",
+            "The letter {0} stands twice on one side of the pattern.",
+            "Give the two axes letters of their own, for example {0} and {0}2.",
+        ),
+        (
+            r"Ellipsis found in right side, but not left side",
+            "pattern",
+            "The pattern has an ellipsis on its right side and none on its left.",
+            "Write ... on both sides.",
+        ),
+        (
+            r"Ellipsis inside parenthesis in the left side is not allowed",
+            "pattern",
+            "The pattern has its ellipsis in parentheses on the left side, where nothing can be"
+            " taken apart.",
+            "Write ... without parentheses there.",
+        ),
+        (
+            r"Non-unitary anonymous axes are not supported in rearrange",
+            "pattern",
+            "The pattern of rearrange has a number other than 1 in it.",
+            "Write a letter instead, and give its length as a keyword argument.",
+        ),
+        (
+            r"Brackets are not balanced|Imbalanced parentheses in expression"
+            r"|Axis composition is one-level",
+            "pattern",
+            "The parentheses of the pattern do not close, or stand inside each other.",
+            "Close each parenthesis before the next one opens.",
+        ),
+        (
+            r"Invalid axis identifier: (\w{1,40})",
+            "pattern",
+            "{0} is no name for an axis.",
+            "Use letters and digits, a letter first and no underscore at an end, instead of {0}.",
+        ),
+    )
+)
+"""What einops says of a pattern, what it means and what to do."""
+
+
+DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+    (
+        re.compile(r"Wrong shape: expected (>=)?(\d{1,3}) dims\. Received (\d{1,3})-dim tensor"),
+        _axes_of_pattern,
+    ),
+    (re.compile(r"Expected ()(\d{1,3}) dimensions, got (\d{1,3})\b"), _axes_of_pattern),
+    (
+        re.compile(
+            r"Identifiers only on one side of expression(?: \(should be on both\))?:"
+            r" \{([^}]{1,200})\}"
+        ),
+        _one_side,
+    ),
+    *((pattern, _unreadable) for pattern, *_ in _PATTERN_FAULTS),
+)
+"""What each error is known by, and who explains it."""

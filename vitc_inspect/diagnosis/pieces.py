@@ -1,0 +1,91 @@
+"""Sides that pieces do not divide: patches of an image, windows of a map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vitc_inspect.diagnosis.explanation import Explanation, Likelihood, by, explain
+
+
+def taken_apart(side: int, piece: int) -> str:
+    """A side in pieces and what is left: 225 = 14·16 + 1."""
+    rest = side % piece
+    return f"{side} = {side // piece}·{piece}{f' + {rest}' if rest else ''}"
+
+
+def image_in_pieces(
+    sides: Sequence[int],
+    patches: Sequence[int],
+    *,
+    channels_last: bool = False,
+    because: str = "patches are cut in whole pixels",
+    likelihood: Likelihood = "certain",
+) -> Explanation:
+    """Explain an image that patches do not divide.
+
+    Args:
+        sides: Height and width (pixels).
+        patches: Height and width of a patch (pixels); 1 where a side is not cut.
+        channels_last: Whether the image is (batch, height, width, channels).
+        because: Why it is thought so.
+        likelihood: How sure it is.
+    """
+    pairs = list(zip(sides, patches, strict=True))
+    short = [side - side % patch for side, patch in pairs]
+    long = [-(-side // patch) * patch for side, patch in pairs]
+    odd = dict.fromkeys((side, patch) for side, patch in pairs if side % patch)
+    first = next(iter(odd), pairs[0])
+    fits = [by(size) for size in (short, long) if all(size)]
+    crop = ", ".join(f":{side}" for side in short)
+    return explain(
+        "image size",
+        f"A side of {first[0]} pixels is not divisible by the patch: "
+        + " and ".join(taken_apart(*pair) for pair in odd)
+        + ".",
+        f"Resize the image to {' or '.join(fits)} pixels.",
+        f"Or crop what patchify would drop: image[..., {crop}{', :' if channels_last else ''}]."
+        if all(short)
+        else "",
+        because=because,
+        likelihood=likelihood,
+        numbers={"side": first[0], "patch_size": first[1], "rest": first[0] % first[1]},
+    )
+
+
+def map_in_pieces(
+    sides: Sequence[int],
+    pieces: Sequence[int],
+    *,
+    channels_last: bool,
+    because: str = "the channels are those of a map, not of an image",
+    likelihood: Likelihood = "certain",
+) -> Explanation:
+    """Explain a map that windows do not divide.
+
+    Args:
+        sides: Rows and columns of the map (places).
+        pieces: Rows and columns of a window (places).
+        channels_last: Whether the map is (batch, rows, columns, channels).
+        because: Why it is thought so.
+        likelihood: How sure it is.
+    """
+    pairs = list(zip(sides, pieces, strict=True))
+    long = [-(-side // piece) * piece for side, piece in pairs]
+    odd = dict.fromkeys((side, piece) for side, piece in pairs if side % piece)
+    first = next(iter(odd), pairs[0])
+    below, right = (new - side for side, new in zip(sides, long, strict=True))
+    pad = f"(0, 0, 0, {right}, 0, {below})" if channels_last else f"(0, {right}, 0, {below})"
+    windows = by(pieces) if len(set(pieces)) > 1 else f"{pieces[0]}"
+    return explain(
+        "window",
+        f"A map of {by(sides)} places does not divide into windows of {windows}: "
+        + " and ".join(taken_apart(*pair) for pair in odd)
+        + ".",
+        f"Pad the map to {by(long)} first, F.pad(x, {pad}), and cut the padding off after the"
+        " windows are joined.",
+        f"Or use an image whose map has sides that {windows} divides here, {by(long)} for example.",
+        f"Or use windows of {by(sides)}, the whole map." if max(sides) <= min(pieces) else "",
+        because=because,
+        likelihood=likelihood,
+        numbers={"side": first[0], "window": first[1], "rest": first[0] % first[1]},
+    )
