@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import why_unreadable
+from vitc_inspect.fields import A_MODEL, check_type, why_unreadable
 from vitc_inspect.model import build_stem, build_vit
 from vitc_inspect.spec import Stage, StemSpec
 from vitc_inspect.vit import ViTSpec
@@ -174,6 +174,8 @@ def match_weights(checkpoint: Checkpoint, model: StemSpec | ViTSpec) -> WeightMa
         timm's models/vision_transformer.py; facebookresearch/moco-v3, vits.py; torchvision's
         models/vision_transformer.py and ops/misc.py.
     """
+    check_type("checkpoint", checkpoint, Checkpoint, "Use what load_weights gives")
+    check_type("model", model, (StemSpec, ViTSpec), A_MODEL)
     vit = model if isinstance(model, ViTSpec) else None
     stem = model.stem if isinstance(model, ViTSpec) else model
     needed, of_stem = _shapes(model), _shapes(stem).keys()
@@ -224,6 +226,8 @@ def put_weights(module: nn.Module, match: WeightMatch) -> None:
     Raises:
         SpecError: field "weights", when the stem would not get all of its weights.
     """
+    check_type("module", module, nn.Module, "Use what build_stem gives")
+    check_type("match", match, WeightMatch, "Use what match_weights gives")
     if match.error:
         raise match.error
     places = module.state_dict()  # shares its memory with the module
@@ -242,6 +246,9 @@ def save_weights(module: nn.Module, path: str | Path) -> None:
     Raises:
         SpecError: field "weights", when the file cannot be written.
     """
+    check_type("module", module, nn.Module, "Use what build_stem gives")
+    if not isinstance(path, (str, Path)):
+        raise SpecError("weights", path, "it is no path", 'Use "stem.safetensors"')
     state = {name: value.detach().contiguous().cpu() for name, value in module.state_dict().items()}
     try:
         target = Path(path)

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any, NoReturn
 
 from vitc_inspect.diagnosis import explain_error
-from vitc_inspect.errors import SpecError
+from vitc_inspect.errors import SpecError, one_line, shortened
 from vitc_inspect.fields import (
     MAX_CHANNELS,
     check_choice,
@@ -45,7 +45,8 @@ class OneSentenceParser(argparse.ArgumentParser):
         self._complain(message, _HELP)
 
     def _complain(self, message: str, fix: str) -> NoReturn:
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}. {fix}.\n")
+        said = shortened(one_line(message), most=500)
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {said}. {fix}.\n")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Read the command line, and of what is not known say what it was likely meant for."""

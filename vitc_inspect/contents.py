@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from vitc_inspect.errors import SpecError
+from vitc_inspect.fields import check_type
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,24 @@ class Contents:
         for owner, parameter in self.owned:
             weights[owner] = weights.get(owner, 0) + parameter.numel()
         return weights
+
+
+def arguments_of(
+    inputs: Any, kwargs: Mapping[str, Any] | None
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """What a forward is to be given, by place and by name; a tensor alone is one argument.
+
+    Raises:
+        SpecError: field "inputs" or "kwargs".
+    """
+    if isinstance(inputs, Tensor):  # else it would be taken row by row
+        inputs = (inputs,)
+    check_type("inputs", inputs, (tuple, list), "Use (torch.randn(1, 3, 224, 224),)")
+    kwargs = {} if kwargs is None else kwargs
+    check_type("kwargs", kwargs, Mapping, 'Use {"pixel_values": torch.randn(1, 3, 224, 224)}')
+    for name in kwargs:
+        check_type("kwargs", name, str, 'Use {"pixel_values": torch.randn(1, 3, 224, 224)}')
+    return tuple(inputs), kwargs
 
 
 def contents_of(module: Any) -> Contents:

@@ -11,7 +11,7 @@ from torch import nn
 
 import vitc_inspect
 from vitc_inspect.audits import Audit, audit_module
-from vitc_inspect.contents import contents_of
+from vitc_inspect.contents import arguments_of, contents_of
 from vitc_inspect.diagnosis import Explanation, explain_error
 from vitc_inspect.expectation import Expectation, expect
 from vitc_inspect.guests import record_call
@@ -234,6 +234,7 @@ def inspect_call(
     Raises:
         SpecError: As `inspect_module`.
     """
+    inputs, kwargs = arguments_of(inputs, kwargs)
     recording = record_call(module, inputs, kwargs, keep_bytes=keep_bytes, keep_each=keep_each)
     found = _NO_AUDIT
     if audit:

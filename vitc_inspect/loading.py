@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from vitc_inspect.contents import contents_of
-from vitc_inspect.errors import SpecError
+from vitc_inspect.errors import SpecError, with_article
 from vitc_inspect.memory import MEMORY_BUDGET
 
 _EXAMPLE = "stem.py:Stem"
@@ -198,7 +198,7 @@ def _made(text: str, found: Any) -> nn.Module:
     if not callable(found):
         kind = type(found).__name__
         reason = (
-            f"it is {_with_article(kind)}, neither a module nor a class or function that makes one"
+            f"it is {with_article(kind)}, neither a module nor a class or function that makes one"
         )
         raise SpecError("module", text, reason, "Give the name of a module")
     needed = _needed(found)
@@ -208,16 +208,9 @@ def _made(text: str, found: Any) -> nn.Module:
         raise SpecError("module", text, reason, "Name a function without arguments that makes it")
     made = _attempt(text, f"{what} raises", found)
     if not isinstance(made, nn.Module):
-        reason = f"it makes {_with_article(type(made).__name__)}, not a torch.nn.Module"
+        reason = f"it makes {with_article(type(made).__name__)}, not a torch.nn.Module"
         raise SpecError("module", text, reason, "Give the name of a module")
     return made
-
-
-def _with_article(kind: str) -> str:
-    """The name of a class as a sentence has it: an int, a list, None."""
-    if kind == "NoneType":
-        return "None"
-    return f"an {kind}" if kind[0].lower() in "aeio" else f"a {kind}"
 
 
 def _needed(maker: Callable[..., Any]) -> list[str]:
