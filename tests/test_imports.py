@@ -15,6 +15,7 @@ PACKAGE = ROOT / "vitc_inspect"
 ORDER = (
     "errors",
     "guard",
+    "apart",
     "arithmetic",
     "fields",
     "spec",

@@ -9,10 +9,19 @@ import json
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn
 
+from vitc_inspect.apart import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EndedEarly,
+    Outcome,
+    do_apart,
+    own_mistake,
+)
 from vitc_inspect.diagnosis import explain_error
 from vitc_inspect.errors import SpecError, one_line, shortened
 from vitc_inspect.fields import (
@@ -33,7 +42,7 @@ EXIT_DISAGREES = 1
 EXIT_NOT_KNOWN = 1
 EXIT_BAD_INPUT = 2
 EXIT_RAISED = 3
-EXIT_INTERRUPTED, EXIT_UNREAD = 130, 141  # as a shell names the two signals
+EXIT_UNREAD = 141  # as a shell names the signal
 _HELP = "Use --help to see what works"
 
 
@@ -83,7 +92,8 @@ def ended(main: Callable[[], int]) -> int:
     """Run a program to its end; who stops it, or stops reading it, gets no traceback.
 
     Returns:
-        Its exit code, 130 for an interrupt, 141 where nobody reads on.
+        Its exit code, 130 for an interrupt, 141 where nobody reads on, 70 for a mistake of this
+        package's own.
     """
     try:
         return main()
@@ -92,6 +102,10 @@ def ended(main: Callable[[], int]) -> int:
     except BrokenPipeError:  # `| head` has read enough
         _drop_output()
         return EXIT_UNREAD
+    except Exception as error:  # noqa: BLE001  # the last resort
+        traceback.print_exc()
+        print(own_mistake(error), file=sys.stderr)
+        return EXIT_FAILED
 
 
 def say(text: str) -> None:
@@ -116,16 +130,19 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, apart: bool = False) -> int:
     """Inspect a stem or anybody's module and print its report, or explain an error.
 
     Args:
         arguments: The command line without the program; None means sys.argv.
+        apart: Whether a module is run in a child process, as `do_apart` does. What it prints by
+            itself can then not get into the report, and it cannot end the program.
 
     Returns:
         Exit code: 0 for a report or an explanation, 1 for an error that is not known and with
         --strict for any disagreement or fault, also where faults could not be looked for, 2 for
-        bad input or an output that cannot be written, 3 for a module whose forward raised.
+        bad input or an output that cannot be written, 3 for a module whose forward raised or that
+        ended Python itself.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -139,12 +156,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(text)
             return 0 if known else EXIT_NOT_KNOWN
         if options.module is not None:
-            return _inspect_module(options)
+            return _run_module(options, apart)
         text, agrees = (_paper(options), True) if options.paper else _inspect(options)
         say(text)
     except SpecError as error:
-        if error.__cause__ and options.module is not None:  # what the user's own code raised
-            print(user_traceback(error.__cause__), file=sys.stderr)
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
     return EXIT_DISAGREES if options.strict and not agrees else 0
@@ -244,9 +259,49 @@ def _error_text(text: str) -> str:
     return sys.stdin.read()
 
 
-def _inspect_module(options: argparse.Namespace) -> int:
+def _run_module(options: argparse.Namespace, apart: bool) -> int:
     """Print the report on the module that --module names, and return the exit code."""
     check_has_input(options.input)
+    grey = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+    def work() -> Outcome:
+        return _module_outcome(options, grey=grey)
+
+    if not apart:
+        outcome = work()
+        _deliver(outcome)
+        return outcome.code
+    try:
+        return do_apart(work, _deliver)
+    except EndedEarly as end:
+        reason = f"it ended Python itself, {end.how}, before there was a report"
+        fix = "Look for what leaves the program, as os._exit does, or run it alone to see"
+        if end.killed:
+            fix = "Try a smaller input, since the memory may have run out"
+        print(SpecError("module", options.module, reason, fix), file=sys.stderr)
+        return EXIT_RAISED
+
+
+def _deliver(outcome: Outcome) -> None:
+    """Print what came of a module."""
+    if outcome.text:
+        say(outcome.text)
+    if outcome.complaint:
+        print(outcome.complaint, file=sys.stderr)
+
+
+def _module_outcome(options: argparse.Namespace, *, grey: bool) -> Outcome:
+    """The report on a module as it is to be printed, or why there is none."""
+    try:
+        return _inspect_module(options, grey=grey)
+    except SpecError as error:
+        # what the user's own code raised comes first
+        cause = f"{user_traceback(error.__cause__)}\n" if error.__cause__ else ""
+        return Outcome(complaint=f"{cause}{error}", code=EXIT_BAD_INPUT)
+
+
+def _inspect_module(options: argparse.Namespace, *, grey: bool) -> Outcome:
+    """Load a module, run it, and write its report."""
     from vitc_inspect.devices import resolve_device
     from vitc_inspect.inspection import inspect_call
     from vitc_inspect.loading import load_module, random_inputs
@@ -261,22 +316,22 @@ def _inspect_module(options: argparse.Namespace) -> int:
         module = load_module(options.module).to(device).eval()
         by_place, by_name = random_inputs(options.input, module, seed=seed)
         report = inspect_call(module, by_place, by_name)
+    complaint = ""
     if options.json:
-        say(json.dumps(report.to_dict()))
+        text = json.dumps(report.to_dict())
     elif options.csv:
-        say(module_csv(report))
-        if report.faults:  # no rows of a table
-            print(faults_text(report.faults), file=sys.stderr)
+        text = module_csv(report)
+        complaint = faults_text(report.faults) if report.faults else ""  # no rows of a table
     else:
-        grey = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        say(module_markdown(report) if options.markdown else module_table(report, grey=grey))
+        text = module_markdown(report) if options.markdown else module_table(report, grey=grey)
         if report.explanations and report.explanations != (report.cause,):  # one of the faults
-            say(f"\nWhat that means:\n{explanations_text(report.explanations)}")
+            text += f"\n\nWhat that means:\n{explanations_text(report.explanations)}"
     if report.failure:
-        print(report.failure.traceback, end="", file=sys.stderr)
-        return EXIT_RAISED
+        complaint = f"{complaint}\n{report.failure.traceback}".strip("\n")
+        return Outcome(text=text, complaint=complaint, code=EXIT_RAISED)
     sound = report.audited and not (report.disagreements or report.faults)
-    return EXIT_DISAGREES if options.strict and not sound else 0
+    code = EXIT_DISAGREES if options.strict and not sound else 0
+    return Outcome(text=text, complaint=complaint, code=code)
 
 
 def check_has_input(inputs: Sequence[str]) -> None:

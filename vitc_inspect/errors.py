@@ -41,10 +41,8 @@ class SpecError(ValueError):
         parts = self.value if type(self.value) is tuple else (self.value,)
         bare = len(parts) > 1  # the sides of a size stand bare, 224 x 192, unless one is empty
         value = shortened(" x ".join(shown(part, bare=bare) for part in parts[:_VALUE_SIGNS]))
-        words = (
-            shortened(one_line(text), _TEXT_SIGNS) for text in (self.field, self.reason, self.fix)
-        )
-        field, reason, fix = words
+        texts = (self.field, self.reason, self.fix)
+        field, reason, fix = (shortened(one_line(text), _TEXT_SIGNS) for text in texts)
         return f"{field} = {value}: {reason}. {fix}."
 
     def __repr__(self) -> str:
