@@ -22,11 +22,12 @@ from vitc_inspect.apart import (
     do_apart,
     own_mistake,
 )
-from vitc_inspect.diagnosis import explain_error
+from vitc_inspect.diagnosis import FAULT_KINDS, explain_error
 from vitc_inspect.errors import SpecError, one_line, shortened
 from vitc_inspect.fields import (
     MAX_CHANNELS,
     check_choice,
+    check_kinds,
     nearest,
     parse_image_size,
     parse_int,
@@ -307,21 +308,30 @@ def _inspect_module(options: argparse.Namespace, *, grey: bool) -> Outcome:
     from vitc_inspect.loading import load_module, random_inputs
     from vitc_inspect.model import MAX_SEED
     from vitc_inspect.views.explanations import explanations_text, faults_text
-    from vitc_inspect.views.modules import module_csv, module_markdown, module_table
+    from vitc_inspect.views.modules import (
+        ignored_sentences,
+        module_csv,
+        module_markdown,
+        module_table,
+    )
 
     seed = parse_int("seed", options.seed, 0, MAX_SEED)
+    check_kinds("ignore", options.ignore, FAULT_KINDS)  # before somebody's code is run
     device = resolve_device(options.device)
     # what the user's code prints must not stand in the report
     with contextlib.redirect_stdout(sys.stderr):
         module = load_module(options.module).to(device).eval()
         by_place, by_name = random_inputs(options.input, module, seed=seed)
-        report = inspect_call(module, by_place, by_name)
+        report = inspect_call(module, by_place, by_name, ignore=options.ignore)
     complaint = ""
     if options.json:
         text = json.dumps(report.to_dict())
     elif options.csv:
         text = module_csv(report)
-        complaint = faults_text(report.faults) if report.faults else ""  # no rows of a table
+        # no rows of a table
+        found = [faults_text(report.faults)] if report.faults else []
+        found += ignored_sentences(report)
+        complaint = "\n".join(found)
     else:
         text = module_markdown(report) if options.markdown else module_table(report, grey=grey)
         if report.explanations and report.explanations != (report.cause,):  # one of the faults
@@ -426,7 +436,9 @@ _TAKES: Mapping[str, tuple[str, ...]] = {
         *("image", "device", "dtype", "seed", "init", "weights", "norm_statistics"),
         *("json", "witnesses", "time", "strict"),
     ),
-    "--module": ("module", "input", "device", "seed", "json", "csv", "markdown", "strict"),
+    "--module": (
+        *("module", "input", "device", "seed", "json", "csv", "markdown", "strict", "ignore"),
+    ),
     "--explain": ("explain", *_DESCRIBED, "json"),
     "--paper": ("paper", "json"),
 }
@@ -499,6 +511,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--csv", action="store_true", help="print the rows as CSV (--module)")
     parser.add_argument("--markdown", action="store_true", help="print Markdown (--module)")
     add_module_options(parser)
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="leave out the faults of a kind (--module); may be repeated:"
+        f" {', '.join(FAULT_KINDS)}",
+    )
     parser.add_argument(
         "--witnesses", action="store_true", help="also count the MACs in every other way there is"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import operator
 import os
+import re
 from collections.abc import Iterable
 from math import isfinite
 from pathlib import Path
@@ -155,6 +156,27 @@ def check_choice(field: str, value: Any, choices: Iterable[str]) -> None:
         near = nearest(value[:_LONGEST_CHOICE], choices) if isinstance(value, str) else ""
         use = near or choices[0]
         raise SpecError(field, value, f"it is not one of {', '.join(choices)}", f"Use {use}", use)
+
+
+def check_kinds(field: str, values: Any, kinds: Iterable[str]) -> tuple[str, ...]:
+    """Return each of some names once, if each is one of `kinds`; a hyphen may stand for a space.
+
+    Raises:
+        SpecError: naming `field`, with all there are.
+
+    >>> check_kinds("ignore", ["Token-order", "token order"], ("stride", "token order"))
+    ('token order',)
+    """
+    kinds = tuple(kinds)
+    found = []
+    for value in check_all(field, values, str, f'Use ("{kinds[0]}",)'):
+        name = re.sub("[-_ ]+", " ", value).strip().lower()
+        if name not in kinds:
+            near = nearest(name[:_LONGEST_CHOICE], kinds) or kinds[0]
+            reason = f"it is not one of {', '.join(kinds)}"
+            raise SpecError(field, value, reason, f'Use "{near}"', near)
+        found.append(name)
+    return tuple(dict.fromkeys(found))
 
 
 def nearest(text: str, choices: Iterable[str], *, alike: float = 0.5) -> str:

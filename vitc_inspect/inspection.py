@@ -12,8 +12,9 @@ from torch import nn
 import vitc_inspect
 from vitc_inspect.audits import Audit, audit_module
 from vitc_inspect.contents import arguments_of, contents_of
-from vitc_inspect.diagnosis import Explanation, explain_error
+from vitc_inspect.diagnosis import FAULT_KINDS, Explanation, explain_error
 from vitc_inspect.expectation import Expectation, expect
+from vitc_inspect.fields import check_kinds
 from vitc_inspect.guests import record_call
 from vitc_inspect.notation import format_stem
 from vitc_inspect.recording import Call, Failure, NeverCalled, SourceLine, Value
@@ -65,6 +66,8 @@ class ModuleReport:
     """What is odd about the module, in sentences."""
     faults: tuple[Explanation, ...]
     """Faults that keep every shape right, and promises that its parts break; each with its fix."""
+    ignored: Mapping[str, int]
+    """How many faults of each kind that was to be ignored were left out of `faults`."""
     audited: bool
     """Whether faults were looked for."""
     stem: StemSpec | None
@@ -176,6 +179,7 @@ class ModuleReport:
             "disagreements": list(self.disagreements),
             "audited": self.audited,
             "faults": [fault.to_dict() for fault in self.faults],
+            "ignored": dict(self.ignored),
             "stem": None if self.stem is None else format_stem(self.stem),
             "failure": _plain_failure(self.failure),
             "explanations": [meaning.to_dict() for meaning in self.explanations],
@@ -218,6 +222,7 @@ def inspect_call(
     keep_bytes: int = 0,
     keep_each: int | None = None,
     audit: bool = True,
+    ignore: Sequence[str] = (),
 ) -> ModuleReport:
     """The same as `inspect_module`, with the arguments apart and copies of outputs.
 
@@ -227,18 +232,24 @@ def inspect_call(
         kwargs: Its arguments by name.
         keep_bytes, keep_each: Budget for copies of outputs (bytes), as in `record_call`.
         audit: Whether to look for faults, which runs the module a few times more.
+        ignore: Kinds of faults that are left out, of diagnosis.FAULT_KINDS; the report says how
+            many there were.
 
     Returns:
         The report.
 
     Raises:
-        SpecError: As `inspect_module`.
+        SpecError: As `inspect_module`; field "ignore" for what is no kind of fault.
     """
+    kinds = check_kinds("ignore", ignore, FAULT_KINDS)
     inputs, kwargs = arguments_of(inputs, kwargs)
     recording = record_call(module, inputs, kwargs, keep_bytes=keep_bytes, keep_each=keep_each)
     found = _NO_AUDIT
     if audit:
         found, audit = _audited(module, inputs, kwargs)
+    faults = tuple(fault for fault in found.faults if fault.kind not in kinds)
+    seen = [fault.kind for fault in found.faults]
+    cause = found.cause if recording.failure and found.cause in faults else None
     contents = contents_of(module)  # as it was recorded; torch's own walks may be overridden
     first = next(iter(contents.parameters), None)
     return ModuleReport(
@@ -249,12 +260,13 @@ def inspect_call(
         params=sum(parameter.numel() for parameter in contents.parameters),
         never_called=recording.never_called,
         notes=(*recording.notes, *found.notes),
-        faults=found.faults,
+        faults=faults,
+        ignored={kind: seen.count(kind) for kind in kinds},
         audited=audit,
         stem=found.stem,
         stem_layers=found.stem_layers,
         failure=recording.failure,
-        cause=found.cause if recording.failure else None,
+        cause=cause,
         training=module.training,
         device="cpu" if first is None else str(first.device),
     )

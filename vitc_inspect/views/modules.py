@@ -291,13 +291,24 @@ def _sentences(report: ModuleReport, *, never_called: bool = True) -> list[str]:
         *report.disagreements,
         *([_failed(report.failure)] if report.failure else [_verdict(report)]),
         *(_none_found(report) if report.audited and not report.faults else []),
+        *(ignored_sentences(report) if report.audited else []),
     ]
     return [one_line(sentence) for sentence in sentences]
 
 
 def _none_found(report: ModuleReport) -> list[str]:
     """That the audit found nothing, which of a run that raised is not all there is to say."""
-    return ["No other fault found." if report.failure else "No fault found."]
+    known = report.failure or any(report.ignored.values())
+    return ["No other fault found." if known else "No fault found."]
+
+
+def ignored_sentences(report: ModuleReport) -> list[str]:
+    """How many faults of each kind were left out, as asked; also where there was none."""
+    return [
+        f"{plural(count, 'fault')} of the kind “{kind}”"
+        f" {'was' if count == 1 else 'were'} ignored, as asked."
+        for kind, count in report.ignored.items()
+    ]
 
 
 def _verdict(report: ModuleReport) -> str:
