@@ -30,6 +30,7 @@ ORDER = (
     "diagnosis",
     "memory",
     "model",
+    "formats",
     "checkpoints",
     "devices",
     "contents",
@@ -69,7 +70,8 @@ AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 
 TORCH = frozenset(
     {
-        "model", "checkpoints", "devices", "contents", "counting", "tracing", "untouched",
+        "model", "formats", "checkpoints", "devices", "contents", "counting", "tracing",
+        "untouched",
         "expectation", "recording", "roles", "raising", "rows", "hearing", "unheard", "guests",
         "flow", "reading", "promises", "reruns", "audits", "inspection", "loading", "probes",
         "reach", "trial", "report", "witnesses", "timing",

@@ -210,7 +210,8 @@ def why_unreadable(path: str | Path) -> str:
     try:
         if not file.is_file():
             folder = file.is_dir() and str(path)  # for nothing Python has the folder it is in
-            return "it is a folder" if folder else "there is no such file"
+            other = "it is no plain file" if file.exists() and str(path) else ""
+            return "it is a folder" if folder else other or "there is no such file"
     except (OSError, ValueError):  # no name is too odd to be asked
         return "there is no such file"
     return "" if os.access(file, os.R_OK) else "this user may not read it"
