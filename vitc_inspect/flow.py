@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vitc_inspect.contents import contents_of
+from vitc_inspect.contents import Contents, contents_of, evaluate
+from vitc_inspect.raising import Stop, is_to_pass
 from vitc_inspect.untouched import (
     ONE_AT_A_TIME,
     Parameters,
@@ -168,7 +169,7 @@ class Flow:
     """Names of the parameters and buffers that the run wrote to or replaced."""
 
 
-class _Arrived(BaseException):
+class _Arrived(Stop):
     """The step that is waited for has been taken."""
 
 
@@ -235,11 +236,12 @@ def _run(
     until: int | None,
     grad: bool,
 ) -> _Watcher:
-    with ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(contents_of(module)) as parameters:
+    contents = contents_of(module)
+    with ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(contents) as parameters:
         given, named = copied((tuple(inputs), dict(kwargs)), instead)
-        before = _versions(module)
-        watcher = _Watcher(module, parameters, tensors_of((given, named)), until)
-        module.eval()
+        before = _versions(contents)
+        watcher = _Watcher(contents, parameters, tensors_of((given, named)), until)
+        evaluate(module, contents)
         with torch.set_grad_enabled(grad), without_fast_path():
             try:
                 with watcher:
@@ -248,22 +250,23 @@ def _run(
             except _Arrived:
                 pass
             # whatever the user's code raises, also where it asks to leave the program
-            except (Exception, SystemExit) as error:  # noqa: BLE001
+            except BaseException as error:
+                if is_to_pass(error):
+                    raise
                 watcher.flow.error = error.with_traceback(None)
             finally:
                 watcher.forget()
-        after = _versions(module)
+        after = _versions(contents_of(module))
         watcher.flow.changed = tuple(name for name in before if after.get(name) != before[name])
     if watcher.broken:
         raise watcher.broken
     return watcher
 
 
-def _versions(module: nn.Module) -> dict[str, tuple[int, int, int]]:
+def _versions(contents: Contents) -> dict[str, tuple[int, int, int]]:
     """Which tensor stands under each name, where its memory is, and how often it was written to."""
     return {
-        name: (id(value), memory_of(value), version_of(value))
-        for name, value in (*module.named_parameters(), *module.named_buffers())
+        name: (id(value), memory_of(value), version_of(value)) for name, value in contents.named
     }
 
 
@@ -272,7 +275,7 @@ class _Watcher(TorchFunctionMode):
 
     def __init__(
         self,
-        module: nn.Module,
+        contents: Contents,
         parameters: Parameters,
         inputs: Sequence[Tensor],
         until: int | None,
@@ -284,7 +287,7 @@ class _Watcher(TorchFunctionMode):
         self._parameters = parameters
         self._until = until
         self._tensors: dict[int, tuple[weakref.ref[Tensor], Known]] = {}
-        for name, value in (*module.named_parameters(), *module.named_buffers()):
+        for name, value in contents.named:
             shape = tuple(value.shape)
             table = Places(name, shape) if 2 <= len(shape) <= 4 else None
             self._know(value, Known(shape, name=name, places=table))

@@ -306,7 +306,14 @@ def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
         verdicts = {
             check: None if None in pair else pair[0] == pair[1] for check, pair in sides.items()
         }
+        if _is_hooked(layers[call.name]):  # what a hook of the user's own returns is no rule's
+            verdicts = {check: said or None for check, said in verdicts.items()}
     return ModuleRow(call=call, predicted=predicted, verdicts=MappingProxyType(verdicts))
+
+
+def _is_hooked(layer: nn.Module) -> bool:
+    """Whether somebody's own hook may change what goes in or comes out of a layer."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def _say(row: ModuleRow, check: str) -> str:

@@ -23,9 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitc_inspect.contents import contents_of
+from vitc_inspect.contents import bring_to, contents_of, evaluate
 from vitc_inspect.errors import SpecError, with_article
 from vitc_inspect.memory import MEMORY_BUDGET
+from vitc_inspect.raising import is_to_pass
 
 _EXAMPLE = "stem.py:Stem"
 _LOADED_AS = "vitc_inspect_loaded"  # the name of a file's module while it is in use
@@ -58,6 +59,24 @@ def load_module(text: str) -> nn.Module:
     return module
 
 
+def prepare(text: str, device: torch.device) -> nn.Module:
+    """Load a module, bring it to a device and put it in evaluation mode.
+
+    Args:
+        text: As `load_module` takes it.
+        device: Where it is to run.
+
+    Raises:
+        SpecError: As `load_module`; also for what its `to` or `eval` raises.
+    """
+    module = load_module(text)
+    to, contents = f"its to({str(device)!r}) raises", contents_of(module)
+    moved: nn.Module = _attempt(text, to, lambda: bring_to(module, contents, device))
+    contents = contents_of(moved)
+    _attempt(text, "its eval() raises", lambda: evaluate(moved, contents))
+    return moved
+
+
 def random_inputs(
     texts: Sequence[str], module: nn.Module, *, seed: int = 0, budget: int = MEMORY_BUDGET
 ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
@@ -75,7 +94,8 @@ def random_inputs(
     Raises:
         SpecError: field "input".
     """
-    numbers = (tensor for tensor in module.parameters() if tensor.is_floating_point())
+    parameters = contents_of(module).parameters
+    numbers = (tensor for tensor in parameters if tensor.is_floating_point())
     like = next(numbers, torch.empty(0))
     generator = torch.Generator().manual_seed(seed)
     by_place: list[Tensor] = []
@@ -156,7 +176,9 @@ def _import(text: str, place: str) -> ModuleType:
         found = importlib.util.find_spec(place)
     except (ImportError, ValueError):  # its package is not there, or it is no name at all
         found = None
-    except Exception as error:  # importing the package runs the user's code
+    except BaseException as error:  # importing the package runs the user's code
+        if is_to_pass(error):
+            raise
         raise _raised(text, f"the package of {place} raises", error) from error
     if found is None:
         reason = f"there is no module {place} to import, nor a file of that name"
@@ -209,8 +231,18 @@ def _made(text: str, found: Any) -> nn.Module:
     made = _attempt(text, f"{what} raises", found)
     if not isinstance(made, nn.Module):
         reason = f"it makes {with_article(type(made).__name__)}, not a torch.nn.Module"
-        raise SpecError("module", text, reason, "Give the name of a module")
+        raise SpecError("module", text, reason, _instead_of(made))
     return made
+
+
+def _instead_of(made: Any) -> str:
+    """What to do about what is made in a module's place."""
+    if isinstance(made, type) and issubclass(made, nn.Module):
+        return f"Let it return {made.__name__}(), an instance"
+    parts = made.values() if isinstance(made, dict) else made
+    parts = parts if isinstance(made, (dict, list, tuple)) else ()
+    inside = [type(part).__name__ for part in parts if isinstance(part, nn.Module)]
+    return f"Let it return the {inside[0]} in it alone" if inside else "Give the name of a module"
 
 
 def _needed(maker: Callable[..., Any]) -> list[str]:
@@ -231,7 +263,11 @@ def _attempt(text: str, trouble: str, step: Callable[[], Any]) -> Any:
     """Run a step of the user's code; whatever it raises becomes the cause of one sentence."""
     try:
         return step()
-    except (Exception, SystemExit) as error:
+    except SpecError:
+        raise
+    except BaseException as error:
+        if is_to_pass(error):
+            raise
         raise _raised(text, trouble, error) from error
 
 

@@ -19,6 +19,7 @@ from vitc_inspect.diagnosis.contract import Contract, faults
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.errors import SpecError
 from vitc_inspect.flow import MOVES, SUMS, Flow, Known, Step
+from vitc_inspect.raising import is_to_pass
 from vitc_inspect.reading import Reading
 
 PROMISES = frozenset({"stride", "width", "position table", "class token"})
@@ -355,8 +356,10 @@ def _stated(owner: nn.Module, attribute: str) -> Any:
     """What an attribute says; None where there is none, or where the user's property raises."""
     try:
         return getattr(owner, attribute, None)
-    except Exception:  # noqa: BLE001  # it is the user's code
-        return None
+    except BaseException as error:
+        if is_to_pass(error):
+            raise
+        return None  # it is the user's code
 
 
 def _whole(value: Any) -> int | None:
