@@ -27,6 +27,9 @@ ODD = {
     "nul": "a\0b",
     "other digits": "٣",
     "pair": f"{'9' * 5_000}x{'9' * 5_000}",
+    "axes": ",".join(["999999999"] * 600),
+    "wide": ",".join(["999999999"] * 60),
+    "ones": ",".join(["1"] * 65),
     "file": "no/such/file.py:name",
 }
 OPTIONS = [

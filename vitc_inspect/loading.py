@@ -31,6 +31,7 @@ from vitc_inspect.raising import is_to_pass
 _EXAMPLE = "stem.py:Stem"
 _LOADED_AS = "vitc_inspect_loaded"  # the name of a file's module while it is in use
 _NUMBER_BYTES = 4
+_MOST_AXES = 64
 
 
 def load_module(text: str) -> nn.Module:
@@ -95,8 +96,8 @@ def random_inputs(
         SpecError: field "input".
     """
     parameters = contents_of(module).parameters
-    numbers = (tensor for tensor in parameters if tensor.is_floating_point())
-    like = next(numbers, torch.empty(0))
+    floats = (tensor for tensor in parameters if tensor.is_floating_point())
+    like = next(floats, torch.empty(0))
     generator = torch.Generator().manual_seed(seed)
     by_place: list[Tensor] = []
     by_name: dict[str, Tensor] = {}
@@ -106,7 +107,8 @@ def random_inputs(
         shape = parse_shape(sizes)
         left -= prod(shape) * _NUMBER_BYTES
         if left < 0:
-            reason = f"its {prod(shape):,} numbers do not fit in {budget / 2**30:.1f} GiB"
+            numbers = f"{prod(shape):,}" if prod(shape) < 10**18 else "more than 10^18"
+            reason = f"its {numbers} numbers do not fit in {budget / 2**30:.1f} GiB"
             raise SpecError("input", text, reason, "Use a smaller shape", "1,3,224,224")
         if equals and not name.isidentifier():
             reason = f"{name!r} is no name of an argument"
@@ -129,6 +131,9 @@ def parse_shape(text: str) -> tuple[int, ...]:
     (1, 3, 224, 224)
     """
     sizes = [size.strip() for size in text.split(",")]
+    if len(sizes) > _MOST_AXES:
+        reason = f"it has {len(sizes):,} axes, and the most is {_MOST_AXES}"
+        raise SpecError("input", text, reason, "Use 1,3,224,224", "1,3,224,224")
     whole = all(size.isascii() and size.isdecimal() and len(size) <= 9 for size in sizes)
     if not whole or not all(map(int, sizes)):
         reason = "it is not a shape, whole numbers from 1 with commas between"
