@@ -305,7 +305,7 @@ def _inspect_module(options: argparse.Namespace, *, grey: bool) -> Outcome:
     """Load a module, run it, and write its report."""
     from vitc_inspect.devices import resolve_device
     from vitc_inspect.inspection import inspect_call
-    from vitc_inspect.loading import prepare, random_inputs
+    from vitc_inspect.loading import load_module, made_ready, random_inputs
     from vitc_inspect.model import MAX_SEED
     from vitc_inspect.views.explanations import explanations_text, faults_text
     from vitc_inspect.views.modules import (
@@ -320,7 +320,7 @@ def _inspect_module(options: argparse.Namespace, *, grey: bool) -> Outcome:
     device = resolve_device(options.device)
     # what the user's code prints must not stand in the report
     with contextlib.redirect_stdout(sys.stderr):
-        module = prepare(options.module, device)
+        module = made_ready(options.module, load_module(options.module), device)
         by_place, by_name = random_inputs(options.input, module, seed=seed)
         report = inspect_call(module, by_place, by_name, ignore=options.ignore)
     complaint = ""

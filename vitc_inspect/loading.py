@@ -60,17 +60,21 @@ def load_module(text: str) -> nn.Module:
     return module
 
 
-def prepare(text: str, device: torch.device) -> nn.Module:
-    """Load a module, bring it to a device and put it in evaluation mode.
+def made_ready(text: str, module: nn.Module, device: torch.device) -> nn.Module:
+    """Bring a module to a device and put it in evaluation mode.
 
     Args:
-        text: As `load_module` takes it.
+        text: How it was named, for the error.
+        module: What `load_module` gave for it.
         device: Where it is to run.
 
+    Returns:
+        The module, or what its own `to` gives for it.
+
     Raises:
-        SpecError: As `load_module`; also for what its `to` or `eval` raises.
+        SpecError: field "module", for what its `to` or `eval` raises, or parameters without
+            numbers.
     """
-    module = load_module(text)
     to, contents = f"its to({str(device)!r}) raises", contents_of(module)
     moved: nn.Module = _attempt(text, to, lambda: bring_to(module, contents, device))
     contents = contents_of(moved)
