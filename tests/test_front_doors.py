@@ -35,6 +35,7 @@ from vitc_inspect.errors import shown
 from vitc_inspect.fields import check_int
 from vitc_inspect.inspection import inspect_call
 from vitc_inspect.report import prepare
+from vitc_inspect.tracing import trace
 
 
 class Silent:
@@ -163,6 +164,11 @@ BUILDS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
         explain_error,
         {"text": "shape '[2, 64, 196]' is invalid for input of size 100352"},
         ("text", "spec", "operation", "operands"),
+    ),
+    "trace": (
+        trace,
+        {"module": nn.ReLU(), "input": torch.zeros(1, 3)},
+        ("module", "input", "keep_bytes"),
     ),
     "inspect_call": (inspect_call, {"module": nn.ReLU()}, ("module", "inputs", "kwargs")),
 }

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from vitc_inspect import cli
-from vitc_inspect.checkpoints import load_weights, match_weights, put_weights
+from vitc_inspect.checkpoints import load_weights, match_weights, put_weights, save_weights
 from vitc_inspect.errors import SpecError
 from vitc_inspect.formats import SAVE
 from vitc_inspect.model import build_stem, build_vit
@@ -206,6 +206,44 @@ def test_other_channels_are_named_and_other_kernels_are_no_matter_of_channels(tm
     state = {**build_stem(second).state_dict(), "proj.weight": torch.zeros(8, 1, 1, 1)}
     error = matched(state, path, stem=second).error  # its channels are no image's
     assert str(error).endswith("Use a file of this very stem.")
+
+
+# ---- what is written -------------------------------------------------------------------------
+
+
+def test_weights_that_share_memory_are_written_each(tmp_path):
+    tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    tied[1].weight = tied[0].weight
+    save_weights(tied, tmp_path / "a.safetensors")
+    tensors = load_weights(tmp_path / "a.safetensors").tensors
+    assert torch.equal(tensors["0.weight"], tied[0].weight)
+    assert torch.equal(tensors["1.weight"], tied[0].weight)
+
+
+class WithExtra(nn.Linear):
+    def get_extra_state(self):
+        return "version 3"
+
+
+class WithSparse(nn.Linear):
+    def __init__(self):
+        super().__init__(2, 2)
+        self.register_buffer("mask", torch.eye(2).to_sparse())
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (WithExtra(2, 2), "_extra_state in its state_dict is a str"),
+        (WithSparse(), "mask in its state_dict is sparse (sparse_coo)"),
+        (nn.Linear(2, 2, device="meta"), "weight in its state_dict is a shape without numbers"),
+    ],
+)
+def test_what_no_file_can_hold_is_named(tmp_path, module, reason):
+    with pytest.raises(SpecError) as caught:
+        save_weights(module, tmp_path / "a.safetensors")
+    assert caught.value.reason.startswith(reason)
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- what holds the weights, or is no file of weights ------------------------------------------

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vitc_inspect.errors import SpecError, one_line
+from vitc_inspect.errors import SpecError, one_line, with_article
 from vitc_inspect.fields import A_MODEL, check_type, why_unreadable
 from vitc_inspect.formats import (
     READ_BYTES,
@@ -271,7 +271,7 @@ def save_weights(module: nn.Module, path: str | Path) -> None:
     check_type("module", module, nn.Module, "Use what build_stem gives")
     if not isinstance(path, (str, Path)):
         raise SpecError("weights", path, "it is no path", 'Use "stem.safetensors"')
-    state = {name: value.detach().contiguous().cpu() for name, value in module.state_dict().items()}
+    state = {name: _plain(name, value) for name, value in module.state_dict().items()}
     try:
         target = Path(path)
         draft = target.with_name(f"{target.name}.part")
@@ -280,6 +280,25 @@ def save_weights(module: nn.Module, path: str | Path) -> None:
     except (OSError, ValueError, safetensors.SafetensorError):
         reason = "it cannot be written"
         raise SpecError("weights", str(path), reason, "Use a folder that may be written") from None
+
+
+def _plain(name: str, value: Any) -> Tensor:
+    """A weight as a file can hold it, in memory of its own; safetensors lets none share it.
+
+    Raises:
+        SpecError: field "module", naming the weight.
+    """
+    what = with_article(type(value).__name__)
+    if isinstance(value, Tensor):
+        odd = oddity_of(value)
+        plain = value.layout == torch.strided and not value.is_nested
+        plain = plain and not (value.is_quantized or value.is_meta)
+        what = odd.what if odd and not plain else ""  # whole numbers can be written
+    if what:
+        reason = f"{name} in its state_dict is {what}"
+        raise SpecError("module", name, reason, "Save it with torch.save")
+    tensor: Tensor = value
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def _checked(path: str | Path) -> Path:
