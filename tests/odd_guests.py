@@ -275,6 +275,14 @@ def _init_raising(error):
 InitInterrupts = _init_raising(KeyboardInterrupt())
 InitRaisesOwn = _init_raising(Own("of its own"))
 InitExits = _init_raising(SystemExit(0))
+InitRaisesWithoutWords = _init_raising(CannotSay())
+
+
+class EvalRaisesWithoutWords(Patches):
+    def eval(self):
+        raise CannotSay
+
+
 RaisingEval = with_method("eval", raises)
 RaisingTrain = with_method("train", raises)
 

@@ -44,6 +44,8 @@ REFUSED = {
     "InitInterrupts": "its constructor raises KeyboardInterrupt. ",
     "InitRaisesOwn": "its constructor raises Own: of its own. ",
     "InitExits": "its constructor raises SystemExit: 0. ",
+    "InitRaisesWithoutWords": "its constructor raises CannotSay: <exception str() failed>. ",
+    "EvalRaisesWithoutWords": "its eval() raises CannotSay: <exception str() failed>. ",
     "RaisingEval": "its eval() raises RuntimeError: not today. ",
     "RaisingTrain": "its eval() raises RuntimeError: not today. ",
     "Needs": "its constructor needs width, depth. ",
@@ -141,6 +143,13 @@ def test_in_python_every_module_gets_a_report(name):
     assert (report.failure is not None) == (name in RAISING)
     assert str(report)
     assert report._repr_html_()
+
+
+@pytest.mark.parametrize("name", ["EvalRaisesWithoutWords", "RaisingEval", "RaisingTrain"])
+def test_in_python_who_cannot_be_put_in_evaluation_mode_is_said_to_be_unchecked(name):
+    report = inspect_module(getattr(odd_guests, name)(), IMAGE)
+    assert (report.failure, report.audited) == (None, False)
+    assert report.notes[-1].startswith("Faults could not be looked for: the audit ended with ")
 
 
 @pytest.mark.parametrize("name", [name for name in REFUSED if hasattr(odd_guests, name)])

@@ -98,6 +98,14 @@ def with_article(kind: str) -> str:
     return f"an {kind}" if kind[:1].lower() in ("a", "e", "i", "o") else f"a {kind}"
 
 
+def message_of(error: BaseException) -> str:
+    """What an exception says; where saying it raises another, what Python shows in its place."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # it is the user's code
+        return "<exception str() failed>"
+
+
 def one_line(words: str) -> str:
     """Write what a terminal would act on, or not show at all, as Python writes it.
 

@@ -15,6 +15,7 @@ from vitc_inspect.contents import arguments_of, contents_of
 from vitc_inspect.diagnosis import FAULT_KINDS, Explanation, explain_error
 from vitc_inspect.expectation import Expectation, expect
 from vitc_inspect.fields import check_kinds
+from vitc_inspect.guard import reason_of
 from vitc_inspect.guests import record_call
 from vitc_inspect.notation import format_stem
 from vitc_inspect.recording import Call, Failure, NeverCalled, SourceLine, Value
@@ -286,8 +287,7 @@ def _audited(
     try:
         return audit_module(module, inputs, kwargs), True
     except Exception as error:  # noqa: BLE001
-        says = " ".join(f"{type(error).__name__}: {error}".split())
-        note = f"Faults could not be looked for: the audit ended with {says[:200].rstrip('.')}."
+        note = f"Faults could not be looked for: the audit ended with {reason_of(error)}."
         return replace(_NO_AUDIT, notes=(note,)), False
 
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from vitc_inspect.contents import bring_to, contents_of, evaluate
-from vitc_inspect.errors import SpecError, with_article
+from vitc_inspect.errors import SpecError, message_of, with_article
 from vitc_inspect.memory import MEMORY_BUDGET
 from vitc_inspect.raising import is_to_pass
 
@@ -281,6 +281,7 @@ def _attempt(text: str, trouble: str, step: Callable[[], Any]) -> Any:
 
 
 def _raised(text: str, trouble: str, error: BaseException) -> SpecError:
-    says = f": {' '.join(str(error).split())}" if str(error) else ""
+    message = " ".join(message_of(error).split())
+    says = f": {message}" if message else ""
     reason = f"{trouble} {type(error).__name__}{says}"
     return SpecError("module", text, reason.rstrip("."), "Mend it, or give another")
