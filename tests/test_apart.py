@@ -233,6 +233,23 @@ def test_a_descriptor_may_be_closed(guests, closed):
     assert "1>&-" in closed or json.loads(ended.stdout)["kind"] == "Writes"
 
 
+@pytest.mark.parametrize("name", ["Raises", "ExitsWithZero", "NotThere"])
+def test_no_complaint_gets_into_the_report_where_standard_error_is_closed(guests, name):
+    """Python's print takes None, which is then in its place, for standard output."""
+    ended = subprocess.run(
+        ["bash", "-c", '"$@" 2>&-', "bash", *command(guests, name, "--json")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == (2 if name == "NotThere" else 3)
+    if name == "Raises":
+        assert json.loads(ended.stdout)["failure"]["kind"] == "ValueError"
+    else:
+        assert ended.stdout == ""
+
+
 def test_who_stops_reading_is_told_nothing(guests):
     ended = subprocess.run(
         ["bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "bash", *command(guests, "Raises")],

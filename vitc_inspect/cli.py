@@ -105,7 +105,7 @@ def ended(main: Callable[[], int]) -> int:
         return EXIT_UNREAD
     except Exception as error:  # noqa: BLE001  # the last resort
         traceback.print_exc()
-        print(own_mistake(error), file=sys.stderr)
+        complain(own_mistake(error))
         return EXIT_FAILED
 
 
@@ -124,6 +124,12 @@ def say(text: str) -> None:
         _drop_output()
         reason = f"it cannot be written, {str(error.strerror).lower()}"
         raise SpecError("output", "standard output", reason, "Send it elsewhere") from None
+
+
+def complain(what: object) -> None:
+    """Print something to standard error, if it is open; print takes None for standard output."""
+    if sys.stderr is not None:
+        print(what, file=sys.stderr)
 
 
 def _drop_output() -> None:
@@ -161,7 +167,7 @@ def main(arguments: Sequence[str] | None = None, *, apart: bool = False) -> int:
         text, agrees = (_paper(options), True) if options.paper else _inspect(options)
         say(text)
     except SpecError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return EXIT_BAD_INPUT
     return EXIT_DISAGREES if options.strict and not agrees else 0
 
@@ -279,7 +285,7 @@ def _run_module(options: argparse.Namespace, apart: bool) -> int:
         fix = "Look for what leaves the program, as os._exit does, or run it alone to see"
         if end.killed:
             fix = "Try a smaller input, since the memory may have run out"
-        print(SpecError("module", options.module, reason, fix), file=sys.stderr)
+        complain(SpecError("module", options.module, reason, fix))
         return EXIT_RAISED
 
 
@@ -288,7 +294,7 @@ def _deliver(outcome: Outcome) -> None:
     if outcome.text:
         say(outcome.text)
     if outcome.complaint:
-        print(outcome.complaint, file=sys.stderr)
+        complain(outcome.complaint)
 
 
 def _module_outcome(options: argparse.Namespace, *, grey: bool) -> Outcome:
