@@ -27,6 +27,7 @@ from vitc_inspect.checkpoints import (
     save_weights,
 )
 from vitc_inspect.errors import SpecError
+from vitc_inspect.formats import SAVE
 from vitc_inspect.model import build_stem, build_vit
 from vitc_inspect.notation import parse_stem
 from vitc_inspect.report import inspect_stem, inspect_vit
@@ -309,7 +310,7 @@ def test_a_pickle_that_wants_to_run_something_is_refused_and_does_not(tmp_path, 
         if modern
         else "it is damaged, or asks for more than tensors, and nothing in a file is ever run"
     )
-    assert str(caught.value) == f"weights = 'evil.pt': {why}. Save the state_dict alone."
+    assert str(caught.value) == f"weights = 'evil.pt': {why}. {SAVE}."
     assert caught.value.field == "weights"
     assert not mark.exists()
     torch.load(path, weights_only=False)  # else the test itself would be harmless
@@ -333,7 +334,7 @@ def test_a_whole_module_is_refused(tmp_path):
     assert str(caught.value) == (
         "weights = 'module.pt': it asks for torch.nn.modules.container.Sequential,"
         " torch.nn.modules.linear.Linear, and nothing in a file is ever run."
-        " Save the state_dict alone."
+        ' Save the state_dict alone, torch.save(model.state_dict(), "model.pt").'
     )
 
 
@@ -377,7 +378,7 @@ def test_a_path_that_leads_nowhere_is_refused(path, sentence):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "it is neither a safetensors file nor one of torch.save. Use a .safetensors or .pt"),
+        (b"", "it is empty. Use a whole file."),
         (b"Dear reader", "it is neither a safetensors file nor one of torch.save. Use a"),
         (b"PK\3\4", "the file is cut short or damaged. Use a whole file."),
         (b"\x80\2", "the file is cut short or damaged. Use a whole file."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import random
+import signal
 from collections import Counter, defaultdict, deque, namedtuple
 from contextlib import suppress
 from dataclasses import replace
@@ -285,7 +286,7 @@ def test_who_interrupts_a_quiet_layer_leaves_no_mode_behind(monkeypatch):
     module = nn.Sequential(nn.Linear(3, 3)).eval()
 
     def interrupt(*given):
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # as Ctrl+C does
 
     def interrupted():
         with pytest.raises(KeyboardInterrupt):
@@ -378,7 +379,7 @@ def test_arguments_that_do_not_fit_are_a_failure_too():
 
 def test_who_interrupts_is_not_held_up():
     def run(module, x):
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # as Ctrl+C does
 
     module = Runs(run)
     before = hook_count(module)

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "vitc_inspect"
 ORDER = (
     "errors",
     "guard",
+    "apart",
     "arithmetic",
     "fields",
     "spec",
@@ -29,6 +30,7 @@ ORDER = (
     "diagnosis",
     "memory",
     "model",
+    "formats",
     "checkpoints",
     "devices",
     "contents",
@@ -75,7 +77,8 @@ AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 
 TORCH = frozenset(
     {
-        "model", "checkpoints", "devices", "contents", "counting", "tracing", "untouched",
+        "model", "formats", "checkpoints", "devices", "contents", "counting", "tracing",
+        "untouched",
         "expectation", "recording", "roles", "raising", "rows", "hearing", "unheard", "guests",
         "flow", "reading", "variants", "token_order", "token_shapes", "patches", "tables",
         "dependence", "promises", "reruns", "padding", "audits", "inspection", "loading", "probes",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vitc_inspect.diagnosis import Contract, Explanation, explain_error, faults, faults_of
     from vitc_inspect.errors import SpecError
     from vitc_inspect.formulas import explain_layer, explain_totals
-    from vitc_inspect.inspection import ModuleReport, inspect_module
+    from vitc_inspect.inspection import ModuleReport, inspect_call, inspect_module
     from vitc_inspect.model import build_stem, build_vit
     from vitc_inspect.notation import format_stem, parse_stem
     from vitc_inspect.prediction import LayerPrediction, Prediction, predict
@@ -60,6 +60,7 @@ _HOMES = {
     "faults": "diagnosis",
     "faults_of": "diagnosis",
     "format_stem": "notation",
+    "inspect_call": "inspection",
     "inspect_module": "inspection",
     "inspect_stem": "report",
     "inspect_vit": "report",
@@ -104,6 +105,7 @@ __all__ = [
     "faults",
     "faults_of",
     "format_stem",
+    "inspect_call",
     "inspect_module",
     "inspect_stem",
     "inspect_vit",

@@ -8,19 +8,27 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import why_unreadable
+from vitc_inspect.errors import SpecError, one_line, with_article
+from vitc_inspect.fields import A_MODEL, check_type, why_unreadable
+from vitc_inspect.formats import (
+    READ_BYTES,
+    SAVE,
+    Oddity,
+    foreign,
+    foreign_archive,
+    oddity_of,
+)
 from vitc_inspect.model import build_stem, build_vit
 from vitc_inspect.spec import Stage, StemSpec
 from vitc_inspect.vit import ViTSpec
@@ -54,6 +62,8 @@ _BROKEN_FILE = (
 )
 """What the readers raise on a broken file."""
 
+Named = TypeVar("Named")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
@@ -66,6 +76,8 @@ class Checkpoint:
     mapped from the file where the format allows it, so that only what is used is read."""
     notes: tuple[str, ...]
     """What was chosen or left out, in sentences."""
+    odd: Mapping[str, Oddity] = field(default_factory=dict)
+    """The tensors that were left out, since no weight can be made of them as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +111,16 @@ class WeightMatch:
     """The same tensors by the name of our weight, in the format of the file."""
     missing: tuple[str, ...]
     """Names, as the file would have them, of weights of the stem that it lacks."""
+    odd: Mapping[str, Oddity]
+    """Weights that the file has in a form that cannot be copied, by their names in the file."""
     misfits: tuple[Misfit, ...]
     """Weights of the stem that have another shape in the file."""
     encoder_missing: tuple[str, ...]
     """As `missing`, of the encoder."""
     encoder_misfits: tuple[Misfit, ...]
     """As `misfits`, of the encoder."""
+    encoder_odd: tuple[str, ...]
+    """As `odd`, of the encoder, the names alone."""
     unexpected: tuple[str, ...]
     """Names in the file that no weight has, those beside a weight that is used first."""
     notes: tuple[str, ...]
@@ -132,31 +148,32 @@ def load_weights(path: str | Path) -> Checkpoint:
         huggingface/safetensors, README, section "Format"; torch.load, argument weights_only.
     """
     path = _checked(path)
-    name = path.name
+    name = one_line(path.name)
     try:
-        content = _content(path)
+        with _named_in_utf8(path) as readable:
+            content = _content(readable, name)
     except SpecError:
         raise
     except pickle.UnpicklingError:
         reason = "it is damaged, or asks for more than tensors, and nothing in a file is ever run"
-        raise SpecError("weights", name, reason, "Save the state_dict alone") from None
+        raise SpecError("weights", name, reason, SAVE) from None
     except _BROKEN_FILE:
         reason = "the file is cut short or damaged"
         raise SpecError("weights", name, reason, "Use a whole file") from None
-    found, notes = _unwrapped(content)
+    found, notes = _unwrapped(content, name)
     named = {
         key: value
         for key, value in found.items()
         if isinstance(key, str) and isinstance(value, Tensor) and not key.endswith(_COUNTER)
     }
-    tensors = {key: value for key, value in named.items() if _usable(value)}
-    if not tensors:
+    odd = {key: odd for key, value in named.items() if (odd := oddity_of(value))}
+    tensors = {key: value for key, value in named.items() if key not in odd}
+    if not named:
         reason = "it holds no weights by name"
         raise SpecError("weights", name, reason, "Use a file made from a state_dict")
-    odd = [key for key in named if key not in tensors]
     if odd:
-        notes.append(f"Left out, since not plain floating-point numbers: {_some(odd)}.")
-    return Checkpoint(file=name, tensors=_bared(tensors), notes=tuple(notes))
+        notes.append(f"Left out, since not plain floating-point numbers: {_some([*odd])}.")
+    return Checkpoint(file=name, tensors=_bared(tensors), notes=tuple(notes), odd=_bared(odd))
 
 
 def match_weights(checkpoint: Checkpoint, model: StemSpec | ViTSpec) -> WeightMatch:
@@ -174,15 +191,18 @@ def match_weights(checkpoint: Checkpoint, model: StemSpec | ViTSpec) -> WeightMa
         timm's models/vision_transformer.py; facebookresearch/moco-v3, vits.py; torchvision's
         models/vision_transformer.py and ops/misc.py.
     """
+    check_type("checkpoint", checkpoint, Checkpoint, "Use what load_weights gives")
+    check_type("model", model, (StemSpec, ViTSpec), A_MODEL)
     vit = model if isinstance(model, ViTSpec) else None
     stem = model.stem if isinstance(model, ViTSpec) else model
     needed, of_stem = _shapes(model), _shapes(stem).keys()
-    found = checkpoint.tensors
+    found, odd = checkpoint.tensors, checkpoint.odd
+    there = {*found, *odd}
     styles = [
         (style, _keys(needed, prefixes))
         for style, prefixes in _styles(stem, vit.depth if vit else 0)
     ]
-    style, keys = max(styles, key=lambda each: sum(key in found for key in each[1].values()))
+    style, keys = max(styles, key=lambda each: sum(key in there for key in each[1].values()))
     misfits = [
         Misfit(name=name, key=key, shape=tuple(found[key].shape), needed=needed[name])
         for name, key in keys.items()
@@ -199,10 +219,14 @@ def match_weights(checkpoint: Checkpoint, model: StemSpec | ViTSpec) -> WeightMa
         style=style,
         keys={name: keys[name] for name in tensors},
         tensors=tensors,
-        missing=tuple(k for name, k in keys.items() if k not in found and name in of_stem),
+        missing=tuple(k for name, k in keys.items() if k not in there and name in of_stem),
+        odd={k: odd[k] for n, k in keys.items() if k in odd and k not in found and n in of_stem},
         misfits=tuple(misfit for misfit in misfits if misfit.name in of_stem),
         encoder_missing=tuple(
-            k for name, k in keys.items() if k not in found and name not in of_stem
+            k for name, k in keys.items() if k not in there and name not in of_stem
+        ),
+        encoder_odd=tuple(
+            k for n, k in keys.items() if k in odd and k not in found and n not in of_stem
         ),
         encoder_misfits=tuple(misfit for misfit in misfits if misfit.name not in of_stem),
         unexpected=tuple(unexpected),
@@ -224,6 +248,8 @@ def put_weights(module: nn.Module, match: WeightMatch) -> None:
     Raises:
         SpecError: field "weights", when the stem would not get all of its weights.
     """
+    check_type("module", module, nn.Module, "Use what build_stem gives")
+    check_type("match", match, WeightMatch, "Use what match_weights gives")
     if match.error:
         raise match.error
     places = module.state_dict()  # shares its memory with the module
@@ -242,7 +268,10 @@ def save_weights(module: nn.Module, path: str | Path) -> None:
     Raises:
         SpecError: field "weights", when the file cannot be written.
     """
-    state = {name: value.detach().contiguous().cpu() for name, value in module.state_dict().items()}
+    check_type("module", module, nn.Module, "Use what build_stem gives")
+    if not isinstance(path, (str, Path)):
+        raise SpecError("weights", path, "it is no path", 'Use "stem.safetensors"')
+    state = {name: _plain(name, value) for name, value in module.state_dict().items()}
     try:
         target = Path(path)
         draft = target.with_name(f"{target.name}.part")
@@ -251,6 +280,25 @@ def save_weights(module: nn.Module, path: str | Path) -> None:
     except (OSError, ValueError, safetensors.SafetensorError):
         reason = "it cannot be written"
         raise SpecError("weights", str(path), reason, "Use a folder that may be written") from None
+
+
+def _plain(name: str, value: Any) -> Tensor:
+    """A weight as a file can hold it, in memory of its own; safetensors lets none share it.
+
+    Raises:
+        SpecError: field "module", naming the weight.
+    """
+    what = with_article(type(value).__name__)
+    if isinstance(value, Tensor):
+        odd = oddity_of(value)
+        plain = value.layout == torch.strided and not value.is_nested
+        plain = plain and not (value.is_quantized or value.is_meta)
+        what = odd.what if odd and not plain else ""  # whole numbers can be written
+    if what:
+        reason = f"{name} in its state_dict is {what}"
+        raise SpecError("module", name, reason, "Save it with torch.save")
+    tensor: Tensor = value
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def _checked(path: str | Path) -> Path:
@@ -268,37 +316,56 @@ def _checked(path: str | Path) -> Path:
     return file
 
 
-def _content(path: Path) -> Any:
+@contextmanager
+def _named_in_utf8(path: Path) -> Iterator[Path]:
+    """A path that every reader takes; for a name that is not UTF-8, that of the open file."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield Path(f"/dev/fd/{file.fileno()}")
+    else:
+        yield path
+
+
+def _content(path: Path, name: str) -> Any:
     """What lies in the file: tensors by name for safetensors, any plain object for torch.save."""
     with path.open("rb") as file:
-        start = file.read(9)
-    if start[8:] == b"{":  # after the length of the header, the header
+        start = file.read(READ_BYTES)
+    if start[8:9] == b"{":  # after the length of the header, the header
         return load_file(path)
     if start[:2] == b"PK":  # a zip archive, as torch.save makes
-        _refuse_compressed(path)
-        _refuse_code(path)
+        _refuse_archive(path, name)
+        _refuse_code(path, name)
         return _loaded(path, mmap=True)
     if start[:1] == b"\x80":  # a pickle, as torch.save made before 1.6
         return _loaded(path, mmap=False)
     reason = "it is neither a safetensors file nor one of torch.save"
-    raise SpecError("weights", path.name, reason, "Use a .safetensors or .pt file")
+    reason, fix = foreign(start) or (reason, "Use a .safetensors or .pt file")
+    raise SpecError("weights", name, reason, fix)
 
 
-def _refuse_compressed(path: Path) -> None:
+def _refuse_archive(path: Path, name: str) -> None:
     """torch.save compresses nothing; what is compressed may become larger than any memory."""
     with zipfile.ZipFile(path) as archive:
-        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
-            raise zipfile.BadZipFile
+        parts = archive.infolist()
+    other = foreign_archive([part.filename for part in parts])
+    if other:
+        raise SpecError("weights", name, *other)
+    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+        raise zipfile.BadZipFile
 
 
-def _refuse_code(path: Path) -> None:
+def _refuse_code(path: Path, name: str) -> None:
     """Name what a file asks for besides tensors, before it is loaded, which would refuse it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wanted = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     if wanted:
         reason = f"it asks for {_some(sorted(wanted))}, and nothing in a file is ever run"
-        raise SpecError("weights", path.name, reason, "Save the state_dict alone")
+        arrays = all(each.startswith("numpy.") for each in wanted)
+        fix = "Save torch.from_numpy(array) for each array" if arrays else SAVE
+        raise SpecError("weights", name, reason, fix)
 
 
 def _loaded(path: Path, *, mmap: bool) -> Any:
@@ -307,13 +374,19 @@ def _loaded(path: Path, *, mmap: bool) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
-def _unwrapped(content: Any) -> tuple[Mapping[Any, Any], list[str]]:
+def _unwrapped(content: Any, name: str) -> tuple[Mapping[Any, Any], list[str]]:
     """The innermost mapping of names to tensors, and what was passed over on the way."""
     notes: list[str] = []
     for _ in range(_DEPTH):
         if not isinstance(content, Mapping):
             break
         inner = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
+        if not inner and not _holds_tensors(content):
+            inner = [key for key, value in content.items() if _holds_tensors(value)]
+            if len(inner) > 1:
+                reason = f"it holds weights under each of {_some(inner)}"
+                raise SpecError("weights", name, reason, "Save those of one model alone")
+            notes += [f"The weights under {_some(inner)} were taken."] if inner else []
         if not inner:
             return content, notes
         if len(inner) > 1:
@@ -323,13 +396,14 @@ def _unwrapped(content: Any) -> tuple[Mapping[Any, Any], list[str]]:
     return {}, notes
 
 
-def _usable(value: Tensor) -> bool:
-    """Whether a tensor holds plain numbers that can be copied into a weight."""
-    plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
-    return plain and value.is_floating_point()
+def _holds_tensors(content: Any) -> bool:
+    """Whether it is a mapping with tensors by name."""
+    return isinstance(content, Mapping) and any(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    )
 
 
-def _bared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _bared(tensors: dict[str, Named]) -> dict[str, Named]:
     """The same without what a training program put before the names."""
     for prefix in _PREFIXES * 2:  # in whichever order they were put
         tensors = {
@@ -425,14 +499,16 @@ def _torchvision_stem(stages: Sequence[Stage]) -> dict[str, str]:
 
 def _stem_error(match: WeightMatch, stem: StemSpec) -> SpecError | None:
     """Why the stem cannot have the weights, or None if it can."""
-    if not match.missing and not match.misfits:
+    if not match.missing and not match.misfits and not match.odd:
         return None
-    if not match.tensors and not match.misfits:
+    if not match.tensors and not match.misfits and not match.odd:
         reason = f"none of its names is known, such as {_some(match.unexpected[:1])}"
         fix = "Use the names of this package, timm or torchvision"
         return SpecError("weights", match.file, reason, fix)
-    if not match.missing and len(match.misfits) == 1:
+    if not match.missing and not match.odd and len(match.misfits) == 1:
         table = match.misfits[0]
+        if channels := _channels_fix(table, stem):
+            return SpecError("weights", match.file, str(table), channels)
         if (
             table.name == "pos_embed.table"
             and len(table.shape) == 3
@@ -441,7 +517,37 @@ def _stem_error(match: WeightMatch, stem: StemSpec) -> SpecError | None:
             return _table_error(match.file, stem, table)
     parts = [_some(match.misfits)] if match.misfits else []
     parts += [f"the file lacks {_some(match.missing)}"] if match.missing else []
-    return SpecError("weights", match.file, "; ".join(parts), "Use a file of this very stem")
+    kinds: dict[Oddity, list[str]] = {}
+    for key, odd in match.odd.items():
+        kinds.setdefault(odd, []).append(key)
+    for odd, names in kinds.items():
+        parts.append(f"{_some(names)} {'is' if len(names) == 1 else 'are'} {odd.what} in the file")
+    fix = "Use a file of this very stem"
+    if kinds and not match.misfits and not match.missing:
+        odd, names = next(iter(kinds.items()))
+        fix = odd.fix.format(names[0] if len(names) == 1 else "tensor")
+    return SpecError("weights", match.file, "; ".join(parts), fix)
+
+
+def _channels_fix(misfit: Misfit, stem: StemSpec) -> str:
+    """What to do where the first kernels were made for images of other channels; else empty.
+
+    A grey image stands in each of several channels alike: the sum of their kernels sees in one
+    what they see in all, and one kernel over their number in each what it sees alone.
+    """
+    if misfit.name != f"{stem.stages[0].name}.weight" or len(misfit.shape) != 4:
+        return ""
+    there, here = misfit.shape[1], misfit.needed[1]
+    if (misfit.shape[0], *misfit.shape[2:]) != (misfit.needed[0], *misfit.needed[2:]):
+        return ""
+    if stem.convs[0].groups > 1 or not there:
+        return ""
+    fix = f"Use in_channels={there}"
+    if here == 1:
+        return f"{fix}, or save the sum, {misfit.key}.sum(1, keepdim=True)"
+    if there == 1:
+        return f"{fix}, or save it repeated, {misfit.key}.repeat(1, {here}, 1, 1) / {here}"
+    return fix
 
 
 def _table_error(file: str, stem: StemSpec, table: Misfit) -> SpecError:
@@ -468,6 +574,8 @@ def _notes(match: WeightMatch) -> Iterator[str]:
         yield f"Drawn from the seed, since the file lacks them: {_some(match.encoder_missing)}."
     if match.encoder_misfits:
         yield f"Drawn from the seed, since of another shape: {_some(match.encoder_misfits)}."
+    if match.encoder_odd:
+        yield f"Drawn from the seed, since of no plain numbers: {_some(match.encoder_odd)}."
     if match.unexpected:
         yield f"In the file and not used: {_some(match.unexpected)}."
     formats = {str(tensor.dtype).removeprefix("torch.") for tensor in match.tensors.values()}

@@ -9,15 +9,25 @@ import json
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from vitc_inspect.diagnosis import explain_error
-from vitc_inspect.errors import SpecError
+from vitc_inspect.apart import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EndedEarly,
+    Outcome,
+    do_apart,
+    own_mistake,
+)
+from vitc_inspect.diagnosis import FAULT_KINDS, explain_error
+from vitc_inspect.errors import SpecError, one_line, shortened
 from vitc_inspect.fields import (
     MAX_CHANNELS,
     check_choice,
+    check_kinds,
     nearest,
     parse_image_size,
     parse_int,
@@ -33,7 +43,7 @@ EXIT_DISAGREES = 1
 EXIT_NOT_KNOWN = 1
 EXIT_BAD_INPUT = 2
 EXIT_RAISED = 3
-EXIT_INTERRUPTED, EXIT_UNREAD = 130, 141  # as a shell names the two signals
+EXIT_UNREAD = 141  # as a shell names the signal
 _HELP = "Use --help to see what works"
 
 
@@ -45,7 +55,8 @@ class OneSentenceParser(argparse.ArgumentParser):
         self._complain(message, _HELP)
 
     def _complain(self, message: str, fix: str) -> NoReturn:
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}. {fix}.\n")
+        said = shortened(one_line(message), most=500)
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {said}. {fix}.\n")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Read the command line, and of what is not known say what it was likely meant for."""
@@ -82,7 +93,8 @@ def ended(main: Callable[[], int]) -> int:
     """Run a program to its end; who stops it, or stops reading it, gets no traceback.
 
     Returns:
-        Its exit code, 130 for an interrupt, 141 where nobody reads on.
+        Its exit code, 130 for an interrupt, 141 where nobody reads on, 70 for a mistake of this
+        package's own.
     """
     try:
         return main()
@@ -91,6 +103,10 @@ def ended(main: Callable[[], int]) -> int:
     except BrokenPipeError:  # `| head` has read enough
         _drop_output()
         return EXIT_UNREAD
+    except Exception as error:  # noqa: BLE001  # the last resort
+        traceback.print_exc()
+        complain(own_mistake(error))
+        return EXIT_FAILED
 
 
 def say(text: str) -> None:
@@ -110,21 +126,30 @@ def say(text: str) -> None:
         raise SpecError("output", "standard output", reason, "Send it elsewhere") from None
 
 
+def complain(what: object) -> None:
+    """Print something to standard error, if it is open; print takes None for standard output."""
+    if sys.stderr is not None:
+        print(what, file=sys.stderr)
+
+
 def _drop_output() -> None:
     """Send what is left of the output nowhere, since Python writes it out at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, apart: bool = False) -> int:
     """Inspect a stem or anybody's module and print its report, or explain an error.
 
     Args:
         arguments: The command line without the program; None means sys.argv.
+        apart: Whether a module is run in a child process, as `do_apart` does. What it prints by
+            itself can then not get into the report, and it cannot end the program.
 
     Returns:
         Exit code: 0 for a report or an explanation, 1 for an error that is not known and with
         --strict for any disagreement or fault, also where faults could not be looked for, 2 for
-        bad input or an output that cannot be written, 3 for a module whose forward raised.
+        bad input or an output that cannot be written, 3 for a module whose forward raised or that
+        ended Python itself.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -138,13 +163,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(text)
             return 0 if known else EXIT_NOT_KNOWN
         if options.module is not None:
-            return _inspect_module(options)
+            return _run_module(options, apart)
         text, agrees = (_paper(options), True) if options.paper else _inspect(options)
         say(text)
     except SpecError as error:
-        if error.__cause__ and options.module is not None:  # what the user's own code raised
-            print(user_traceback(error.__cause__), file=sys.stderr)
-        print(error, file=sys.stderr)
+        complain(error)
         return EXIT_BAD_INPUT
     return EXIT_DISAGREES if options.strict and not agrees else 0
 
@@ -243,39 +266,88 @@ def _error_text(text: str) -> str:
     return sys.stdin.read()
 
 
-def _inspect_module(options: argparse.Namespace) -> int:
+def _run_module(options: argparse.Namespace, apart: bool) -> int:
     """Print the report on the module that --module names, and return the exit code."""
     check_has_input(options.input)
+    grey = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+    def work() -> Outcome:
+        return _module_outcome(options, grey=grey)
+
+    if not apart:
+        outcome = work()
+        _deliver(outcome)
+        return outcome.code
+    try:
+        return do_apart(work, _deliver)
+    except EndedEarly as end:
+        reason = f"it ended Python itself, {end.how}, before there was a report"
+        fix = "Look for what leaves the program, as os._exit does, or run it alone to see"
+        if end.killed:
+            fix = "Try a smaller input, since the memory may have run out"
+        complain(SpecError("module", options.module, reason, fix))
+        return EXIT_RAISED
+
+
+def _deliver(outcome: Outcome) -> None:
+    """Print what came of a module."""
+    if outcome.text:
+        say(outcome.text)
+    if outcome.complaint:
+        complain(outcome.complaint)
+
+
+def _module_outcome(options: argparse.Namespace, *, grey: bool) -> Outcome:
+    """The report on a module as it is to be printed, or why there is none."""
+    try:
+        return _inspect_module(options, grey=grey)
+    except SpecError as error:
+        # what the user's own code raised comes first
+        cause = f"{user_traceback(error.__cause__)}\n" if error.__cause__ else ""
+        return Outcome(complaint=f"{cause}{error}", code=EXIT_BAD_INPUT)
+
+
+def _inspect_module(options: argparse.Namespace, *, grey: bool) -> Outcome:
+    """Load a module, run it, and write its report."""
     from vitc_inspect.devices import resolve_device
     from vitc_inspect.inspection import inspect_call
-    from vitc_inspect.loading import load_module, random_inputs
+    from vitc_inspect.loading import load_module, made_ready, random_inputs
     from vitc_inspect.model import MAX_SEED
     from vitc_inspect.views.explanations import explanations_text, faults_text
-    from vitc_inspect.views.modules import module_csv, module_markdown, module_table
+    from vitc_inspect.views.modules import (
+        ignored_sentences,
+        module_csv,
+        module_markdown,
+        module_table,
+    )
 
     seed = parse_int("seed", options.seed, 0, MAX_SEED)
+    check_kinds("ignore", options.ignore, FAULT_KINDS)  # before somebody's code is run
     device = resolve_device(options.device)
     # what the user's code prints must not stand in the report
     with contextlib.redirect_stdout(sys.stderr):
-        module = load_module(options.module).to(device).eval()
+        module = made_ready(options.module, load_module(options.module), device)
         by_place, by_name = random_inputs(options.input, module, seed=seed)
-        report = inspect_call(module, by_place, by_name)
+        report = inspect_call(module, by_place, by_name, ignore=options.ignore)
+    complaint = ""
     if options.json:
-        say(json.dumps(report.to_dict()))
+        text = json.dumps(report.to_dict())
     elif options.csv:
-        say(module_csv(report))
-        if report.faults:  # no rows of a table
-            print(faults_text(report.faults), file=sys.stderr)
+        text = module_csv(report)
+        # no rows of a table
+        found = [faults_text(report.faults)] if report.faults else []
+        found += ignored_sentences(report)
+        complaint = "\n".join(found)
     else:
-        grey = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        say(module_markdown(report) if options.markdown else module_table(report, grey=grey))
+        text = module_markdown(report) if options.markdown else module_table(report, grey=grey)
         if report.explanations and report.explanations != (report.cause,):  # one of the faults
-            say(f"\nWhat that means:\n{explanations_text(report.explanations)}")
+            text += f"\n\nWhat that means:\n{explanations_text(report.explanations)}"
     if report.failure:
-        print(report.failure.traceback, end="", file=sys.stderr)
-        return EXIT_RAISED
+        complaint = f"{complaint}\n{report.failure.traceback}".strip("\n")
+        return Outcome(text=text, complaint=complaint, code=EXIT_RAISED)
     sound = report.audited and not (report.disagreements or report.faults)
-    return EXIT_DISAGREES if options.strict and not sound else 0
+    code = EXIT_DISAGREES if options.strict and not sound else 0
+    return Outcome(text=text, complaint=complaint, code=code)
 
 
 def check_has_input(inputs: Sequence[str]) -> None:
@@ -370,7 +442,9 @@ _TAKES: Mapping[str, tuple[str, ...]] = {
         *("image", "device", "dtype", "seed", "init", "weights", "norm_statistics"),
         *("json", "witnesses", "time", "strict"),
     ),
-    "--module": ("module", "input", "device", "seed", "json", "csv", "markdown", "strict"),
+    "--module": (
+        *("module", "input", "device", "seed", "json", "csv", "markdown", "strict", "ignore"),
+    ),
     "--explain": ("explain", *_DESCRIBED, "json"),
     "--paper": ("paper", "json"),
 }
@@ -443,6 +517,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--csv", action="store_true", help="print the rows as CSV (--module)")
     parser.add_argument("--markdown", action="store_true", help="print Markdown (--module)")
     add_module_options(parser)
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="leave out the faults of a kind (--module); may be repeated:"
+        f" {', '.join(FAULT_KINDS)}",
+    )
     parser.add_argument(
         "--witnesses", action="store_true", help="also count the MACs in every other way there is"
     )

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitc_inspect.contents import contents_of
+from vitc_inspect.contents import contents_of, evaluate
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.flow import Flow, Known, Saving, Step, draw_weights, follow, tensors_of
 from vitc_inspect.untouched import (
@@ -54,7 +54,11 @@ def dependence(
     """
     tensors = tensors_of((inputs, kwargs))
     image = _image(flow, tensors)
-    if image is None or flow.error or any(_has_frames(owner) for owner in module.modules()):
+    if (
+        image is None
+        or flow.error
+        or any(_has_frames(owner) for owner in contents_of(module).layers.values())
+    ):
         return
     pairs = _Pairs(module, inputs, kwargs, tensors, image)
     once, again = pairs.run(change=False), pairs.run(change=True)
@@ -201,10 +205,10 @@ def outputs_again(
     contents = contents_of(module)
     with ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(contents) as parameters:
         given, named = copied((tuple(inputs), dict(kwargs)), dict(instead))
-        module.eval()
         with torch.no_grad(), without_fast_path():
             draw_weights(contents.parameters, redrawn)
             try:
+                evaluate(module, contents)
                 with Saving(parameters):
                     return [each.detach() for each in tensors_of(module(*given, **named))]
             except Exception:  # noqa: BLE001  # it is the user's code, on what it was not made for

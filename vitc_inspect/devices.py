@@ -36,7 +36,7 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         SpecError: field "device", when it is unknown or not on this machine.
     """
-    if name == "auto":
+    if isinstance(name, str) and name == "auto":
         return torch.device(available_devices()[0])
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None:

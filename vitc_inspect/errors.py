@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+_VALUE_SIGNS, _TEXT_SIGNS = 60, 2_000  # most that a value and a sentence around it take
+_DIGITS = 40  # longest whole number that is written out
+
 
 class SpecError(ValueError):
     """A value that cannot be used, why, and one that can.
@@ -35,7 +38,16 @@ class SpecError(ValueError):
         self.column = column
 
     def __str__(self) -> str:
-        return f"{self.field} = {_shorten(self.value)}: {self.reason}. {self.fix}."
+        parts = self.value if type(self.value) is tuple else (self.value,)
+        bare = len(parts) > 1  # the sides of a size stand bare, 224 x 192, unless one is empty
+        value = shortened(" x ".join(shown(part, bare=bare) for part in parts[:_VALUE_SIGNS]))
+        texts = (self.field, self.reason, self.fix)
+        field, reason, fix = (shortened(one_line(text), _TEXT_SIGNS) for text in texts)
+        return f"{field} = {value}: {reason}. {fix}."
+
+    def __repr__(self) -> str:
+        """The sentence, since not every value can be written as Python."""
+        return f"{type(self).__name__}({str(self)!r})"
 
     def within(self, owner: str) -> SpecError:
         """The same error, its field prefixed by the layer it belongs to: `conv2.stride`."""
@@ -49,8 +61,70 @@ class SpecError(ValueError):
         )
 
 
-def _shorten(value: Any, limit: int = 60) -> str:
-    parts = value if isinstance(value, tuple) else (value,)
-    # the sides of a size stand bare, 224 x 192, unless one is empty
-    text = " x ".join(repr(p) if len(parts) == 1 or p == "" else str(p) for p in parts)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def shown(value: Any, *, bare: bool = False) -> str:
+    """Write any value on one line, also one that Python itself would fail to write.
+
+    Args:
+        value: Anything.
+        bare: Whether a text stands without quotes; an empty one never does.
+
+    Returns:
+        Its repr; of an integer too long to be read, how many digits it has.
+
+    >>> shown("a\\nb"), shown(224), shown(10**4999)
+    ("'a\\\\nb'", '224', 'an integer of about 5,000 digits')
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        digits = int.bit_length(value) * 30_103 // 100_000 + 1  # log10(2) = 0.30103
+        if digits > _DIGITS:
+            sign = "a negative" if value < 0 else "an"
+            return f"{sign} integer of about {digits:,} digits"
+    if bare and isinstance(value, str) and value:
+        return one_line(value)
+    try:
+        return one_line(repr(value))
+    except Exception:  # noqa: BLE001  # it is the user's code
+        return f"{with_article(type(value).__name__)} that cannot be written"
+
+
+def with_article(kind: str) -> str:
+    """The name of a class as a sentence has it.
+
+    >>> with_article("int"), with_article("str"), with_article("NoneType")
+    ('an int', 'a str', 'None')
+    """
+    if kind == "NoneType":
+        return "None"
+    return f"an {kind}" if kind[:1].lower() in ("a", "e", "i", "o") else f"a {kind}"
+
+
+def message_of(error: BaseException) -> str:
+    """What an exception says; where saying it raises another, what Python shows in its place."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # it is the user's code
+        return "<exception str() failed>"
+
+
+def one_line(words: str) -> str:
+    """Write what a terminal would act on, or not show at all, as Python writes it.
+
+    A module's name may hold any sign but a dot: a newline, a tab, an escape.
+
+    >>> one_line("new\\nline \\x1b[31m"), one_line("日本 <b>")
+    ('new\\\\nline \\\\x1b[31m', '日本 <b>')
+    """
+    if words.isprintable():
+        return words
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in words
+    )
+
+
+def shortened(text: str, most: int = _VALUE_SIGNS) -> str:
+    """The beginning of a text that is longer than it may be.
+
+    >>> shortened("patchify", most=6)
+    'patch…'
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from vitc_inspect.contents import contents_of
+from vitc_inspect.contents import Contents, contents_of, evaluate
 from vitc_inspect.guard import guarded, reason_of
+from vitc_inspect.raising import Stop, is_to_pass
 from vitc_inspect.recording import tensors_in
 from vitc_inspect.untouched import (
     ONE_AT_A_TIME,
@@ -200,7 +201,7 @@ class FollowError(RuntimeError):
     """The numbers could not be followed, which the run alone would not have shown."""
 
 
-class _Arrived(BaseException):
+class _Arrived(Stop):
     """The step that is waited for has been taken."""
 
 
@@ -299,10 +300,10 @@ def _run(
     contents = contents_of(module)
     with ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(contents) as parameters:
         given, named = copied((tuple(inputs), dict(kwargs)), instead)
-        before = _versions(module)
-        watcher = _Watcher(module, parameters, tensors_of((given, named)), until)
+        before = _versions(contents)
+        watcher = _Watcher(contents, parameters, tensors_of((given, named)), until)
         try:
-            module.eval()
+            evaluate(module, contents)
         except Exception as error:  # noqa: BLE001  # it is the user's code
             raise FollowError(f"the module refuses to be evaluated, {reason_of(error)}") from None
         if drawn:
@@ -315,22 +316,23 @@ def _run(
             except _Arrived:
                 pass
             # whatever the user's code raises, also where it asks to leave the program
-            except (Exception, SystemExit) as error:  # noqa: BLE001
+            except BaseException as error:
+                if is_to_pass(error):
+                    raise
                 watcher.flow.error = error.with_traceback(None)
             finally:
                 watcher.forget()
-        after = _versions(module)
+        after = _versions(contents_of(module))
         watcher.flow.changed = tuple(name for name in before if after.get(name) != before[name])
     if watcher.broken:
         raise FollowError(watcher.broken)
     return watcher
 
 
-def _versions(module: nn.Module) -> dict[str, tuple[int, int, int]]:
+def _versions(contents: Contents) -> dict[str, tuple[int, int, int]]:
     """Which tensor stands under each name, where its memory is, and how often it was written to."""
     return {
-        name: (id(value), memory_of(value), version_of(value))
-        for name, value in (*module.named_parameters(), *module.named_buffers())
+        name: (id(value), memory_of(value), version_of(value)) for name, value in contents.named
     }
 
 
@@ -363,7 +365,7 @@ class _Watcher(TorchFunctionMode):
 
     def __init__(
         self,
-        module: nn.Module,
+        contents: Contents,
         parameters: Parameters,
         inputs: Sequence[Tensor],
         until: int | None,
@@ -375,7 +377,7 @@ class _Watcher(TorchFunctionMode):
         self._parameters = parameters
         self._until = until
         self._tensors: dict[int, tuple[weakref.ref[Tensor], Known]] = {}
-        for name, value in (*module.named_parameters(), *module.named_buffers()):
+        for name, value in contents.named:
             shape = tuple(value.shape)
             table = Places(name, shape) if 2 <= len(shape) <= 4 else None
             self._know(value, Known(shape, name=name, places=table))

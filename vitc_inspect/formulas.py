@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from vitc_inspect.fields import check_type
 from vitc_inspect.prediction import ITEM_BYTES, LayerPrediction, Prediction
 from vitc_inspect.spec import Stage
 from vitc_inspect.vit import ViTSpec
+
+_A_PREDICTION = "Use what predict gives"
 
 
 def explain_layer(prediction: Prediction, name: str) -> dict[str, str]:
@@ -30,6 +33,8 @@ def explain_layer(prediction: Prediction, name: str) -> dict[str, str]:
     Raises:
         KeyError: when there is no layer of that name.
     """
+    check_type("prediction", prediction, Prediction, _A_PREDICTION)
+    check_type("name", name, str, 'Use "proj"')
     layer = prediction.layer(name)
     stages = {stage.name: stage for stage in prediction.spec.stages}
     if layer.kind == "conv":
@@ -55,6 +60,7 @@ def explain_totals(prediction: Prediction) -> dict[str, str]:
         Equations by quantity: "num_patches", "seq_len", "total_stride" (pixels), "params",
         "stem_params", "macs", "activations", "bytes".
     """
+    check_type("prediction", prediction, Prediction, _A_PREDICTION)
     stem = [layer for layer in prediction.layers if layer.stage]
     strides = [stage.conv.stride for stage in prediction.spec.stages]
     return {

@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from vitc_inspect.errors import message_of
+
 STRICT_RULES = "VITC_STRICT_RULES"
 """Environment variable; while it is "1", what a rule raises is raised, as for a test."""
 
@@ -41,5 +43,5 @@ def guarded(
 
 def reason_of(error: BaseException) -> str:
     """An exception on one line, without a full stop."""
-    words = " ".join(f"{type(error).__name__}: {error}".split())
+    words = " ".join(f"{type(error).__name__}: {message_of(error)}".split())
     return words[:200].rstrip(". ")

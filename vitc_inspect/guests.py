@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vitc_inspect.contents import Contents, contents_of
 from vitc_inspect.hearing import Run, outputs_of
+from vitc_inspect.raising import Stop
 from vitc_inspect.recording import Recording, tensors_given, tensors_in, values_of
 from vitc_inspect.rows import Row, calls_of
 from vitc_inspect.unheard import fast_path_notes, never_called, shared_notes, unregistered_notes
@@ -73,6 +74,8 @@ def record_call(
         run = Run(contents, parameters, keep_bytes, keep_each)
         with torch.inference_mode(False), torch.no_grad(), without_fast_path(), _listening(run):
             outputs, failure = outputs_of(run, module, given, named)
+    if failure is None and not outputs:
+        notes = (*notes, f"The forward returned {run.returned} and no tensor.")
     return Recording(
         calls=calls_of(run.rows, run.roles, run.weights),
         inputs=values_of(tensors_given(given, named)),
@@ -132,7 +135,7 @@ def look_at_call(
     return found
 
 
-class _SeenEnough(BaseException):
+class _SeenEnough(Stop):
     """Ends a run that has come to the call it was made for; no handler of the user's catches it."""
 
 

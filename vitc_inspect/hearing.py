@@ -21,7 +21,8 @@ from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.contents import Contents
 from vitc_inspect.counting import WITHOUT_PRODUCTS, count_function_macs, dot_length
-from vitc_inspect.raising import Place, failure_of, place_of
+from vitc_inspect.errors import with_article
+from vitc_inspect.raising import Place, failure_of, is_to_pass, place_of
 from vitc_inspect.recording import (
     Failure,
     SeenTensor,
@@ -60,12 +61,15 @@ def outputs_of(
     try:
         run.enter("", module, given, named)
         output = module(*given, **named)
+        run.returned = with_article(type(output).__name__)
         run.leave(module, given, output)
         with torch._C.DisableTorchFunction():
             run.sweep_at_end()
             return values_of(tensors_given((), {"": output})), None
     # whatever the user's code raises is the result, also where it asks to leave the program
-    except (Exception, SystemExit) as error:  # noqa: BLE001
+    except BaseException as error:
+        if is_to_pass(error):
+            raise
         return (), failure_of(error, run.failed, run.failed_in)
     finally:
         run.forget()
@@ -142,6 +146,7 @@ class Run(TorchFunctionMode):
         self.unregistered: dict[str, None] = {}  # kinds of modules that the module does not hold
         self.used: set[int] = set()  # ids of parameters that functions were given
         # the function that last raised, and the module that was first left by an exception
+        self.returned = ""  # the class of what came out of the module
         self.failed: tuple[BaseException, str, list[SeenTensor]] | None = None
         self.failed_in: tuple[BaseException | None, str] | None = None
         self._thread = get_ident()

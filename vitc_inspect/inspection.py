@@ -11,9 +11,10 @@ from torch import nn
 
 import vitc_inspect
 from vitc_inspect.audits import NO_AUDIT, Audit, audit_module
-from vitc_inspect.contents import contents_of
-from vitc_inspect.diagnosis import Explanation, explain_error
+from vitc_inspect.contents import arguments_of, contents_of
+from vitc_inspect.diagnosis import FAULT_KINDS, Explanation, explain_error
 from vitc_inspect.expectation import Expectation, expect
+from vitc_inspect.fields import check_kinds
 from vitc_inspect.guard import guarded
 from vitc_inspect.guests import record_call
 from vitc_inspect.notation import format_stem
@@ -66,6 +67,8 @@ class ModuleReport:
     """What is odd about the module, in sentences."""
     faults: tuple[Explanation, ...]
     """Faults that keep every shape right, and promises that its parts break; each with its fix."""
+    ignored: Mapping[str, int]
+    """How many faults of each kind that was to be ignored were left out of `faults`."""
     audited: bool
     """Whether faults were looked for."""
     stem: StemSpec | None
@@ -177,6 +180,7 @@ class ModuleReport:
             "disagreements": list(self.disagreements),
             "audited": self.audited,
             "faults": [fault.to_dict() for fault in self.faults],
+            "ignored": dict(self.ignored),
             "stem": None if self.stem is None else format_stem(self.stem),
             "failure": _plain_failure(self.failure),
             "explanations": [meaning.to_dict() for meaning in self.explanations],
@@ -219,6 +223,7 @@ def inspect_call(
     keep_bytes: int = 0,
     keep_each: int | None = None,
     audit: bool = True,
+    ignore: Sequence[str] = (),
 ) -> ModuleReport:
     """The same as `inspect_module`, with the arguments apart and copies of outputs.
 
@@ -228,17 +233,24 @@ def inspect_call(
         kwargs: Its arguments by name.
         keep_bytes, keep_each: Budget for copies of outputs (bytes), as in `record_call`.
         audit: Whether to look for faults, which runs the module a few times more.
+        ignore: Kinds of faults that are left out, of diagnosis.FAULT_KINDS; the report says how
+            many there were.
 
     Returns:
         The report.
 
     Raises:
-        SpecError: As `inspect_module`.
+        SpecError: As `inspect_module`; field "ignore" for what is no kind of fault.
     """
+    kinds = check_kinds("ignore", ignore, FAULT_KINDS)
+    inputs, kwargs = arguments_of(inputs, kwargs)
     recording = record_call(module, inputs, kwargs, keep_bytes=keep_bytes, keep_each=keep_each)
     found = NO_AUDIT
     if audit:
         found, audit = _audited(module, inputs, kwargs)
+    faults = tuple(fault for fault in found.faults if fault.kind not in kinds)
+    seen = [fault.kind for fault in found.faults]
+    cause = found.cause if recording.failure and found.cause in faults else None
     contents = contents_of(module)  # as it was recorded; torch's own walks may be overridden
     first = next(iter(contents.parameters), None)
     return ModuleReport(
@@ -249,12 +261,13 @@ def inspect_call(
         params=sum(parameter.numel() for parameter in contents.parameters),
         never_called=recording.never_called,
         notes=(*recording.notes, *found.notes),
-        faults=found.faults,
+        faults=faults,
+        ignored={kind: seen.count(kind) for kind in kinds},
         audited=audit,
         stem=found.stem,
         stem_layers=found.stem_layers,
         failure=recording.failure,
-        cause=found.cause if recording.failure else None,
+        cause=cause,
         training=module.training,
         device="cpu" if first is None else str(first.device),
     )
@@ -293,7 +306,14 @@ def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
         verdicts = {
             check: None if None in pair else pair[0] == pair[1] for check, pair in sides.items()
         }
+        if _is_hooked(layers[call.name]):  # what a hook of the user's own returns is no rule's
+            verdicts = {check: said or None for check, said in verdicts.items()}
     return ModuleRow(call=call, predicted=predicted, verdicts=MappingProxyType(verdicts))
+
+
+def _is_hooked(layer: nn.Module) -> bool:
+    """Whether somebody's own hook may change what goes in or comes out of a layer."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def _say(row: ModuleRow, check: str) -> str:

@@ -23,13 +23,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitc_inspect.contents import contents_of
-from vitc_inspect.errors import SpecError
+from vitc_inspect.contents import bring_to, contents_of, evaluate
+from vitc_inspect.errors import SpecError, message_of, with_article
 from vitc_inspect.memory import MEMORY_BUDGET
+from vitc_inspect.raising import is_to_pass
 
 _EXAMPLE = "stem.py:Stem"
 _LOADED_AS = "vitc_inspect_loaded"  # the name of a file's module while it is in use
 _NUMBER_BYTES = 4
+_MOST_AXES = 64
 
 
 def load_module(text: str) -> nn.Module:
@@ -58,6 +60,28 @@ def load_module(text: str) -> nn.Module:
     return module
 
 
+def made_ready(text: str, module: nn.Module, device: torch.device) -> nn.Module:
+    """Bring a module to a device and put it in evaluation mode.
+
+    Args:
+        text: How it was named, for the error.
+        module: What `load_module` gave for it.
+        device: Where it is to run.
+
+    Returns:
+        The module, or what its own `to` gives for it.
+
+    Raises:
+        SpecError: field "module", for what its `to` or `eval` raises, or parameters without
+            numbers.
+    """
+    to, contents = f"its to({str(device)!r}) raises", contents_of(module)
+    moved: nn.Module = _attempt(text, to, lambda: bring_to(module, contents, device))
+    contents = contents_of(moved)
+    _attempt(text, "its eval() raises", lambda: evaluate(moved, contents))
+    return moved
+
+
 def random_inputs(
     texts: Sequence[str], module: nn.Module, *, seed: int = 0, budget: int = MEMORY_BUDGET
 ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
@@ -75,8 +99,9 @@ def random_inputs(
     Raises:
         SpecError: field "input".
     """
-    numbers = (tensor for tensor in module.parameters() if tensor.is_floating_point())
-    like = next(numbers, torch.empty(0))
+    parameters = contents_of(module).parameters
+    floats = (tensor for tensor in parameters if tensor.is_floating_point())
+    like = next(floats, torch.empty(0))
     generator = torch.Generator().manual_seed(seed)
     by_place: list[Tensor] = []
     by_name: dict[str, Tensor] = {}
@@ -86,7 +111,8 @@ def random_inputs(
         shape = parse_shape(sizes)
         left -= prod(shape) * _NUMBER_BYTES
         if left < 0:
-            reason = f"its {prod(shape):,} numbers do not fit in {budget / 2**30:.1f} GiB"
+            numbers = f"{prod(shape):,}" if prod(shape) < 10**18 else "more than 10^18"
+            reason = f"its {numbers} numbers do not fit in {budget / 2**30:.1f} GiB"
             raise SpecError("input", text, reason, "Use a smaller shape", "1,3,224,224")
         if equals and not name.isidentifier():
             reason = f"{name!r} is no name of an argument"
@@ -109,6 +135,9 @@ def parse_shape(text: str) -> tuple[int, ...]:
     (1, 3, 224, 224)
     """
     sizes = [size.strip() for size in text.split(",")]
+    if len(sizes) > _MOST_AXES:
+        reason = f"it has {len(sizes):,} axes, and the most is {_MOST_AXES}"
+        raise SpecError("input", text, reason, "Use 1,3,224,224", "1,3,224,224")
     whole = all(size.isascii() and size.isdecimal() and len(size) <= 9 for size in sizes)
     if not whole or not all(map(int, sizes)):
         reason = "it is not a shape, whole numbers from 1 with commas between"
@@ -156,7 +185,9 @@ def _import(text: str, place: str) -> ModuleType:
         found = importlib.util.find_spec(place)
     except (ImportError, ValueError):  # its package is not there, or it is no name at all
         found = None
-    except Exception as error:  # importing the package runs the user's code
+    except BaseException as error:  # importing the package runs the user's code
+        if is_to_pass(error):
+            raise
         raise _raised(text, f"the package of {place} raises", error) from error
     if found is None:
         reason = f"there is no module {place} to import, nor a file of that name"
@@ -198,7 +229,7 @@ def _made(text: str, found: Any) -> nn.Module:
     if not callable(found):
         kind = type(found).__name__
         reason = (
-            f"it is {_with_article(kind)}, neither a module nor a class or function that makes one"
+            f"it is {with_article(kind)}, neither a module nor a class or function that makes one"
         )
         raise SpecError("module", text, reason, "Give the name of a module")
     needed = _needed(found)
@@ -208,16 +239,19 @@ def _made(text: str, found: Any) -> nn.Module:
         raise SpecError("module", text, reason, "Name a function without arguments that makes it")
     made = _attempt(text, f"{what} raises", found)
     if not isinstance(made, nn.Module):
-        reason = f"it makes {_with_article(type(made).__name__)}, not a torch.nn.Module"
-        raise SpecError("module", text, reason, "Give the name of a module")
+        reason = f"it makes {with_article(type(made).__name__)}, not a torch.nn.Module"
+        raise SpecError("module", text, reason, _instead_of(made))
     return made
 
 
-def _with_article(kind: str) -> str:
-    """The name of a class as a sentence has it: an int, a list, None."""
-    if kind == "NoneType":
-        return "None"
-    return f"an {kind}" if kind[0].lower() in "aeio" else f"a {kind}"
+def _instead_of(made: Any) -> str:
+    """What to do about what is made in a module's place."""
+    if isinstance(made, type) and issubclass(made, nn.Module):
+        return f"Let it return {made.__name__}(), an instance"
+    parts = made.values() if isinstance(made, dict) else made
+    parts = parts if isinstance(made, (dict, list, tuple)) else ()
+    inside = [type(part).__name__ for part in parts if isinstance(part, nn.Module)]
+    return f"Let it return the {inside[0]} in it alone" if inside else "Give the name of a module"
 
 
 def _needed(maker: Callable[..., Any]) -> list[str]:
@@ -238,11 +272,16 @@ def _attempt(text: str, trouble: str, step: Callable[[], Any]) -> Any:
     """Run a step of the user's code; whatever it raises becomes the cause of one sentence."""
     try:
         return step()
-    except (Exception, SystemExit) as error:
+    except SpecError:
+        raise
+    except BaseException as error:
+        if is_to_pass(error):
+            raise
         raise _raised(text, trouble, error) from error
 
 
 def _raised(text: str, trouble: str, error: BaseException) -> SpecError:
-    says = f": {' '.join(str(error).split())}" if str(error) else ""
+    message = " ".join(message_of(error).split())
+    says = f": {message}" if message else ""
     reason = f"{trouble} {type(error).__name__}{says}"
     return SpecError("module", text, reason.rstrip("."), "Mend it, or give another")

@@ -14,7 +14,7 @@ from einops import rearrange
 from einops.layers.torch import Rearrange, Reduce
 from torch import Tensor, nn
 
-from vitc_inspect.fields import check_choice, check_int
+from vitc_inspect.fields import A_STEM, check_choice, check_int, check_type
 from vitc_inspect.spec import Activation, Stage, StemSpec
 from vitc_inspect.vit import ViTSpec
 
@@ -190,6 +190,7 @@ def build_stem(spec: StemSpec, *, seed: int = 0, init: Init = "torch") -> nn.Seq
         arXiv:2010.11929, equation 1; for "trunc_normal" torchvision's
         models/vision_transformer.py, class VisionTransformer.
     """
+    check_type("spec", spec, StemSpec, A_STEM)
     with _seeded(seed):
         return nn.Sequential(_stem_modules(spec, init)).eval()
 
@@ -218,6 +219,7 @@ def build_vit(vit: ViTSpec, *, seed: int = 0, init: Init = "torch") -> nn.Sequen
         2020, arXiv:2006.16236, for the linear attention; for "trunc_normal" torchvision's
         models/vision_transformer.py, classes MLPBlock and VisionTransformer.
     """
+    check_type("vit", vit, ViTSpec, 'Use PRESETS["vit_c_4gf"].vit')
     stem = vit.stem
     with _seeded(seed):
         layers = _stem_modules(stem, init)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, NoReturn
 
 from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import as_pair, nearest
+from vitc_inspect.fields import A_STEM, as_pair, check_type, nearest
 from vitc_inspect.spec import (
     Activation,
     ConvLayer,
@@ -95,6 +95,7 @@ def format_stem(stem: StemSpec) -> str:
     >>> format_stem(parse_stem("3 x 3 /2 : 48 relu bn ,1x1/1:384"))
     '3x3/2:48 bn relu, 1x1:384'
     """
+    check_type("stem", stem, StemSpec, A_STEM)
     return format_convs(stem.convs)
 
 

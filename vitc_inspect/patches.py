@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from vitc_inspect.contents import contents_of
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.flow import MOVES, Flow, Known, Places, Step
 
@@ -330,7 +331,7 @@ def _wanted_patch(module: nn.Module, read: _Read) -> int | None:
 
 def _stated_patch(module: nn.Module, read: _Read) -> int | None:
     """What some patch_size in the module says, where it divides the image."""
-    for owner in module.modules():
+    for owner in contents_of(module).layers.values():
         try:
             stated = getattr(owner, "patch_size", None)
         except Exception:  # noqa: BLE001  # it is the user's code

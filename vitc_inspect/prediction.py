@@ -8,7 +8,7 @@ from math import prod
 from typing import Any, Literal, get_args
 
 from vitc_inspect import arithmetic
-from vitc_inspect.fields import check_choice
+from vitc_inspect.fields import A_MODEL, check_choice, check_type
 from vitc_inspect.spec import Stage, StemSpec
 from vitc_inspect.vit import ViTSpec
 
@@ -169,6 +169,7 @@ def predict(spec: StemSpec | ViTSpec, *, dtype: Dtype = "float32") -> Prediction
     >>> predict(conv_stem()).seq_len, predict(conv_stem()).macs
     (197, 435326976)
     """
+    check_type("spec", spec, (StemSpec, ViTSpec), A_MODEL)
     check_choice("dtype", dtype, get_args(Dtype))
     item = ITEM_BYTES[dtype]
     if isinstance(spec, StemSpec):

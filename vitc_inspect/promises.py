@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from vitc_inspect.contents import contents_of
 from vitc_inspect.diagnosis.contract import Contract, faults
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.errors import SpecError
 from vitc_inspect.flow import MOVES, SUMS, Flow, Known, Step
+from vitc_inspect.raising import is_to_pass
 from vitc_inspect.reading import Reading
 
 PROMISES = frozenset({"stride", "width", "position table", "class token"})
@@ -81,6 +83,13 @@ def _one_stride(reading: Reading) -> tuple[int, ...] | None:
     return (step,) if step and (height // step, width // step) == (rows, columns) else None
 
 
+def _learned(module: nn.Module) -> set[str]:
+    """Names of the parameters, without those of buffers."""
+    contents = contents_of(module)
+    parameters = {id(parameter) for parameter in contents.parameters}
+    return {name for name, tensor in contents.named if id(tensor) in parameters}
+
+
 # ---- position tables ------------------------------------------------------------------------
 
 
@@ -104,7 +113,7 @@ def _table(module: nn.Module, flow: Flow, reading: Reading) -> _Table | None:
     A table that is reckoned and not learned, as one of sines, may be cut: the place of a token in
     it is that of its number.
     """
-    learned = {name for name, _ in module.named_parameters()}
+    learned = _learned(module)
     steps = [*flow.steps, *([flow.failed] if flow.failed else [])]
     whole = {
         known.places.origin
@@ -195,7 +204,7 @@ def _shows_grid(module: nn.Module, cells: int, stride: int) -> bool:
 
     So say an attribute of the module, or a square that nobody would choose as a greatest length.
     """
-    for owner in module.modules():
+    for owner in contents_of(module).layers.values():
         counts = [_whole(_stated(owner, name)) for name in ("num_patches", "n_patches")]
         grids = [_pair(_stated(owner, name)) for name in ("grid_size", "patches_resolution")]
         images = [_pair(_stated(owner, name)) for name in ("image_size", "img_size", "input_size")]
@@ -225,7 +234,7 @@ def cut_table_of_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]
     """
     linear = (step for step in flow.steps if step.name == "linear")
     patch, image = next(filter(None, map(_patch_of, linear)), (0, ()))
-    learned = {name for name, _ in module.named_parameters()}
+    learned = _learned(module)
     for step in flow.steps if patch else ():
         tokens = next((each.shape for each in step.of_image if len(each.shape) == 3), None)
         if step.name not in SUMS or tokens is None:
@@ -297,10 +306,12 @@ def stated_promises(module: nn.Module, flow: Flow) -> Iterator[Explanation]:
     Returns:
         The first fault of kind "stride", or nothing.
     """
-    names = {id(parameter): name for name, parameter in module.named_parameters()}
-    for owner in module.modules():
+    names = {id(parameter): name for name, parameter in contents_of(module).named}
+    for owner in contents_of(module).layers.values():
         patch = _whole(_stated(owner, "patch_size"))
-        convs = [layer for layer in owner.modules() if isinstance(layer, nn.Conv2d)]
+        convs = [
+            layer for layer in contents_of(owner).layers.values() if isinstance(layer, nn.Conv2d)
+        ]
         strides = [_whole(conv.stride) for conv in convs]
         feeds = all(a.out_channels == b.in_channels for a, b in pairwise(convs))
         if patch is None or not convs or not feeds or None in strides:
@@ -377,7 +388,7 @@ def _stated_width(module: nn.Module, flow: Flow, reading: Reading) -> Iterator[E
     met: set[int] = set()
     if flow.failed and reading.feeds(flow.failed):
         met = {size for known in flow.failed.sources for size in known.shape}
-    widths = {size for parameter in module.parameters() for size in parameter.shape}
+    widths = {size for parameter in contents_of(module).parameters for size in parameter.shape}
     for name, owner in _owners(module, reading)[:1]:
         for attribute in ("embed_dim", "hidden_dim", "hidden_size"):
             stated, width = _whole(_stated(owner, attribute)), reading.width
@@ -400,7 +411,7 @@ def _owners(module: nn.Module, reading: Reading) -> list[tuple[str, nn.Module]]:
     """The modules around the last convolution, the innermost first, containers left out."""
     if not reading.links or not reading.links[-1].name:
         return []
-    layers = dict(module.named_modules())
+    layers = contents_of(module).layers
     owners = []
     name = reading.links[-1].name
     while name:
@@ -415,8 +426,10 @@ def _stated(owner: nn.Module, attribute: str) -> Any:
     """What an attribute says; None where there is none, or where the user's property raises."""
     try:
         return getattr(owner, attribute, None)
-    except Exception:  # noqa: BLE001  # it is the user's code
-        return None
+    except BaseException as error:
+        if is_to_pass(error):
+            raise
+        return None  # it is the user's code
 
 
 def _whole(value: Any) -> int | None:

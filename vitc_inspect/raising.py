@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import linecache
 import traceback
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,30 @@ _OURS = str(Path(__file__).parent / "_")[:-1]
 _HERE = str(Path(__file__).with_name("hearing.py"))  # where a module is called and heard
 _LAYERS = str(Path(nn.__file__).parent / "modules" / "_")[:-1]
 _CALLING = str(Path(_LAYERS) / "module.py")  # where a module's forward is called from
+
+
+class Stop(BaseException):
+    """Ends a run that has come far enough; raised by this package alone."""
+
+
+def is_to_pass(error: BaseException) -> bool:
+    """Whether an exception that ended a run is no failure of the module: Ctrl+C, or a `Stop`.
+
+    An interrupt arises between two lines; a KeyboardInterrupt that a `raise` has made is the
+    module's own, like any exception.
+
+    Source:
+        docs.python.org, library/dis, RAISE_VARARGS; library/signal, default_int_handler.
+    """
+    if isinstance(error, Stop):
+        return True
+    last = error.__traceback__
+    if not isinstance(error, KeyboardInterrupt) or last is None:
+        return isinstance(error, KeyboardInterrupt)
+    while last.tb_next is not None:
+        last = last.tb_next
+    return dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] != "RAISE_VARARGS"
+
 
 Place = tuple[str, int]  # file and number of a line
 

@@ -16,6 +16,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from vitc_inspect.contents import arguments_of
 from vitc_inspect.errors import SpecError
 from vitc_inspect.flow import (
     ACTIVATIONS,
@@ -145,8 +146,7 @@ def stem_of(
     Raises:
         SpecError: field "module", for what is no module.
     """
-    given = (inputs,) if isinstance(inputs, Tensor) else inputs  # else it would be taken row by row
-    reading = read(follow(module, given, kwargs or {}))
+    reading = read(follow(module, *arguments_of(inputs, kwargs)))
     return reading.stem if reading and reading.complete else None
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vitc_inspect.checkpoints import load_weights, match_weights, put_weights
 from vitc_inspect.devices import device_title, resolve_device
 from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import check_choice
+from vitc_inspect.fields import A_STEM, MAX_BYTES, check_choice, check_int, check_type
 from vitc_inspect.images import (
     PATTERNS,
     FloatArray,
@@ -240,6 +240,7 @@ def inspect_stem(
         SpecError: field "device", "dtype", "seed", "init", "norm_statistics", "weights" or
             "image"; "image_size" or "conv2.out_channels" when the run would not fit in the budget.
     """
+    check_type("spec", spec, StemSpec, A_STEM)
     bench = prepare(
         spec,
         image,
@@ -284,6 +285,7 @@ def inspect_vit(
     Raises:
         SpecError: As `inspect_stem`.
     """
+    check_type("vit", vit, ViTSpec, 'Use PRESETS["vit_c_4gf"].vit')
     bench = prepare(
         vit,
         image,
@@ -329,6 +331,8 @@ def prepare(
     stem = prediction.spec
     check_choice("norm_statistics", norm_statistics, get_args(NormStatistics))
     target = resolve_device(device)
+    keep_bytes = check_int("keep_bytes", keep_bytes, 0, MAX_BYTES)
+    memory_budget = check_int("memory_budget", memory_budget, 0, MAX_BYTES)
     check_memory(prediction, keep_bytes=keep_bytes, budget=memory_budget)
     picture = read_input(image)
     array = image_array(picture, stem.image_size, stem.in_channels)
@@ -416,16 +420,16 @@ def read_input(image: str | Path | Image.Image | Picture | None) -> Picture | st
         return image
     if isinstance(image, Image.Image):
         return picture_of(image)
-    if image is None or image == "photo":
+    if image is None:
         return sample_picture()
-    if isinstance(image, str) and image in PATTERNS:
-        return image
     if not isinstance(image, (str, Path)):
         kind = type(image).__name__
         raise SpecError(
             "image", kind, "it is neither a name, a path nor a picture", "Use photo", "photo"
         )
-    return read_picture(image)
+    if image == "photo":
+        return sample_picture()
+    return image if isinstance(image, str) and image in PATTERNS else read_picture(image)
 
 
 def prediction_dict(prediction: Prediction) -> dict[str, Any]:

@@ -79,4 +79,5 @@ def can_be_called(kind: type[nn.Module]) -> bool:
 
 def is_childless(layer: nn.Module) -> bool:
     """Whether it holds no other module."""
-    return next(layer.children(), None) is None
+    # its own children() may say anything
+    return all(child is None for child in layer._modules.values())

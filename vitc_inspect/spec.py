@@ -15,6 +15,7 @@ from vitc_inspect.fields import (
     MAX_CHANNELS,
     MAX_SIDE,
     as_pair,
+    check_all,
     check_bool,
     check_choice,
     check_int,
@@ -66,7 +67,7 @@ class ConvLayer:
         for field, (low, high) in CONV_BOUNDS.items():
             number = check_int(field, getattr(self, field), low, high)
             object.__setattr__(self, field, number)  # numpy's whole numbers become Python's
-        check_bool("bias", self.bias)
+        object.__setattr__(self, "bias", check_bool("bias", self.bias))
         check_choice("norm", self.norm, get_args(Norm))
         check_choice("activation", self.activation, get_args(Activation))
         if self.out_channels % self.groups:
@@ -119,8 +120,9 @@ def conv_layer(
     >>> conv_layer(48, 3, 2, norm="batch", activation="relu").padding
     1
     """
-    check_int("kernel_size", kernel_size, 1, MAX_SIDE)
-    check_int("stride", stride, 1, MAX_SIDE)
+    kernel_size = check_int("kernel_size", kernel_size, 1, MAX_SIDE)
+    stride = check_int("stride", stride, 1, MAX_SIDE)
+    check_choice("norm", norm, get_args(Norm))
     return ConvLayer(
         out_channels=out_channels,
         kernel_size=kernel_size,
@@ -188,7 +190,7 @@ class StemSpec:
         object.__setattr__(self, "image_size", check_pair("image_size", self.image_size))
         in_channels = check_int("in_channels", self.in_channels, 1, MAX_CHANNELS)
         object.__setattr__(self, "in_channels", in_channels)
-        check_bool("class_token", self.class_token)
+        object.__setattr__(self, "class_token", check_bool("class_token", self.class_token))
         object.__setattr__(self, "convs", _check_convs(self.convs))
         _ = self.stages  # walks the layers once, so that every mismatch shows here
 
@@ -279,7 +281,8 @@ def conv_stem(
     197
     """
     for field, given in (("channels", channels), ("strides", strides)):
-        if given is not None and not isinstance(given, Sequence):
+        every_2 = field == "strides" and given is None
+        if not every_2 and (isinstance(given, str) or not isinstance(given, Sequence)):
             raise SpecError(
                 field, given, "it is not one number for each convolution", "Use (48, 96)", (48, 96)
             )
@@ -350,8 +353,9 @@ def patchify_stem(
 
 def _check_convs(convs: Any) -> tuple[ConvLayer, ...]:
     """The convolutions as a tuple of 1 to MAX_CONVS layers."""
-    layers: tuple[Any, ...] = tuple(convs) if isinstance(convs, (tuple, list)) else ()
-    if not 1 <= len(layers) <= MAX_CONVS or not all(isinstance(c, ConvLayer) for c in layers):
+    fix = "Use (conv_layer(768, 16, 16),)"
+    layers: tuple[Any, ...] = check_all("convs", convs, ConvLayer, fix)
+    if not 1 <= len(layers) <= MAX_CONVS:
         raise SpecError(
             "convs",
             f"{len(layers)} layers",

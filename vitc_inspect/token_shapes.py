@@ -7,6 +7,7 @@ from math import isqrt, prod
 
 from torch import Tensor, nn
 
+from vitc_inspect.contents import contents_of
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.flow import MOVES, Flow, Known, Step
 from vitc_inspect.reading import Reading, cells_in_full, same_throughout, whole_cells
@@ -98,7 +99,7 @@ def other_widths(module: nn.Module, flow: Flow, reading: Reading) -> Iterator[Ex
     """
     stated = {
         value: name
-        for owner in module.modules()
+        for owner in contents_of(module).layers.values()
         for name in _WIDTHS
         if type(value := vars(owner).get(name)) is int
     }

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vitc_inspect.contents import Contents, contents_of
 from vitc_inspect.counting import count_macs
+from vitc_inspect.fields import MAX_BYTES, check_int, check_type
 
 KEEP_BYTES = 64 * 2**20
 """Most bytes of outputs that one trace keeps, unless told otherwise."""
@@ -138,6 +139,8 @@ def trace(
         Whatever the module raises, after the hooks are gone.
     """
     contents = contents_of(module)
+    check_type("input", input, Tensor, "Use torch.randn(1, 3, 224, 224)")
+    keep_bytes = check_int("keep_bytes", keep_bytes, 0, MAX_BYTES)
     layers = _layers(contents)
     kept_names = {name for name, _ in layers if keep_bytes and (keep is None or name in keep)}
     reserve = keep_bytes // max(1, 4 * len(kept_names))

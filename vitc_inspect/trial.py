@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vitc_inspect.errors import SpecError
 from vitc_inspect.images import FloatArray, Picture, image_array
 from vitc_inspect.inspection import ModuleReport, inspect_call
-from vitc_inspect.loading import load_module, parse_shape, random_inputs
+from vitc_inspect.loading import load_module, made_ready, parse_shape, random_inputs
 from vitc_inspect.memory import MEMORY_BUDGET
 from vitc_inspect.reach import Reach, output_of, reach
 from vitc_inspect.tracing import KEEP_BYTES, KeptOutput
@@ -58,7 +58,7 @@ class Source:
             The module on its device, in evaluation mode.
 
         Raises:
-            SpecError: As `load_module`.
+            SpecError: As `load_module` and `made_ready`.
         """
         for name, _ in self._own_modules():
             del sys.modules[name]
@@ -70,7 +70,7 @@ class Source:
             # weights drawn from the same numbers each time, so that only an edit changes anything
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                return load_module(self.text).to(self._device).eval()
+                return made_ready(self.text, load_module(self.text), self._device)
         finally:
             own = {path for _, path in self._own_modules()} | set(stamps)
             self._files = {path: stamps.get(path, _stamp(path)) for path in own}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from operator import is_
@@ -131,7 +131,8 @@ def as_it_was(contents: Contents) -> Iterator[Parameters]:
     filled, empty = _containers(contents.layers.values())
     tensors = (*contents.buffers, *_plain_tensors(contents.layers.values()))
     buffers = [(each, version_of(each), each.detach().clone()) for each in tensors]
-    with _random_numbers(parameters.devices | {each.device for each, *_ in buffers}):
+    devices = parameters.devices | {each.device for each, *_ in buffers}
+    with _random_numbers(devices), _switches():
         try:
             parameters.lend_gradients()
             yield parameters
@@ -214,6 +215,86 @@ def _random_numbers(devices: Iterable[torch.device]) -> Iterator[None]:
             random.setstate(python)
             if numpy:
                 numpy.random.set_state(state)
+
+
+@contextmanager
+def _switches() -> Iterator[None]:
+    """Give back the switches of the whole program that a forward may throw."""
+    before = [(read, put, _read(read)) for read, put in _SWITCHES]
+    try:
+        yield
+    finally:
+        for read, put, value in before:
+            if value is not _UNREADABLE and _read(read) != value:
+                put(value)
+
+
+def _read(read: Callable[[], Any]) -> Any:
+    """A switch, or that torch does not say, as where one was set in two ways that disagree."""
+    try:
+        return read()
+    except RuntimeError:
+        return _UNREADABLE
+
+
+_UNREADABLE = object()
+
+
+def _attribute(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    """A switch that is an attribute."""
+    return lambda: getattr(owner, name), lambda value: setattr(owner, name, value)
+
+
+def _deterministic() -> tuple[bool, bool]:
+    enabled = torch.are_deterministic_algorithms_enabled()
+    return enabled, torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def _set_deterministic(value: tuple[bool, bool]) -> None:
+    torch.use_deterministic_algorithms(value[0], warn_only=value[1])
+
+
+def _autocast(kind: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    """Whether a device computes in other formats, and in which."""
+
+    def read() -> Any:
+        return torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+
+    def put(value: Any) -> None:
+        torch.set_autocast_enabled(kind, value[0])
+        torch.set_autocast_dtype(kind, value[1])
+
+    return read, put
+
+
+def _default_device() -> Any:
+    """The device of new tensors, or None, which torch.get_default_device tells for the CPU."""
+    modes = sys.modules.get("torch.utils._device")  # loaded when one is first set
+    return modes.CURRENT_DEVICE if modes else None
+
+
+_SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+    (_default_device, torch.set_default_device),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_num_threads, torch.set_num_threads),
+    (_deterministic, _set_deterministic),
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (torch.is_warn_always_enabled, torch.set_warn_always),
+    (torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
+    *(_autocast(kind) for kind in ("cpu", "cuda")),
+    *(
+        _attribute(torch.backends.cudnn, name)
+        for name in ("enabled", "benchmark", "deterministic", "allow_tf32")
+    ),
+    _attribute(torch.backends.cuda.matmul, "allow_tf32"),
+    _attribute(torch.backends.mkldnn, "enabled"),
+    (torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.enable_flash_sdp),
+    (torch.backends.cuda.math_sdp_enabled, torch.backends.cuda.enable_math_sdp),
+    (torch.backends.cuda.mem_efficient_sdp_enabled, torch.backends.cuda.enable_mem_efficient_sdp),
+)
+"""How each is read, and how it is set."""
 
 
 def copied(value: Any, copies: dict[int, Tensor]) -> Any:

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import MAX_CHANNELS, check_choice, check_int
+from vitc_inspect.fields import (
+    A_STEM,
+    MAX_CHANNELS,
+    check_choice,
+    check_int,
+    check_number,
+    check_type,
+)
 from vitc_inspect.spec import StemSpec
 
 Attention = Literal["softmax", "linear"]
@@ -36,6 +43,7 @@ class ViTSpec:
     """Outputs of the classifier."""
 
     def __post_init__(self) -> None:
+        check_type("stem", self.stem, StemSpec, A_STEM)
         bounds = {"depth": MAX_DEPTH, "num_heads": MAX_CHANNELS, "num_classes": MAX_CHANNELS}
         for field, high in bounds.items():
             object.__setattr__(self, field, check_int(field, getattr(self, field), 1, high))
@@ -63,13 +71,13 @@ class ViTSpec:
         return round(self.stem.embed_dim * self.mlp_ratio)
 
 
-def _check_ratio(ratio: Any, width: int) -> float:
+def _check_ratio(given: Any, width: int) -> float:
     """The ratio, if it gives a hidden layer of 1 to MAX_CHANNELS whole numbers."""
-    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)):
-        raise SpecError("mlp_ratio", ratio, "it is not a number", "Use 4", 4)
+    ratio = check_number("mlp_ratio", given, 4)
     hidden = width * ratio
-    if not 1 <= hidden <= MAX_CHANNELS:  # what is not a number fails here too
-        reason = f"the hidden layer would have {hidden:,.0f} numbers, not 1 to {MAX_CHANNELS:,}"
+    if not 1 <= hidden <= MAX_CHANNELS:
+        size = f"{hidden:,.0f}" if abs(hidden) < 10**15 else f"{hidden:.1e}"
+        reason = f"the hidden layer would have {size} numbers, not 1 to {MAX_CHANNELS:,}"
         raise SpecError("mlp_ratio", ratio, reason, "Use 1", 1)
     if abs(hidden - round(hidden)) > 1e-6:
         near = max(1, round(ratio))

@@ -2,6 +2,6 @@
 
 from vitc_inspect.diagnosis.contract import Contract, faults, faults_of
 from vitc_inspect.diagnosis.decoder import explain_error
-from vitc_inspect.diagnosis.explanation import Explanation
+from vitc_inspect.diagnosis.explanation import FAULT_KINDS, Explanation
 
-__all__ = ["Contract", "Explanation", "explain_error", "faults", "faults_of"]
+__all__ = ["FAULT_KINDS", "Contract", "Explanation", "explain_error", "faults", "faults_of"]

@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 from vitc_inspect import arithmetic
 from vitc_inspect.diagnosis.explanation import Explanation, by, heads_fault
 from vitc_inspect.diagnosis.readings import MAX_TOKENS, Reading, read_lengths, read_lengths_of
 from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import MAX_CHANNELS, MAX_SIDE, check_int, check_pair
+from vitc_inspect.fields import (
+    A_STEM,
+    MAX_CHANNELS,
+    MAX_SIDE,
+    check_all,
+    check_int,
+    check_pair,
+    check_type,
+)
 from vitc_inspect.geometry import audit_pixels
 from vitc_inspect.spec import MAX_CONVS, ConvLayer, StemSpec, conv_names
+
+_CONVS = 'Use parse_stem("16x16/16:768").convs'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +64,16 @@ class Contract:
         }
         for name, most in highest.items():
             if getattr(self, name) is not None:
-                check_int(name, getattr(self, name), 1, most)
+                self._keep(name, check_int(name, getattr(self, name), 1, most))
         if self.num_prefix_tokens is not None:
-            check_int("num_prefix_tokens", self.num_prefix_tokens, 0, MAX_TOKENS)
+            prefix = check_int("num_prefix_tokens", self.num_prefix_tokens, 0, MAX_TOKENS)
+            self._keep("num_prefix_tokens", prefix)
         if self.image_size is not None:
-            object.__setattr__(self, "image_size", check_pair("image_size", self.image_size))
+            self._keep("image_size", check_pair("image_size", self.image_size))
+        if self.convs is not None:
+            self._keep("convs", check_all("convs", self.convs, ConvLayer, _CONVS))
+        if self.names is not None:
+            self._keep("names", check_all("names", self.names, str, 'Use ("conv1", "proj")'))
         for twice, own in (("strides", self.strides), ("embed_dim", self.embed_dim)):
             if self.convs is not None and own is not None:
                 reason = "the convolutions were given, and say it themselves"
@@ -65,10 +81,15 @@ class Contract:
         if self.names is not None and len(self.names) != len(self.convs or ()):
             reason = f"there are {len(self.convs or ())} convolutions"
             raise SpecError("names", self.names, reason, "Give as many names")
-        strides = self.strides or ()
-        check_int("strides", len(strides), 0, MAX_CONVS)
-        for stride in strides:
-            check_int("strides", stride, 1, MAX_SIDE)
+        if self.strides is not None:
+            strides = check_all("strides", self.strides, object, "Use (2, 2, 2, 2)")
+            check_int("strides", len(strides), 0, MAX_CONVS)
+            kept = tuple(check_int("strides", stride, 1, MAX_SIDE) for stride in strides)
+            self._keep("strides", kept)
+
+    def _keep(self, name: str, value: Any) -> None:
+        """Have a field hold what its check gave back."""
+        object.__setattr__(self, name, value)
 
     @property
     def all_strides(self) -> tuple[int, ...] | None:
@@ -131,6 +152,7 @@ def faults(contract: Contract) -> tuple[Explanation, ...]:
     >>> faults(Contract(patch_size=16, strides=(2, 2, 2, 2), embed_dim=384, num_heads=6))
     ()
     """
+    check_type("contract", contract, Contract, "Use Contract(patch_size=16, strides=(2, 2, 2, 2))")
     checks = (_stride, _heads, _width, _table, _division, _unread, _affine, _last_activation, _bias)
     return tuple(fault for check in checks for fault in check(contract))
 
@@ -148,6 +170,7 @@ def faults_of(spec: StemSpec) -> tuple[Explanation, ...]:
     >>> [fault.kind for fault in faults_of(PRESETS["blog_2021"].stem)]
     ['linear']
     """
+    check_type("spec", spec, StemSpec, A_STEM)
     return faults(
         Contract(
             image_size=spec.image_size,

@@ -19,6 +19,7 @@ from vitc_inspect.diagnosis import (
     windows,
 )
 from vitc_inspect.diagnosis.explanation import Decoder, Explanation, Told, read_text
+from vitc_inspect.fields import A_STEM, check_all, check_type
 from vitc_inspect.guard import guarded
 from vitc_inspect.spec import StemSpec
 
@@ -68,6 +69,11 @@ def explain_error(
     >>> best.numbers["image_height"], best.numbers["table_image_height"]
     (256, 224)
     """
+    check_type("text", text, str, "Use the error's last line, as it was printed")
+    if spec is not None:
+        check_type("spec", spec, StemSpec, f"{A_STEM}, or leave it out")
+    check_type("operation", operation, str, 'Use "add", or leave it out')
+    check_all("operands", operands, (tuple, list), "Use [(1, 197, 768)], or leave it out")
     name = operation.strip("_")
     sign = _SIGNS.get(name) or _SIGNS.get(name[1:]) or (name or "+")  # __iadd__ is a sum too
     told = replace(read_text(text, spec), sign=sign, operands=tuple(operands))

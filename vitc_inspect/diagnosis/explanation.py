@@ -15,6 +15,12 @@ from vitc_inspect.spec import StemSpec
 Likelihood = Literal["certain", "likely", "possible"]
 """How sure an explanation is: "certain" follows from the numbers given alone."""
 
+FAULT_KINDS = (
+    *("activation", "bias", "class token", "heads", "image size", "linear", "norm", "patches"),
+    *("position table", "stride", "token order", "unread pixels", "width"),
+)
+"""The kinds of faults that are looked for in stems and modules; each may be ignored by its name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from html import escape
 
+from vitc_inspect.fields import check_type
 from vitc_inspect.inspection import ModuleReport, ModuleRow
 from vitc_inspect.recording import Call, Failure, NeverCalled, SourceLine, Value
 from vitc_inspect.views.calls import (
@@ -42,6 +43,7 @@ def module_table(report: ModuleReport, *, grey: bool = False) -> str:
         Lines; those of layers that a forward pass which raised did not reach come after what it
         did before.
     """
+    _check(report)
     rows = [(*_cells(row), short_place(row.call.source)) for row in report.rows]
     failed, ahead = _failed_cells(report), _ahead_cells(report)
     header = (*_HEADER, _WHERE)
@@ -63,6 +65,7 @@ def module_table(report: ModuleReport, *, grey: bool = False) -> str:
 
 def module_markdown(report: ModuleReport) -> str:
     """Write a report as Markdown."""
+    _check(report)
     header = (*_HEADER, _WHERE)
     rules = [":--" if at in (*_LEFT, len(_HEADER)) else "--:" for at in range(len(header))]
     rows = [(*map(_escaped, _cells(row)), _code(row.call.source)) for row in report.rows]
@@ -76,6 +79,11 @@ def module_markdown(report: ModuleReport) -> str:
     return "\n".join(lines)
 
 
+def _check(report: ModuleReport) -> None:
+    """Refuse what is no report."""
+    check_type("report", report, ModuleReport, "Use what inspect_module gives")
+
+
 class _Lines(list[str]):
     """What csv writes, line by line."""
 
@@ -85,6 +93,7 @@ class _Lines(list[str]):
 
 def module_csv(report: ModuleReport) -> str:
     """Write the rows of a report as CSV, numbers in full."""
+    _check(report)
     lines = _Lines()
     table = csv.writer(lines, lineterminator="\r\n")  # a name with either sign is quoted
     table.writerow(_COLUMNS)
@@ -129,6 +138,7 @@ def module_csv(report: ModuleReport) -> str:
 
 def module_html(report: ModuleReport) -> str:
     """Draw a report for a notebook: one table that brings its own style, light and dark."""
+    _check(report)
     head = "".join(f"<th{_side(at)}>{cell}</th>" for at, cell in enumerate(_HEADER))
     body = "".join(_html_row(row) for row in report.rows)
     body += "".join(
@@ -281,13 +291,24 @@ def _sentences(report: ModuleReport, *, never_called: bool = True) -> list[str]:
         *report.disagreements,
         *([_failed(report.failure)] if report.failure else [_verdict(report)]),
         *(_none_found(report) if report.audited and not report.faults else []),
+        *(ignored_sentences(report) if report.audited else []),
     ]
     return [one_line(sentence) for sentence in sentences]
 
 
 def _none_found(report: ModuleReport) -> list[str]:
     """That the audit found nothing, which of a run that raised is not all there is to say."""
-    return ["No other fault found." if report.failure else "No fault found."]
+    known = report.failure or any(report.ignored.values())
+    return ["No other fault found." if known else "No fault found."]
+
+
+def ignored_sentences(report: ModuleReport) -> list[str]:
+    """How many faults of each kind were left out, as asked; also where there was none."""
+    return [
+        f"{plural(count, 'fault')} of the kind “{kind}”"
+        f" {'was' if count == 1 else 'were'} ignored, as asked."
+        for kind, count in report.ignored.items()
+    ]
 
 
 def _verdict(report: ModuleReport) -> str:

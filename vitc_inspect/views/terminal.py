@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 
+from vitc_inspect.errors import one_line
 
-def one_line(words: str) -> str:
-    """Write what a terminal would act on, or not show at all, as Python writes it.
-
-    A module's name may hold any sign but a dot: a newline, a tab, an escape.
-
-    >>> one_line("new\\nline \\x1b[31m"), one_line("日本 <b>")
-    ('new\\\\nline \\\\x1b[31m', '日本 <b>')
-    """
-    if words.isprintable():
-        return words
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in words
-    )
+__all__ = ["columns", "one_line"]
 
 
 def columns(words: str) -> int:
