@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -42,6 +41,88 @@ class Explanation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PastCall:
+    """A call that ended before the failure."""
+
+    name: str
+    """Name of the module, or of the function."""
+    kind: str
+    """Class of the module, or "function"."""
+    before: tuple[int, ...]
+    """Shape of the first tensor that went in, empty without one."""
+    after: tuple[int, ...]
+    """Shape of the first tensor that came out, empty without one."""
+    line: str = ""
+    """The line of code that called a function."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What is known of the run that raised. Whatever is not known is empty or None."""
+
+    operation: str = ""
+    """Name of the function that raised, for example "add"."""
+    operands: tuple[tuple[int, ...], ...] = ()
+    """Shapes of the tensors that it was given."""
+    inputs: tuple[tuple[int, ...], ...] = ()
+    """Shapes of the tensors that the whole module was given."""
+    module: str = ""
+    """Class of the innermost module that was running."""
+    given: tuple[tuple[int, ...], ...] = ()
+    """Shapes of the tensors that this module was given."""
+    attributes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
+    """Its plain numbers by name, for example num_features or the shape of its weight."""
+    calls: tuple[PastCall, ...] = ()
+    """Calls that ended before the failure, in order."""
+
+    @property
+    def image(self) -> tuple[int, int] | None:
+        """Height and width of the image (pixels), where one input has the axes of an image.
+
+        Of an image that is resized or padded before the first convolution, as it is there.
+        """
+        images = [shape for shape in self.inputs if len(shape) == 4]
+        if len(images) != 1:
+            return None
+        image = images[0]
+        for call in self.calls:
+            if _is_conv(call) and len(call.before) == 4:
+                image = call.before if call.before[1] == image[1] else image
+                break
+        return image[2], image[3]
+
+    @property
+    def batch(self) -> int | None:
+        """Images in the batch, where one input has the axes of a batch of images."""
+        batches = [shape[0] for shape in self.inputs if len(shape) == 4]
+        return batches[0] if len(batches) == 1 else None
+
+    @property
+    def maps(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the maps that convolutions gave, the last one first."""
+        return tuple(c.after for c in reversed(self.calls) if _is_conv(c) and len(c.after) == 4)
+
+    def map_of(self, count: int) -> tuple[int, int, int] | None:
+        """Rows, columns and tokens before them of the last map that a convolution gave so many of.
+
+        Args:
+            count: Length of a sequence (tokens).
+        """
+        for _, _, rows, columns in self.maps:
+            if rows * columns > 1 and count - rows * columns in PREFIXES:
+                return rows, columns, count - rows * columns
+        return None
+
+
+def _is_conv(call: PastCall) -> bool:
+    return "conv" in call.kind.lower() or (call.kind == "function" and "conv" in call.name)
+
+
+PREFIXES = (0, 1, 2, 4, 5)
+"""Tokens before the image's: none, a class token, a distillation token too, registers."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Told:
     """What the person told: the text around an error, and perhaps the stem."""
 
@@ -51,44 +132,69 @@ class Told:
     """The line of code that raised the error, where the text shows it, else empty."""
     spec: StemSpec | None
     """The stem, where it is known."""
+    marked: str = ""
+    """The part of that line which Python marks as what raised, else empty."""
     sign: str = "+"
     """The operation between two operands, as code writes it."""
     operands: tuple[tuple[int, ...], ...] = ()
     """Shapes of what the function that raised was given, where they are known."""
+    parameters: tuple[bool, ...] = ()
+    """Which of the operands are parameters of a module, where the text says so."""
+    facts: RunFacts = field(default_factory=RunFacts)
+    """What is known of the run."""
 
 
 Decoder = Callable[[re.Match[str], Told], Iterator[Explanation]]
 """From one error of PyTorch to its explanations, the likeliest first."""
 
+RUN_IT = (
+    "Run the module itself, which shows every shape before this line:"
+    " python -m vitc_inspect --module FILE.py:CLASS --input 1,3,224,224."
+)
+"""What to do where a message alone does not say enough."""
 
-def read_text(text: str, spec: StemSpec | None) -> Told:
-    """Take apart what was pasted: a message, or a traceback of Python, IPython or pytest.
+
+def not_known(
+    understood: str, told: Told, *fixes: str, numbers: Mapping[str, int], because: str = ""
+) -> Explanation:
+    """The explanation of an error that was recognised and whose cause cannot be told.
 
     Args:
-        text: Anything; only its last MAX_TEXT characters are read.
-        spec: The stem, where it is known.
-
-    Returns:
-        The text and the line of code it shows last.
+        understood: What the message says, a sentence without its full stop.
+        told: What was told; where the run is known there is no need to run it.
+        fixes: What helps all the same.
+        numbers: The numbers that were understood.
+        because: Why no cause is named.
     """
-    text = text[-MAX_TEXT:].replace("’", "'").replace("‘", "'")
-    source = ""
-    for line, following in pairwise([*text.splitlines(), ""]):
-        marked = _ARROW.match(line)
-        if marked:
-            source = marked.group(1).strip()
-        elif _FRAME.match(line):
-            source = following.strip()
-    plain = _PYTEST.sub("", text)
-    return Told(text=_GAPS.sub(" ", plain).strip(), source=source, spec=spec)
+    look = "Print the shapes just before this line, and take each number from them."
+    return explain(
+        "not known",
+        f"{understood}. What it comes from is not known.",
+        *fixes,
+        look if told.facts.inputs else RUN_IT,
+        because=because or "no reading of these numbers agrees with all that is known",
+        likelihood="possible",
+        numbers=numbers,
+    )
 
 
-MAX_TEXT = 200_000
-"""Most characters of a text that are read, from its end."""
-_FRAME = re.compile(r'\s*File ".{1,500}", line \d')
-_ARROW = re.compile(r"(?:-+> ?\d+|>) +(\S.{0,500})")
-_PYTEST = re.compile(r"^E +", re.MULTILINE)
-_GAPS = re.compile(r"[\s│|]+")
+def nothing_in_it(what: str, *, because: str, numbers: Mapping[str, int]) -> Explanation:
+    """The explanation of a tensor with an axis of length 0.
+
+    Args:
+        what: What is empty, a sentence without its full stop.
+        because: How it is known.
+        numbers: The numbers that were understood.
+    """
+    return explain(
+        "empty",
+        f"{what}: an axis of length 0 holds nothing.",
+        "Look for a slice that takes nothing, x[:, 3:] of 3 channels for example.",
+        "Or for an integer division that gives 0, n // m with n smaller than m.",
+        "Or for an empty batch or list, and leave it out before the model is called.",
+        because=because,
+        numbers=numbers,
+    )
 
 
 def explain(

@@ -110,22 +110,90 @@ def read_lengths_of(spec: StemSpec, tokens: int, table: int) -> tuple[Reading, .
         table: Length of the table (tokens).
 
     Returns:
-        The readings that this stem allows first, then the others.
+        The readings that this stem allows, then those of another stem's table or tokens; those
+        of any stem where this one allows none.
     """
     if not _can_be_read(tokens, table):
         return ()
-    others = read_lengths(tokens, table)
     ours = own_layout(spec)
     came = (ours,) if tokens == ours.count else tuple(layouts_of(spec, tokens))
     made = (ours,) if table == ours.count else tuple(layouts_of(spec, table))
-    pairs = list(_pairs(came, made))
-    if ours.count == tokens:  # the stem is sure, so the table may be another stem's
-        pairs += _pairs(came, tuple(layouts(table)))
+    known = ours.count in (tokens, table)
+    best = _best(_pairs(came, made, known=known))
+    # the stem is sure of one length, so the other may be another stem's
+    if ours.count == tokens:
+        best += _best(_pairs(came, tuple(layouts(table))))
     if ours.count == table:
-        pairs += _pairs(tuple(layouts(tokens)), made)
-    best = _best(pairs)
-    known = {_key(reading) for reading in best}
-    return best + tuple(reading for reading in others if _key(reading) not in known)
+        best += _best(_pairs(tuple(layouts(tokens)), made))
+    return _once(best) or read_lengths(tokens, table)
+
+
+def read_layout(came: Layout, table: int) -> tuple[Reading, ...]:
+    """As `read_lengths`, for a sequence whose grid, stride and image are known.
+
+    Args:
+        came: The sequence.
+        table: Length of the table (tokens).
+
+    Returns:
+        The readings at the stride of the sequence, the one with the least doubt first.
+    """
+    if not _can_be_read(came.count, table):
+        return ()
+    step = came.total_stride
+    upright = came.rows > came.columns
+    made = []
+    for short, long, prefix in _grids(table, sorted({came.num_prefix_tokens, *_PREFIX_DOUBT})):
+        rows, columns = (long, short) if upright else (short, long)
+        made.append(
+            Layout(
+                rows=rows,
+                columns=columns,
+                num_prefix_tokens=prefix,
+                total_stride=step,
+                image_size=(rows * step, columns * step),
+            )
+        )
+    return _best(_pairs((came,), tuple(made), known=True))
+
+
+def stride_of(side: int, positions: int) -> int | None:
+    """The stride that leaves so many positions of a side, as patchify or padded convolutions do.
+
+    >>> stride_of(602, 43), stride_of(225, 15), stride_of(225, 14), stride_of(10, 9)
+    (14, 16, 16, None)
+    """
+    if not 0 < positions <= side:
+        return None
+    if side % positions == 0:
+        return side // positions
+    fits = (s for s in _STRIDE_DOUBT if positions in (side // s, -(-side // s)))
+    return next(fits, None)
+
+
+def other_grids(layout: Layout) -> bool:
+    """Whether as many tokens have another grid of a usual shape."""
+    count = layout.rows * layout.columns
+    return len({rows for rows, _, _ in _grids(count, (0,))}) > 1
+
+
+def frames_of(count: int) -> Iterator[tuple[int, int, int]]:
+    """Frames, side of a frame and tokens before them of every video of that many tokens.
+
+    >>> (8, 14, 1) in frames_of(1569), list(frames_of(198))
+    (True, [])
+    """
+    for prefix in (1, 0):
+        for side in _FRAME_SIDES:
+            frames, left = divmod(count - prefix, side**2)
+            if not left and frames in _FRAMES:
+                yield frames, side, prefix
+
+
+_FRAME_SIDES = (14, 16, 7, 12, 18, 20, 24, 28, 32)
+"""Tokens along a side of a square frame in use."""
+_FRAMES = (1, 2, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64)
+"""Frames, or tubelets, of a video in use."""
 
 
 def own_layout(spec: StemSpec) -> Layout:
@@ -258,8 +326,16 @@ def _grids(count: int, prefixes: Iterable[int]) -> Iterator[tuple[int, int, int]
                 yield rows, columns, prefix
 
 
-def _pairs(came: tuple[Layout, ...], made: tuple[Layout, ...]) -> Iterator[Reading]:
-    """Every two layouts that differ in one thing, or in image size and prefix."""
+def _pairs(
+    came: tuple[Layout, ...], made: tuple[Layout, ...], *, known: bool = False
+) -> Iterator[Reading]:
+    """Every two layouts that differ in one thing, or in image size and prefix.
+
+    Args:
+        came: Layouts of the sequence.
+        made: Layouts of the table.
+        known: Whether one of the two is sure, so that any shape of the other is worth a thought.
+    """
     by_stride: dict[int, list[Layout]] = {}
     for layout in made:
         by_stride.setdefault(layout.total_stride, []).append(layout)
@@ -268,7 +344,7 @@ def _pairs(came: tuple[Layout, ...], made: tuple[Layout, ...]) -> Iterator[Readi
         by_image.setdefault((layout.image_size, layout.num_prefix_tokens), []).append(layout)
     for tokens in came:
         for table in by_stride.get(tokens.total_stride, ()):
-            reading = _same_stride(tokens, table)
+            reading = _same_stride(tokens, table, known=known)
             if reading:
                 yield reading
         for table in by_image.get((tokens.image_size, tokens.num_prefix_tokens), ()):
@@ -276,7 +352,7 @@ def _pairs(came: tuple[Layout, ...], made: tuple[Layout, ...]) -> Iterator[Readi
                 yield _reading(tokens, table, "stride", 1 + tokens.doubt)
 
 
-def _same_stride(tokens: Layout, table: Layout) -> Reading | None:
+def _same_stride(tokens: Layout, table: Layout, *, known: bool) -> Reading | None:
     """The reading of two layouts of one stride, where there is one."""
     same_prefix = tokens.num_prefix_tokens == table.num_prefix_tokens
     if tokens.grid_size == table.grid_size:
@@ -288,9 +364,10 @@ def _same_stride(tokens: Layout, table: Layout) -> Reading | None:
     same_aspect = tokens.rows * table.columns == table.rows * tokens.columns
     if same_prefix:
         # two rectangles of unlike shape can be made of nearly any two numbers
-        if not any(square) and not same_aspect and tokens.total_stride != 16:
+        if not any(square) and not same_aspect and not known and tokens.total_stride != 16:
             return None
         doubt = tokens.doubt + table.doubt - _PREFIX_DOUBT.get(tokens.num_prefix_tokens, 4)
+        doubt -= 2 * (tokens.rows == table.rows or tokens.columns == table.columns)
         return _reading(tokens, table, "image size", doubt)
     if all(square):
         return _reading(tokens, table, "image size and prefix", 4 + tokens.doubt + table.doubt)
@@ -305,8 +382,13 @@ def _reading(tokens: Layout, table: Layout, change: Change, doubt: int) -> Readi
 
 def _best(readings: Iterable[Reading]) -> tuple[Reading, ...]:
     """The readings in order of doubt, each once; where only a prefix differs, no stride matters."""
+    return _once(sorted(readings, key=lambda r: (r.doubt, r.change != "stride")))
+
+
+def _once(readings: Iterable[Reading]) -> tuple[Reading, ...]:
+    """The first of those that say the same, MAX_READINGS at most."""
     seen: dict[object, Reading] = {}
-    for reading in sorted(readings, key=lambda r: (r.doubt, r.change != "stride")):
+    for reading in readings:
         seen.setdefault(_key(reading), reading)
     return tuple(seen.values())[:MAX_READINGS]
 
