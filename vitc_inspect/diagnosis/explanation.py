@@ -188,8 +188,8 @@ def nothing_in_it(what: str, *, because: str, numbers: Mapping[str, int]) -> Exp
     """
     return explain(
         "empty",
-        f"{what}: an axis of length 0 holds nothing.",
-        "Look for a slice that takes nothing, x[:, 3:] of 3 channels for example.",
+        f"{what}. An axis of length 0 holds nothing.",
+        "Look for a slice that takes nothing, as x[:, 3:] of an RGB image does.",
         "Or for an integer division that gives 0, n // m with n smaller than m.",
         "Or for an empty batch or list, and leave it out before the model is called.",
         because=because,

@@ -167,29 +167,6 @@ def _axes_of_input(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         )
 
 
-def _axes_of_norm(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A BatchNorm2d that gets no four axes."""
-    axes = int(match.group(1))
-    numbers = {"axes": axes}
-    yield explain(
-        "batch",
-        f"BatchNorm2d gets {axes} axes instead of 4: the image came without a batch, which the"
-        " convolution before it let pass.",
-        "Add the batch: image.unsqueeze(0).",
-        because="a convolution takes (channels, height, width) too, and BatchNorm2d does not",
-        numbers=numbers,
-    )
-    if axes == 3:
-        yield explain(
-            "norm",
-            "BatchNorm2d gets (batch, tokens, width): it stands behind the flattening.",
-            "Put it before the flattening, or use LayerNorm on tokens.",
-            because="tokens have three axes as well",
-            likelihood="possible",
-            numbers=numbers,
-        )
-
-
 def _axes_of_pattern(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """einops: a pattern for another number of axes."""
     expected, got = int(match.group(1)), int(match.group(2))
@@ -408,7 +385,6 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
         ),
         _axes_of_input,
     ),
-    (re.compile(r"expected 4D input \(got (\d)D input\)"), _axes_of_norm),
     (
         re.compile(r"Wrong shape: expected (\d{1,3}) dims\. Received (\d{1,3})-dim tensor"),
         _axes_of_pattern,

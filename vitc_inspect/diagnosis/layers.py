@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from fractions import Fraction
-from math import isqrt, prod
+from dataclasses import dataclass, replace
+from math import gcd, isqrt, prod
 
 from vitc_inspect.diagnosis.explanation import (
     Decoder,
@@ -16,34 +16,173 @@ from vitc_inspect.diagnosis.explanation import (
     explain,
     heads_fault,
     looks_like_width,
+    not_known,
+    nothing_in_it,
     sizes,
 )
-from vitc_inspect.diagnosis.readings import in_squares, sides_for, square_of
+from vitc_inspect.diagnosis.readings import USUAL_SIDES, in_squares, sides_for, square_of
 
 
 def _channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """A convolution that gets other channels than it was built for."""
-    weight, given = sizes(match.group(1)), sizes(match.group(2))
-    expected, got = int(match.group(3)), int(match.group(4))
-    if len(weight) != 4 or len(given) != 4:
+    weight, given = sizes(match["weight"]), sizes(match["given"])
+    call = _ConvCall(
+        groups=int(match["groups"] or 1),
+        weight=weight,
+        given=given,
+        expected=int(match["expected"]),
+        got=int(match["got"]),
+        transposed=match["transposed"] == "1",
+        name=_layer_of(weight, told),
+        of_image=_reads_image(weight, int(match["expected"]), told),
+    )
+    if len(weight) < 3 or len(given) != len(weight):
         return
-    kernel = f"{by(weight[2:])}:{weight[0]}"
-    which = _layer_of(weight, told) or f"The convolution {kernel}"
-    numbers = {"expected_channels": expected, "channels": got}
-    opening = f"{which} reads {expected} channel{'' if expected == 1 else 's'}"
+    numbers = {"expected_channels": call.expected, "channels": call.got}
+    if call.got == 0:
+        yield nothing_in_it(
+            f"{call.opening}, and {by(given)} has none: the {call.input_} lost its channels",
+            because="axis 1 is 0 long",
+            numbers=numbers,
+        )
+        return
+    decoders = {3: _of_sequence, 4: _of_map, 5: _of_video}
+    known = next(iter(decoders[len(weight)](call, told, numbers)), None) if call.got else None
+    yield known or _other_channels(call, numbers)
+    if known is not None and known.likelihood == "possible":
+        yield _other_channels(call, numbers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ConvCall:
+    """A convolution, and an input that has other channels."""
+
+    groups: int
+    weight: tuple[int, ...]
+    given: tuple[int, ...]
+    expected: int
+    got: int
+    transposed: bool
+    name: str
+    of_image: bool
+
+    @property
+    def opening(self) -> str:
+        """What it reads, with its name where that is known."""
+        out = self.weight[1] * self.groups if self.transposed else self.weight[0]
+        which = self.name or f"The convolution {by(self.weight[2:])}:{out}"
+        return f"{which} reads {self.expected} channel{'' if self.expected == 1 else 's'}"
+
+    @property
+    def input_(self) -> str:
+        return "image" if self.of_image else "map"
+
+
+def _reads_image(weight: tuple[int, ...], expected: int, told: Told) -> bool:
+    """Whether a convolution is the first, which reads the image."""
+    stages = told.spec.stages if told.spec else ()
+    name = _layer_of(weight, told)
+    return name == stages[0].name if name else expected <= 4
+
+
+def _of_sequence(call: _ConvCall, told: Told, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """A convolution along a sequence, (batch, channels, tokens)."""
+    if call.given[2] == call.expected:
+        yield explain(
+            "transpose",
+            f"{call.opening}, and {by(call.given)} has {call.got} on the second axis and"
+            f" {call.expected} on the last: tokens came as (batch, tokens, width), and Conv1d"
+            " reads (batch, width, tokens).",
+            "Transpose them: x.transpose(1, 2), and back again behind it.",
+            because=f"the last axis is the {call.expected} that is missing",
+            numbers=numbers,
+        )
+
+
+def _of_video(call: _ConvCall, told: Told, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """A convolution of a video, (batch, channels, frames, height, width)."""
+    expected, given = call.expected, call.given
+    opening = f"{call.opening}, and {by(given)} has {call.got} on the second axis"
+    for axis, how in ((2, "0, 2, 1, 3, 4"), (4, "0, 4, 1, 2, 3")):
+        if given[axis] == expected:
+            where = "(batch, frames, channels, height, width)"
+            if axis == 4:
+                where = "(batch, frames, height, width, channels)"
+            yield explain(
+                "channels last" if axis == 4 else "axes",
+                f"{opening}: the video is {where}, and Conv3d reads (batch, channels, frames,"
+                " height, width).",
+                f"Put the channels second: video.permute({how}).",
+                because=f"axis {axis} is the {expected} that is missing",
+                numbers=numbers,
+            )
+            return
+
+
+def _of_map(call: _ConvCall, told: Told, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """A convolution of an image or a map, (batch, channels, height, width)."""
+    expected, got, given = call.expected, call.got, call.given
+    opening = call.opening
     # a square map has its width on the last axis, which may happen to be the number wanted
     if given[3] == expected and (expected <= 4 or given[2] != expected):
         height, width = given[1:3]
         yield explain(
             "channels last",
             f"{opening}, and {by(given)} has {got} on the second axis and {expected} on the last:"
-            f" the image is (batch, height, width, channels), {height}×{width} pixels.",
+            f" the {call.input_} is (batch, height, width, channels), {height}×{width}"
+            f" {'pixels' if call.of_image else 'places'}.",
             "Put the channels second: image.permute(0, 3, 1, 2).",
             "Without a batch: image.permute(2, 0, 1).unsqueeze(0)." if given[0] == 1 else "",
             because=f"the last axis is the {expected} that is missing",
             numbers=numbers,
         )
-        return
+    elif given[0] == 1 and _are_tokens(given[2:]) and told.facts.batch in (None, got):
+        yield explain(
+            "tokens",
+            f"{opening}, and gets {by(given)}: tokens ({got}, {given[2]}, {given[3]}) ="
+            f" (batch, tokens, width) were taken for one image of {got} channels;"
+            f" {in_squares(given[2])}.",
+            _back_to_map(given[2]),
+            because="a convolution takes three axes for an image without a batch",
+            numbers=numbers,
+        )
+    elif given[0] == expected and got == 1:
+        yield explain(
+            "batch",
+            f"{opening}, and {by(given)} has 1 on the second axis and {expected} on the first: the"
+            " batch was added behind the channels.",
+            "Add it before them: image.unsqueeze(0), not image.unsqueeze(1).",
+            f"If these are {expected} grey images, repeat their channel:"
+            f" image.expand(-1, {expected}, -1, -1).",
+            because=f"the first axis is the {expected} that is missing",
+            numbers=numbers,
+        )
+    elif call.of_image:
+        yield from _of_colours(call, numbers)
+
+
+def _are_tokens(sides: tuple[int, ...]) -> bool:
+    """Whether two axes are tokens and their width rather than the sides of an image."""
+    count, width = sides
+    square = square_of(count)
+    return bool(square and square[0] >= 4 and looks_like_width(width) and count != width) and (
+        not looks_like_width(count)
+    )
+
+
+def _back_to_map(count: int) -> str:
+    """How tokens become a map again."""
+    side, prefix = square_of(count) or (0, 0)
+    tokens = f"x[:, {prefix}:]" if prefix else "x"
+    return (
+        "Make a map of them first:"
+        f" {tokens}.transpose(1, 2).unflatten(2, ({side}, {side})), if the grid is square."
+    )
+
+
+def _of_colours(call: _ConvCall, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """An image of one, three or four channels where another of these is expected."""
+    expected, got, opening = call.expected, call.got, call.opening
     if got == 1:
         yield explain(
             "channels",
@@ -71,15 +210,30 @@ def _channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
             because="an image of 3 channels is RGB",
             numbers=numbers,
         )
-    else:
-        yield explain(
-            "channels",
-            f"{opening} and gets {got}: the layer before it gives {got}.",
-            f"Build it with in_channels={got}.",
-            f"Or let the layer before it have {expected} output channels.",
-            because="each convolution reads what the one before it writes",
-            numbers=numbers,
-        )
+
+
+def _other_channels(call: _ConvCall, numbers: dict[str, int]) -> Explanation:
+    """Channels of which it is known only that they are others."""
+    expected, got = call.expected, call.got
+    before = f"the {call.input_} has {got}" if call.of_image else f"the layer before it gives {got}"
+    build = f"Build it with in_channels={got}"
+    if call.groups > 1:
+        out = call.weight[1] * call.groups if call.transposed else call.weight[0]
+        depthwise = call.groups == expected == out
+        build = f"Build it with in_channels={got}, out_channels={got} and groups={got}"
+        if not depthwise:
+            build = f"Build it with in_channels={got}"
+            build = build if got % call.groups == 0 else ""
+    return explain(
+        "channels",
+        f"{call.opening} and gets {got}: {before}.",
+        f"{build}." if build else "",
+        f"Give it an image of {expected} channels."
+        if call.of_image
+        else f"Or let the layer before it have {expected} output channels.",
+        because="each convolution reads what the one before it writes",
+        numbers=numbers,
+    )
 
 
 def _layer_of(weight: tuple[int, ...], told: Told) -> str:
@@ -100,25 +254,29 @@ def _layer_of(weight: tuple[int, ...], told: Told) -> str:
 
 
 def _window(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A kernel larger than its padded input."""
-    height, width, rows, columns = (int(part) for part in match.groups())
-    side, kernel = (height, rows) if height < rows else (width, columns)
-    shapes = (
-        f"{by((height, width))} pixels with its padding, and the kernel is {by((rows, columns))}"
-    )
+    """A kernel larger than its padded input, along one axis, two or three."""
+    padded = sizes(match.group(1).replace("x", ","))
+    kernel = sizes(match.group(2).replace("x", ","))
+    if len(padded) != len(kernel):
+        return
+    short = max(k - side for k, side in zip(kernel, padded, strict=True))
+    numbers = {"padded_size": min(padded), "kernel_size": max(kernel), "short": short}
+    opening = f"The input of a convolution is {by(padded)} pixels with its padding"
+    if min(padded) == 0:
+        yield nothing_in_it(f"{opening}", because="a side is 0 long", numbers=numbers)
+        return
     least = sides_for(told.spec.convs, 1) if told.spec else None
     yield explain(
         "kernel",
-        f"The input of a convolution is {shapes}, {kernel - side} longer than a side.",
+        f"{opening}, and the kernel is {by(kernel)}, {short} longer than a side.",
         f"Use an image of at least {by((least[0], least[0]))} pixels, which gives one token."
         if least
-        else f"Use an image {Fraction(kernel, max(1, side))} times as large, or fewer strides of 2"
-        " before.",
-        f"Or a kernel of {side}." if side > 1 else "Or a kernel of 1.",
-        f"Or pad by {-(-(kernel - side) // 2)} more on each side.",
+        else f"Use a larger image, or fewer strides of 2 before: the input must be {short} longer.",
+        f"Or a kernel of {min(padded)}.",
+        f"Or pad by {-(-short // 2)} more on each side.",
         because="a window must fit in its padded input",
         likelihood="certain",
-        numbers={"padded_size": side, "kernel_size": kernel},
+        numbers=numbers,
     )
 
 
@@ -142,18 +300,32 @@ def _pooled_away(match: re.Match[str], told: Told) -> Iterator[Explanation]:
 def _linear(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """A linear layer that gets vectors of another width."""
     rows, width, features, out = (int(part) for part in match.groups())
-    if width == features or min(rows, width, features) < 1:
+    if width == features or max(rows, width, features) < 1:
         return
     numbers = {"rows": rows, "width": width, "in_features": features, "out_features": out}
     opening = f"The Linear takes vectors of {features} numbers and gets {rows} of {width}"
+    if min(rows, width, features) < 1:
+        yield nothing_in_it(opening, because="one of the numbers is 0", numbers=numbers)
+        return
     found = [
         *_untransposed(opening, numbers),
         *_patches(rows, width, features, numbers),
         *_whole_image(opening, numbers),
-        *_all_places(opening, numbers),
+        *_in_one_row(opening, numbers),
+        *_other_places(opening, numbers),
+        *_pooled_otherwise(opening, numbers),
     ]
     yield from found
-    if found and (not looks_like_width(width) or found[0].kind == "cut"):
+    if found and (not looks_like_width(width) or found[0].kind in ("cut", "pool", "places")):
+        return
+    if width > _WIDEST:
+        yield not_known(
+            f"{opening}; no token is {width} wide",
+            told,
+            "Take the mean over the tokens or the places before it, or flatten less.",
+            because=f"{width} numbers are a whole map or image in one row",
+            numbers=numbers,
+        )
         return
     tokens = square_of(rows)
     usual = looks_like_width(width)
@@ -166,6 +338,84 @@ def _linear(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         because=f"{width} is a usual width" if usual else "it is all that the numbers say",
         likelihood="likely" if tokens and usual and not found else "possible",
         numbers=numbers,
+    )
+
+
+_WIDEST = 8192
+"""The widest tokens of models in use."""
+
+
+def _in_one_row(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """A whole image or a whole map in one row; where it may be both, the likelier first."""
+    image, places = _flat_image(opening, numbers), next(_all_places(opening, numbers), None)
+    patch = _patch(numbers["in_features"])
+    both = [image, places] if patch and patch[1] > 1 else [places, image]
+    found = [each for each in both if each is not None]
+    yield from found[:1]
+    yield from (replace(each, likelihood="possible") for each in found[1:])
+
+
+def _flat_image(opening: str, numbers: dict[str, int]) -> Explanation | None:
+    """A layer for tokens that gets a whole image, or a whole channel of it, in one row."""
+    width, features = numbers["width"], numbers["in_features"]
+    sides = {channels: isqrt(width // channels) for channels in (3, 1, 4)}
+    for channels, side in sides.items():
+        if side**2 * channels != width or side not in USUAL_SIDES or side < 96:
+            continue
+        if features > _WIDEST:
+            return None
+        patch = _patch(features)
+        cut = "Cut the image into patches first, and give each patch to the Linear"
+        if patch and side % patch[0] == 0:
+            p = patch[0]
+            cut += f": rearrange(image, 'b c (h p) (w q) -> b (h w) (p q c)', p={p}, q={p})"
+        each = f"the {channels} channels of an image" if channels > 1 else "one channel of an image"
+        return explain(
+            "cut",
+            f"{opening}: {width} ="
+            f" {f'{channels}·' if channels > 1 else ''}{side}·{side}, {each} flattened into one"
+            f" row; a layer for tokens of {features} numbers does not read whole images.",
+            f"{cut}.",
+            "Or let a convolution cut them: nn.Conv2d(channels, width, patch, patch).",
+            because=f"{side} is a usual side of an image",
+            numbers={**numbers, "side": side, "channels": channels},
+        )
+    return None
+
+
+def _pooled_otherwise(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """A classifier that gets one number of each token."""
+    rows, width = numbers["rows"], numbers["width"]
+    square = square_of(width)
+    if square and square[0] >= 4 and not looks_like_width(width) and rows < width:
+        yield explain(
+            "pool",
+            f"{opening}: {in_squares(width)}, one number of each token, so the mean was taken over"
+            " the width and not over the tokens.",
+            "Take it over the tokens: x.mean(1) of (batch, tokens, width).",
+            because=f"{width} is a grid of tokens and no usual width",
+            numbers=numbers,
+        )
+
+
+def _other_places(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """A classifier behind a flattened map that has other sides than it was built for."""
+    width, features = numbers["width"], numbers["in_features"]
+    channels = gcd(width, features)
+    came, built = isqrt(width // channels), isqrt(features // channels)
+    if came**2 * channels != width or built**2 * channels != features:
+        return
+    if min(came, built) < 2 or max(came, built) < 4 or channels < 8:
+        return
+    yield explain(
+        "places",
+        f"{opening}: {features} = {channels}·{built}×{built} and {width} ="
+        f" {channels}·{came}×{came}, so the map of {channels} channels is {came}×{came} where"
+        f" {built}×{built} was reckoned with.",
+        f"Pool the map to {built}×{built} first: nn.AdaptiveAvgPool2d(({built}, {built})).",
+        "Or give an image of the size that the model was built for.",
+        because=f"both are {channels} times a square",
+        numbers={**numbers, "channels": channels, "side": came, "expected_side": built},
     )
 
 
@@ -224,7 +474,6 @@ def _all_places(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:
         f"{opening}: {width} = {features}·{places} and {in_squares(places)}, so all places were"
         " flattened into one vector.",
         "Take the class token, x[:, 0], or the mean over the tokens, x.mean(1).",
-        f"Or build it as Linear({width}, {numbers['out_features']}).",
         because=f"{width} is {places} times the width {features}",
         numbers=numbers,
     )
@@ -236,6 +485,18 @@ def _product(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if len(expected) != 2 or len(got) != 2:
         return
     numbers = {"expected": expected[1], "got": got[1]}
+    if expected[0] != got[0]:
+        same = expected[1] == got[1]
+        yield explain(
+            "batch",
+            f"{expected[0]} matrices are to be multiplied with {got[0]}: batch times heads differ"
+            + ("." if same else f", and so do their sides, {expected[1]} and {got[1]}."),
+            "Bring both to (batch·heads, tokens, head width) by the same reshape.",
+            "Or use matmul, which repeats an axis of length 1.",
+            because="bmm multiplies matrix by matrix and repeats none",
+            numbers={"expected": expected[0], "got": got[0]},
+        )
+        return
     if looks_like_width(expected[1]) and square_of(got[1]):
         yield explain(
             "transpose",
@@ -291,8 +552,20 @@ def _layer_norm(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """A layer normalisation over another axis than it was built for."""
     normed, given = sizes(match.group(1)), sizes(match.group(2))
     if len(normed) != 1 or not given:
+        yield not_known(
+            f"A LayerNorm over the last axes {by(normed)} gets {by(given)}",
+            told,
+            "Normalise the channels alone, which is what transformers do: LayerNorm(width).",
+            because="it was built for maps of one size",
+            numbers={},
+        )
         return
     width, last = normed[0], given[-1]
+    if last == 0:
+        yield nothing_in_it(
+            f"LayerNorm({width}) gets {by(given)}", because="the last axis is 0 long", numbers={}
+        )
+        return
     opening = f"LayerNorm({width}) normalises the last axis, and {by(given)} has {last} there"
     numbers = {"normalized_shape": width, "last_axis": last}
     if len(given) == 4 and given[1] == width:
@@ -387,8 +660,9 @@ def _heads(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         f"Use a number of heads that divides {width}, for example {', '.join(map(str, usual))}."
         if width
         else "Use a number of heads that divides embed_dim: for 384, 6; for 768, 12.",
-        because="each head takes an equal share of the token",
-        likelihood="certain",
+        because="each head takes an equal share of the token"
+        + (f", and the stem that was given makes tokens {width} wide" if width else ""),
+        likelihood="likely" if width else "certain",  # the attention may be of another width
         numbers={"embed_dim": width} if width else {},
     )
 
@@ -431,29 +705,210 @@ def _one_value(match: re.Match[str], told: Told) -> Iterator[Explanation]:
 def _batch_norm_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """A batch normalisation that gets other channels than it was built for."""
     got, built = int(match.group(1)), int(match.group(2))
+    given = next(iter(told.facts.given), ())
+    norm = told.facts.module if "Norm" in told.facts.module else "BatchNorm2d"
+    numbers = {"channels": got, "expected_channels": built}
+    grid = square_of(got) if not looks_like_width(got) else None
+    if given[2:] == (built,) or (not given and grid and grid[0] > 3):
+        yield explain(
+            "norm",
+            f"The norm has {built} channels and gets {in_squares(got)} of them: tokens (batch,"
+            f" tokens, width) came, and BatchNorm normalises the second axis.",
+            f"Use LayerNorm({built}) on tokens.",
+            "Or transpose around the norm: norm(x.transpose(1, 2)).transpose(1, 2).",
+            because=f"the last axis is the {built} that is missing"
+            if given
+            else f"{got} is a grid of tokens and no usual width",
+            numbers=numbers,
+        )
+        if given:
+            return
     yield explain(
         "channels",
-        f"BatchNorm2d({built}) gets a map of {got} channels.",
-        f"Build it as BatchNorm2d({got}).",
+        f"{norm}({built}) gets a map of {got} channels.",
+        f"Build it as {norm}({got}).",
         f"Or let the convolution before it have {built} output channels.",
         because="the norm has one mean for each channel",
+        likelihood="certain" if given[1:2] == (got,) and len(given) == 4 else "likely",
+        numbers=numbers,
+    )
+
+
+def _axes_of_norm(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A BatchNorm that gets another number of axes; the run says of what."""
+    wanted, axes = match.group(1), int(match.group(2))
+    numbers = {"axes": axes}
+    given = next((shape for shape in told.facts.given if len(shape) == axes), ())
+    if given:
+        yield from _norm_in_run(given, told, numbers)
+        return
+    if wanted == "4":
+        yield explain(
+            "batch",
+            f"BatchNorm2d gets {axes} axes instead of 4: the image came without a batch, which the"
+            " convolution before it let pass.",
+            "Add the batch: image.unsqueeze(0).",
+            because="a convolution takes (channels, height, width) too, and BatchNorm2d does not",
+            numbers=numbers,
+        )
+        if axes == 3:
+            yield explain(
+                "norm",
+                "BatchNorm2d gets (batch, tokens, width): it stands behind the flattening.",
+                "Put it before the flattening, or use LayerNorm on tokens.",
+                because="tokens have three axes as well",
+                likelihood="possible",
+                numbers=numbers,
+            )
+        return
+    norm = {"5": "BatchNorm3d"}.get(wanted, "BatchNorm1d")
+    fits = {2: "BatchNorm1d", 3: "BatchNorm1d", 4: "BatchNorm2d", 5: "BatchNorm3d"}
+    yield explain(
+        "norm",
+        f"{norm} reads {_AXES[norm]} and gets {axes} axes.",
+        f"Use {fits[axes]}, which reads {_AXES[fits[axes]]}."
+        if axes in fits
+        else "Give it the axes that it reads.",
+        because="each BatchNorm takes one number of axes",
+        numbers=numbers,
+    )
+
+
+_AXES = {
+    "BatchNorm1d": "(batch, channels) or (batch, channels, tokens)",
+    "BatchNorm2d": "(batch, channels, height, width)",
+    "BatchNorm3d": "(batch, channels, frames, height, width)",
+}
+
+
+def _norm_in_run(
+    given: tuple[int, ...], told: Told, numbers: dict[str, int]
+) -> Iterator[Explanation]:
+    """A BatchNorm whose input is known."""
+    facts = told.facts
+    (channels,) = facts.attributes.get("num_features", (0,))
+    norm = f"{facts.module or 'BatchNorm2d'}({channels or ''})"
+    numbers = {**numbers, "num_features": channels, "batch": facts.batch or given[0]}
+    of_batch = facts.batch is None or given[0] % facts.batch == 0
+    if len(given) == 3 and channels in given[1:] and facts.inputs and of_batch and facts.batch:
+        last = given[2] == channels
+        axes = "(batch, tokens, width)" if last else "(batch, width, tokens)"
+        yield explain(
+            "norm",
+            f"{norm} stands behind the flattening: it gets {by(given)}, which is {axes} for a"
+            f" batch of {facts.batch}.",
+            "Normalise the map before it is flattened.",
+            f"Or use LayerNorm({channels}) on tokens."
+            if last
+            else f"Or use BatchNorm1d({channels}), which reads (batch, width, tokens).",
+            because="the run shows its input, and the image has its batch",
+            likelihood="certain",
+            numbers=numbers,
+        )
+    elif len(given) == 3 and given[0] == channels and facts.batch is None:
+        yield explain(
+            "batch",
+            f"{norm} gets {by(given)}, {channels} channels without a batch: the image came without"
+            " one, which the convolution before it let pass.",
+            "Add the batch: image.unsqueeze(0).",
+            because="a convolution takes (channels, height, width) too, and BatchNorm2d does not",
+            numbers=numbers,
+        )
+    else:
+        yield not_known(
+            f"{norm} gets {by(given)}, which has {len(given)} axes",
+            told,
+            f"Give it {_AXES[facts.module]}." if facts.module in _AXES else "",
+            numbers=numbers,
+        )
+
+
+def _axes_of_conv(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A convolution along a sequence or of a video that gets too few or too many axes."""
+    conv, given = match.group(1), sizes(match.group(2))
+    numbers = {"axes": len(given)}
+    if conv == "1" and len(given) == 4:
+        yield explain(
+            "flatten",
+            f"Conv1d reads (batch, width, tokens) and gets {by(given)}: a map that is not"
+            " flattened.",
+            "Flatten it: x.flatten(2), which is (batch, channels, tokens).",
+            "Or use Conv2d.",
+            because="a map has four axes",
+            numbers=numbers,
+        )
+        return
+    reads = "(batch, width, tokens)" if conv == "1" else "(batch, channels, frames, height, width)"
+    yield not_known(
+        f"Conv{conv}d reads {reads} and gets {by(given)}, which has {len(given)} axes",
+        told,
+        numbers=numbers,
+    )
+
+
+def _group_norm(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A GroupNorm that gets other channels than it was built for."""
+    built, given = sizes(match.group(1)), sizes(match.group(2))
+    if len(built) != 1 or len(given) < 2:
+        return
+    channels = built[0]
+    last = given[-1] == channels
+    yield explain(
+        "norm" if last else "channels",
+        f"GroupNorm over {channels} channels gets {by(given)}, with {given[1]} on the second axis"
+        + (f" and {channels} on the last: channels-last tokens or a map." if last else "."),
+        f"Use LayerNorm({channels}), which normalises the last axis."
+        if last
+        else f"Build it with num_channels={given[1]}.",
+        because="GroupNorm reads its channels from the second axis",
+        numbers={"channels": given[1], "expected_channels": channels},
+    )
+
+
+def _einsum(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """`torch.einsum`: one letter has two lengths."""
+    letter, later, operand, before = match.groups()
+    yield explain(
+        "einsum",
+        f"In einsum the letter {letter} is {before} long in an operand before and {later} in"
+        f" operand {operand} (counted from 0).",
+        f"Give both {before}, or both {later}; or use another letter for one of the axes.",
+        "For tables of relative positions (rel_pos_h, rel_pos_w of (2·side − 1) entries),"
+        " interpolate the table to the map's sides first."
+        if letter in "hwkq"
+        else "",
+        because="one letter stands for one length",
         likelihood="certain",
-        numbers={"channels": got, "expected_channels": built},
+        numbers={"before": int(before), "later": int(later)},
+    )
+
+
+def _vectors(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A matrix and a vector, or two vectors, of different lengths."""
+    first, second = int(match.group("first")), int(match.group("second"))
+    yield explain(
+        "width",
+        f"Vectors of {first} numbers are to be multiplied with one of {second}.",
+        f"Make both {first}, or both {second}.",
+        because="a product of vectors takes number by number",
+        numbers={"width": first, "expected_width": second},
     )
 
 
 DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
     (
         re.compile(
-            r"weight of size (\[[\d, ]{1,200}\]), expected input(\[[\d, ]{1,200}\]) to have"
-            r" (\d{1,9}) channels, but got (\d{1,9}) channels instead"
+            r"(?:Given (?:groups=(?P<groups>\d{1,9})|transposed=(?P<transposed>\d)), )?"
+            r"weight of size (?P<weight>\[[\d, ]{1,200}\]), expected"
+            r" input(?P<given>\[[\d, ]{1,200}\]) to have (?P<expected>\d{1,9}) channels, but got"
+            r" (?P<got>\d{1,9}) channels instead"
         ),
         _channels,
     ),
     (
         re.compile(
-            r"Calculated padded input size per channel: \((\d{1,9}) x (\d{1,9})\)\."
-            r" Kernel size: \((\d{1,9}) x (\d{1,9})\)\. Kernel size can't be greater"
+            r"Calculated padded input size per channel: \(([\dx ]{1,60})\)\."
+            r" Kernel size: \(([\dx ]{1,60})\)\. Kernel size can't be greater"
         ),
         _window,
     ),
@@ -512,6 +967,45 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
     (
         re.compile(r"running_mean should contain (\d{1,9}) elements not (\d{1,9})"),
         _batch_norm_channels,
+    ),
+    (
+        re.compile(r"expected (4|5|2D or 3|3)D input \(got (\d)D input\)"),
+        _axes_of_norm,
+    ),
+    (
+        re.compile(
+            r"Expected \dD \(unbatched\) or \dD \(batched\) input to conv(1|3)d, but got input of"
+            r" size: (\[[\d, ]{1,200}\])"
+        ),
+        _axes_of_conv,
+    ),
+    (
+        re.compile(
+            r"Expected weight to be a vector of size equal to the number of channels in input, but"
+            r" got weight of shape (\[[\d, ]{1,60}\]) and input of shape (\[[\d, ]{1,200}\])"
+        ),
+        _group_norm,
+    ),
+    (
+        re.compile(
+            r"einsum\(\): subscript (\w) has size (\d{1,9}) for operand (\d{1,2}) which does not"
+            r" broadcast with previously seen size (\d{1,9})"
+        ),
+        _einsum,
+    ),
+    (
+        re.compile(
+            r"size mismatch, got input \(\d{1,12}\), mat \(\d{1,12}x(?P<first>\d{1,12})\), vec"
+            r" \((?P<second>\d{1,12})\)"
+        ),
+        _vectors,
+    ),
+    (
+        re.compile(
+            r"inconsistent tensor size, expected tensor \[(?P<first>\d{1,12})\] and src"
+            r" \[(?P<second>\d{1,12})\] to have the same number of elements"
+        ),
+        _vectors,
     ),
 )
 """What each error is known by, and who explains it."""

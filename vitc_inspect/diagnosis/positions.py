@@ -128,9 +128,12 @@ def _difference(reading: Reading, spec: StemSpec | None) -> str:
     if reading.change == "prefix":
         return f"the grids are the same, and {prefix}{turned}"
     if reading.change == "stride":
+        other = ""
+        if spec:
+            other = f", so the {'table' if came == own_layout(spec) else 'image'} is another stem's"
         return (
             f"at {by(came.image_size)} pixels the strides multiply to {came.total_stride}, and the"
-            f" table was made for stride {made.total_stride}{turned}"
+            f" table was made for stride {made.total_stride}{other}{turned}"
         )
     sizes_ = (
         f"at stride {came.total_stride} the image is {by(came.image_size)} pixels, and the table"

@@ -20,11 +20,13 @@ MAX_READINGS = 40
 """Most readings of one pair of lengths."""
 _ASPECT = 4  # the longest side of a grid over its shortest; a strip of patches is no photograph
 
+_FEW_ROWS = 4
+
 _STRIDE_DOUBT = {16: 0, 14: 1, 8: 2, 32: 2, 4: 3, 12: 4, 28: 4, 24: 4, 7: 4, 2: 5, 64: 5}
 """Pixels from token to token in use, and how unusual each is (doubt)."""
 _PREFIX_DOUBT = {1: 0, 0: 1, 2: 2, 5: 2, 4: 3}
 """Tokens before the image's: a class token, none, a distillation token too, four registers."""
-_USUAL_SIDES = (224, 256, 384, 448, 512, 518, 336, 320, 288, 240, 192, 160, 128, 96, 64, 32)
+USUAL_SIDES = (224, 256, 384, 448, 512, 518, 336, 320, 288, 240, 192, 160, 128, 96, 64, 32)
 """Sides of images in use (pixels), the commonest first."""
 _USUAL_ASPECTS = frozenset({(3, 4), (2, 3), (1, 2), (9, 16)})
 
@@ -209,8 +211,14 @@ def own_layout(spec: StemSpec) -> Layout:
 
 
 def layouts(count: int) -> Iterator[Layout]:
-    """Every layout of that many tokens, with the strides and prefixes in use."""
+    """Every layout of that many tokens, with the strides and prefixes in use.
+
+    In small numbers any grid can be read; a few rows count only where the grid is a square, and
+    registers only before a grid of some size.
+    """
     for rows, columns, prefix in _grids(count, _PREFIX_DOUBT):
+        if rows != columns and rows < (_FEW_ROWS if prefix < 2 else 2 * _FEW_ROWS):
+            continue
         for stride in _STRIDE_DOUBT:
             yield Layout(
                 rows=rows,
@@ -407,7 +415,7 @@ def _side_for(convs: tuple[ConvLayer, ...], positions: int) -> int | None:
     if between is None:
         return None
     least, most = between
-    usual = [side for side in _USUAL_SIDES if least <= side <= most]
+    usual = [side for side in USUAL_SIDES if least <= side <= most]
     whole = most - most % prod(conv.stride for conv in convs)
     return usual[0] if usual else whole if whole >= least else least
 
@@ -415,7 +423,7 @@ def _side_for(convs: tuple[ConvLayer, ...], positions: int) -> int | None:
 def _side_doubt(side: int) -> int:
     if side == 224:
         return 0
-    if side in _USUAL_SIDES:
+    if side in USUAL_SIDES:
         return 1
     return 2 if side % 32 == 0 else 3
 

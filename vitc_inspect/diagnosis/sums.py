@@ -23,7 +23,13 @@ from vitc_inspect.diagnosis.positions import (
     position_readings,
     readings_of_run,
 )
-from vitc_inspect.diagnosis.readings import frames_of, in_squares, sides_for, square_of
+from vitc_inspect.diagnosis.readings import (
+    USUAL_SIDES,
+    frames_of,
+    in_squares,
+    sides_for,
+    square_of,
+)
 
 Roles = tuple[bool, str]
 """Whether the first of two lengths is the sequence's, and how that is known."""
@@ -216,8 +222,10 @@ def _frames(first: int, second: int) -> Explanation | None:
             return explain(
                 "frames",
                 f"{first} = {frames}·{side}×{side}{end} and"
-                f" {second} = {expected}·{side}×{side}{end}: {frames} {_times(frames)} of {side}×{side} tokens against {expected}.",
-                f"Give a video of {expected} {_times(expected)}, or {expected} tubelets.",
+                f" {second} = {expected}·{side}×{side}{end}: {frames} {_times(frames)} of"
+                f" {side}×{side} tokens against {expected}.",
+                f"Give {expected} {_times(expected)} instead of {frames}; where a tubelet takes"
+                f" several, as many as make {expected}.",
                 "Or interpolate the table along the time alone.",
                 because=f"both are whole frames of {side}×{side} tokens",
                 likelihood="possible",
@@ -499,11 +507,14 @@ def _fourth_axis(first: int, second: int, shapes: Shapes | None) -> Iterator[Exp
         yield scores
         yield _map_sizes(first, second, 3, "possible")
         return
+    images = {first, second} <= set(USUAL_SIDES)
+    if widths and min(first, second) >= _LEAST_WIDTH and not images:  # maps are not so wide
+        yield replace(_channels_of_sum(first, second, 3), likelihood="likely")
+        yield _map_sizes(first, second, 3, "possible")
+        return
     yield _map_sizes(first, second, 3, "likely")
     if scores:
         yield replace(scores, likelihood="possible")
-    if widths and min(first, second) >= _LEAST_WIDTH:
-        yield _channels_of_sum(first, second, 3)
 
 
 def _same_sides(shapes: Shapes) -> bool:
