@@ -178,19 +178,33 @@ def not_known(
     )
 
 
-def nothing_in_it(what: str, *, because: str, numbers: Mapping[str, int]) -> Explanation:
+def nothing_in_it(
+    what: str, *, because: str, numbers: Mapping[str, int], written: bool = False
+) -> Explanation:
     """The explanation of a tensor with an axis of length 0.
 
     Args:
         what: What is empty, a sentence without its full stop.
         because: How it is known.
         numbers: The numbers that were understood.
+        written: Whether the 0 was written into a shape, so that no slice made it.
     """
+    division = "an integer division that gives 0, n // m with n smaller than m"
+    if written:
+        return explain(
+            "empty",
+            f"{what}. An axis of length 0 holds nothing.",
+            f"Look for {division}.",
+            "Or for an empty batch, len(x) of no image, and leave it out before the model is"
+            " called.",
+            because=because,
+            numbers=numbers,
+        )
     return explain(
         "empty",
         f"{what}. An axis of length 0 holds nothing.",
         "Look for a slice that takes nothing, as x[:, 3:] of an RGB image does.",
-        "Or for an integer division that gives 0, n // m with n smaller than m.",
+        f"Or for {division}.",
         "Or for an empty batch or list, and leave it out before the model is called.",
         because=because,
         numbers=numbers,

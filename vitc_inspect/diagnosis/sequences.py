@@ -101,7 +101,7 @@ def _empty_shape(target: tuple[int, ...], size: int) -> Explanation:
         what += ": fewer windows than the map has, so that the batch is reckoned as 0"
     elif whole:
         what += f", which fit {by((size // each, *(side for side in target if side)))}"
-    return nothing_in_it(what, because="one axis is written as 0", numbers=numbers)
+    return nothing_in_it(what, because="one axis is written as 0", numbers=numbers, written=True)
 
 
 def _map_of_run(target: tuple[int, ...], told: Told) -> Iterator[Explanation]:
