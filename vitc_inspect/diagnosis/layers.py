@@ -10,6 +10,7 @@ from math import gcd, isqrt, prod
 from vitc_inspect.diagnosis.explanation import (
     Decoder,
     Explanation,
+    Likelihood,
     Told,
     by,
     divisors_near,
@@ -307,14 +308,21 @@ def _linear(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if min(rows, width, features) < 1:
         yield nothing_in_it(opening, because="one of the numbers is 0", numbers=numbers)
         return
+    patches = tuple(_patches(rows, width, features, numbers))
+    # grey patches are rare, and nearly any square is one
+    coloured = any((_patch(n) or (0, 0))[1] == 3 for n in (width, features))
+    flat = any(prod(shape[1:]) == width for shape in told.facts.maps)  # as the run shows
     found = [
         *_untransposed(opening, numbers),
-        *_patches(rows, width, features, numbers),
+        *(patches if coloured and not flat else ()),
         *_whole_image(opening, numbers),
         *_in_one_row(opening, numbers),
         *_other_places(opening, numbers),
         *_pooled_otherwise(opening, numbers),
     ]
+    if patches and not coloured and not flat:
+        sure: Likelihood = "possible" if found else "likely"
+        found += [replace(each, likelihood=sure) for each in patches]
     yield from found
     if found and (not looks_like_width(width) or found[0].kind in ("cut", "pool", "places")):
         return

@@ -418,7 +418,10 @@ def cut_in_windows(target: tuple[int, ...], size: int, told: Told) -> Iterator[E
         if side != also or channels < 1:
             return
     places, left = divmod(size, batch * channels)
-    sides = _sides_cut(places, rows, columns, side, told) if not left else None
+    sides = None
+    if not left:
+        sides = _sides_of_operand(channels, channels_first, told)
+        sides = sides or _sides_cut(places, rows, columns, side, told)
     if sides is None:
         return
     if channels in (1, 3, 4):
@@ -449,6 +452,15 @@ def cut_in_windows(target: tuple[int, ...], size: int, told: Told) -> Iterator[E
             "padded_columns": padded[1],
         },
     )
+
+
+def _sides_of_operand(channels: int, channels_first: bool, told: Told) -> tuple[int, int] | None:
+    """Sides of what the run shows to have been cut."""
+    operand = told.operands[0] if len(told.operands) == 1 else ()
+    if len(operand) != 4:
+        return None
+    sides = operand[2:] if channels_first else operand[1:3]
+    return (sides[0], sides[1]) if operand[1 if channels_first else 3] == channels else None
 
 
 def _sides_cut(
