@@ -308,14 +308,16 @@ def _linear(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if min(rows, width, features) < 1:
         yield nothing_in_it(opening, because="one of the numbers is 0", numbers=numbers)
         return
+    given = next(iter(told.operands), ())
+    given = given if given[-1:] == (width,) and prod(given[:-1]) == rows else ()
     patches = tuple(_patches(rows, width, features, numbers))
     # grey patches are rare, and nearly any square is one
     coloured = any((_patch(n) or (0, 0))[1] == 3 for n in (width, features))
     flat = any(prod(shape[1:]) == width for shape in told.facts.maps)  # as the run shows
     found = [
-        *_untransposed(opening, numbers),
+        *_untransposed(opening, numbers, given),
         *(patches if coloured and not flat else ()),
-        *_whole_image(opening, numbers),
+        *(() if given and len(given) != 4 else _whole_image(opening, numbers)),
         *_in_one_row(opening, numbers),
         *_other_places(opening, numbers),
         *_pooled_otherwise(opening, numbers),
@@ -395,7 +397,7 @@ def _pooled_otherwise(opening: str, numbers: dict[str, int]) -> Iterator[Explana
     """A classifier that gets one number of each token."""
     rows, width = numbers["rows"], numbers["width"]
     square = square_of(width)
-    if square and square[0] >= 4 and not looks_like_width(width) and rows < width:
+    if square and 4 <= square[0] <= 40 and not looks_like_width(width) and rows < width:
         yield explain(
             "pool",
             f"{opening}: {in_squares(width)}, one number of each token, so the mean was taken over"
@@ -427,19 +429,23 @@ def _other_places(opening: str, numbers: dict[str, int]) -> Iterator[Explanation
     )
 
 
-def _untransposed(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:
-    """A map whose channels do not stand on the last axis."""
+def _untransposed(
+    opening: str, numbers: dict[str, int], given: tuple[int, ...]
+) -> Iterator[Explanation]:
+    """A map whose channels do not stand on the last axis; `given` is its shape where known."""
     rows, width, features = numbers["rows"], numbers["width"], numbers["in_features"]
     batch, left = divmod(rows, features)
-    if left:
+    if left or (given and (len(given) < 3 or given[1] != features)):
         return
-    if batch % width == 0:
+    if len(given) == 4 if given else batch % width == 0:
+        sides = given[:-1] if given else (batch // width, features, width)
         yield explain(
             "flatten",
-            f"{opening}: {rows} = {batch // width}·{features}·{width}, so a map of {features}"
-            f" channels and {width} columns went in as it is.",
+            f"{opening}: {rows} = {'·'.join(map(str, sides))}, so a map of {features} channels and {width} columns went in as it is.",
             "Flatten and transpose the map: x.flatten(2).transpose(1, 2).",
-            because=f"the rows are {features} channels times {width}, a square map",
+            because=f"the {features} that is missing stands on the second axis"
+            if given
+            else f"the rows are {features} channels times {width}, a square map",
             numbers=numbers,
         )
     elif square_of(width):
@@ -482,6 +488,7 @@ def _all_places(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:
         f"{opening}: {width} = {features}·{places} and {in_squares(places)}, so all places were"
         " flattened into one vector.",
         "Take the class token, x[:, 0], or the mean over the tokens, x.mean(1).",
+        "Of a map, take the mean over its places before it is flattened: x.mean((2, 3)).",
         because=f"{width} is {places} times the width {features}",
         numbers=numbers,
     )

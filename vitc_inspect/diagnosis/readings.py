@@ -20,7 +20,7 @@ MAX_READINGS = 40
 """Most readings of one pair of lengths."""
 _ASPECT = 4  # the longest side of a grid over its shortest; a strip of patches is no photograph
 
-_FEW_ROWS = 4
+_LEAST_ROWS, _FEW_ROWS = 3, 4  # of a square behind registers, and of an oblong grid
 
 _STRIDE_DOUBT = {16: 0, 14: 1, 8: 2, 32: 2, 4: 3, 12: 4, 28: 4, 24: 4, 7: 4, 2: 5, 64: 5}
 """Pixels from token to token in use, and how unusual each is (doubt)."""
@@ -217,6 +217,8 @@ def layouts(count: int) -> Iterator[Layout]:
     registers only before a grid of some size.
     """
     for rows, columns, prefix in _grids(count, _PREFIX_DOUBT):
+        if prefix > 1 and rows < _LEAST_ROWS:
+            continue
         if rows != columns and rows < (_FEW_ROWS if prefix < 2 else 2 * _FEW_ROWS):
             continue
         for stride in _STRIDE_DOUBT:
