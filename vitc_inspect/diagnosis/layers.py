@@ -441,7 +441,8 @@ def _untransposed(
         sides = given[:-1] if given else (batch // width, features, width)
         yield explain(
             "flatten",
-            f"{opening}: {rows} = {'·'.join(map(str, sides))}, so a map of {features} channels and {width} columns went in as it is.",
+            f"{opening}: {rows} = {'·'.join(map(str, sides))}, so a map of {features}"
+            f" channels and {width} columns went in as it is.",
             "Flatten and transpose the map: x.flatten(2).transpose(1, 2).",
             because=f"the {features} that is missing stands on the second axis"
             if given
