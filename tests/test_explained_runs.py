@@ -285,9 +285,9 @@ def test_scores_of_windows_beside_a_table_for_others(side: int, made: int) -> No
     model = Made(lambda m, x: x + m.table, table=table)
     meaning = best(model, *scores.shape)
     assert meaning.kind == "attention"
-    assert f"Windows of {side}×{side} = {side**2} tokens" in meaning.sentence
-    assert f"from (2·{made}−1)² = {(2 * made - 1) ** 2} to" in meaning.fixes[1]
-    assert f"(2·{side}−1)² = {(2 * side - 1) ** 2} entries" in meaning.fixes[1]
+    assert f"Scores of {side}×{side} = {side**2} tokens" in meaning.sentence
+    assert f"from (2·{made}−1)² = {(2 * made - 1) ** 2} to" in meaning.fixes[2]
+    assert f"(2·{side}−1)² = {(2 * side - 1) ** 2} entries" in meaning.fixes[2]
 
 
 def test_two_maps_of_square_sides_are_no_scores() -> None:
@@ -311,6 +311,66 @@ def test_more_windows_in_the_mask_than_came(count: int) -> None:
     meaning = best(model, 4, 3, 16, 16)
     assert meaning.kind == "empty"
     assert "fewer windows than the 16 that the mask was made for, 4," in meaning.sentence
+
+
+@pytest.mark.parametrize("windows", [9, 16])
+def test_a_mask_for_another_number_of_windows(windows: int) -> None:
+    """As in Swin, whose mask is made once: 16 = 4·4 windows of 7·7 tokens."""
+    model = Made(lambda m, x: x.view(-1, 16, 3, 49, 49))
+    if windows == 16:
+        assert run(model, windows, 3, 49, 49).failure is None
+        return
+    meaning = best(model, windows, 3, 49, 49)
+    assert meaning.kind == "windows"
+    assert "9 = 3×3 windows of scores came, and the mask was made for 16 = 4×4" in meaning.sentence
+
+
+@pytest.mark.parametrize(("count", "made"), [(17, 10), (16, 9), (12, 20)])
+def test_a_mask_of_pytorch_s_attention_is_never_a_map(count: int, made: int) -> None:
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(x, x, x, attn_mask=m.mask)
+
+    model = Made(forward, mask=torch.zeros(1, 1, made, made))
+    kinds = {each.kind for each in run(model, 1, 2, count, 8).explanations}
+    assert kinds == {"attention"}
+    model.mask = nn.Parameter(torch.zeros(1, 1, count, count))
+    assert run(model, 1, 2, count, 8).failure is None
+
+
+def test_a_table_of_a_map_is_no_other_path() -> None:
+    """As in PiT: the table is (1, channels, rows, columns), and no call has made it."""
+    model = Made(lambda m, x: m.stem(x) + m.table, stem=cut(), table=torch.zeros(1, WIDTH, 6, 6))
+    meaning = best(model, 1, 3, 64, 64)
+    assert meaning.kind == "position table"
+    expression = re.search(r"F\.interpolate\(table.*\)", meaning.fixes[1])
+    assert expression
+    model.table = nn.Parameter(eval(expression[0], {"F": F, "table": model.table}))
+    assert run(model, 1, 3, 64, 64).failure is None
+    two_paths = Made(lambda m, x: m.stem(x) + F.avg_pool2d(m.stem(x), 2), stem=cut())
+    assert best(two_paths, 1, 3, 64, 64).kind == "map size"
+
+
+@pytest.mark.parametrize("side", [5, 4])
+def test_relative_positions_beyond_their_table(side: int) -> None:
+    """A side of 4 has 2·4 − 1 = 7 relative positions, a side of 5 has 9."""
+
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        at = torch.arange(x.shape[-1])
+        return m.table[at[:, None] - at[None] + x.shape[-1] - 1]
+
+    model = Made(forward, table=torch.zeros(7, 8))
+    if side == 4:
+        assert run(model, 1, side).failure is None
+        return
+    meaning = best(model, 1, side)
+    assert meaning.kind == "table length"
+    assert "7 = 2·4 − 1: a side of 4" in meaning.sentence
+
+
+def test_ids_beyond_an_embedding_name_its_length() -> None:
+    model = Made(lambda m, x: m.places(torch.arange(64)), places=nn.Embedding(50, 8))
+    meaning = best(model, 1, 3, 64, 64)
+    assert meaning.numbers["table"] == 50
 
 
 # ---- linear layers ---------------------------------------------------------------------------

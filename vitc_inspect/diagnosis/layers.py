@@ -899,6 +899,37 @@ def _einsum(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
+def _index(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """An index beyond the end of a table, of a parameter or of nn.Embedding."""
+    groups = match.groupdict()
+    weight = told.facts.attributes.get("weight", ()) if groups["size"] is None else ()
+    size = int(groups["size"]) if groups["size"] else weight[0] if len(weight) == 2 else None
+    if size is None:
+        yield not_known(
+            "An index reaches beyond the end of a table, nn.Embedding's weight for example",
+            told,
+            "Give the table as many entries as there are tokens, or cut the ids.",
+            numbers={},
+        )
+        return
+    at = f" at index {groups['index']}" if groups["index"] else ""
+    relative = ""
+    if size % 2:
+        side = (size + 1) // 2
+        relative = (
+            f" If its entries are relative positions, {size} = 2·{side} − 1: a side of {side}."
+        )
+    yield explain(
+        "table length",
+        f"A table of {size} entries is read{at}, behind its end: more tokens, words or places came"
+        f" than it was made for.{relative}",
+        "Give an image or a text of the size that the table was made for.",
+        "Or interpolate the table along that axis to the size at hand.",
+        because=f"the entries are counted from 0 to {size - 1}",
+        numbers={"table": size},
+    )
+
+
 def _vectors(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """A matrix and a vector, or two vectors, of different lengths."""
     first, second = int(match.group("first")), int(match.group("second"))
@@ -1008,6 +1039,14 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
             r" broadcast with previously seen size (\d{1,9})"
         ),
         _einsum,
+    ),
+    (
+        re.compile(
+            r"index (?P<index>\d{1,12}) is out of bounds for dimension \d with size"
+            r" (?P<size>\d{1,12})"
+            r"|index out of range in self"
+        ),
+        _index,
     ),
     (
         re.compile(

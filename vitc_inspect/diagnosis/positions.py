@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import prod
 
 from vitc_inspect.diagnosis.explanation import (
@@ -47,8 +48,11 @@ def position_readings(
     Returns:
         The readings as explanations, the likeliest first.
     """
-    readings = readings or readings_for(tokens, table, spec)
-    return tuple(of_reading(reading, rank, spec, roles) for rank, reading in enumerate(readings))
+    found = readings or readings_for(tokens, table, spec)
+    meanings = tuple(of_reading(reading, rank, spec, roles) for rank, reading in enumerate(found))
+    if readings and readings[0].table.rows == readings[0].table.columns:  # of a run, and usual
+        return (replace(meanings[0], likelihood="likely"), *meanings[1:])
+    return meanings
 
 
 def readings_for(tokens: int, table: int, spec: StemSpec | None) -> tuple[Reading, ...]:

@@ -374,6 +374,9 @@ def _same_stride(tokens: Layout, table: Layout, *, known: bool) -> Reading | Non
     same_aspect = tokens.rows * table.columns == table.rows * tokens.columns
     if same_prefix:
         # two rectangles of unlike shape can be made of nearly any two numbers
+        # beside a square that is sure, a length that can be a square is one
+        if known and square[0] and not square[1] and _is_square(table):
+            return None
         if not any(square) and not same_aspect and not known and tokens.total_stride != 16:
             return None
         doubt = tokens.doubt + table.doubt - _PREFIX_DOUBT.get(tokens.num_prefix_tokens, 4)
@@ -382,6 +385,12 @@ def _same_stride(tokens: Layout, table: Layout, *, known: bool) -> Reading | Non
     if all(square):
         return _reading(tokens, table, "image size and prefix", 4 + tokens.doubt + table.doubt)
     return None
+
+
+def _is_square(layout: Layout) -> bool:
+    """Whether as many tokens can stand in a square."""
+    count = layout.rows * layout.columns
+    return isqrt(count) ** 2 == count
 
 
 def _reading(tokens: Layout, table: Layout, change: Change, doubt: int) -> Reading:

@@ -51,7 +51,7 @@ def _invalid_shape(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         *_tokens_to_map(target, size),
         *_flattened_map(target, size, told),
     )
-    found = found or tuple(_heads_split(target, size))
+    found = found or (*_masked_windows(target, size), *_heads_split(target, size))
     yield from found
     if found:
         return
@@ -451,6 +451,27 @@ def cut_in_windows(target: tuple[int, ...], size: int, told: Told) -> Iterator[E
             "padded_rows": padded[0],
             "padded_columns": padded[1],
         },
+    )
+
+
+def _masked_windows(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
+    """Scores (windows, heads, tokens, tokens) that are shared out to the windows of a mask."""
+    if len(target) != 5 or target[3] != target[4] or min(target[1:]) < 1:
+        return
+    _, expected, heads, tokens, _ = target
+    windows, left = divmod(size, heads * tokens**2)
+    side = isqrt(tokens)
+    if left or side**2 != tokens or windows % expected == 0:
+        return
+    grids = (f"{n} = {by(g)}" if (g := grid_of(n)) else f"{n}" for n in (windows, expected))
+    yield explain(
+        "windows",
+        f"{' windows of scores came, and the mask was made for '.join(grids)} windows of"
+        f" {side}×{side} tokens: the map is not of the size that the mask was made for.",
+        "Make the mask for the padded map at hand in forward, not once in the constructor.",
+        "Or give an image of the size that the model was built for.",
+        because=f"{size:,} = {windows}·{heads}·{tokens}·{tokens}",
+        numbers={"windows": windows, "expected_windows": expected, "window": side},
     )
 
 

@@ -63,12 +63,21 @@ def _two_operands(match: re.Match[str], told: Told) -> Iterator[Explanation]:
 
 def _shapes(first: int, second: int, told: Told) -> Shapes | None:
     """The shapes of both operands, where they are known and are those that the message names."""
-    if len(told.operands) != 2 or not all(told.operands):
+    operands = told.operands
+    if _attends(told) and len(operands) == 4 and min(map(len, operands[:2])) >= 2:
+        queries, keys, _, mask = operands
+        operands = ((*queries[:-1], keys[-2]), mask)
+    if len(operands) != 2 or not all(operands):
         return None
-    most = max(map(len, told.operands))
-    left, right = (tuple([1] * (most - len(shape)) + list(shape)) for shape in told.operands)
+    most = max(map(len, operands))
+    left, right = (tuple([1] * (most - len(shape)) + list(shape)) for shape in operands)
     differing = [(a, b) for a, b in zip(left, right, strict=True) if a != b and 1 not in (a, b)]
     return (left, right) if differing[-1:] == [(first, second)] else None
+
+
+def _attends(told: Told) -> bool:
+    """Whether the function that raised is PyTorch's attention, whose mask is its last operand."""
+    return "attention" in told.sign
 
 
 def _axis(shapes: Shapes) -> int:
@@ -125,7 +134,7 @@ def _by_axis(
     elif axis == 2:
         yield from _third_axis(first, second, shapes, told)
     else:
-        yield from _fourth_axis(first, second, shapes)
+        yield from _fourth_axis(first, second, shapes, told)
 
 
 def _batches(first: int, second: int) -> Explanation:
@@ -488,9 +497,14 @@ def _map_sizes(first: int, second: int, axis: int, likelihood: Likelihood) -> Ex
 # ---- attention -------------------------------------------------------------------------------
 
 
-def _fourth_axis(first: int, second: int, shapes: Shapes | None) -> Iterator[Explanation]:
+def _fourth_axis(
+    first: int, second: int, shapes: Shapes | None, told: Told
+) -> Iterator[Explanation]:
     """Columns of two maps, tokens of attention scores, or channels of channels-last maps."""
     scores = _scores(first, second, 3)
+    if _attends(told):
+        yield scores or _mask(first, second)
+        return
     # sides of maps mostly differ by a whole factor, and windows do not
     factor = max(first, second) % min(first, second) == 0
     widths = looks_like_width(first) and looks_like_width(second)
@@ -501,7 +515,7 @@ def _fourth_axis(first: int, second: int, shapes: Shapes | None) -> Iterator[Exp
         elif scores and square and (not factor or shapes[0][:2] != shapes[1][:2]):
             yield scores
         else:
-            yield _map_sizes(first, second, 3, "likely")
+            yield _table_of_map(shapes, told) or _map_sizes(first, second, 3, "likely")
         return
     if scores and not factor:
         yield scores
@@ -515,6 +529,39 @@ def _fourth_axis(first: int, second: int, shapes: Shapes | None) -> Iterator[Exp
     yield _map_sizes(first, second, 3, "likely")
     if scores:
         yield replace(scores, likelihood="possible")
+
+
+def _mask(first: int, second: int) -> Explanation:
+    return explain(
+        "attention",
+        f"The scores are those of {first} keys, and the mask was made for {second}.",
+        f"Make the mask (queries, {first}), or give it an axis of length 1.",
+        because="the last axes of a mask are queries and keys",
+        numbers={"first": first, "second": second},
+    )
+
+
+def _table_of_map(shapes: Shapes, told: Told) -> Explanation | None:
+    """A map and what no call of the run has made: a table (1, channels, rows, columns)."""
+    made = {call.after for call in told.facts.calls}
+    (left, right), (came, table) = shapes, told.operands
+    if came not in made or table in made or right[0] != 1 or left[1] != right[1]:
+        return None
+    grid, built = left[2:], right[2:]
+    return explain(
+        "position table",
+        f"A map of {by(grid)} came, and what is added to it is {by(table)}, which no call of this"
+        f" run has made: a position table of {by(built)} places.",
+        f"Give an image whose map is {by(built)}.",
+        f"Or interpolate the table: F.interpolate(table, size=({grid[0]}, {grid[1]})).",
+        because="its channels are those of the map, and its batch is 1",
+        numbers={
+            "token_rows": grid[0],
+            "token_columns": grid[1],
+            "table_rows": built[0],
+            "table_columns": built[1],
+        },
+    )
 
 
 def _same_sides(shapes: Shapes) -> bool:
@@ -531,16 +578,17 @@ def _scores(first: int, second: int, axis: int) -> Explanation | None:
     if not all(squares):
         return None
     (side, prefix), (made, before) = squares  # type: ignore[misc]
-    if prefix == before == 0 and max(side, made) <= 32:
+    if prefix == before == 0 and max(side, made) <= 64:
         return explain(
             "attention",
-            f"{whole} Windows of {side}×{side} = {first} tokens meet a mask or a table of relative"
-            f" positions for windows of {made}×{made} = {second}.",
-            f"Build the model with window_size={made}, as the table.",
+            f"{whole} Scores of {side}×{side} = {first} tokens, a window or a whole map, meet a"
+            f" mask or a table of relative positions for {made}×{made} = {second}.",
+            f"For windows, build the model with window_size={made}, as the table.",
+            f"For whole maps, give an image whose map is {made}×{made} there.",
             f"Or interpolate the table from (2·{made}−1)² = {(2 * made - 1) ** 2} to"
-            f" (2·{side}−1)² = {(2 * side - 1) ** 2} entries, and make the mask for windows of"
+            f" (2·{side}−1)² = {(2 * side - 1) ** 2} entries, and make the mask for"
             f" {side}×{side}.",
-            because="the last axes of (windows, heads, tokens, tokens) are the tokens of a window",
+            because="the last axes of (windows, heads, tokens, tokens) are tokens",
             numbers=numbers,
         )
     if prefix or before:
