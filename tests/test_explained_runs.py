@@ -432,6 +432,39 @@ def test_a_video_whose_channels_are_not_second(shape: tuple[int, ...]) -> None:
     assert report.outputs[0].shape == (1, 8, 2, 2, 2)
 
 
+def test_a_video_is_counted_in_frames_and_not_in_pixels() -> None:
+    """8 frames in tubelets of 2 are 4·2·2 = 16 tokens, and the table has 8·2·2 + 0."""
+    model = Made(
+        lambda m, x: tokens(m.stem(x)) + m.table,
+        stem=nn.Conv3d(3, WIDTH, (2, 16, 16), (2, 16, 16)),
+        table=torch.zeros(1, 8 * 14 * 14, WIDTH),
+    )
+    report = run(model, 1, 3, 8, 224, 224)
+    (meaning,) = report.explanations
+    assert meaning.kind == "frames"
+    assert "4 frames of 14×14 tokens against 8" in meaning.sentence
+    frames = 8 * meaning.numbers["expected_frames"] // meaning.numbers["frames"]
+    assert run(model, 1, 3, frames, 224, 224).failure is None
+
+
+def test_a_spectrogram_has_the_grid_of_its_map() -> None:
+    """100 of 4 pixels a side are 5·25 places; the table may be 5·40 + 2."""
+
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        t = tokens(m.stem(x.unsqueeze(1)))
+        return torch.cat([m.cls, t], 1) + m.pos_embed
+
+    parts = {"cls": torch.zeros(1, 2, 8), "pos_embed": torch.zeros(1, 5 * 40 + 2, 8)}
+    model = Made(forward, stem=nn.Conv2d(1, 8, 4, 4), **parts)
+    found = run(model, 1, 20, 100).explanations
+    assert all("127 = 5×25 + 2 tokens came" in meaning.sentence for meaning in found)
+    assert any("202 = 5×40 + 2" in meaning.sentence for meaning in found)
+    for meaning in found:
+        made = meaning.numbers["table_image_height"], meaning.numbers["table_image_width"]
+        if meaning.numbers["table_prefix_tokens"] == 2:
+            assert run(model, 1, *made).failure is None
+
+
 def test_tokens_in_a_convolution_along_the_sequence() -> None:
     model = Made(lambda m, x: m.mix(m.turn(x)), mix=nn.Conv1d(32, 8, 3), turn=nn.Identity())
     assert best(model, 1, 49, 32).kind == "transpose"

@@ -79,17 +79,23 @@ class RunFacts:
     def image(self) -> tuple[int, int] | None:
         """Height and width of the image (pixels), where one input has the axes of an image.
 
-        Of an image that is resized or padded before the first convolution, as it is there.
+        Of an image that is resized or padded before the first convolution, as it is there; so
+        also of what is an image there only, a spectrogram for example.
         """
         images = [shape for shape in self.inputs if len(shape) == 4]
-        if len(images) != 1:
+        first = next((c.before for c in self.calls if _is_conv(c) and len(c.before) == 4), None)
+        if len(images) == 1:
+            image = first if first and first[1] == images[0][1] else images[0]
+        elif images or first is None or first[1] not in (1, 3, 4):
             return None
-        image = images[0]
-        for call in self.calls:
-            if _is_conv(call) and len(call.before) == 4:
-                image = call.before if call.before[1] == image[1] else image
-                break
+        else:
+            image = first
         return image[2], image[3]
+
+    @property
+    def of_video(self) -> bool:
+        """Whether a convolution of the run gave a map with a time axis."""
+        return any(_is_conv(call) and len(call.after) == 5 for call in self.calls)
 
     @property
     def batch(self) -> int | None:

@@ -577,9 +577,11 @@ def _layer_norm(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         )
         return
     width, last = normed[0], given[-1]
-    if last == 0:
+    if 0 in (last, width):
         yield nothing_in_it(
-            f"LayerNorm({width}) gets {by(given)}", because="the last axis is 0 long", numbers={}
+            f"A LayerNorm over {width} numbers gets {by(given)}",
+            because="one of the two is 0 long",
+            numbers={},
         )
         return
     opening = f"LayerNorm({width}) normalises the last axis, and {by(given)} has {last} there"

@@ -144,9 +144,18 @@ def read_layout(came: Layout, table: int) -> tuple[Reading, ...]:
         return ()
     step = came.total_stride
     upright = came.rows > came.columns
+    grids = {
+        ((long, short) if upright else (short, long), prefix)
+        for short, long, prefix in _grids(table, {came.num_prefix_tokens, *_PREFIX_DOUBT})
+    }
+    places = table - came.num_prefix_tokens
+    if places > 0:  # a grid that has one side in common may be of any shape
+        if places % came.rows == 0:
+            grids.add(((came.rows, places // came.rows), came.num_prefix_tokens))
+        if places % came.columns == 0:
+            grids.add(((places // came.columns, came.columns), came.num_prefix_tokens))
     made = []
-    for short, long, prefix in _grids(table, sorted({came.num_prefix_tokens, *_PREFIX_DOUBT})):
-        rows, columns = (long, short) if upright else (short, long)
+    for (rows, columns), prefix in sorted(grids):
         made.append(
             Layout(
                 rows=rows,

@@ -736,6 +736,20 @@ def _expanded(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         )
 
 
+def _expanded_shorter(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """`expand` with fewer sizes than the tensor has axes."""
+    given, wanted = sizes(match.group(1)), match.group(2)
+    missing = ", ".join(["-1"] * (len(given) - len(sizes(wanted))))
+    yield explain(
+        "expand",
+        f"{by(given)} has {len(given)} axes, and expand was given {len(sizes(wanted))}, {wanted}.",
+        f"Give one size for each axis, −1 for those that stay: expand({wanted[1:-1]}, {missing}).",
+        because="expand takes a size for every axis",
+        likelihood="certain",
+        numbers={"axes": len(given), "sizes": len(sizes(wanted))},
+    )
+
+
 def _added_in_place(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """`x += table` where the result is larger than x."""
     has, result = sizes(match.group(1)), sizes(match.group(2))
@@ -807,6 +821,13 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
             r"(?:\. Target sizes: (\[[\d, ]{1,200}\])\. Tensor sizes: (\[[\d, ]{1,200}\]))?"
         ),
         _expanded,
+    ),
+    (
+        re.compile(
+            r"expand\(torch\.[\w.]{1,60}\{(\[[\d, ]{1,200}\])\}, size=(\[[-\d, ]{1,200}\])\):"
+            r" the number of sizes provided"
+        ),
+        _expanded_shorter,
     ),
     (
         re.compile(

@@ -123,14 +123,20 @@ def _by_axis(
     tokens_at = 1 if rank in (None, 3) else 0 if rank == 2 else None
     if axis == tokens_at:
         yield from _tokens(first, second, axis, told)
-    elif axis == 0:
+    elif axis == 0 and rank != 1:
         yield _batches(first, second)
+    elif rank in (1, 2, 3):
+        yield from _widths(first, second, axis, told)
+    elif axis > 4 or (rank or 0) > 5:
+        yield not_known(
+            f"The two operands of + have {first} and {second} along axis {axis}",
+            told,
+            numbers={"first": first, "second": second, "axis": axis},
+        )
     elif rank == 5 or axis == 4:
         yield from _of_five_axes(first, second, axis, shapes)
     elif axis == 1:
         yield from _second_of_four(first, second, shapes, told)
-    elif rank in (2, 3):
-        yield from _widths(first, second, axis, told)
     elif axis == 2:
         yield from _third_axis(first, second, shapes, told)
     else:
@@ -156,7 +162,7 @@ def _tokens(first: int, second: int, axis: int, told: Told) -> Iterator[Explanat
     squares = bool(square_of(first)) + bool(square_of(second))
     widths = looks_like_width(first) + looks_like_width(second)
     table = _TABLE.search(told.source) is not None
-    readings = tuple(_by_roles(first, second, told))
+    readings = () if told.facts.of_video else tuple(_by_roles(first, second, told))
     transposed = tuple(_transposed(first, second, axis))
     of_map = widths == 2 and not told.operands  # (batch, channels, height, width), perhaps
     channels = _channels_of_sum(first, second, axis) if of_map else None
@@ -293,7 +299,9 @@ def _by_roles(first: int, second: int, told: Told) -> Iterator[Explanation]:
             yield interpolated
             return
         readings = readings_of_run(*pair, told.facts)
-        yield from position_readings(*pair, told.spec, roles=roles, readings=readings)
+        found = position_readings(*pair, told.spec, roles=roles, readings=readings)
+        grid = told.facts.map_of(pair[0])
+        yield from (each for each in found if grid is None or _of_grid(each) == grid)
         return
     roles = f"in x + table the sequence is the first operand, {first}"
     here = position_readings(first, second, told.spec, roles=roles)
@@ -304,6 +312,12 @@ def _by_roles(first: int, second: int, told: Told) -> Iterator[Explanation]:
         because = "it holds if the code says table + x, with the sequence second"
         yield replace(best, because=because, likelihood="possible")
     yield from here[2:]
+
+
+def _of_grid(meaning: Explanation) -> tuple[int, int, int]:
+    """Rows, columns and tokens before them of the sequence that a reading speaks of."""
+    numbers = meaning.numbers
+    return numbers["token_rows"], numbers["token_columns"], numbers["num_prefix_tokens"]
 
 
 def _order(first: int, second: int, told: Told) -> Roles | None:
