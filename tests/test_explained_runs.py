@@ -442,9 +442,10 @@ def test_a_video_is_counted_in_frames_and_not_in_pixels() -> None:
     report = run(model, 1, 3, 8, 224, 224)
     (meaning,) = report.explanations
     assert meaning.kind == "frames"
-    assert "4 frames of 14×14 tokens against 8" in meaning.sentence
-    frames = 8 * meaning.numbers["expected_frames"] // meaning.numbers["frames"]
-    assert run(model, 1, 3, frames, 224, 224).failure is None
+    assert "4 frames, or tubelets, of 14×14 tokens against 8" in meaning.sentence
+    frames, given = re.findall(r"(\d+) frames instead of (\d+)", meaning.fixes[0])[0]
+    assert given == "8"
+    assert run(model, 1, 3, int(frames), 224, 224).failure is None
 
 
 def test_a_spectrogram_has_the_grid_of_its_map() -> None:

@@ -147,8 +147,16 @@ def test_the_strides_of_a_reshape_are_those_of_the_stem(stem: str) -> None:
     ("faulty", "kind", "says"),
     [
         (lambda: zeros(1, 1569, 8) + zeros(1, 197, 8), "frames", "1569 = 8·14×14 + 1"),
-        (lambda: zeros(1, 1568, 8) + zeros(1, 784 * 4, 8), "frames", "8 frames of 14×14"),
-        (lambda: zeros(1, 3137, 8) + zeros(1, 1569, 8), "frames", "16 frames of 14×14"),
+        (
+            lambda: zeros(1, 1568, 8) + zeros(1, 784 * 4, 8),
+            "frames",
+            "8 frames, or tubelets",
+        ),
+        (
+            lambda: zeros(1, 3137, 8) + zeros(1, 1569, 8),
+            "frames",
+            "16 frames, or tubelets",
+        ),
         (lambda: zeros(1, 785, 8) + zeros(1, 197, 8), "position table", "785 = 28×28 + 1"),
         (lambda: zeros(1, 85, 8) + zeros(1, 77, 8), "text length", "85 tokens where 77"),
         (lambda: zeros(1, 600, 8) + zeros(1, 512, 8), "text length", "600 tokens where 512"),

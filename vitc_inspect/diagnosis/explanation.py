@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -158,6 +158,12 @@ RUN_IT = (
     " python -m vitc_inspect --module FILE.py:CLASS --input 1,3,224,224."
 )
 """What to do where a message alone does not say enough."""
+
+
+def one_first(readings: Iterable[Explanation]) -> Iterator[Explanation]:
+    """Readings of one error, of which one at most is true: those behind the first are possible."""
+    for rank, reading in enumerate(readings):
+        yield replace(reading, likelihood="possible") if rank else reading
 
 
 def not_known(

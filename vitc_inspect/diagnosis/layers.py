@@ -19,6 +19,7 @@ from vitc_inspect.diagnosis.explanation import (
     looks_like_width,
     not_known,
     nothing_in_it,
+    one_first,
     sizes,
 )
 from vitc_inspect.diagnosis.readings import USUAL_SIDES, in_squares, sides_for, square_of
@@ -325,7 +326,7 @@ def _linear(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if patches and not coloured and not flat:
         sure: Likelihood = "possible" if found else "likely"
         found += [replace(each, likelihood=sure) for each in patches]
-    yield from found
+    yield from one_first(found)
     if found and (not looks_like_width(width) or found[0].kind in ("cut", "pool", "places")):
         return
     if width > _WIDEST:

@@ -19,6 +19,7 @@ from vitc_inspect.diagnosis.explanation import (
     heads_fault,
     looks_like_width,
     nothing_in_it,
+    one_first,
     sizes,
 )
 from vitc_inspect.diagnosis.positions import position_readings
@@ -52,7 +53,7 @@ def _invalid_shape(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         *_flattened_map(target, size, told),
     )
     found = found or (*_masked_windows(target, size), *_heads_split(target, size))
-    yield from found
+    yield from one_first(found)
     if found:
         return
     product = prod(known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from math import isqrt
 
 from vitc_inspect.diagnosis.explanation import (
@@ -17,6 +18,7 @@ from vitc_inspect.diagnosis.explanation import (
     looks_like_width,
     not_known,
     nothing_in_it,
+    one_first,
 )
 from vitc_inspect.diagnosis.positions import (
     interpolated_otherwise,
@@ -57,7 +59,7 @@ def _two_operands(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         meanings = iter((_vector(told),))
     else:
         meanings = _by_axis(first, second, axis, shapes, told)
-    for meaning in meanings:
+    for meaning in one_first(meanings):
         yield replace(meaning, sentence=meaning.sentence.replace(" of + ", f" of {told.sign} "))
 
 
@@ -181,13 +183,22 @@ def _tokens(first: int, second: int, axis: int, told: Told) -> Iterator[Explanat
         yield from readings
     yield from after
     if not (readings or channels or before or transposed):
+        lengths = " and ".join(_as_map(count, told) for count in (first, second))
         yield not_known(
-            f"The two operands of + have {first} and {second} along axis {axis}",
+            f"The two operands of + have {lengths} along axis {axis}",
             told,
             "Print both shapes before the sum: the axis must be equal, or 1 in one of them.",
             because="no usual grid and stride gives these two numbers",
             numbers={"first": first, "second": second},
         )
+
+
+def _as_map(count: int, told: Told) -> str:
+    """A length, taken apart where the run shows the map it comes from."""
+    grid = told.facts.map_of(count)
+    if grid is None:
+        return f"{count}"
+    return f"{count} = {by(grid[:2])}{f' + {grid[2]}' if grid[2] else ''}"
 
 
 def _of_time(
@@ -200,7 +211,7 @@ def _of_time(
     words = None if of_stem else _words(first, second)
     if words:
         return (words,), ()
-    frames = _frames(first, second)
+    frames = _frames(first, second, told)
     if frames is None:
         return (), ()
     if not (square_of(first) and square_of(second)) or not readings:
@@ -226,7 +237,7 @@ def _words(first: int, second: int) -> Explanation | None:
     )
 
 
-def _frames(first: int, second: int) -> Explanation | None:
+def _frames(first: int, second: int, told: Told) -> Explanation | None:
     """Two videos of different numbers of frames, or a video and a table for one image."""
     for came in frames_of(first):
         for made in frames_of(second):
@@ -237,10 +248,9 @@ def _frames(first: int, second: int) -> Explanation | None:
             return explain(
                 "frames",
                 f"{first} = {frames}·{side}×{side}{end} and"
-                f" {second} = {expected}·{side}×{side}{end}: {frames} {_times(frames)} of"
-                f" {side}×{side} tokens against {expected}.",
-                f"Give {expected} {_times(expected)} instead of {frames}; where a tubelet takes"
-                f" several, as many as make {expected}.",
+                f" {second} = {expected}·{side}×{side}{end}: {frames} {_times(frames)}, or"
+                f" tubelets, of {side}×{side} tokens against {expected}.",
+                f"Give a video of {_as_many(frames, expected, told)}.",
                 "Or interpolate the table along the time alone.",
                 because=f"both are whole frames of {side}×{side} tokens",
                 likelihood="possible",
@@ -253,6 +263,15 @@ def _frames(first: int, second: int) -> Explanation | None:
                 },
             )
     return None
+
+
+def _as_many(came: int, expected: int, told: Told) -> str:
+    """How many frames a video must have; a tubelet may take several."""
+    calls = (c for c in told.facts.calls if len(c.before) == len(c.after) == 5)
+    given = next((c.before[2] for c in calls if c.after[2] == came), None)
+    if given and given * expected % came == 0:
+        return f"{given * expected // came} frames instead of {given}"
+    return f"{Fraction(expected, came)} times as many frames"
 
 
 def _times(frames: int) -> str:
