@@ -264,6 +264,21 @@ def test_a_map_that_windows_do_not_divide_is_padded(rows: int, columns: int) -> 
     assert run(model, 1, 3, rows * 8, columns * 8).failure is None
 
 
+@pytest.mark.parametrize(
+    ("axis", "others", "kind"),
+    [
+        (2, (2, 49, WIDTH), "grid"),  # tokens differ, and the widths are joined
+        (1, (2, 49, 24), "width"),
+        (1, (3, 49, WIDTH), "batch"),
+    ],
+)
+def test_the_axis_that_differs_says_why_two_cannot_be_joined(
+    axis: int, others: tuple[int, ...], kind: str
+) -> None:
+    model = Made(lambda m, x: torch.cat([tokens(m.stem(x)), torch.zeros(others)], axis), stem=cut())
+    assert [each.kind for each in run(model, 2, 3, 64, 64).explanations] == [kind]
+
+
 def test_patch_merging_of_an_odd_map() -> None:
     def forward(m: nn.Module, x: Tensor) -> Tensor:
         x = m.pad(m.stem(x).permute(0, 2, 3, 1))
@@ -402,6 +417,26 @@ def test_a_flattened_image_is_cut(axis: int) -> None:
     names = {"rearrange": rearrange}
     model.cut = Made(lambda m, x: eval(expression[0], {**names, "image": x}))
     assert run(model, 1, 3, 224, 224).failure is None
+
+
+@pytest.mark.parametrize("kind", ["Linear", "LayerNorm"])
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_map_of_other_channels_is_turned_and_the_layer_built_for_them(
+    kind: str, flat: bool
+) -> None:
+    """No layer is built for the 7 columns or the 49 places of a map."""
+    layer: nn.Module = nn.Linear(80, 10) if kind == "Linear" else nn.LayerNorm(80)
+    model = Made(
+        lambda m, x: m.layer(m.turn(m.stem(x))),
+        stem=cut(8, 64),
+        layer=layer,
+        turn=nn.Flatten(2) if flat else nn.Identity(),
+    )
+    meaning = best(model, 2, 3, 56, 56)
+    assert not re.search(r"Linear\((7|49),|LayerNorm\((7|49)\)", " ".join(meaning.fixes))
+    built = re.findall(r"(?:Linear|LayerNorm)\([\d, ]+\)", meaning.fixes[0])[0]
+    model.layer, model.turn = eval(f"nn.{built}", {"nn": nn}), Made(lambda m, x: tokens(x))
+    assert run(model, 2, 3, 56, 56).failure is None
 
 
 def test_the_mean_over_the_wrong_axis() -> None:

@@ -158,6 +158,7 @@ def test_the_strides_of_a_reshape_are_those_of_the_stem(stem: str) -> None:
             "16 frames, or tubelets",
         ),
         (lambda: zeros(1, 785, 8) + zeros(1, 197, 8), "position table", "785 = 28×28 + 1"),
+        (lambda: zeros(1, 394, 8) + zeros(1, 197, 8), "images", "394 = 2·197 and 197 = 14×14 + 1"),
         (lambda: zeros(1, 85, 8) + zeros(1, 77, 8), "text length", "85 tokens where 77"),
         (lambda: zeros(1, 600, 8) + zeros(1, 512, 8), "text length", "600 tokens where 512"),
         (lambda: zeros(1, 7, 8) + zeros(1, 13, 8), "not known", "7 and 13 along axis 1"),

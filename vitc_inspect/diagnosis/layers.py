@@ -311,6 +311,9 @@ def _linear(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         return
     given = next(iter(told.operands), ())
     given = given if given[-1:] == (width,) and prod(given[:-1]) == rows else ()
+    if len(given) in (3, 4) and given[1] != features and _channels_second(given, told):
+        yield _turned(f"Linear({features}, {out})", f"Linear({given[1]}, {out})", given, numbers)
+        return
     patches = tuple(_patches(rows, width, features, numbers))
     # grey patches are rare, and nearly any square is one
     coloured = any((_patch(n) or (0, 0))[1] == 3 for n in (width, features))
@@ -347,7 +350,7 @@ def _linear(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         f"Build it as Linear({width}, {out}).",
         f"Or let what comes before it give {features} numbers, the last convolution for example.",
         because=f"{width} is a usual width" if usual else "it is all that the numbers say",
-        likelihood="likely" if tokens and usual and not found else "possible",
+        likelihood="likely" if (given or (tokens and usual)) and not found else "possible",
         numbers=numbers,
     )
 
@@ -605,6 +608,8 @@ def _layer_norm(match: re.Match[str], told: Told) -> Iterator[Explanation]:
             because=f"the {width} stands on the axis before",
             numbers=numbers,
         )
+    elif _channels_second(given, told):
+        yield _turned(f"LayerNorm({width})", f"LayerNorm({given[1]})", given, numbers)
     else:
         yield explain(
             "width",
@@ -614,6 +619,36 @@ def _layer_norm(match: re.Match[str], told: Told) -> Iterator[Explanation]:
             because="both are widths of a token",
             numbers=numbers,
         )
+
+
+def _channels_second(given: tuple[int, ...], told: Told) -> bool:
+    """Whether the second axis is the channels: the run says so, or only that is a width."""
+    if given in told.facts.maps:
+        return True
+    if (
+        len(given) == 3
+        and given[1] != given[2]
+        and any(shape[:2] == given[:2] and prod(shape[2:]) == given[2] for shape in told.facts.maps)
+    ):
+        return True
+    if len(given) not in (3, 4) or looks_like_width(given[-1]) or not looks_like_width(given[1]):
+        return False
+    return len(given) == 4 or (square_of(given[2]) is not None and square_of(given[1]) is None)
+
+
+def _turned(layer: str, built: str, given: tuple[int, ...], numbers: dict[str, int]) -> Explanation:
+    """A layer of the last axis that gets a map of other channels, which stand second besides."""
+    flat = len(given) == 3
+    turn = "x.transpose(1, 2)" if flat else "x.flatten(2).transpose(1, 2)"
+    return explain(
+        "transpose" if flat else "flatten",
+        f"{layer} reads the last axis, and {by(given)} has its {given[1]} channels on the second:"
+        f" a map went in {'flattened and not transposed' if flat else 'as it is'}, and its channels"
+        " are others too.",
+        f"Bring the channels to the end, {turn}, and build the layer as {built}.",
+        because=f"{given[1]} is the width, and {given[-1]} are places",
+        numbers=numbers,
+    )
 
 
 def _attention_width(match: re.Match[str], told: Told) -> Iterator[Explanation]:

@@ -225,8 +225,9 @@ def layouts(count: int) -> Iterator[Layout]:
     In small numbers any grid can be read; a few rows count only where the grid is a square, and
     registers only before a grid of some size.
     """
+    square = (square_of(count) or (0, 2))[1] < 2
     for rows, columns, prefix in _grids(count, _PREFIX_DOUBT):
-        if prefix > 1 and rows < _LEAST_ROWS:
+        if prefix > 1 and (rows < _LEAST_ROWS or (square and rows != columns)):
             continue
         if rows != columns and rows < (_FEW_ROWS if prefix < 2 else 2 * _FEW_ROWS):
             continue

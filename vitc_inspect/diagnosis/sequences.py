@@ -583,6 +583,17 @@ def _joined(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if at == 0:
         yield _other_batches(axis, expected, got, numbers)
         return
+    if rank == 3 and at == 1:
+        yield explain(
+            "grid",
+            f"Sequences of {in_squares(expected)} and {in_squares(got)} tokens are to be joined"
+            f" along axis {axis}, which needs as many tokens in both.",
+            "Join them along the tokens instead: torch.cat(..., dim=1).",
+            "Or bring both to one grid: F.interpolate on the maps, before they are flattened.",
+            because="axis 1 of (batch, tokens, width) differs",
+            numbers=numbers,
+        )
+        return
     for width, count in ((expected, got), (got, expected)):
         if looks_like_width(width) and square_of(count) and not looks_like_width(count):
             yield explain(
@@ -594,18 +605,20 @@ def _joined(match: re.Match[str], told: Told) -> Iterator[Explanation]:
                 numbers=numbers,
             )
             return
-    if looks_like_width(expected) and looks_like_width(got):
+    if at == 2 or (looks_like_width(expected) and looks_like_width(got)):
         yield explain(
             "width",
             f"One tensor is {expected} wide and the other {got}: class token and image tokens are"
             " of different width.",
             f"Make the class token as wide as the last convolution has output channels:"
             f" {expected} or {got} in both.",
-            because=f"both numbers are usual widths, and the axis joined is {axis}",
-            likelihood="possible" if all(squares) else "likely",
+            because="axis 2 of (batch, tokens, width) differs"
+            if at == 2
+            else f"both numbers are usual widths, and the axis joined is {axis}",
+            likelihood="possible" if all(squares) and at is None else "likely",
             numbers=numbers,
         )
-        if axis != 0:
+        if axis != 0 or at == 2:
             return
     if axis == 0 and all(squares):
         yield explain(

@@ -208,7 +208,7 @@ def _of_time(
     of_stem = told.spec is not None and told.spec.seq_len in (first, second)
     if told.facts.image:  # one image, neither a video nor a text
         return (), ()
-    words = None if of_stem else _words(first, second)
+    words = None if of_stem else _words(first, second) or _images_in_a_row(first, second)
     if words:
         return (words,), ()
     frames = _frames(first, second, told)
@@ -234,6 +234,22 @@ def _words(first: int, second: int) -> Explanation | None:
         f' tokenizer(text, max_length={table}, truncation=True, padding="max_length").',
         because=f"{table} is usual for texts" + (", as CLIP's 77" if table == 77 else ""),
         numbers={"words": other, "expected_words": table},
+    )
+
+
+def _images_in_a_row(first: int, second: int) -> Explanation | None:
+    """Several images whose sequences, class tokens included, stand one after another."""
+    one, many = sorted((first, second))
+    square = square_of(one)
+    if square is None or square[0] < 4 or not square[1] or many % one or square_of(many):
+        return None
+    return explain(
+        "images",
+        f"{many} = {many // one}·{one} and {in_squares(one)}: the tokens of {many // one} images,"
+        " or crops of one, stand one after another in a sequence, where those of one are expected.",
+        f"Put the images along the batch before the table is added: x.reshape(-1, {one}, width).",
+        because=f"{many} is {many // one} times {one}, and {one} is a grid with its class token",
+        numbers={"images": many // one, "each": one},
     )
 
 
