@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -159,6 +160,13 @@ def test_the_strides_of_a_reshape_are_those_of_the_stem(stem: str) -> None:
         ),
         (lambda: zeros(1, 785, 8) + zeros(1, 197, 8), "position table", "785 = 28×28 + 1"),
         (lambda: zeros(1, 394, 8) + zeros(1, 197, 8), "images", "394 = 2·197 and 197 = 14×14 + 1"),
+        (lambda: zeros(1, 8, 257) + zeros(1, 8, 197), "position table", "257 = 16×16 + 1"),
+        (lambda: zeros(1, 3, 64, 64) - zeros(3), "channels", "mean.view(3, 1, 1)"),
+        (lambda: zeros(3, 64, 64) - zeros(3), "channels", "mean.view(3, 1, 1)"),
+        (lambda: zeros(64, 64, 3) - zeros(3, 1, 1), "channels last", "image.permute(2, 0, 1)"),
+        (lambda: zeros(4, 64, 64) - zeros(3, 1, 1), "channels", "image[:3]"),
+        (lambda: zeros(1, 64, 64).sub_(zeros(3, 1, 1)), "channels", "Normalize((0.5,), (0.5,))"),
+        (lambda: zeros(1, 1, 8).add_(zeros(1, 197, 8)), "in place", "x = x + table"),
         (lambda: zeros(1, 85, 8) + zeros(1, 77, 8), "text length", "85 tokens where 77"),
         (lambda: zeros(1, 600, 8) + zeros(1, 512, 8), "text length", "600 tokens where 512"),
         (lambda: zeros(1, 7, 8) + zeros(1, 13, 8), "not known", "7 and 13 along axis 1"),
@@ -431,6 +439,30 @@ def test_sums_that_are_called_name_their_operands_too(line: str, tokens: int) ->
     text = f'  File "vit.py", line 1, in forward\n    {line}\nRuntimeError: '
     found = explain_error(text + SUM.format(257, 197, 1))
     assert {each.numbers["tokens"] for each in found} == {tokens}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "call_function add *(" * 10_000,
+        "call_function <built-in function add>(*(FakeTensor(..., size=(1, " * 4_000,
+        "Attempting to broadcast a dimension of length 1 at -1! " * 4_000,
+        "    ~~~~ <--- HERE\n" * 10_000,
+        '  File "a.py", line 1\n' + "~" * 150_000 + "\n" + "^" * 40_000,
+        SUM.format(999_999_999, 999_999_998, 1),
+        SUM.format(999_999_999, 999_999_998, 2),
+        f"shape '[1, 8, 7, 8, 7, 96]' is invalid for input of size {10**14}",
+        "shape '[1, 99999999, 99999999, 99999999, 99999999, 3]' is invalid for input of size 12",
+        f"shape '[1, {10**11}, 16]' is invalid for input of size {16 * 10**12}",
+        f"mat1 and mat2 shapes cannot be multiplied (1x{10**11} and {10**11 - 1}x9)",
+    ],
+)
+def test_absurd_texts_take_little_time(text: str) -> None:
+    for each in explain_error(text):
+        assert each.fixes
+    start = time.perf_counter()
+    explain_error(text, spec=parse_stem("16x16/16:768"))
+    assert time.perf_counter() - start < 2
 
 
 # ---- facts given by hand ---------------------------------------------------------------------

@@ -73,12 +73,13 @@ _FAKE_CALL = re.compile(
     r"call_(?:function|method) (?:<(?:built-in (?:function|method)|function) )?(\w{1,60})"
     r".{0,80}?\*\((.{1,4000}?)\), \*\*\{"
 )
+_NEAR_THE_END = 20_000
 _FAKE = re.compile(r"(Parameter\()?FakeTensor\(\.\.\., size=\(([\d, ]{0,100})\)")
 
 
 def _fake_operands(text: str) -> tuple[str, tuple[tuple[int, ...], ...], tuple[bool, ...]]:
     """The function that torch.compile could not run, its operands, and which are parameters."""
-    calls = list(_FAKE_CALL.finditer(text))
+    calls = list(_FAKE_CALL.finditer(text[-_NEAR_THE_END:]))
     if not calls:
         return "", (), ()
     name, arguments = calls[-1].groups()

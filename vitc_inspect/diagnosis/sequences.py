@@ -32,6 +32,8 @@ from vitc_inspect.diagnosis.readings import (
     stride_of,
 )
 
+_LONGEST_SIDE = 2**14
+"""Longest side of what is cut into patches or windows (pixels or places)."""
 _LEAST_WIDTH = 96
 """The narrowest tokens of models in use."""
 _NOMINAL = 16
@@ -150,6 +152,8 @@ def _map_of_run(target: tuple[int, ...], told: Told) -> Iterator[Explanation]:
 
 def _like(count: int, rows: int, columns: int) -> tuple[int, int] | None:
     """The grid of so many tokens with the shape of another, else a square one."""
+    if count > MAX_TOKENS:
+        return None
     for high in range(1, isqrt(count) + rows + 1):
         if count % high == 0 and high * columns == (count // high) * rows:
             return high, count // high
@@ -405,7 +409,7 @@ def cut_in_windows(target: tuple[int, ...], size: int, told: Told) -> Iterator[E
         size: Numbers that came.
         told: What was told.
     """
-    if len(target) != 6 or target[0] < 1 or min(target[1:5]) < 1:
+    if len(target) != 6 or target[0] < 1 or min(target[1:5]) < 1 or max(target) > _LONGEST_SIDE:
         return
     batch, *rest = target
     if rest[2] == rest[3] and rest[0] * rest[1] > 1 and rest[1] != rest[3]:
@@ -768,6 +772,18 @@ def _added_in_place(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """`x += table` where the result is larger than x."""
     has, result = sizes(match.group(1)), sizes(match.group(2))
     if not has or not result:
+        return
+    if len(has) == len(result) >= 3 and (has[-3], result[-3]) == (1, 3):
+        yield explain(
+            "channels",
+            f"An image of 1 channel, {by(has)}, meets a mean or a deviation of 3: it is grey, and"
+            " is normalised as RGB.",
+            "Give one number each: transforms.Normalize((0.5,), (0.5,)).",
+            "Or give the image three channels first: image.convert('RGB'), or"
+            f" image.expand({'3' if len(has) == 3 else '-1, 3'}, -1, -1).clone().",
+            because="only the channels differ, 1 and 3",
+            numbers={"channels": 1, "expected_channels": 3},
+        )
         return
     yield explain(
         "in place",

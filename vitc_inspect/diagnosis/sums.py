@@ -43,6 +43,8 @@ _SUM = re.compile(r"([\w.\[\]():, ]{1,200}?) ?\+=? ?([\w.\[(]{1,200})")
 _ADD = re.compile(r"\b(?:torch\.add\(([\w.]{1,80}), |([\w.]{1,80})\.add_?\()([\w.]{1,80})")
 _TEXT_LENGTHS = frozenset({77, 512, 514, 1026, 2048, 4096})
 """Entries of the position tables of text models in use; none is a square grid of patches."""
+_WIDEST_MAP = 128
+"""Most columns of a map that a table of positions is made for."""
 _LEAST_WIDTH = 96
 """The narrowest tokens of models in use; narrower ones are rarely meant by a number alone."""
 
@@ -121,6 +123,10 @@ def _by_axis(
 ) -> Iterator[Explanation]:
     """What the axis says of two operands; PyTorch names the last one that differs."""
     rank = len(shapes[0]) if shapes else None
+    colours = _colours(first, second, axis, rank)
+    if colours:
+        yield colours
+        return
     # (tokens, width) without a batch has its tokens first
     tokens_at = 1 if rank in (None, 3) else 0 if rank == 2 else None
     if axis == tokens_at:
@@ -143,6 +149,42 @@ def _by_axis(
         yield from _third_axis(first, second, shapes, told)
     else:
         yield from _fourth_axis(first, second, shapes, told)
+
+
+def _colours(first: int, second: int, axis: int, rank: int | None) -> Explanation | None:
+    """The channels of an image beside a side of it, or beside other channels: a normalisation."""
+    few, many = sorted((first, second))
+    numbers = {"channels": few, "other": many, "axis": axis}
+    if (few, many) == (3, 4) and axis == 0 and rank in (None, 3):
+        return explain(
+            "channels",
+            "One operand of + has 4 channels and the other 3: an image with an alpha channel, and"
+            " a mean or a deviation for RGB.",
+            "Drop it: image[:3], or Image.convert('RGB').",
+            because="the first axis of (channels, height, width) is the channels",
+            numbers=numbers,
+        )
+    if few != 3 or many < 32 or (rank == 3 and axis == 1):
+        return None
+    if axis >= 2:
+        return explain(
+            "channels",
+            f"One operand of + has {many} along axis {axis} and the other 3: the 3 numbers are one"
+            " for each channel, a mean or a deviation, and lie along the image's width.",
+            "Give them the shape (3, 1, 1): mean.view(3, 1, 1).",
+            "Or, where the image is to be (height, width, channels), keep its channels last.",
+            because="shapes are laid side by side from their last axis",
+            numbers=numbers,
+        )
+    return explain(
+        "channels last",
+        f"One operand of + has {many} along axis {axis} and the other 3: the image is (height,"
+        " width, channels), and a mean or a deviation of 3 channels expects the channels first.",
+        "Put the channels first: image.permute(2, 0, 1), with a batch image.permute(0, 3, 1, 2).",
+        because=f"3 is a number of channels, and {many} a side",
+        likelihood="likely" if axis == 0 or rank == 4 else "possible",
+        numbers=numbers,
+    )
 
 
 def _batches(first: int, second: int) -> Explanation:
@@ -421,6 +463,9 @@ def _third_axis(
     if widths and width is None and min(first, second) >= _LEAST_WIDTH:
         yield from widths
         yield _channels_last_columns(first, second, told, "possible")
+        return
+    if square_of(first) and square_of(second) and max(first, second) > _WIDEST_MAP:
+        yield from _by_roles(first, second, told)  # of (batch, width, tokens)
         return
     of_tokens = widths if width is None else ()  # the tokens are known to be of another width
     yield from (replace(each, likelihood="possible") for each in of_tokens)
