@@ -6,7 +6,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vitc_inspect.diagnosis import empty, inputs, layers, sequences, sums, weights
+from vitc_inspect.diagnosis import (
+    convolutions,
+    empty,
+    inputs,
+    layers,
+    sequences,
+    sums,
+    weights,
+)
 from vitc_inspect.diagnosis.explanation import (
     Decoder,
     Explanation,
@@ -22,6 +30,7 @@ _DECODERS = (
     *weights.DECODERS,
     *sums.DECODERS,
     *sequences.DECODERS,
+    *convolutions.DECODERS,
     *layers.DECODERS,
     *empty.DECODERS,
     *inputs.DECODERS,
