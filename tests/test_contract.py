@@ -93,6 +93,27 @@ def test_a_table_too_long_is_told_apart_from_one_that_is_too_short() -> None:
     assert "197 tokens = 14×14 + 1: 52 tokens have none" in short.sentence
 
 
+@pytest.mark.parametrize(
+    ("length", "prefix", "sure"),
+    [
+        (257, 1, "certain"),  # 16·16 + 1, behind the class token as the tokens are
+        (576, 0, "certain"),  # 24·24
+        (5000, 0, "possible"),  # a longest length; 50·100 is one grid of many
+        (1024, 0, "possible"),  # 32·32, and a usual longest length
+        (1001, 1, "possible"),  # 1000 is no square
+    ],
+)
+def test_a_longer_table_is_certainly_of_another_grid_only_where_its_length_is_one(
+    length: int, prefix: int, sure: str
+) -> None:
+    (fault,) = faults(
+        Contract(image_size=(64, 64), patch_size=8, table_length=length, num_prefix_tokens=prefix)
+    )
+    assert (fault.kind, fault.likelihood) == ("position table", sure)
+    assert ("a longest length" in fault.sentence) == (sure == "possible")
+    assert "made for" not in fault.sentence or sure == "certain" or "If it was" in fault.sentence
+
+
 def test_an_image_the_patch_does_not_divide() -> None:
     (fault,) = faults(Contract(image_size=(225, 224), patch_size=16))
     assert "225 = 14·16 + 1" in fault.sentence

@@ -54,11 +54,8 @@ def dependence(
     """
     tensors = tensors_of((inputs, kwargs))
     image = _image(flow, tensors)
-    if (
-        image is None
-        or flow.error
-        or any(_has_frames(owner) for owner in contents_of(module).layers.values())
-    ):
+    owners = contents_of(module).layers.values()
+    if image is None or flow.error or any(map(_has_frames, owners)):
         return
     pairs = _Pairs(module, inputs, kwargs, tensors, image)
     once, again = pairs.run(change=False), pairs.run(change=True)

@@ -13,12 +13,13 @@ import vitc_inspect
 from vitc_inspect.audits import NO_AUDIT, Audit, audit_module
 from vitc_inspect.contents import arguments_of, contents_of
 from vitc_inspect.diagnosis import FAULT_KINDS, Explanation, explain_error
+from vitc_inspect.diagnosis.explanation import PastCall, RunFacts
 from vitc_inspect.expectation import Expectation, expect
 from vitc_inspect.fields import check_kinds
 from vitc_inspect.guard import guarded
 from vitc_inspect.guests import record_call
 from vitc_inspect.notation import format_stem
-from vitc_inspect.recording import Call, Failure, NeverCalled, SourceLine, Value
+from vitc_inspect.recording import Call, Failure, NeverCalled, Recording, SourceLine, Value
 from vitc_inspect.spec import StemSpec
 
 CHECKS = ("shape", "params", "macs")
@@ -79,6 +80,8 @@ class ModuleReport:
     """How the forward pass raised, or None."""
     cause: Explanation | None
     """The fault that made it raise, where it is one of the faults."""
+    facts: RunFacts
+    """What the run shows of its failure; nothing where it did not raise."""
     training: bool
     """Whether the module was in training mode."""
     device: str
@@ -116,34 +119,14 @@ class ModuleReport:
         if self.failure is None:
             return ()
         # the lines of code in the traceback say who is who
-        meanings = explain_error(
-            self.failure.traceback,
-            spec=self.stem,
-            operation=self.failure.operation or "",
-            operands=[value.shape for value in self.failure.operands],
-        )
-        meanings = self._of_this_image(meanings)
+        traceback = self.failure.traceback
+        found, _ = guarded(explain_error, traceback, spec=self.stem, facts=self.facts)
+        meanings = found or ()
         if self.cause is None:
             return meanings
         # the text tells more of the same where the stem is known, and else might guess another
         same = meanings[:1] if self.stem and meanings[:1] else ()
         return same if same and same[0].kind == self.cause.kind else (self.cause,)
-
-    def _of_this_image(self, meanings: tuple[Explanation, ...]) -> tuple[Explanation, ...]:
-        """Those that do not take the image for larger or smaller than the one that was given."""
-        images = [value.shape[-2:] for value in self.inputs if len(value.shape) == 4]
-        if self.stem or len(images) != 1:
-            return meanings
-        sides = images[0]
-        taken = [
-            tuple(meaning.numbers.get(side, 0) for side in ("image_height", "image_width"))
-            for meaning in meanings
-        ]
-        kept = [each for each, size in zip(meanings, taken, strict=True) if size in (sides, (0, 0))]
-        if not kept or kept[0] is meanings[0]:
-            return tuple(kept)
-        because = f"the image is {sides[0]}×{sides[1]} pixels, which leaves this reading first"
-        return (replace(kept[0], because=because, likelihood="likely"), *kept[1:])
 
     def row(self, name: str, turn: int = 1) -> ModuleRow:
         """One row of the module or function called `name`; KeyError if there is none.
@@ -268,6 +251,7 @@ def inspect_call(
         stem_layers=found.stem_layers,
         failure=recording.failure,
         cause=cause,
+        facts=guarded(_facts_of, recording, contents.layers)[0] or RunFacts(),
         training=module.training,
         device="cpu" if first is None else str(first.device),
     )
@@ -289,6 +273,66 @@ def _audited(
         note = f"Faults could not all be looked for: {'; '.join(found.unchecked)}."
         return replace(found, notes=(*found.notes, note)), False
     return found, True
+
+
+_ATTRIBUTES = (
+    "num_features", "normalized_shape", "in_features", "out_features", "in_channels",
+    "out_channels", "kernel_size", "stride", "padding", "groups", "num_heads", "embed_dim",
+)  # fmt: skip
+"""Plain numbers of layers that explain their errors."""
+_MOST_CALLS = 5000
+
+
+def _facts_of(recording: Recording, layers: Mapping[str, nn.Module]) -> RunFacts:
+    """What a run shows of its failure; nothing where it did not raise."""
+    failure = recording.failure
+    if failure is None:
+        return RunFacts()
+    layer = layers.get(failure.inside)
+    running = [c for c in recording.calls if not c.returned and c.name == failure.inside]
+    return RunFacts(
+        operation=failure.operation or "",
+        operands=_shapes(failure.operands),
+        inputs=_shapes(recording.inputs),
+        module="" if layer is None else _kind_of(layer),
+        given=_shapes(running[-1].inputs) if running and not running[-1].is_function else (),
+        attributes={} if layer is None else _plain_numbers(layer),
+        calls=tuple(map(_past, [c for c in recording.calls if c.returned][-_MOST_CALLS:])),
+    )
+
+
+def _shapes(values: Sequence[Value]) -> tuple[tuple[int, ...], ...]:
+    return tuple(value.shape for value in values)
+
+
+def _past(call: Call) -> PastCall:
+    return PastCall(
+        name=call.name,
+        kind=call.kind,
+        before=call.in_shape or (),
+        after=call.out_shape or (),
+        line=call.source.text if call.source else "",
+    )
+
+
+def _kind_of(layer: nn.Module) -> str:
+    """Class of a layer; of what is derived from torch's, torch's own class."""
+    classes = type(layer).__mro__
+    return next((c.__name__ for c in classes if c.__module__.startswith("torch.nn")), "Module")
+
+
+def _plain_numbers(layer: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Numbers that a layer states, and the shape of its weight."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name in _ATTRIBUTES:
+        value = vars(layer).get(name)  # a guest's own attribute may be a property that raises
+        numbers = value if isinstance(value, tuple) else (value,)
+        if all(type(number) is int for number in numbers):
+            found[name] = numbers
+    weight = vars(layer).get("_parameters", {}).get("weight")
+    if weight is not None and hasattr(weight, "shape"):
+        found["weight"] = tuple(weight.shape)
+    return found
 
 
 def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import isqrt, prod
 from typing import Any
 
 from vitc_inspect import arithmetic
@@ -276,19 +276,7 @@ def _table(contract: Contract) -> Iterator[Explanation]:
     if table - prod(grid) in (0, 1) and prefix in (0, 1):
         yield _class_token_fault(grid, table, numbers)
     elif table > tokens:
-        yield Explanation(
-            kind="position table",
-            sentence=f"The position table has {table} entries for {whole}.{origin} Where the code"
-            f" cuts it to [:, :{tokens}] every shape is right, and the places are those of"
-            " another grid, row after row further off.",
-            fixes=(
-                f"Interpolate the table's grid to {by(grid)}; do not cut it.",
-                f"Or make the table {tokens} entries long.",
-            ),
-            likelihood="certain",
-            because="every token needs one entry, that of its own place",
-            numbers=numbers,
-        )
+        yield _long_table(whole, origin, grid, numbers)
     else:
         yield Explanation(
             kind="position table",
@@ -302,6 +290,42 @@ def _table(contract: Contract) -> Iterator[Explanation]:
             because="every token needs one entry, that of its own place",
             numbers=numbers,
         )
+
+
+def _long_table(
+    whole: str, origin: str, grid: tuple[int, int], numbers: Mapping[str, int]
+) -> Explanation:
+    """A table with entries to spare: of another grid, or of a longest length that is cut."""
+    table, tokens = numbers["table"], numbers["tokens"]
+    side = isqrt(table - numbers["num_prefix_tokens"])
+    # lengths as 1024 or 5000 are chosen as a maximum, also where they are squares
+    round_number = table % 100 == 0 or table & (table - 1) == 0
+    made_for_grid = side**2 == table - numbers["num_prefix_tokens"] and not round_number
+    if made_for_grid:
+        sentence = (
+            f"The position table has {table} entries for {whole}.{origin} Where the code"
+            f" cuts it to [:, :{tokens}] every shape is right, and the places are those of"
+            " another grid, row after row further off."
+        )
+    else:
+        sentence = (
+            f"The position table has {table} entries for {whole}. If it was made for another grid"
+            f" and is cut to [:, :{tokens}], the places are those of that grid; a table of a"
+            " longest length that is cut for every image alike is sound."
+        )
+    return Explanation(
+        kind="position table",
+        sentence=sentence,
+        fixes=(
+            f"Interpolate the table's grid to {by(grid)}; do not cut it.",
+            f"Or make the table {tokens} entries long.",
+        ),
+        likelihood="certain" if made_for_grid else "possible",
+        because="every token needs one entry, that of its own place"
+        if made_for_grid
+        else f"which grid {table} entries are for cannot be known",
+        numbers=numbers,
+    )
 
 
 def _readings(contract: Contract, tokens: int, table: int) -> tuple[Reading, ...]:

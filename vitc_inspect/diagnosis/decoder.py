@@ -8,26 +8,38 @@ from dataclasses import replace
 
 from vitc_inspect.diagnosis import (
     assertions,
+    convolutions,
     einops_errors,
     einops_patterns,
+    empty,
     formats,
     inputs,
     layers,
-    positions,
     sequences,
+    sums,
     weights,
     windows,
 )
-from vitc_inspect.diagnosis.explanation import Decoder, Explanation, Told, read_text
+from vitc_inspect.diagnosis.explanation import (
+    Decoder,
+    Explanation,
+    RunFacts,
+    Told,
+    by,
+    not_known,
+)
+from vitc_inspect.diagnosis.pasted import read_text
 from vitc_inspect.fields import A_STEM, check_all, check_type
 from vitc_inspect.guard import guarded
 from vitc_inspect.spec import StemSpec
 
 _DECODERS = (
     *weights.DECODERS,
-    *positions.DECODERS,
+    *sums.DECODERS,
     *sequences.DECODERS,
+    *convolutions.DECODERS,
     *layers.DECODERS,
+    *empty.DECODERS,
     *inputs.DECODERS,
     *formats.DECODERS,
     *assertions.DECODERS,
@@ -51,8 +63,12 @@ def explain_error(
     spec: StemSpec | None = None,
     operation: str = "",
     operands: Sequence[tuple[int, ...]] = (),
+    facts: RunFacts | None = None,
 ) -> tuple[Explanation, ...]:
     """Explain an error about shapes, as PyTorch, einops, timm or torchvision words it.
+
+    What is known of the run counts more than the stem, the stem more than the rest of the text,
+    and that more than what is usual. A reading that contradicts what is known is left out.
 
     Args:
         text: The message, or a whole traceback; anything may stand around it. Of several errors
@@ -60,9 +76,12 @@ def explain_error(
         spec: The stem, where it is known; its own numbers then come before what is usual.
         operation: Name of the function that raised, where it is known, for example "add".
         operands: Shapes of the tensors that it was given, where they are known.
+        facts: What is known of the run that raised; its own operation and operands are used
+            where those two are left out.
 
     Returns:
-        Explanations in order, the likeliest first; empty where the error is not known.
+        Explanations in order, the likeliest first. One of the kind "not known" where the error
+        is recognised and nothing that is known fits it; none where it is not recognised.
 
     >>> text = "The size of tensor a (257) must match the size of tensor b (197)"
     >>> best = explain_error(f"RuntimeError: {text} at non-singleton dimension 1")[0]
@@ -74,9 +93,15 @@ def explain_error(
         check_type("spec", spec, StemSpec, f"{A_STEM}, or leave it out")
     check_type("operation", operation, str, 'Use "add", or leave it out')
     check_all("operands", operands, (tuple, list), "Use [(1, 197, 768)], or leave it out")
-    name = operation.strip("_")
-    sign = _SIGNS.get(name) or _SIGNS.get(name[1:]) or (name or "+")  # __iadd__ is a sum too
-    told = replace(read_text(text, spec), sign=sign, operands=tuple(operands))
+    facts = facts or RunFacts()
+    told = read_text(text, spec)
+    name = (operation or facts.operation or told.sign).strip("_")
+    told = replace(
+        told,
+        sign=_SIGNS.get(name) or _SIGNS.get(name[1:]) or (name or "+"),  # __iadd__ is a sum too
+        operands=tuple(operands) or facts.operands or told.operands,
+        facts=facts,
+    )
     found: list[tuple[int, re.Match[str], Decoder]] = []
     for pattern, decode in _DECODERS:
         matches = list(pattern.finditer(told.text))
@@ -85,5 +110,35 @@ def explain_error(
     for _, match, decode in sorted(found, key=lambda f: -f[0]):
         explanations, _ = guarded(_all, decode, match, told)
         if explanations:
-            return explanations
+            return _agreeing(explanations, told)
     return ()
+
+
+def _agreeing(explanations: tuple[Explanation, ...], told: Told) -> tuple[Explanation, ...]:
+    """Those that do not take the image for another than the one that was given."""
+    image = told.facts.image
+    if image is None:
+        return explanations
+    kept = [each for each in explanations if _sides(each) in (image, None)]
+    if not kept:
+        understood = explanations[0].numbers
+        return (
+            not_known(
+                f"The message speaks of {' and '.join(map(str, list(understood.values())[:2]))},"
+                f" and the image is {by(image)} pixels",
+                told,
+                numbers=understood,
+            ),
+        )
+    if kept[0] is explanations[0] or _sides(kept[0]) is None:
+        return tuple(kept)
+    because = f"the image is {by(image)} pixels, which leaves this reading first"
+    return (replace(kept[0], because=because, likelihood="likely"), *kept[1:])
+
+
+def _sides(explanation: Explanation) -> tuple[int, int] | None:
+    """Height and width of the image that an explanation speaks of (pixels)."""
+    numbers = explanation.numbers
+    if "image_height" not in numbers:
+        return None
+    return numbers["image_height"], numbers["image_width"]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -48,6 +47,94 @@ class Explanation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PastCall:
+    """A call that ended before the failure."""
+
+    name: str
+    """Name of the module, or of the function."""
+    kind: str
+    """Class of the module, or "function"."""
+    before: tuple[int, ...]
+    """Shape of the first tensor that went in, empty without one."""
+    after: tuple[int, ...]
+    """Shape of the first tensor that came out, empty without one."""
+    line: str = ""
+    """The line of code that called a function."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What is known of the run that raised. Whatever is not known is empty or None."""
+
+    operation: str = ""
+    """Name of the function that raised, for example "add"."""
+    operands: tuple[tuple[int, ...], ...] = ()
+    """Shapes of the tensors that it was given."""
+    inputs: tuple[tuple[int, ...], ...] = ()
+    """Shapes of the tensors that the whole module was given."""
+    module: str = ""
+    """Class of the innermost module that was running."""
+    given: tuple[tuple[int, ...], ...] = ()
+    """Shapes of the tensors that this module was given."""
+    attributes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
+    """Its plain numbers by name, for example num_features or the shape of its weight."""
+    calls: tuple[PastCall, ...] = ()
+    """Calls that ended before the failure, in order."""
+
+    @property
+    def image(self) -> tuple[int, int] | None:
+        """Height and width of the image (pixels), where one input has the axes of an image.
+
+        Of an image that is resized or padded before the first convolution, as it is there; so
+        also of what is an image there only, a spectrogram for example.
+        """
+        images = [shape for shape in self.inputs if len(shape) == 4]
+        first = next((c.before for c in self.calls if _is_conv(c) and len(c.before) == 4), None)
+        if len(images) == 1:
+            image = first if first and first[1] == images[0][1] else images[0]
+        elif images or first is None or first[1] not in (1, 3, 4):
+            return None
+        else:
+            image = first
+        return image[2], image[3]
+
+    @property
+    def of_video(self) -> bool:
+        """Whether a convolution of the run gave a map with a time axis."""
+        return any(_is_conv(call) and len(call.after) == 5 for call in self.calls)
+
+    @property
+    def batch(self) -> int | None:
+        """Images in the batch, where one input has the axes of a batch of images."""
+        batches = [shape[0] for shape in self.inputs if len(shape) == 4]
+        return batches[0] if len(batches) == 1 else None
+
+    @property
+    def maps(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the maps that convolutions gave, the last one first."""
+        return tuple(c.after for c in reversed(self.calls) if _is_conv(c) and len(c.after) == 4)
+
+    def map_of(self, count: int) -> tuple[int, int, int] | None:
+        """Rows, columns and tokens before them of the last map that a convolution gave so many of.
+
+        Args:
+            count: Length of a sequence (tokens).
+        """
+        for _, _, rows, columns in self.maps:
+            if rows * columns > 1 and count - rows * columns in PREFIXES:
+                return rows, columns, count - rows * columns
+        return None
+
+
+def _is_conv(call: PastCall) -> bool:
+    return "conv" in call.kind.lower() or (call.kind == "function" and "conv" in call.name)
+
+
+PREFIXES = (0, 1, 2, 4, 5)
+"""Tokens before the image's: none, a class token, a distillation token too, registers."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Told:
     """What the person told: the text around an error, and perhaps the stem."""
 
@@ -57,44 +144,89 @@ class Told:
     """The line of code that raised the error, where the text shows it, else empty."""
     spec: StemSpec | None
     """The stem, where it is known."""
+    marked: str = ""
+    """The part of that line which Python marks as what raised, else empty."""
     sign: str = "+"
     """The operation between two operands, as code writes it."""
     operands: tuple[tuple[int, ...], ...] = ()
     """Shapes of what the function that raised was given, where they are known."""
+    parameters: tuple[bool, ...] = ()
+    """Which of the operands are parameters of a module, where the text says so."""
+    facts: RunFacts = field(default_factory=RunFacts)
+    """What is known of the run."""
 
 
 Decoder = Callable[[re.Match[str], Told], Iterator[Explanation]]
 """From one error of PyTorch to its explanations, the likeliest first."""
 
+RUN_IT = (
+    "Run the module itself, which shows every shape before this line:"
+    " python -m vitc_inspect --module FILE.py:CLASS --input 1,3,224,224."
+)
+"""What to do where a message alone does not say enough."""
 
-def read_text(text: str, spec: StemSpec | None) -> Told:
-    """Take apart what was pasted: a message, or a traceback of Python, IPython or pytest.
+
+def one_first(readings: Iterable[Explanation]) -> Iterator[Explanation]:
+    """Readings of one error, of which one at most is true: those behind the first are possible."""
+    for rank, reading in enumerate(readings):
+        yield replace(reading, likelihood="possible") if rank else reading
+
+
+def not_known(
+    understood: str, told: Told, *fixes: str, numbers: Mapping[str, int], because: str = ""
+) -> Explanation:
+    """The explanation of an error that was recognised and whose cause cannot be told.
 
     Args:
-        text: Anything; only its last MAX_TEXT characters are read.
-        spec: The stem, where it is known.
-
-    Returns:
-        The text and the line of code it shows last.
+        understood: What the message says, a sentence without its full stop.
+        told: What was told; where the run is known there is no need to run it.
+        fixes: What helps all the same.
+        numbers: The numbers that were understood.
+        because: Why no cause is named.
     """
-    text = text[-MAX_TEXT:].replace("’", "'").replace("‘", "'")
-    source = ""
-    for line, following in pairwise([*text.splitlines(), ""]):
-        marked = _ARROW.match(line)
-        if marked:
-            source = marked.group(1).strip()
-        elif _FRAME.match(line):
-            source = following.strip()
-    plain = _PYTEST.sub("", text)
-    return Told(text=_GAPS.sub(" ", plain).strip(), source=source, spec=spec)
+    look = "Print the shapes just before this line, and take each number from them."
+    return explain(
+        "not known",
+        f"{understood}. What it comes from is not known.",
+        *fixes,
+        look if told.facts.inputs else RUN_IT,
+        because=because or "no reading of these numbers agrees with all that is known",
+        likelihood="possible",
+        numbers=numbers,
+    )
 
 
-MAX_TEXT = 200_000
-"""Most characters of a text that are read, from its end."""
-_FRAME = re.compile(r'\s*File ".{1,500}", line \d')
-_ARROW = re.compile(r"(?:-+> ?\d+|>) +(\S.{0,500})")
-_PYTEST = re.compile(r"^E +", re.MULTILINE)
-_GAPS = re.compile(r"[\s│|]+")
+def nothing_in_it(
+    what: str, *, because: str, numbers: Mapping[str, int], written: bool = False
+) -> Explanation:
+    """The explanation of a tensor with an axis of length 0.
+
+    Args:
+        what: What is empty, a sentence without its full stop.
+        because: How it is known.
+        numbers: The numbers that were understood.
+        written: Whether the 0 was written into a shape, so that no slice made it.
+    """
+    division = "an integer division that gives 0, n // m with n smaller than m"
+    if written:
+        return explain(
+            "empty",
+            f"{what}. An axis of length 0 holds nothing.",
+            f"Look for {division}.",
+            "Or for an empty batch, len(x) of no image, and leave it out before the model is"
+            " called.",
+            because=because,
+            numbers=numbers,
+        )
+    return explain(
+        "empty",
+        f"{what}. An axis of length 0 holds nothing.",
+        "Look for a slice that takes nothing, as x[:, 3:] of an RGB image does.",
+        f"Or for {division}.",
+        "Or for an empty batch or list, and leave it out before the model is called.",
+        because=because,
+        numbers=numbers,
+    )
 
 
 def explain(

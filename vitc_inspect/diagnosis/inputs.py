@@ -223,7 +223,6 @@ def _other_norm(wanted: str, axes: int) -> Explanation:
         f"Use {right}, which reads {axes} axes." if right else "Give it as many axes as it reads.",
         "Or flatten the map first: x.flatten(2)." if (wanted, axes) == ("2D or 3", 4) else "",
         because="the message names both",
-        likelihood="certain",
         numbers={"axes": axes},
     )
 

@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
 
 from vitc_inspect.diagnosis.explanation import (
-    Decoder,
     Explanation,
     Likelihood,
-    Told,
+    RunFacts,
     by,
     counted,
     explain,
-    looks_like_width,
 )
 from vitc_inspect.diagnosis.readings import (
     Layout,
     Reading,
-    in_squares,
+    other_grids,
     own_layout,
+    read_layout,
     read_lengths,
     read_lengths_of,
     sides_for,
-    square_of,
+    stride_of,
 )
 from vitc_inspect.spec import StemSpec
 
-Roles = tuple[bool, str]
-"""Whether the first of two lengths is the sequence's, and how that is known."""
-
-_TABLE = re.compile(r"pos|\bpe\b", re.IGNORECASE)
-_SUM = re.compile(r"([\w.\[\]():, ]{1,200}?) ?\+=? ?([\w.\[(]{1,200})")
-
 
 def position_readings(
-    tokens: int, table: int, spec: StemSpec | None, *, roles: str = ""
+    tokens: int,
+    table: int,
+    spec: StemSpec | None,
+    *,
+    roles: str = "",
+    readings: tuple[Reading, ...] = (),
 ) -> tuple[Explanation, ...]:
     """Explain why a sequence and a position table differ in length.
 
@@ -45,12 +43,16 @@ def position_readings(
         table: Length of the table (tokens).
         spec: The stem, where it is known.
         roles: How it is known which of the two is the table, for the reason.
+        readings: What the run leaves of the readings, where it is known.
 
     Returns:
         The readings as explanations, the likeliest first.
     """
-    readings = readings_for(tokens, table, spec)
-    return tuple(of_reading(reading, rank, spec, roles) for rank, reading in enumerate(readings))
+    found = readings or readings_for(tokens, table, spec)
+    meanings = tuple(of_reading(reading, rank, spec, roles) for rank, reading in enumerate(found))
+    if readings and readings[0].table.rows == readings[0].table.columns:  # of a run, and usual
+        return (replace(meanings[0], likelihood="likely"), *meanings[1:])
+    return meanings
 
 
 def readings_for(tokens: int, table: int, spec: StemSpec | None) -> tuple[Reading, ...]:
@@ -63,10 +65,14 @@ def of_reading(reading: Reading, rank: int, spec: StemSpec | None, roles: str = 
     came, made = reading.tokens, reading.table
     sentence = (
         f"{length_of(came)} tokens came and the position table has {length_of(made)}:"
-        f" {_difference(reading, spec)}."
+        f" {_difference(reading, spec)}{_or_another_grid(reading)}."
     )
     ours = own_layout(spec) if spec else None
-    if came == ours or made == ours:
+    if reading.change == "stride" and spec and (came == ours or made == ours):
+        other = "table" if came == ours else "sequence"
+        because = f"the stem that was given has stride {spec.total_stride}, so it holds only if"
+        because += f" the {other} is another stem's"
+    elif came == ours or made == ours:
         which = "tokens" if came == ours else "entries"
         because = (
             f"the stem that was given makes {length_of(came if came == ours else made)} {which}"
@@ -126,15 +132,27 @@ def _difference(reading: Reading, spec: StemSpec | None) -> str:
     if reading.change == "prefix":
         return f"the grids are the same, and {prefix}{turned}"
     if reading.change == "stride":
+        other = ""
+        if spec:
+            other = f", so the {'table' if came == own_layout(spec) else 'image'} is another stem's"
         return (
             f"at {by(came.image_size)} pixels the strides multiply to {came.total_stride}, and the"
-            f" table was made for stride {made.total_stride}{turned}"
+            f" table was made for stride {made.total_stride}{other}{turned}"
         )
     sizes_ = (
         f"at stride {came.total_stride} the image is {by(came.image_size)} pixels, and the table"
         f" was made for {by(made.image_size)}{turned}"
     )
     return sizes_ if reading.change == "image size" else f"{sizes_}; besides, {prefix}"
+
+
+def _or_another_grid(reading: Reading) -> str:
+    """That an oblong table has other grids of as many entries, where it has."""
+    made = reading.table
+    if reading.change == "prefix" or made.rows == made.columns:
+        return ""
+    others = other_grids(made)
+    return f", or for another grid of {made.rows * made.columns}" if others else ""
 
 
 _TURNED = " (or height and width the other way round)"
@@ -180,8 +198,12 @@ def _resize(reading: Reading, spec: StemSpec | None) -> str:
     between = ""
     if spec and made.rows == made.columns:
         sides = sides_for(spec.convs, made.rows)
+        which = ""
+        if made.total_stride != spec.total_stride:  # the range of the stem is not that of another
+            sides = made.rows * made.total_stride, (made.rows + 1) * made.total_stride - 1
+            which = " with patchify"
         if sides and sides[0] < sides[1]:
-            between = f"; every side from {sides[0]} to {sides[1]} gives {made.rows}"
+            between = f"; every side from {sides[0]} to {sides[1]} gives {made.rows}{which}"
     return f"Resize the image to {by(made.image_size)} pixels{between}."
 
 
@@ -215,198 +237,85 @@ def interpolation(reading: Reading) -> str:
     return f"from {by(made.grid_size)} to {by(came.grid_size)} entries{kept}"
 
 
-def _two_operands(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Two operands that do not fit: the size of tensor a must match the size of tensor b."""
-    ranks = sorted(map(len, told.operands))
-    if len(ranks) == 2 and ranks[0] == 1 < ranks[1]:
-        yield _vector(told)
-        return
-    for meaning in _sum_of_two(match, told):
-        yield replace(meaning, sentence=meaning.sentence.replace(" of + ", f" of {told.sign} "))
+# ---- what the run says -----------------------------------------------------------------------
 
 
-def _vector(told: Told) -> Explanation:
-    """A vector that meets the last axis of the other operand, and is not as long."""
-    vector, other = sorted(told.operands, key=len)
-    count = vector[0]
-    homes = [axis for axis, size in enumerate(other[:-1]) if axis and size == count]
-    fix = f"Make the vector {other[-1]} long, or 1."
-    if homes:
-        shape = (count, *(1 for _ in other[homes[0] + 1 :]))
-        fix = f"For axis {homes[0]}, which is {count} long, give it the shape {shape}."
-    return explain(
-        "broadcast",
-        f"{told.sign} was given {by(other)} and a vector of {count}: a vector lies along the last"
-        f" axis, which is {other[-1]} long.",
-        fix,
-        because="shapes are laid side by side from their last axis",
-        likelihood="certain",
-        numbers={"vector": count, "last_axis": other[-1]},
+def readings_of_run(tokens: int, table: int, facts: RunFacts) -> tuple[Reading, ...]:
+    """What can lie behind two lengths where the run shows the map that the tokens come from.
+
+    Args:
+        tokens: Length of the sequence (tokens).
+        table: Length of the table (tokens).
+        facts: What is known of the run.
+
+    Returns:
+        The readings, the likeliest first; empty where the map or the image is not known.
+    """
+    grid, image = facts.map_of(tokens), facts.image
+    if grid is None or image is None:
+        return ()
+    rows, columns, prefix = grid
+    strides = {stride_of(*pair) for pair in zip(image, grid[:2], strict=True)}
+    if len(strides) != 1 or None in strides:
+        return ()
+    came = Layout(
+        rows=rows,
+        columns=columns,
+        num_prefix_tokens=prefix,
+        total_stride=strides.pop() or 1,
+        image_size=image,
     )
+    return read_layout(came, table)
 
 
-def _sum_of_two(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """`x + table`: the size of tensor a must match the size of tensor b."""
-    first, second = int(match[1]), int(match[2])
-    axis = int(match[3] or 1)  # of the tokens, where the end of the message is missing
-    if axis >= 2:
-        yield from _sum_behind_tokens(first, second, axis)
-        return
-    first_square, second_square = square_of(first), square_of(second)
-    squares = bool(first_square) + bool(second_square)
-    widths = looks_like_width(first) + looks_like_width(second)
-    table = _TABLE.search(told.source) is not None
-    if axis == 0 and (squares < 2 or min(first, second) < 16):
-        yield explain(
-            "batch",
-            f"Along the first axis one operand of + has {first} and the other {second}: two"
-            " batches of different sizes, or tokens without a batch.",
-            "Make both batches equal, or give one of them length 1, which fits any.",
-            because="the first axis is the batch in (batch, tokens, width)",
-            numbers={"first": first, "second": second},
-        )
-        return
-    readings = tuple(_by_roles(first, second, told))
-    transposed = tuple(_transposed(first, second, axis))
-    channels = _channels_of_sum(first, second, axis) if widths == 2 else None
-    spec = told.spec
-    if (spec and spec.seq_len in (first, second)) or squares == 2:
-        yield from readings
-    elif transposed or (channels and not table):
-        yield from transposed
-        if channels:
-            yield replace(channels, likelihood="likely")
-        yield from readings
-        return
-    else:
-        yield from readings
-    if channels:
-        yield channels
-    if not readings:
-        yield explain(
+def interpolated_otherwise(tokens: int, table: int, facts: RunFacts) -> Explanation | None:
+    """A table that the run interpolated to another grid than that of the tokens.
+
+    Args:
+        tokens: Length of the sequence (tokens).
+        table: Length of the table as it was added (tokens).
+        facts: What is known of the run.
+
+    Returns:
+        The explanation; None where no interpolation in the run made such a table.
+    """
+    grid = facts.map_of(tokens)
+    if grid is None:
+        return None
+    rows, columns, prefix = grid
+    for call in reversed(facts.calls):
+        before, after = call.before[2:], call.after[2:]
+        if call.name not in _INTERPOLATIONS or len(before) != 2 or len(after) != 2:
+            continue
+        if prod(after) + prefix != table:
+            continue
+        # scale_factor gives floor(side * factor), a row less where the product is not exact
+        short = all(0 <= side - got <= 1 for side, got in zip(grid[:2], after, strict=True))
+        factor = short or "scale_factor" in call.line
+        numbers = {
+            "tokens": tokens,
+            "table": table,
+            "token_rows": rows,
+            "token_columns": columns,
+            "table_rows": after[0],
+            "table_columns": after[1],
+            "built_rows": before[0],
+            "built_columns": before[1],
+            "num_prefix_tokens": prefix,
+        }
+        size = f"F.interpolate(..., size=({rows}, {columns}))"
+        return explain(
             "position table",
-            f"The two operands of + have {first} and {second} along axis {axis}; neither length"
-            " says by itself what it was made for.",
-            "Print both shapes before the sum: the axis must be equal, or 1 in one of them.",
-            because="no usual grid and stride gives these two numbers",
-            likelihood="possible",
-            numbers={"first": first, "second": second},
+            f"The table is {by(before)}, {call.name} made {by(after)} of it, and"
+            f" {by((rows, columns))} tokens came{f', with {prefix} before them' if prefix else ''}"
+            + (": with scale_factor the sides are rounded down." if factor else "."),
+            f"Pass the size and not a factor: {size}."
+            if factor
+            else f"Interpolate to the map's own sides: {size}.",
+            because="the run shows all three grids",
+            numbers=numbers,
         )
-
-
-def _transposed(first: int, second: int, axis: int) -> Iterator[Explanation]:
-    """A width where tokens are expected, or the other way round."""
-    for width, count in ((first, second), (second, first)):
-        if looks_like_width(width) and not square_of(width) and square_of(count):
-            if looks_like_width(count):
-                return
-            yield explain(
-                "transpose",
-                f"One operand of + has {width} along axis {axis}, a width, and the other"
-                f" {in_squares(count)}, which are tokens: one of them is (batch, width, tokens).",
-                "Transpose it after flattening: x.flatten(2).transpose(1, 2).",
-                because=f"{width} is a usual width and no square grid of tokens, {count} is one",
-                numbers={"width": width, "tokens": count},
-            )
-
-
-def _channels_of_sum(first: int, second: int, axis: int) -> Explanation:
-    return explain(
-        "width",
-        f"The two operands of + have {first} and {second} channels along axis {axis}: they come"
-        " from parts of different width.",
-        f"Give both {first} channels.",
-        f"Or both {second}.",
-        because=f"{first} and {second} are usual widths",
-        likelihood="possible",
-        numbers={"first": first, "second": second},
-    )
-
-
-def _by_roles(first: int, second: int, told: Told) -> Iterator[Explanation]:
-    """The readings of two lengths, and the best one with the roles exchanged where it may be."""
-    order = _order(told.source)
-    if order is not None:
-        tokens_first, roles = order
-        pair = (first, second) if tokens_first else (second, first)
-        yield from position_readings(*pair, told.spec, roles=roles)
-        return
-    roles = f"in x + table the sequence is the first operand, {first}"
-    here = position_readings(first, second, told.spec, roles=roles)
-    other = position_readings(second, first, told.spec)
-    yield from here[:2]
-    if other:
-        best = other[0]
-        because = "it holds if the code says table + x, with the sequence second"
-        yield replace(best, because=because, likelihood="possible")
-    yield from here[2:]
-
-
-def _order(source: str) -> Roles | None:
-    """Whether the line of code adds the table to the sequence, or the other way round."""
-    for left, right in _SUM.findall(source[:500]):
-        operand = re.split(r"[(,= ]", left.strip())[-1]
-        if _TABLE.search(right) and not _TABLE.search(operand):
-            return True, f"the line “{source[:80]}” adds the table to the sequence"
-        if _TABLE.search(operand) and not _TABLE.search(right):
-            return False, f"the line “{source[:80]}” adds the sequence to the table"
     return None
 
 
-def _sum_behind_tokens(first: int, second: int, axis: int) -> Iterator[Explanation]:
-    """A sum of two that differ in the third axis or a later one."""
-    whole = f"The two operands of + differ along axis {axis}: {first} and {second}."
-    numbers = {"first": first, "second": second, "axis": axis}
-    transposed = tuple(_transposed(first, second, axis)) if axis == 2 else ()
-    yield from transposed
-    if transposed:
-        return
-    if axis == 2 and looks_like_width(first) and looks_like_width(second):
-        yield explain(
-            "width",
-            f"The tokens are {first} wide and what is added to them {second} (or the other way"
-            " round), most likely the position table or the class token.",
-            f"Make the position table and the class token as wide as the last convolution has"
-            f" output channels, {first}.",
-            f"Or let the last convolution have {second} output channels.",
-            because="the third axis of (batch, tokens, width) is the width",
-            numbers=numbers,
-        )
-    counts = square_of(first), square_of(second)
-    if axis == 3 and all(counts) and {n for _, n in counts if n} == {1}:  # type: ignore[misc]
-        yield explain(
-            "attention",
-            f"{whole} {in_squares(first)} against {in_squares(second)}:"
-            " a mask or a table of relative positions was made for another number of tokens.",
-            f"Make it {by((first, first))}, or interpolate it.",
-            because="the last axes of (batch, heads, tokens, tokens) are tokens",
-            numbers=numbers,
-        )
-        return
-    step = ""
-    if abs(first - second) == 1:
-        step = " One convolution pads and the other does not, or the two round differently."
-    elif min(first, second) and max(first, second) % min(first, second) == 0:
-        ratio = max(first, second) // min(first, second)
-        step = f" One path has strides {ratio} times as large in all."
-    yield explain(
-        "map size",
-        f"{whole} In (batch, channels, height, width) that is the size of two maps.{step}",
-        "Give both paths the same strides, and each 3×3 convolution padding 1.",
-        "Or resize one of the maps to the other.",
-        because="the third and the fourth axis of a map are its height and width",
-        likelihood="likely" if axis == 3 or not looks_like_width(first) else "possible",
-        numbers=numbers,
-    )
-
-
-DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
-    (
-        re.compile(
-            r"size of tensor a \((\d{1,9})\) must match (?:the size of tensor b|…|\.\.\.)"
-            r" \((\d{1,9})\)(?: at non-singleton dimension (\d))?"
-        ),
-        _two_operands,
-    ),
-)
-"""What each error is known by, and who explains it."""
+_INTERPOLATIONS = ("interpolate", "upsample", "upsample_bicubic2d", "upsample_bilinear2d")

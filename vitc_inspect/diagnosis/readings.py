@@ -20,11 +20,13 @@ MAX_READINGS = 40
 """Most readings of one pair of lengths."""
 _ASPECT = 4  # the longest side of a grid over its shortest; a strip of patches is no photograph
 
+_LEAST_ROWS, _FEW_ROWS = 3, 4  # of a square behind registers, and of an oblong grid
+
 _STRIDE_DOUBT = {16: 0, 14: 1, 8: 2, 32: 2, 4: 3, 12: 4, 28: 4, 24: 4, 7: 4, 2: 5, 64: 5}
 """Pixels from token to token in use, and how unusual each is (doubt)."""
 _PREFIX_DOUBT = {1: 0, 0: 1, 2: 2, 5: 2, 4: 3}
 """Tokens before the image's: a class token, none, a distillation token too, four registers."""
-_USUAL_SIDES = (224, 256, 384, 448, 512, 518, 336, 320, 288, 240, 192, 160, 128, 96, 64, 32)
+USUAL_SIDES = (224, 256, 384, 448, 512, 518, 336, 320, 288, 240, 192, 160, 128, 96, 64, 32)
 """Sides of images in use (pixels), the commonest first."""
 _USUAL_ASPECTS = frozenset({(3, 4), (2, 3), (1, 2), (9, 16)})
 
@@ -110,22 +112,99 @@ def read_lengths_of(spec: StemSpec, tokens: int, table: int) -> tuple[Reading, .
         table: Length of the table (tokens).
 
     Returns:
-        The readings that this stem allows first, then the others.
+        The readings that this stem allows, then those of another stem's table or tokens; those
+        of any stem where this one allows none.
     """
     if not _can_be_read(tokens, table):
         return ()
-    others = read_lengths(tokens, table)
     ours = own_layout(spec)
     came = (ours,) if tokens == ours.count else tuple(layouts_of(spec, tokens))
     made = (ours,) if table == ours.count else tuple(layouts_of(spec, table))
-    pairs = list(_pairs(came, made))
-    if ours.count == tokens:  # the stem is sure, so the table may be another stem's
-        pairs += _pairs(came, tuple(layouts(table)))
+    known = ours.count in (tokens, table)
+    best = _best(_pairs(came, made, known=known))
+    # the stem is sure of one length, so the other may be another stem's
+    if ours.count == tokens:
+        best += _best(_pairs(came, tuple(layouts(table))))
     if ours.count == table:
-        pairs += _pairs(tuple(layouts(tokens)), made)
-    best = _best(pairs)
-    known = {_key(reading) for reading in best}
-    return best + tuple(reading for reading in others if _key(reading) not in known)
+        best += _best(_pairs(tuple(layouts(tokens)), made))
+    return _once(best) or read_lengths(tokens, table)
+
+
+def read_layout(came: Layout, table: int) -> tuple[Reading, ...]:
+    """As `read_lengths`, for a sequence whose grid, stride and image are known.
+
+    Args:
+        came: The sequence.
+        table: Length of the table (tokens).
+
+    Returns:
+        The readings at the stride of the sequence, the one with the least doubt first.
+    """
+    if not _can_be_read(came.count, table):
+        return ()
+    step = came.total_stride
+    upright = came.rows > came.columns
+    grids = {
+        ((long, short) if upright else (short, long), prefix)
+        for short, long, prefix in _grids(table, {came.num_prefix_tokens, *_PREFIX_DOUBT})
+    }
+    places = table - came.num_prefix_tokens
+    if places > 0:  # a grid that has one side in common may be of any shape
+        if places % came.rows == 0:
+            grids.add(((came.rows, places // came.rows), came.num_prefix_tokens))
+        if places % came.columns == 0:
+            grids.add(((places // came.columns, came.columns), came.num_prefix_tokens))
+    made = []
+    for (rows, columns), prefix in sorted(grids):
+        made.append(
+            Layout(
+                rows=rows,
+                columns=columns,
+                num_prefix_tokens=prefix,
+                total_stride=step,
+                image_size=(rows * step, columns * step),
+            )
+        )
+    return _best(_pairs((came,), tuple(made), known=True))
+
+
+def stride_of(side: int, positions: int) -> int | None:
+    """The stride that leaves so many positions of a side, as patchify or padded convolutions do.
+
+    >>> stride_of(602, 43), stride_of(225, 15), stride_of(225, 14), stride_of(10, 9)
+    (14, 16, 16, None)
+    """
+    if not 0 < positions <= side:
+        return None
+    if side % positions == 0:
+        return side // positions
+    fits = (s for s in _STRIDE_DOUBT if positions in (side // s, -(-side // s)))
+    return next(fits, None)
+
+
+def other_grids(layout: Layout) -> bool:
+    """Whether as many tokens have another grid of a usual shape."""
+    count = layout.rows * layout.columns
+    return len({rows for rows, _, _ in _grids(count, (0,))}) > 1
+
+
+def frames_of(count: int) -> Iterator[tuple[int, int, int]]:
+    """Frames, side of a frame and tokens before them of every video of that many tokens.
+
+    >>> (8, 14, 1) in frames_of(1569), list(frames_of(198))
+    (True, [])
+    """
+    for prefix in (1, 0):
+        for side in _FRAME_SIDES:
+            frames, left = divmod(count - prefix, side**2)
+            if not left and frames in _FRAMES:
+                yield frames, side, prefix
+
+
+_FRAME_SIDES = (14, 16, 7, 12, 18, 20, 24, 28, 32)
+"""Tokens along a side of a square frame in use."""
+_FRAMES = (1, 2, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64)
+"""Frames, or tubelets, of a video in use."""
 
 
 def own_layout(spec: StemSpec) -> Layout:
@@ -141,8 +220,17 @@ def own_layout(spec: StemSpec) -> Layout:
 
 
 def layouts(count: int) -> Iterator[Layout]:
-    """Every layout of that many tokens, with the strides and prefixes in use."""
+    """Every layout of that many tokens, with the strides and prefixes in use.
+
+    In small numbers any grid can be read; a few rows count only where the grid is a square, and
+    registers only before a grid of some size.
+    """
+    square = (square_of(count) or (0, 2))[1] < 2
     for rows, columns, prefix in _grids(count, _PREFIX_DOUBT):
+        if prefix > 1 and (rows < _LEAST_ROWS or (square and rows != columns)):
+            continue
+        if rows != columns and rows < (_FEW_ROWS if prefix < 2 else 2 * _FEW_ROWS):
+            continue
         for stride in _STRIDE_DOUBT:
             yield Layout(
                 rows=rows,
@@ -258,8 +346,16 @@ def _grids(count: int, prefixes: Iterable[int]) -> Iterator[tuple[int, int, int]
                 yield rows, columns, prefix
 
 
-def _pairs(came: tuple[Layout, ...], made: tuple[Layout, ...]) -> Iterator[Reading]:
-    """Every two layouts that differ in one thing, or in image size and prefix."""
+def _pairs(
+    came: tuple[Layout, ...], made: tuple[Layout, ...], *, known: bool = False
+) -> Iterator[Reading]:
+    """Every two layouts that differ in one thing, or in image size and prefix.
+
+    Args:
+        came: Layouts of the sequence.
+        made: Layouts of the table.
+        known: Whether one of the two is sure, so that any shape of the other is worth a thought.
+    """
     by_stride: dict[int, list[Layout]] = {}
     for layout in made:
         by_stride.setdefault(layout.total_stride, []).append(layout)
@@ -268,7 +364,7 @@ def _pairs(came: tuple[Layout, ...], made: tuple[Layout, ...]) -> Iterator[Readi
         by_image.setdefault((layout.image_size, layout.num_prefix_tokens), []).append(layout)
     for tokens in came:
         for table in by_stride.get(tokens.total_stride, ()):
-            reading = _same_stride(tokens, table)
+            reading = _same_stride(tokens, table, known=known)
             if reading:
                 yield reading
         for table in by_image.get((tokens.image_size, tokens.num_prefix_tokens), ()):
@@ -276,7 +372,7 @@ def _pairs(came: tuple[Layout, ...], made: tuple[Layout, ...]) -> Iterator[Readi
                 yield _reading(tokens, table, "stride", 1 + tokens.doubt)
 
 
-def _same_stride(tokens: Layout, table: Layout) -> Reading | None:
+def _same_stride(tokens: Layout, table: Layout, *, known: bool) -> Reading | None:
     """The reading of two layouts of one stride, where there is one."""
     same_prefix = tokens.num_prefix_tokens == table.num_prefix_tokens
     if tokens.grid_size == table.grid_size:
@@ -288,13 +384,23 @@ def _same_stride(tokens: Layout, table: Layout) -> Reading | None:
     same_aspect = tokens.rows * table.columns == table.rows * tokens.columns
     if same_prefix:
         # two rectangles of unlike shape can be made of nearly any two numbers
-        if not any(square) and not same_aspect and tokens.total_stride != 16:
+        # beside a square that is sure, a length that can be a square is one
+        if known and square[0] and not square[1] and _is_square(table):
+            return None
+        if not any(square) and not same_aspect and not known and tokens.total_stride != 16:
             return None
         doubt = tokens.doubt + table.doubt - _PREFIX_DOUBT.get(tokens.num_prefix_tokens, 4)
+        doubt -= 2 * (tokens.rows == table.rows or tokens.columns == table.columns)
         return _reading(tokens, table, "image size", doubt)
     if all(square):
         return _reading(tokens, table, "image size and prefix", 4 + tokens.doubt + table.doubt)
     return None
+
+
+def _is_square(layout: Layout) -> bool:
+    """Whether as many tokens can stand in a square."""
+    count = layout.rows * layout.columns
+    return isqrt(count) ** 2 == count
 
 
 def _reading(tokens: Layout, table: Layout, change: Change, doubt: int) -> Reading:
@@ -305,8 +411,13 @@ def _reading(tokens: Layout, table: Layout, change: Change, doubt: int) -> Readi
 
 def _best(readings: Iterable[Reading]) -> tuple[Reading, ...]:
     """The readings in order of doubt, each once; where only a prefix differs, no stride matters."""
+    return _once(sorted(readings, key=lambda r: (r.doubt, r.change != "stride")))
+
+
+def _once(readings: Iterable[Reading]) -> tuple[Reading, ...]:
+    """The first of those that say the same, MAX_READINGS at most."""
     seen: dict[object, Reading] = {}
-    for reading in sorted(readings, key=lambda r: (r.doubt, r.change != "stride")):
+    for reading in readings:
         seen.setdefault(_key(reading), reading)
     return tuple(seen.values())[:MAX_READINGS]
 
@@ -325,7 +436,7 @@ def _side_for(convs: tuple[ConvLayer, ...], positions: int) -> int | None:
     if between is None:
         return None
     least, most = between
-    usual = [side for side in _USUAL_SIDES if least <= side <= most]
+    usual = [side for side in USUAL_SIDES if least <= side <= most]
     whole = most - most % prod(conv.stride for conv in convs)
     return usual[0] if usual else whole if whole >= least else least
 
@@ -333,7 +444,7 @@ def _side_for(convs: tuple[ConvLayer, ...], positions: int) -> int | None:
 def _side_doubt(side: int) -> int:
     if side == 224:
         return 0
-    if side in _USUAL_SIDES:
+    if side in USUAL_SIDES:
         return 1
     return 2 if side % 32 == 0 else 3
 

@@ -1,0 +1,334 @@
+"""Errors of convolutions and poolings: channels, axes, kernels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vitc_inspect.diagnosis.explanation import (
+    Decoder,
+    Explanation,
+    Told,
+    by,
+    explain,
+    looks_like_width,
+    nothing_in_it,
+    sizes,
+)
+from vitc_inspect.diagnosis.readings import in_squares, sides_for, square_of
+
+
+def _channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A convolution that gets other channels than it was built for."""
+    weight, given = sizes(match["weight"]), sizes(match["given"])
+    call = _ConvCall(
+        groups=int(match["groups"] or 1),
+        weight=weight,
+        given=given,
+        expected=int(match["expected"]),
+        got=int(match["got"]),
+        transposed=match["transposed"] == "1",
+        name=_layer_of(weight, told),
+        of_image=_reads_image(weight, int(match["expected"]), told),
+    )
+    if len(weight) < 3 or len(given) != len(weight):
+        return
+    numbers = {"expected_channels": call.expected, "channels": call.got}
+    if call.got == 0:
+        yield nothing_in_it(
+            f"{call.opening}, and {by(given)} has none: the {call.input_} lost its channels",
+            because="axis 1 is 0 long",
+            numbers=numbers,
+        )
+        return
+    decoders = {3: _of_sequence, 4: _of_map, 5: _of_video}
+    known = next(iter(decoders[len(weight)](call, told, numbers)), None) if call.got else None
+    yield known or _other_channels(call, numbers)
+    if known is not None and known.likelihood == "possible":
+        yield _other_channels(call, numbers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ConvCall:
+    """A convolution, and an input that has other channels."""
+
+    groups: int
+    weight: tuple[int, ...]
+    given: tuple[int, ...]
+    expected: int
+    got: int
+    transposed: bool
+    name: str
+    of_image: bool
+
+    @property
+    def opening(self) -> str:
+        """What it reads, with its name where that is known."""
+        out = self.weight[1] * self.groups if self.transposed else self.weight[0]
+        which = self.name or f"The convolution {by(self.weight[2:])}:{out}"
+        return f"{which} reads {self.expected} channel{'' if self.expected == 1 else 's'}"
+
+    @property
+    def input_(self) -> str:
+        return "image" if self.of_image else "map"
+
+
+def _reads_image(weight: tuple[int, ...], expected: int, told: Told) -> bool:
+    """Whether a convolution is the first, which reads the image."""
+    stages = told.spec.stages if told.spec else ()
+    name = _layer_of(weight, told)
+    return name == stages[0].name if name else expected <= 4
+
+
+def _of_sequence(call: _ConvCall, told: Told, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """A convolution along a sequence, (batch, channels, tokens)."""
+    if call.given[2] == call.expected:
+        yield explain(
+            "transpose",
+            f"{call.opening}, and {by(call.given)} has {call.got} on the second axis and"
+            f" {call.expected} on the last: tokens came as (batch, tokens, width), and Conv1d"
+            " reads (batch, width, tokens).",
+            "Transpose them: x.transpose(1, 2), and back again behind it.",
+            because=f"the last axis is the {call.expected} that is missing",
+            numbers=numbers,
+        )
+
+
+def _of_video(call: _ConvCall, told: Told, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """A convolution of a video, (batch, channels, frames, height, width)."""
+    expected, given = call.expected, call.given
+    opening = f"{call.opening}, and {by(given)} has {call.got} on the second axis"
+    for axis, how in ((2, "0, 2, 1, 3, 4"), (4, "0, 4, 1, 2, 3")):
+        if given[axis] == expected:
+            where = "(batch, frames, channels, height, width)"
+            if axis == 4:
+                where = "(batch, frames, height, width, channels)"
+            yield explain(
+                "channels last" if axis == 4 else "axes",
+                f"{opening}: the video is {where}, and Conv3d reads (batch, channels, frames,"
+                " height, width).",
+                f"Put the channels second: video.permute({how}).",
+                because=f"axis {axis} is the {expected} that is missing",
+                numbers=numbers,
+            )
+            return
+
+
+def _of_map(call: _ConvCall, told: Told, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """A convolution of an image or a map, (batch, channels, height, width)."""
+    expected, got, given = call.expected, call.got, call.given
+    opening = call.opening
+    # a square map has its width on the last axis, which may happen to be the number wanted
+    if given[3] == expected and (expected <= 4 or given[2] != expected):
+        height, width = given[1:3]
+        yield explain(
+            "channels last",
+            f"{opening}, and {by(given)} has {got} on the second axis and {expected} on the last:"
+            f" the {call.input_} is (batch, height, width, channels), {height}×{width}"
+            f" {'pixels' if call.of_image else 'places'}.",
+            "Put the channels second: image.permute(0, 3, 1, 2).",
+            "Without a batch: image.permute(2, 0, 1).unsqueeze(0)." if given[0] == 1 else "",
+            because=f"the last axis is the {expected} that is missing",
+            numbers=numbers,
+        )
+    elif given[0] == 1 and _are_tokens(given[2:]) and told.facts.batch in (None, got):
+        yield explain(
+            "tokens",
+            f"{opening}, and gets {by(given)}: tokens ({got}, {given[2]}, {given[3]}) ="
+            f" (batch, tokens, width) were taken for one image of {got} channels;"
+            f" {in_squares(given[2])}.",
+            _back_to_map(given[2]),
+            because="a convolution takes three axes for an image without a batch",
+            numbers=numbers,
+        )
+    elif given[0] == expected and got == 1:
+        yield explain(
+            "batch",
+            f"{opening}, and {by(given)} has 1 on the second axis and {expected} on the first: the"
+            " batch was added behind the channels.",
+            "Add it before them: image.unsqueeze(0), not image.unsqueeze(1).",
+            f"If these are {expected} grey images, repeat their channel:"
+            f" image.expand(-1, {expected}, -1, -1).",
+            because=f"the first axis is the {expected} that is missing",
+            numbers=numbers,
+        )
+    elif call.of_image:
+        yield from _of_colours(call, numbers)
+
+
+def _are_tokens(sides: tuple[int, ...]) -> bool:
+    """Whether two axes are tokens and their width rather than the sides of an image."""
+    count, width = sides
+    square = square_of(count)
+    return bool(square and square[0] >= 4 and looks_like_width(width) and count != width) and (
+        not looks_like_width(count)
+    )
+
+
+def _back_to_map(count: int) -> str:
+    """How tokens become a map again."""
+    side, prefix = square_of(count) or (0, 0)
+    tokens = f"x[:, {prefix}:]" if prefix else "x"
+    return (
+        "Make a map of them first:"
+        f" {tokens}.transpose(1, 2).unflatten(2, ({side}, {side})), if the grid is square."
+    )
+
+
+def _of_colours(call: _ConvCall, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """An image of one, three or four channels where another of these is expected."""
+    expected, got, opening = call.expected, call.got, call.opening
+    if got == 1:
+        yield explain(
+            "channels",
+            f"{opening} and gets 1: the image is grey.",
+            f"Repeat its channel: image.expand(-1, {expected}, -1, -1).",
+            "Or build the first convolution with in_channels=1"
+            " (the sum of trained weights over their second axis fits it).",
+            because="an image of 1 channel is grey",
+            numbers=numbers,
+        )
+    elif (expected, got) == (3, 4):
+        yield explain(
+            "channels",
+            f"{opening} and gets 4: the image has an alpha channel.",
+            "Drop it: image[:, :3], or Image.convert('RGB').",
+            because="an image of 4 channels is RGB with alpha",
+            numbers=numbers,
+        )
+    elif (expected, got) == (1, 3):
+        yield explain(
+            "channels",
+            f"{opening} and gets 3: the stem is for grey images and the image is coloured.",
+            "Make it grey: image.mean(1, keepdim=True).",
+            "Or build the first convolution with in_channels=3.",
+            because="an image of 3 channels is RGB",
+            numbers=numbers,
+        )
+
+
+def _other_channels(call: _ConvCall, numbers: dict[str, int]) -> Explanation:
+    """Channels of which it is known only that they are others."""
+    expected, got = call.expected, call.got
+    before = f"the {call.input_} has {got}" if call.of_image else f"the layer before it gives {got}"
+    build = f"Build it with in_channels={got}"
+    if call.groups > 1:
+        out = call.weight[1] * call.groups if call.transposed else call.weight[0]
+        depthwise = call.groups == expected == out
+        build = f"Build it with in_channels={got}, out_channels={got} and groups={got}"
+        if not depthwise:
+            build = f"Build it with in_channels={got}"
+            build = build if got % call.groups == 0 else ""
+    return explain(
+        "channels",
+        f"{call.opening} and gets {got}: {before}.",
+        f"{build}." if build else "",
+        f"Give it an image of {expected} channels."
+        if call.of_image
+        else f"Or let the layer before it have {expected} output channels.",
+        because="each convolution reads what the one before it writes",
+        numbers=numbers,
+    )
+
+
+def _layer_of(weight: tuple[int, ...], told: Told) -> str:
+    """Name of the only convolution of the stem with such a weight, else empty."""
+    stages = told.spec.stages if told.spec else ()
+    names = [
+        stage.name
+        for stage in stages
+        if weight
+        == (
+            stage.conv.out_channels,
+            stage.in_shape[0] // stage.conv.groups,
+            stage.conv.kernel_size,
+            stage.conv.kernel_size,
+        )
+    ]
+    return names[0] if len(names) == 1 else ""
+
+
+def _window(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A kernel larger than its padded input, along one axis, two or three."""
+    padded = sizes(match.group(1).replace("x", ","))
+    kernel = sizes(match.group(2).replace("x", ","))
+    if len(padded) != len(kernel):
+        return
+    short = max(k - side for k, side in zip(kernel, padded, strict=True))
+    numbers = {"padded_size": min(padded), "kernel_size": max(kernel), "short": short}
+    opening = f"The input of a convolution is {by(padded)} pixels with its padding"
+    if min(padded) == 0:
+        yield nothing_in_it(f"{opening}", because="a side is 0 long", numbers=numbers)
+        return
+    least = sides_for(told.spec.convs, 1) if told.spec else None
+    yield explain(
+        "kernel",
+        f"{opening}, and the kernel is {by(kernel)}, {short} longer than a side.",
+        f"Use an image of at least {by((least[0], least[0]))} pixels, which gives one token."
+        if least
+        else f"Use a larger image, or fewer strides of 2 before: the input must be {short} longer.",
+        f"Or a kernel of {min(padded)}.",
+        f"Or pad by {-(-short // 2)} more on each side.",
+        because="a window must fit in its padded input",
+        likelihood="certain",
+        numbers=numbers,
+    )
+
+
+def _pooled_away(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A pooling window larger than its input."""
+    given, made = sizes(match.group(1)), sizes(match.group(2))
+    if len(given) != 3 or len(made) != 3:
+        return
+    yield explain(
+        "kernel",
+        f"A pooling gets a map of {by(given[1:])} and would give {by(made[1:])}: its window is"
+        " larger than the map.",
+        "Use a larger image, or fewer strides before it.",
+        "Or leave the pooling out.",
+        because="a window must fit in its padded input",
+        likelihood="certain",
+        numbers={"height": given[1], "width": given[2]},
+    )
+
+
+def _groups(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """Groups that do not divide the channels."""
+    yield explain(
+        "groups",
+        f"The {match.group(1)}put channels of a convolution are not divisible by its groups.",
+        "Use groups=1, or a divisor of both its input and its output channels.",
+        because="each group takes an equal share of the channels",
+        likelihood="certain",
+        numbers={},
+    )
+
+
+DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+    (
+        re.compile(
+            r"(?:Given (?:groups=(?P<groups>\d{1,9})|transposed=(?P<transposed>\d)), )?"
+            r"weight of size (?P<weight>\[[\d, ]{1,200}\]), expected"
+            r" input(?P<given>\[[\d, ]{1,200}\]) to have (?P<expected>\d{1,9}) channels, but got"
+            r" (?P<got>\d{1,9}) channels instead"
+        ),
+        _channels,
+    ),
+    (
+        re.compile(
+            r"Calculated padded input size per channel: \(([\dx ]{1,60})\)\."
+            r" Kernel size: \(([\dx ]{1,60})\)\. Kernel size can't be greater"
+        ),
+        _window,
+    ),
+    (
+        re.compile(
+            r"Given input size: (\([\dx]{1,60}\))\. Calculated output size: (\([-\dx]{1,60}\))\."
+            r" Output size is too small"
+        ),
+        _pooled_away,
+    ),
+    (re.compile(r"(in|out)_channels must be divisible by groups"), _groups),
+)
+"""What each error is known by, and who explains it."""

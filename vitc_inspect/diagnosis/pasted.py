@@ -1,0 +1,130 @@
+"""What was pasted: a message or a traceback, and what stands in it beside the message itself."""
+
+from __future__ import annotations
+
+import re
+from itertools import zip_longest
+
+from vitc_inspect.diagnosis.explanation import Told
+from vitc_inspect.spec import StemSpec
+
+MAX_TEXT = 200_000
+"""Most characters of a text that are read, from its end."""
+
+_FRAME = re.compile(r'\s*File ".{1,500}", line \d')
+_ARROW = re.compile(r"(?:-+> ?\d+|>) +(\S.{0,500})")
+_HERE = re.compile(r"\s*~+ <--- HERE\s*$")
+_CARETS = re.compile(r"\s*[~^]+\s*$")
+_PYTEST = re.compile(r"^E +", re.MULTILINE)
+_GAPS = re.compile(r"[\s│|]+")
+
+
+def read_text(text: str, spec: StemSpec | None) -> Told:
+    """Take apart what was pasted: a message, or a traceback of Python, IPython, pytest or jit.
+
+    Args:
+        text: Anything; only its last MAX_TEXT characters are read.
+        spec: The stem, where it is known.
+
+    Returns:
+        The text in PyTorch's usual words, the line of code it shows last, and the operands that
+        torch.compile names.
+    """
+    text = text[-MAX_TEXT:].replace("’", "'").replace("‘", "'")
+    source, marked = _last_line(text.splitlines())
+    plain = _GAPS.sub(" ", _PYTEST.sub("", text)).strip()
+    operation, operands, parameters = _fake_operands(plain)
+    return Told(
+        text=_usual_words(plain),
+        source=source,
+        marked=marked,
+        spec=spec,
+        sign=operation,
+        operands=operands,
+        parameters=parameters,
+    )
+
+
+def _last_line(lines: list[str]) -> tuple[str, str]:
+    """The line of code that a traceback shows last, and what of it is marked with ~ and ^."""
+    source = marked = ""
+    for before, line, after, under in zip_longest(
+        ["", *lines[:-1]], lines, lines[1:], lines[2:], fillvalue=""
+    ):
+        if arrow := _ARROW.match(line):
+            source, marked = arrow.group(1).strip(), ""
+        elif _HERE.match(line):
+            source, marked = before.strip(), _marked(before, line.split("<")[0])
+        elif _FRAME.match(line):
+            source = after.strip()
+            marked = _marked(after, under) if _CARETS.match(under[:600]) else ""
+    return source, marked
+
+
+def _marked(line: str, marks: str) -> str:
+    """The part of a line that stands above marks."""
+    start = len(marks) - len(marks.lstrip())
+    return line[start : len(marks.rstrip())].strip()
+
+
+# ---- torch.compile ---------------------------------------------------------------------------
+
+_FAKE_CALL = re.compile(
+    r"call_(?:function|method) (?:<(?:built-in (?:function|method)|function) )?(\w{1,60})"
+    r".{0,80}?\*\((.{1,4000}?)\), \*\*\{"
+)
+_NEAR_THE_END = 20_000
+_FAKE = re.compile(r"(Parameter\()?FakeTensor\(\.\.\., size=\(([\d, ]{0,100})\)")
+
+
+def _fake_operands(text: str) -> tuple[str, tuple[tuple[int, ...], ...], tuple[bool, ...]]:
+    """The function that torch.compile could not run, its operands, and which are parameters."""
+    calls = list(_FAKE_CALL.finditer(text[-_NEAR_THE_END:]))
+    if not calls:
+        return "", (), ()
+    name, arguments = calls[-1].groups()
+    found = _FAKE.findall(arguments)
+    if len(found) != arguments.count("FakeTensor("):  # some sizes are symbols
+        return name, (), ()
+    shapes = tuple(tuple(map(int, re.findall(r"\d+", size))) for _, size in found)
+    return name, shapes, tuple(bool(parameter) for parameter, _ in found)
+
+
+_BROADCAST = re.compile(
+    r"Attempting to broadcast a dimension of length (\d{1,9}) at (-?\d)! Mismatching argument at"
+    r" index (\d) had (?:torch\.Size\()?(\[[\d, ]{1,200}\])\)?; but expected shape should be"
+    r" broadcastable to (\[[\d, ]{1,200}\])"
+)
+_REDUCED = re.compile(
+    r"a and b must have same reduction dim, but got \[(\d{1,12}), (\d{1,12})\] X"
+    r" \[(\d{1,12}), (\d{1,12})\]"
+)
+_JOINED = re.compile(
+    r"(Sizes of tensors must match except in dimension \d\. Expected) (\d{1,9}) in dimension"
+    r" (\d) but got (\d{1,9}) for tensor number"
+)
+_NORMED = re.compile(
+    r"(Given normalized_shape=\[[\d, ]{1,60}\], expected input with shape) \[([\d, ]{1,60})\],"
+    r" but got input of size torch\.Size\((\[[\d, ]{1,200}\])\)"
+)
+
+
+def _usual_words(text: str) -> str:
+    """The text with what torch.compile says in the words in which torch says it elsewhere."""
+    text = _BROADCAST.sub(_as_sum, text)
+    text = _REDUCED.sub(r"mat1 and mat2 shapes cannot be multiplied (\1x\2 and \3x\4)", text)
+    text = _JOINED.sub(r"\1 size \2 but got size \4 for tensor number", text)
+    return _NORMED.sub(r"\1 [*, \2], but got input of size\3", text)
+
+
+def _as_sum(match: re.Match[str]) -> str:
+    """The sum that a failed broadcast was, with the axis counted from the first."""
+    wanted = [int(number) for number in re.findall(r"\d+", match[5])]
+    had = [int(number) for number in re.findall(r"\d+", match[4])]
+    back = -int(match[2]) if match[2].startswith("-") else max(1, len(had) - int(match[2]))
+    if back > len(wanted) or int(match[3]) != 1:
+        return match[0]
+    return (
+        f"The size of tensor a ({wanted[-back]}) must match the size of tensor b ({match[1]})"
+        f" at non-singleton dimension {max(len(wanted), len(had)) - back}"
+    )
