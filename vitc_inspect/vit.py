@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -67,6 +68,9 @@ def _check_ratio(ratio: Any, width: int) -> float:
     """The ratio, if it gives a hidden layer of 1 to MAX_CHANNELS whole numbers."""
     if isinstance(ratio, bool) or not isinstance(ratio, (int, float)):
         raise SpecError("mlp_ratio", ratio, "it is not a number", "Use 4", 4)
+    if ratio > MAX_CHANNELS:  # before it is multiplied or printed, which has bounds of its own
+        given = float(min(ratio, sys.float_info.max))
+        raise SpecError("mlp_ratio", given, f"the most is {MAX_CHANNELS:,}", "Use 4", 4)
     hidden = width * ratio
     if not 1 <= hidden <= MAX_CHANNELS:  # what is not a number fails here too
         reason = f"the hidden layer would have {hidden:,.0f} numbers, not 1 to {MAX_CHANNELS:,}"

@@ -139,7 +139,9 @@ def total_stride_plot(vit: ViTSpec, *, width: int, height: int = 190) -> str:
         An SVG element.
     """
     here = vit.stem.total_stride
-    points = at_total_strides(vit, range(max(1, min(4, here)), max(64, here) + 1))
+    # from a stride that fits the image, so that there is a point
+    first = min(4, here, *vit.stem.image_size)
+    points = at_total_strides(vit, range(first, max(64, here) + 1))
     with _drawing():
         figure, axes = _figure(width, height)
         axes.set_xscale("log", base=2)

@@ -19,6 +19,14 @@ const SILENT = {
   },
 };
 
+const FAILED = {
+  error: {
+    field: 'program',
+    html: '<p role="alert">The server could not answer this. The terminal it runs in has the traceback. '
+      + '<button type="button" data-retry>Try again</button></p>',
+  },
+};
+
 async function ask(name, request) {
   let answer;
   try {
@@ -26,7 +34,7 @@ async function ask(name, request) {
   } catch {
     return SILENT;
   }
-  if (!answer) return SILENT; // the server failed on this one
+  if (!answer) return FAILED; // it runs, and failed on this one
   if (!answer.missing_picture) return answer;
   const held = heldPicture();
   if (held?.key === request.image && !request.reopened) {
