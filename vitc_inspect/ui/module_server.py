@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from vitc_inspect.errors import SpecError
-from vitc_inspect.images import SAMPLES, Picture
+from vitc_inspect.images import SAMPLES, Picture, crop_of
 from vitc_inspect.prediction import predict
 from vitc_inspect.trial import Module, Source, Trial, try_module, with_sizes
 from vitc_inspect.ui.answers import Answer, answering, drawn
@@ -144,7 +144,7 @@ class ModuleInspector:
             "layer": key,
             "alerts": drawn("What is wrong", alerts_html, report),
             "summary": drawn("The summary", summary_html, report),
-            "status": drawn("The status", status_html, report, _given(request, trial)),
+            "status": drawn("The status", status_html, report, self._given(request, trial)),
             "strip": drawn(
                 "The strip",
                 module_strip_svg,
@@ -188,6 +188,23 @@ class ModuleInspector:
         if not sizes:
             return self.inputs
         return with_sizes(self.inputs, [str(size) for size in sizes], budget=INPUT_BYTES)
+
+    def _given(self, request: Request, trial: Trial) -> str:
+        """What the input was, in words."""
+        if trial.image is None:
+            return "random numbers"
+        if not trial.pictured:
+            return "random numbers instead of an image"
+        name = str(request.get("image", RANDOM))
+        height, width = trial.image.shape[2:]
+        picture = self.pictures.find(name)
+        part, cut = crop_of(picture, (height, width)), ""
+        if part and isinstance(picture, Picture):
+            whole = f"{picture.image.height}×{picture.image.width}"
+            cut = f", cropped to its middle {part[0]}×{part[1]} of {whole} px"
+        title = SAMPLES.get(name, "a picture of yours")
+        others = "" if len(trial.report.inputs) == 1 else "; random numbers for the others"
+        return f"{title}{cut}, at {height}×{width} px{others}"
 
     def _read_at(self) -> str:
         """When the file was read last, by the clock of this machine."""
@@ -286,19 +303,6 @@ def _failed_panel(trial: Trial) -> str:
 
 def _bounded(value: Any, low: float, high: float, usual: float) -> float:
     return min(high, max(low, value)) if isinstance(value, (int, float)) else usual
-
-
-def _given(request: Request, trial: Trial) -> str:
-    """What the input was, in words."""
-    if trial.image is None:
-        return "random numbers"
-    if not trial.pictured:
-        return "random numbers instead of an image"
-    name = str(request.get("image", RANDOM))
-    height, width = trial.image.shape[2:]
-    title = SAMPLES.get(name, "a picture of yours")
-    others = "" if len(trial.report.inputs) == 1 else "; random numbers for the others"
-    return f"{title}, at {height}×{width} px{others}"
 
 
 def _thin(array: Any) -> Any:
