@@ -14,6 +14,7 @@ Attention = Literal["softmax", "linear"]
 
 MAX_DEPTH = 256
 """Most blocks of an encoder."""
+_PRINTABLE = 10**12  # a ratio that is larger is neither multiplied nor written out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +69,9 @@ def _check_ratio(ratio: Any, width: int) -> float:
     """The ratio, if it gives a hidden layer of 1 to MAX_CHANNELS whole numbers."""
     if isinstance(ratio, bool) or not isinstance(ratio, (int, float)):
         raise SpecError("mlp_ratio", ratio, "it is not a number", "Use 4", 4)
-    if ratio > MAX_CHANNELS:  # before it is multiplied or printed, which has bounds of its own
+    if ratio > _PRINTABLE:
         given = float(min(ratio, sys.float_info.max))
-        raise SpecError("mlp_ratio", given, f"the most is {MAX_CHANNELS:,}", "Use 4", 4)
+        raise SpecError("mlp_ratio", given, f"the most is {MAX_CHANNELS:,}", "Use 1", 1)
     hidden = width * ratio
     if not 1 <= hidden <= MAX_CHANNELS:  # what is not a number fails here too
         reason = f"the hidden layer would have {hidden:,.0f} numbers, not 1 to {MAX_CHANNELS:,}"

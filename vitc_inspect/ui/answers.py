@@ -36,7 +36,7 @@ def answering(refused: Callable[[SpecError], Answer]) -> Iterator[Answer]:
         answer["missing_picture"] = True
     except SpecError as error:
         answer.update(refused(error))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # the last resort, at one place for both pages
         _LOG.exception("A request could not be answered.")
         sentence = _failed("This could not be worked out", reason_of(error))
         retry = '<button type="button" data-retry>Try again</button>'

@@ -15,7 +15,7 @@ from typing import Any
 
 from vitc_inspect.diagnosis import explain_error
 from vitc_inspect.errors import SpecError
-from vitc_inspect.images import Picture, image_array, to_image
+from vitc_inspect.images import Picture, crop_sentence, image_array, to_image
 from vitc_inspect.memory import MEMORY_BUDGET, check_memory, predicted_memory
 from vitc_inspect.notation import format_convs
 from vitc_inspect.prediction import Prediction, predict
@@ -96,6 +96,7 @@ class Inspector:
         panel = drawn("The panel", _panel, request, prediction, None, timing, until_run=until_run)
         return {
             **_stem_parts(request, choice.spec),
+            "crop": crop_sentence(picture, choice.spec.image_size),
             **_parts(request, prediction, None, panel, _thumbnail(picture, choice.spec)),
             **policy,
         }
@@ -409,11 +410,11 @@ def _stem_parts(request: Request, spec: StemSpec) -> Answer:
 
 def _same_layers(stem: StemSpec, other: StemSpec) -> bool:
     """Whether two stems have the same layers, whatever the size of the image."""
-    return (stem.convs, stem.in_channels, stem.class_token) == (
-        other.convs,
-        other.in_channels,
-        other.class_token,
+    sides = (
+        (each.convs, each.in_channels, each.class_token, each.position_table)
+        for each in (stem, other)
     )
+    return next(sides) == next(sides)
 
 
 def _parts(

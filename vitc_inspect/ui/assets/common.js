@@ -27,6 +27,15 @@ const FAILED = {
   },
 };
 
+// Gradio answers the same, nothing, where the server is gone and where it failed on this one.
+async function serverRuns() {
+  try {
+    return (await fetch(location.pathname, { method: 'HEAD', cache: 'no-store' })).status < 500;
+  } catch {
+    return false;
+  }
+}
+
 async function ask(name, request) {
   let answer;
   try {
@@ -34,7 +43,7 @@ async function ask(name, request) {
   } catch {
     return SILENT;
   }
-  if (!answer) return FAILED; // it runs, and failed on this one
+  if (!answer) return (await serverRuns()) ? FAILED : SILENT;
   if (!answer.missing_picture) return answer;
   const held = heldPicture();
   if (held?.key === request.image && !request.reopened) {
