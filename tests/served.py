@@ -28,10 +28,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(*arguments: str, seconds: float = 120) -> Iterator[Served]:
-    """Start the app, wait until it says where it is, and stop it afterwards."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "app.py", *arguments]
+def served(*arguments: str, seconds: float = 120, program: str = "app.py") -> Iterator[Served]:
+    """Start the app, or another program that does, wait until it says where it is, and stop it."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, program, *arguments]
     process = subprocess.Popen(
         command,
         cwd=ROOT,

@@ -61,6 +61,7 @@ def stem_specs(draw: st.DrawFn, max_side: int = 64, max_convs: int = 5) -> StemS
         in_channels=in_channels,
         convs=tuple(convs),
         class_token=draw(st.booleans()),
+        position_table=draw(st.booleans()),
     )
 
 

@@ -578,7 +578,7 @@ def test_what_the_encoder_lacks_is_a_note_and_stays_as_drawn(tmp_path):
     tensors = without(state(), "norm.weight", "norm.bias") | {"head.weight": torch.zeros(9, 8)}
     path = saved(tensors, tmp_path / "a.pt")
     report = inspect_vit(model_of(CONV), weights=path, device="cpu", norm_statistics="stored")
-    assert report.notes == (
+    assert report.run_notes == (
         "Drawn from the seed, since the file lacks them: norm.weight, norm.bias.",
         "Drawn from the seed, since of another shape: head.weight is 9 x 8 in the file and 5 x 8"
         " here.",
@@ -593,7 +593,7 @@ def test_what_the_encoder_lacks_is_a_note_and_stays_as_drawn(tmp_path):
 def test_the_encoder_of_a_file_is_left_over_for_a_stem(tmp_path):
     path = saved(state(), tmp_path / "a.pt")
     report = inspect_stem(CONV, weights=path, device="cpu")
-    assert report.notes == (
+    assert report.run_notes == (
         "In the file and not used: blocks.0.norm1.weight, blocks.0.norm1.bias,"
         " blocks.0.norm2.weight and 25 more.",
         "BatchNorm used the image's statistics; norm_statistics \"stored\" takes the file's.",

@@ -70,7 +70,7 @@ def test_json_is_the_dictionary_of_the_report(run_json):
 
 def test_every_option_reaches_the_report(run_json, tmp_path):
     path = tmp_path / "grey.png"
-    Image.new("L", (9, 9), 50).save(path)
+    Image.new("L", (10, 8), 50).save(path)
     options = ["--in-channels", "5", "--no-class-token", "--dtype", "bfloat16", "--seed", "17"]
     options += ["--norm-statistics", "stored", "--init", "trunc_normal"]
     report = inspect_stem(
@@ -99,6 +99,7 @@ def test_a_preset_has_its_own_image_and_class_token(run_json, name):
     stem, printed = PRESETS[name].stem, run_json("--preset", name, "--device", "cpu")
     assert tuple(printed["image_size"]) == stem.image_size
     assert printed["class_token"] == stem.class_token
+    assert printed["position_table"] == stem.position_table
     assert parse_stem(printed["stem"]).convs == stem.convs
     assert printed["seq_len"] == stem.seq_len
     assert printed["disagreements"] == []
@@ -109,6 +110,7 @@ def test_a_preset_has_its_own_image_and_class_token(run_json, name):
     [
         (["--image-size", "128"], "image_size", [128, 128]),
         (["--no-class-token"], "class_token", False),
+        (["--no-position-table"], "position_table", False),
         (["--in-channels", "1"], "in_channels", 1),
     ],
 )
@@ -119,6 +121,15 @@ def test_what_stands_beside_a_preset_may_be_changed(run_json, options, field, va
 def test_a_class_token_may_be_put_before_a_preset_without_one(run_json):
     assert run_json("--preset", "swin_t")["class_token"] is False
     assert run_json("--preset", "swin_t", "--class-token")["class_token"] is True
+
+
+def test_a_position_table_may_be_added_to_a_preset_without_one(run_json):
+    without, table = run_json("--preset", "swin_t"), "--position-table"
+    with_table = run_json("--preset", "swin_t", table)
+    assert (without["position_table"], with_table["position_table"]) == (False, True)
+    # 4·4·3·96 + 96 and 2·96 of the norm; then 56·56 places of 96 numbers
+    assert without["params"] == 4_608 + 96 + 192
+    assert with_table["params"] == 4_608 + 96 + 192 + 56 * 56 * 96
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from vitc_inspect.devices import (
     available_devices,
     device_title,
     factor_rounding,
+    full_precision,
     resolve_device,
 )
 from vitc_inspect.errors import SpecError
+from vitc_inspect.probes.gradients import token_field
+from vitc_inspect.reach import reach
+from vitc_inspect.reruns import MapMaker
 
 
 @pytest.fixture
@@ -144,15 +150,73 @@ def test_without_cpuinfo_the_title_is_what_python_says(monkeypatch):
     assert device_title(torch.device("mps")) == "arm GPU"
 
 
+@pytest.fixture
+def precision():
+    """Sets how torch multiplies in convolutions and in matrix products, for the test alone."""
+    places = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    before = [place.fp32_precision for place in places]
+
+    def choose(conv, matmul):
+        places[0].fp32_precision, places[1].fp32_precision = conv, matmul
+
+    yield choose
+    choose(*before)
+
+
 @pytest.mark.parametrize(
-    ("on_gpu", "dtype", "allowed", "share"),
+    ("on_gpu", "dtype", "conv", "matmul", "share"),
     [
-        (True, torch.float32, True, 2.0**-11),
-        (True, torch.float32, False, 0.0),
-        (True, torch.float64, True, 0.0),
-        (False, torch.float32, True, 0.0),
+        (True, torch.float32, "tf32", "none", 2.0**-11),
+        (True, torch.float32, "ieee", "tf32", 2.0**-11),
+        (True, torch.float32, "ieee", "ieee", 0.0),
+        (True, torch.float32, "none", "none", 0.0),
+        (True, torch.float64, "tf32", "tf32", 0.0),
+        (False, torch.float32, "tf32", "tf32", 0.0),
     ],
 )
-def test_a_gpu_may_round_the_factors_of_float32(monkeypatch, on_gpu, dtype, allowed, share):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+def test_a_gpu_may_round_the_factors_of_float32(precision, on_gpu, dtype, conv, matmul, share):
+    precision(conv, matmul)  # with "ieee" torch.backends.cudnn.allow_tf32 itself raises
     assert factor_rounding(SimpleNamespace(is_cuda=on_gpu, dtype=dtype)) == share
+
+
+@pytest.mark.parametrize("before", [("tf32", "none"), ("ieee", "tf32"), ("tf32", "tf32")])
+def test_products_are_exact_inside_the_block_and_as_they_were_after_it(precision, before):
+    places = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    precision(*before)
+    inside = []
+
+    @full_precision()
+    def fail():
+        inside.extend(place.fp32_precision for place in places)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert inside == ["ieee", "ieee"]
+    assert tuple(place.fp32_precision for place in places) == before
+
+
+@pytest.mark.parametrize("probe", ["token_field", "reach", "map"])
+def test_what_is_claimed_to_the_last_bit_is_multiplied_exactly(precision, probe):
+    """Gradients that must be 0, and maps that must be equal, are made without TensorFloat-32."""
+    seen = []
+
+    class Watched(nn.Conv2d):
+        def forward(self, image):
+            seen.append(torch.backends.cudnn.conv.fp32_precision)
+            return super().forward(image)
+
+    precision("tf32", "none")
+    module = nn.Sequential(OrderedDict(proj=Watched(3, 4, 4, 4), tokens=nn.Flatten(2))).eval()
+    image = torch.rand(1, 3, 8, 8)
+    if probe == "token_field":
+        module.proj.padding_mode = "reflect"  # so that the layer itself runs
+        token_field(module, image, 0, 0)
+    elif probe == "reach":
+        reach(module, (image,), {}, image=image, call=0, place=(0, 0))
+    else:
+        maker = MapMaker.__new__(MapMaker)
+        maker.image, maker._step = image, 0
+        maker._module, maker._inputs, maker._kwargs = module, (image,), {}
+        maker(image)
+    assert set(seen) == {"ieee"}

@@ -76,7 +76,8 @@ def test_dead_equal_and_broken_maps_are_found() -> None:
 
 
 def test_a_map_of_one_value_is_not_called_dead() -> None:
-    assert map_statistics(kept(torch.ones(3, 1, 1))).dead == ()
+    figures = map_statistics(kept(torch.ones(3, 1, 1)))
+    assert (figures.dead, figures.single) == ((), True)
 
 
 def test_maps_are_sorted_by_each_figure_the_most_first() -> None:
@@ -149,10 +150,30 @@ def test_dead_maps_are_named_and_can_be_opened() -> None:
     dead.module.conv1.weight.data[5] = dead.module.conv1.weight.data[6]
     dead.module.conv1.bias.data[5] = dead.module.conv1.bias.data[6]
     html = panel(inspect(dead), "conv1")
-    assert 'dead, all values equal: <button type="button" class="map-link" data-map="3">' in html
+    # a map of zeros, and then the maps that are equal to each other, which are not dead
+    link = '<button type="button" class="map-link" data-map="3">'
+    assert f"dead, all values equal: 1 of 8 maps, {link}" in html
+    assert "0 of 8" not in html
     assert re.search(r"equal maps: <button[^>]+>5</button> = <button[^>]+>6</button>", html)
     assert html.count('<i class="dead"') == 1
     assert html.count('<i class="equal"') == 2
+
+
+def test_dead_maps_are_counted_also_where_there_is_none() -> None:
+    stem = parse_stem("3x3/2:8, 1x1:4", image_size=32)
+    bench = prepare(stem, "photo", device="cpu")
+    html = panel(inspect(bench), "conv1")
+    assert '<p class="remark">0 of 8 maps dead: none has all values equal.</p>' in html
+    bench.module.conv1.weight.data[[0, 4, 7]] = 0
+    html = panel(inspect(bench), "conv1")
+    assert "dead, all values equal: 3 of 8 maps, " in html
+    assert "0 of 8 maps" not in html
+
+
+def test_of_single_values_none_can_be_seen_to_be_dead() -> None:
+    stem = parse_stem("16x16/16:8", image_size=16)
+    html = panel(inspect(prepare(stem, "photo", device="cpu")), "proj")
+    assert "Of 8 maps none can be seen to be dead: each is a single value." in html
 
 
 def test_what_batchnorm_did_is_said() -> None:

@@ -95,12 +95,12 @@ def test_each_activation_reaches_the_module(activation, module):
     ],
 )
 @pytest.mark.parametrize("class_token", [True, False])
-def test_the_modules_stand_in_the_order_of_the_forward_pass(layer, names, class_token):
-    tail = ["proj", "tokens", "class_token", "pos_embed"]
-    if not class_token:
-        tail.remove("class_token")
-    children = [name for name, _ in build(layer, class_token=class_token).named_children()]
-    assert children == names.split() + tail
+@pytest.mark.parametrize("table", [True, False])
+def test_the_modules_stand_in_the_order_of_the_forward_pass(layer, names, class_token, table):
+    tail = ["class_token"] * class_token + ["pos_embed"] * table
+    spec = replace(stem(layer, class_token=class_token), position_table=table)
+    children = [name for name, _ in build_stem(spec).named_children()]
+    assert children == [*names.split(), "proj", "tokens", *tail]
 
 
 def test_norm_and_activation_of_the_last_layer_carry_its_name():

@@ -42,6 +42,7 @@ def test_every_stem_reads_back_as_it_was_written(stem: StemSpec) -> None:
         image_size=stem.image_size,
         in_channels=stem.in_channels,
         class_token=stem.class_token,
+        position_table=stem.position_table,
     )
     assert again == stem
     assert format_stem(again) == format_stem(stem)
@@ -113,9 +114,16 @@ def test_only_what_is_not_the_default_is_written(text: str, written: str) -> Non
     assert format_convs(parse_convs(text)) == written
 
 
-def test_image_channels_and_class_token_stand_beside_the_notation() -> None:
-    stem = parse_stem("4x4/4:8", image_size=(32, 24), in_channels=5, class_token=False)
-    assert stem == patchify_stem(4, 8, image_size=(32, 24), in_channels=5, class_token=False)
+def test_image_channels_class_token_and_table_stand_beside_the_notation() -> None:
+    beside = {
+        "image_size": (32, 24),
+        "in_channels": 5,
+        "class_token": False,
+        "position_table": False,
+    }
+    stem = parse_stem("4x4/4:8", **beside)
+    assert stem == patchify_stem(4, 8, **beside)
+    assert not stem.position_table
     assert parse_stem("4x4/4:8") == patchify_stem(4, 8)
     assert parse_stem("4x4/4:8", image_size=32).image_size == (32, 32)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import matplotlib
 import pytest
 
 from tests.test_vit import model
+from vitc_inspect.notation import parse_stem
 from vitc_inspect.spec import conv_stem, patchify_stem
 from vitc_inspect.views.plots import (
     Dot,
@@ -18,6 +20,7 @@ from vitc_inspect.views.plots import (
     tokens_plot,
     total_stride_plot,
 )
+from vitc_inspect.vit import ViTSpec
 
 DOTS = [Dot(name="conv1", x=1e6, y=1e-3), Dot(name="block1.qkv", x=3e7, y=2e-3)]
 
@@ -69,6 +72,25 @@ def test_both_attentions_are_named() -> None:
 
 def test_each_dot_says_which_layer_it_is() -> None:
     assert re.findall(r"<title>([^<]+)</title>", PLOTS["time"](380)) == ["conv1", "block1.qkv"]
+
+
+def test_a_table_is_drawn_where_there_is_one() -> None:
+    stem = conv_stem()
+    assert "position table: 197 rows" in words(tokens_plot(stem, width=380))
+    without = words(tokens_plot(replace(stem, position_table=False), width=380))
+    assert not any("position table" in word for word in without)
+
+
+@pytest.mark.parametrize(
+    ("notation", "image_size"),
+    [("7x7/2:4", (1, 16_384)), ("1x1/4:4", (1, 9)), ("1x1/64:4", (2, 65)), ("1x1/3:4", (3, 1))],
+)
+def test_a_model_of_a_thin_image_can_be_plotted(notation: str, image_size: tuple[int, int]) -> None:
+    """No patch is larger than the short side, so the curve may be a single point."""
+    stem = parse_stem(notation, image_size=image_size)
+    vit = ViTSpec(stem=stem, depth=1, num_heads=1, mlp_ratio=1)
+    assert "<svg" in total_stride_plot(vit, width=300)
+    assert "<svg" in image_size_plot(vit, width=300)
 
 
 def test_any_stem_can_be_plotted() -> None:

@@ -81,7 +81,8 @@ def test_there_is_a_row_for_every_module_and_no_other(spec: StemSpec) -> None:
     rows.append(("tokens", "tokens", None))
     if spec.class_token:
         rows.append(("class_token", "class_token", None))
-    rows.append(("pos_embed", "pos_embed", None))
+    if spec.position_table:
+        rows.append(("pos_embed", "pos_embed", None))
     prediction = predict(spec)
     assert [(layer.name, layer.kind, layer.stage) for layer in prediction.layers] == rows
     assert [prediction.layer(name).name for name, _, _ in rows] == [name for name, _, _ in rows]
@@ -207,6 +208,16 @@ def test_one_slider_from_2_to_1() -> None:
 def test_a_row_that_is_not_there() -> None:
     with pytest.raises(KeyError, match="norm1"):
         predict(patchify_stem()).layer("norm1")
+
+
+def test_without_a_position_table_nothing_is_added_to_the_tokens() -> None:
+    with_table, without = predict(conv_stem()), predict(conv_stem(position_table=False))
+    assert [layer.name for layer in without.layers][-1] == "class_token"
+    assert with_table.layers[:-1] == without.layers
+    for figure in ("seq_len", "num_prefix_tokens", "embed_dim", "total_stride", "receptive_field"):
+        assert getattr(with_table, figure) == getattr(without, figure)
+    assert with_table.params - without.params == 197 * 384
+    assert with_table.bytes - without.bytes == 197 * 384 * 4
 
 
 def test_without_a_class_token_nothing_is_put_before_the_patches() -> None:

@@ -67,8 +67,36 @@ def test_every_preset_says_where_it_was_read_and_what_it_teaches(preset: Preset)
 @every_preset
 def test_every_preset_fits_in_its_notation(preset: Preset) -> None:
     stem = preset.stem
-    again = parse_stem(format_stem(stem), image_size=stem.image_size, class_token=stem.class_token)
+    again = parse_stem(
+        format_stem(stem),
+        image_size=stem.image_size,
+        class_token=stem.class_token,
+        position_table=stem.position_table,
+    )
     assert again == stem
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        # 4·4·3·96 + 96, then 2·96 of the norm
+        ("swin_t", 4_608 + 96 + 192),
+        # 7·7·3·64 + 64, then 2·64
+        ("pvt_v2_b2", 9_408 + 64 + 128),
+        # 3·3 taps without a bias, then 2 numbers a channel
+        ("levit_256", 9 * (3 * 32 + 32 * 64 + 64 * 128 + 128 * 256) + 2 * (32 + 64 + 128 + 256)),
+        ("xcit_s12_16", 9 * (3 * 48 + 48 * 96 + 96 * 192 + 192 * 384) + 2 * (48 + 96 + 192 + 384)),
+        # a table of 14·14 + 1, of 27·27 + 1 and of 16·12 entries; ViTPose has no class token
+        ("vit_p_18gf", 16 * 16 * 3 * 768 + 768 + 768 + 197 * 768),
+        ("pit_s", 16 * 16 * 3 * 144 + 144 + 144 + 730 * 144),
+        ("vitpose_b", 16 * 16 * 3 * 768 + 768 + 192 * 768),
+    ],
+)
+def test_only_what_a_model_has_is_counted(name: str, params: int) -> None:
+    prediction = predict(PRESETS[name].stem)
+    assert prediction.params == params
+    has_table = "pos_embed" in [layer.name for layer in prediction.layers]
+    assert has_table == (name in ("vit_p_18gf", "pit_s", "vitpose_b"))
 
 
 def test_no_two_presets_share_a_title_or_a_lesson() -> None:

@@ -27,6 +27,7 @@ TOTALS = {
     "image_size": [32, 40],
     "in_channels": 3,
     "class_token": True,
+    "position_table": True,
     "device": "cpu",
     "dtype": "float32",
     "seed": 5,
@@ -226,7 +227,7 @@ def test_a_batch_norm_over_one_position_uses_what_it_stores_and_says_so(dtype):
     before, after = (report.trace.record(name).kept.values for name in ("proj", "proj_norm"))
     assert torch.allclose(after, before, rtol=0.01)
     assert report.trace.record("norm1").kept.values.float().mean().abs() < 1e-3
-    assert report.notes == (
+    assert report.run_notes == (
         "proj_norm gets one value a channel, which has no spread: it used the statistics it"
         " stores.",
     )
@@ -254,7 +255,7 @@ def test_an_image_of_any_number_of_channels_is_inspected(in_channels):
 
 def test_the_notes_of_a_converted_image_pass_through(tmp_path):
     path = tmp_path / "grey.png"
-    Image.new("L", (50, 60), 90).save(path)
+    Image.new("L", (50, 40), 90).save(path)
     note = "Greyscale was converted to RGB."
     for image in (path, str(path), read_picture(path), read_picture(path.read_bytes())):
         report = inspect(image=image)
@@ -264,9 +265,19 @@ def test_the_notes_of_a_converted_image_pass_through(tmp_path):
 
 
 def test_an_image_that_needs_no_conversion_has_no_notes(tmp_path):
-    Image.new("RGB", (50, 60), "red").save(tmp_path / "red.png")
+    Image.new("RGB", (50, 40), "red").save(tmp_path / "red.png")
     assert inspect(image=tmp_path / "red.png").notes == ()
-    assert inspect(image=Picture(Image.new("RGB", (5, 5)))).notes == ()
+    assert inspect(image=Picture(Image.new("RGB", (5, 4)))).notes == ()
+
+
+def test_a_picture_that_was_cropped_is_told_with_what_was_kept(tmp_path):
+    """For 32×40 pixels: 50 wide leaves 50 · 32 / 40 = 40 rows of 60."""
+    note = "The image was cropped to its middle 40×50 of 60×50 pixels (height × width)."
+    report = inspect(image=Image.new("RGB", (50, 60), "red"))
+    assert report.notes == (note,)
+    assert note in terminal_table(report).splitlines()
+    photo = "The image was cropped to its middle 410×512 of 600×512 pixels (height × width)."
+    assert inspect(image="photo").notes == (photo,)  # 512 · 32 / 40 = 409.6
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -274,12 +274,11 @@ def test_in_channels_out_of_bounds(value: Any, message: str) -> None:
     assert StemSpec(**with_suggestion(error, **STEM)).in_channels == error.suggestion
 
 
+@pytest.mark.parametrize("field", ["class_token", "position_table"])
 @pytest.mark.parametrize("value", [1, 0, None, "yes"])
-def test_a_class_token_that_is_neither_there_nor_not(value: Any) -> None:
-    error = rejected(StemSpec, **{**STEM, "class_token": value})
-    assert str(error) == (
-        f"class_token = {value!r}: it is neither True nor False. Use True or False."
-    )
+def test_a_token_or_a_table_that_is_neither_there_nor_not(field: str, value: Any) -> None:
+    error = rejected(StemSpec, **{**STEM, field: value})
+    assert str(error) == f"{field} = {value!r}: it is neither True nor False. Use True or False."
     assert_builds_and_runs(StemSpec(**with_suggestion(error, **STEM)))
 
 
@@ -437,6 +436,7 @@ def test_conv_stem_without_arguments_is_that_of_vit_c_4gf() -> None:
         {"image_size": 256},
         {"in_channels": 1},
         {"class_token": False},
+        {"position_table": False},
         {"kernel_size": 5},
         {"norm": "layer"},
         {"activation": "gelu"},
@@ -455,6 +455,7 @@ def test_no_parameter_of_conv_stem_is_idle(changed: dict[str, Any]) -> None:
         {"image_size": (224, 192)},
         {"in_channels": 1},
         {"class_token": False},
+        {"position_table": False},
     ],
     ids=lambda changed: next(iter(changed)),
 )

@@ -10,9 +10,10 @@ import pytest
 from vitc_inspect.notation import parse_stem
 from vitc_inspect.prediction import predict
 from vitc_inspect.presets import PRESETS
-from vitc_inspect.report import inspect_stem
+from vitc_inspect.report import inspect_stem, inspect_vit
 from vitc_inspect.spec import conv_stem, patchify_stem
 from vitc_inspect.views import text
+from vitc_inspect.vit import ViTSpec
 
 SMALL = conv_stem((8, 16), embed_dim=12, image_size=(32, 40))
 
@@ -108,6 +109,39 @@ def test_a_larger_number_is_never_written_smaller(write):
 )
 def test_the_sentence_on_tokens(spec, sentence):
     assert text.tokens_sentence(predict(spec)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("stem", "says"),
+    [
+        # 48·112·112·27 for conv1; 96·56·56·48·9 = 192·28·28·96·9 = 384·14·14·192·9 for three
+        (conv_stem(), "conv2, conv3 and conv4, 130,056,192 each"),
+        # 4·4·4·3·4 = 12·4·4·4 = 768, and 3·1·1·12·16 = 576
+        (parse_stem("2x2/2:4, 1x1:12, 4x4/4:3", image_size=8), "conv1 and conv2, 768 each"),
+        (parse_stem("2x2/2:4, 1x1:11, 4x4/4:8", image_size=8), "proj, 1,408"),  # 8·11·16
+        (patchify_stem(16, 8, image_size=16), "proj, 6,144"),  # 8·16·16·3
+    ],
+)
+def test_the_most_work_is_named_and_a_tie_is_said(stem, says):
+    assert text.most_work(predict(stem)) == f"Most MACs of the stem: {says}"
+
+
+@pytest.mark.parametrize(
+    ("token", "table", "says"),
+    [
+        (True, True, "with class token and position table;"),
+        (False, True, "with position table;"),
+        (True, False, "with class token and no position table;"),
+        (False, False, "params in the stem, which has no class token and no position table;"),
+    ],
+)
+def test_the_params_beside_the_stem_are_only_those_there_are(token, table, says):
+    stem = patchify_stem(4, 8, image_size=8, class_token=token, position_table=table)
+    assert says in text.terminal_table(inspect_stem(stem, "ramp", device="cpu"))
+    whole = ViTSpec(stem=stem, depth=1, num_heads=1, mlp_ratio=1)
+    printed = text.terminal_table(inspect_vit(whole, "ramp", device="cpu"))
+    assert "1 block and classifier" in printed
+    assert ("no position table" in printed) == (not table)
 
 
 def unread(notation, image_size):

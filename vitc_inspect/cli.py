@@ -246,7 +246,7 @@ def _explain(options: argparse.Namespace) -> tuple[str, bool]:
     spec = None
     if options.stem is not None or options.preset is not None:
         spec = _spec(options)
-    for name in ("image_size", "in_channels", "class_token"):
+    for name in _BESIDE:
         if spec is None and getattr(options, name) is not None:
             reason = "neither a stem nor --preset says what takes the image"
             raise SpecError(name, getattr(options, name), reason, "Give --preset vit_p_18gf too")
@@ -434,7 +434,8 @@ _ENCODER: Mapping[str, Callable[[str], Any]] = {
 }
 _A_STEM = "a stem"
 _EXAMPLE_MODULE = "--module path/to/file.py:name"
-_DESCRIBED = ("stem", "preset", "image_size", "in_channels", "class_token")
+_BESIDE = ("image_size", "in_channels", "class_token", "position_table")
+_DESCRIBED = ("stem", "preset", *_BESIDE)
 _TAKES: Mapping[str, tuple[str, ...]] = {
     _A_STEM: (
         *_DESCRIBED,
@@ -457,7 +458,7 @@ _FILES = {
 
 
 def _beside(spec: StemSpec, options: argparse.Namespace) -> StemSpec:
-    """The stem with the image size, channels and class token the options give."""
+    """The stem with the image size, channels, class token and table the options give."""
     return StemSpec(
         image_size=parse_image_size(options.image_size)
         if options.image_size is not None
@@ -467,6 +468,9 @@ def _beside(spec: StemSpec, options: argparse.Namespace) -> StemSpec:
         else spec.in_channels,
         convs=spec.convs,
         class_token=spec.class_token if options.class_token is None else options.class_token,
+        position_table=spec.position_table
+        if options.position_table is None
+        else options.position_table,
     )
 
 
@@ -484,6 +488,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--in-channels", metavar="N", help="channels of the image (default: 3)")
     parser.add_argument(
         "--class-token", action=argparse.BooleanOptionalAction, help="put a class token first"
+    )
+    parser.add_argument(
+        "--position-table",
+        action=argparse.BooleanOptionalAction,
+        help="add a position table to the tokens",
     )
     parser.add_argument(
         "--encoder", action="store_true", help="add the preset's encoder to its stem"

@@ -213,6 +213,7 @@ def at_total_strides(vit: ViTSpec, strides: range) -> tuple[ScalePoint, ...]:
             image_size=stem.image_size,
             in_channels=stem.in_channels,
             class_token=stem.class_token,
+            position_table=stem.position_table,
         )
 
     return tuple(_points(vit, ((stride, patchify(stride)) for stride in strides)))

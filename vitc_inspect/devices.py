@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import platform
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,7 +80,31 @@ def _linux_processor() -> str:
 def factor_rounding(tensor: Tensor) -> float:
     """By how much a device may round numbers of float32 before it multiplies them, as a share.
 
-    TensorFloat-32 keeps 11 bits of the 24: torch.backends.cudnn.allow_tf32.
+    TensorFloat-32 keeps 11 bits of the 24: torch.backends.cudnn.conv.fp32_precision. It is asked
+    for there, since allow_tf32 raises where convolutions and recurrent layers differ.
     """
-    short = tensor.is_cuda and tensor.dtype == torch.float32 and torch.backends.cudnn.allow_tf32
-    return 2.0**-11 if short else 0.0
+    on_gpu = tensor.is_cuda and tensor.dtype == torch.float32
+    return 2.0**-11 if on_gpu and any(p.fp32_precision == "tf32" for p in _precisions()) else 0.0
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Have a GPU multiply numbers of float32 as they are, as where a result is to be exact.
+
+    TensorFloat-32 is off inside the block and as it was after it, also by an exception. The
+    setting is the process's, so other threads are exact for that time too.
+    """
+    before = [(place, place.fp32_precision) for place in _precisions()]
+    try:
+        for place, _ in before:
+            place.fp32_precision = "ieee"
+        yield
+    finally:
+        for place, precision in before:
+            place.fp32_precision = precision
+
+
+def _precisions() -> tuple[Any, Any]:
+    """Where torch holds how it multiplies: in convolutions, and in products of matrices."""
+    cudnn: Any = torch.backends.cudnn  # whose stubs lack conv
+    return cudnn.conv, torch.backends.cuda.matmul

@@ -197,6 +197,43 @@ def image_array(
     return _cycle(np.moveaxis(pixels, 2, 0), in_channels)  # (h, w, c) -> (c, h, w)
 
 
+def crop_of(picture: Picture | str, image_size: tuple[int, int]) -> tuple[int, int] | None:
+    """How much of a picture is fed: its middle, of the shape of the image.
+
+    Args:
+        picture: As in `image_array`.
+        image_size: Height and width that it is brought to (pixels).
+
+    Returns:
+        Height and width of the part of the picture (its own pixels); None where that is all of it,
+        and for a test pattern.
+
+    >>> crop_of(Picture(Image.new("RGB", (800, 600))), (224, 224))
+    (600, 600)
+    """
+    if isinstance(picture, str):
+        return None
+    width, height = picture.image.size
+    aspect = image_size[1] / image_size[0]
+    part = (
+        max(1, round(min(height, width / aspect))),
+        max(1, round(min(width, height * aspect))),
+    )
+    return None if part == (height, width) else part
+
+
+def crop_sentence(picture: Picture | str, image_size: tuple[int, int]) -> str:
+    """That a picture was cropped, and to what; empty where it was not."""
+    part = crop_of(picture, image_size)
+    if part is None or isinstance(picture, str):
+        return ""
+    width, height = picture.image.size
+    return (
+        f"The image was cropped to its middle {part[0]}×{part[1]} of {height}×{width} pixels"
+        " (height × width)."
+    )
+
+
 def to_image(array: FloatArray) -> Image.Image:
     """Show what the stem is fed: the first three channels as red, green, blue, or one as grey.
 

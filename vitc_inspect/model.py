@@ -179,8 +179,8 @@ def build_stem(spec: StemSpec, *, seed: int = 0, init: Init = "torch") -> nn.Seq
             biases of 0; the convolutions before it keep PyTorch's defaults.
 
     Returns:
-        Modules named conv1 norm1 act1 … proj tokens class_token pos_embed, taking
-        (b, in_channels, height, width) to (b, seq_len, embed_dim).
+        Modules named conv1 norm1 act1 … proj tokens class_token pos_embed, the last two where
+        the stem has them, taking (b, in_channels, height, width) to (b, seq_len, embed_dim).
 
     Raises:
         SpecError: field "seed" or "init".
@@ -254,7 +254,8 @@ def _stem_modules(spec: StemSpec, init: Init) -> OrderedDict[str, nn.Module]:
     layers["tokens"] = Rearrange("b d rows columns -> b (rows columns) d")
     if spec.class_token:
         layers["class_token"] = ClassToken(spec.embed_dim)  # (b, n, d) -> (b, 1 + n, d)
-    layers["pos_embed"] = PositionTable(spec.seq_len, spec.embed_dim)
+    if spec.position_table:
+        layers["pos_embed"] = PositionTable(spec.seq_len, spec.embed_dim)
     if init == "trunc_normal":
         _redraw_projection(layers["proj"], patchify=len(spec.convs) == 1)
     return layers

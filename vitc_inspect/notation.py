@@ -47,6 +47,7 @@ def parse_stem(
     image_size: int | tuple[int, int] = 224,
     in_channels: int = 3,
     class_token: bool = True,
+    position_table: bool = True,
 ) -> StemSpec:
     """Read a stem from its notation and what stands beside it.
 
@@ -55,6 +56,7 @@ def parse_stem(
         image_size: Height and width (pixels); one number means a square.
         in_channels: Channels of the image.
         class_token: Whether a learned token comes first.
+        position_table: Whether a learned vector is added to each token.
 
     Returns:
         The stem.
@@ -70,6 +72,7 @@ def parse_stem(
         "image_size": as_pair(image_size),
         "in_channels": in_channels,
         "class_token": class_token,
+        "position_table": position_table,
     }
     try:
         convs = parse_convs(text)

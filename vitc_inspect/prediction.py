@@ -77,9 +77,14 @@ class Prediction:
     """One row a module, in the order of the forward pass."""
 
     @property
+    def _sequence(self) -> LayerPrediction:
+        """The last row of the stem, which gives the sequence."""
+        return next(layer for layer in reversed(self.layers) if layer.block is None)
+
+    @property
     def embed_dim(self) -> int:
         """Numbers in one token."""
-        return self.layer("pos_embed").out_shape[1]
+        return self._sequence.out_shape[1]
 
     @property
     def grid_size(self) -> tuple[int, int]:
@@ -99,17 +104,17 @@ class Prediction:
     @property
     def seq_len(self) -> int:
         """All tokens."""
-        return self.layer("pos_embed").out_shape[0]
+        return self._sequence.out_shape[0]
 
     @property
     def total_stride(self) -> int:
         """Pixels of the image from one token to the next."""
-        return self.layer("pos_embed").jump
+        return self._sequence.jump
 
     @property
     def receptive_field(self) -> int:
         """Pixels of the image that one token sees along an axis, with padding."""
-        return self.layer("pos_embed").receptive_field
+        return self._sequence.receptive_field
 
     @property
     def params(self) -> int:
@@ -252,7 +257,7 @@ def _stage_rows(stage: Stage, field: int, jump: int, item: int) -> Iterator[Laye
 
 
 def _token_rows(spec: StemSpec, field: int, jump: int, item: int) -> Iterator[LayerPrediction]:
-    """The flattening, the class token and the position table."""
+    """The flattening, and the class token and the position table where there are any."""
     grid = spec.stages[-1].out_shape
     width = grid[0]
     patches = (grid[1] * grid[2], width)
@@ -262,7 +267,8 @@ def _token_rows(spec: StemSpec, field: int, jump: int, item: int) -> Iterator[La
     ]
     if spec.class_token:
         rows.append(("class_token", "class_token", patches, tokens, width))
-    rows.append(("pos_embed", "pos_embed", tokens, tokens, prod(tokens)))
+    if spec.position_table:
+        rows.append(("pos_embed", "pos_embed", tokens, tokens, prod(tokens)))
     for name, kind, in_shape, out_shape, params in rows:
         yield LayerPrediction(
             name=name,

@@ -171,6 +171,7 @@ _ALL = (
         stem=parse_stem(
             "3x3/2:32 bn hardswish, 3x3/2:64 bn hardswish, 3x3/2:128 bn hardswish, 3x3/2:256 bn",
             class_token=False,
+            position_table=False,  # a bias for each offset in every attention instead
         ),
         source="Graham et al. 2021, arXiv:2104.01136; timm, levit.py",
         teaches="No closing 1×1: the last 3×3 gives the token width itself.",
@@ -181,6 +182,7 @@ _ALL = (
         stem=parse_stem(
             "3x3/2:48 bn gelu, 3x3/2:96 bn gelu, 3x3/2:192 bn gelu, 3x3/2:384 bn",
             class_token=False,
+            position_table=False,  # sines and cosines through a 1×1 convolution instead
         ),
         source="El-Nouby et al. 2021, arXiv:2106.09681; timm, xcit.py",
         teaches="GELU between the convolutions; the class token joins only after the encoder.",
@@ -195,14 +197,14 @@ _ALL = (
     Preset(
         name="swin_t",
         title="Swin-T",
-        stem=parse_stem("4x4/4:96 ln bias", class_token=False),
+        stem=parse_stem("4x4/4:96 ln bias", class_token=False, position_table=False),
         source="Liu et al. 2021, arXiv:2103.14030; timm, patch_embed.py",
         teaches="Patches of 4 pixels give 3136 tokens; only attention in windows can afford them.",
     ),
     Preset(
         name="pvt_v2_b2",
         title="PVTv2-B2",
-        stem=parse_stem("7x7/4:64 ln bias", class_token=False),
+        stem=parse_stem("7x7/4:64 ln bias", class_token=False, position_table=False),
         source="Wang et al. 2021, arXiv:2106.13797; timm, pvt_v2.py",
         teaches="Overlapping patches: a 7×7 window every 4 pixels.",
     ),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vitc_inspect.devices import full_precision
 from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import check_int
 from vitc_inspect.geometry import Span
@@ -43,6 +44,7 @@ class Reach:
         return int(np.count_nonzero(self.heat))
 
 
+@full_precision()
 def reach(
     module: nn.Module,
     inputs: Sequence[Any],

@@ -22,6 +22,7 @@ from vitc_inspect.images import (
     PATTERNS,
     FloatArray,
     Picture,
+    crop_sentence,
     image_array,
     picture_of,
     read_picture,
@@ -356,7 +357,7 @@ def prepare(
         module=module.to(target, kind),
         batch=torch.from_numpy(array).to(target, kind).unsqueeze(0),  # (c, h, w) -> (1, c, h, w)
         input=array,
-        image_notes=picture.notes if isinstance(picture, Picture) else (),
+        image_notes=_image_notes(picture, stem.image_size),
         run_notes=tuple(notes),
         weights=match.file if match else None,
         seed=int(seed),
@@ -391,6 +392,14 @@ def inspect(bench: Bench, *, keep_bytes: int = KEEP_BYTES) -> Report:
         device=str(bench.batch.device),
         device_title=device_title(bench.batch.device),
     )
+
+
+def _image_notes(picture: Picture | str, image_size: tuple[int, int]) -> tuple[str, ...]:
+    """What was done to the image, in sentences."""
+    if isinstance(picture, str):
+        return ()
+    cropped = crop_sentence(picture, image_size)
+    return (*picture.notes, *([cropped] if cropped else []))
 
 
 def _spreadless(spec: StemSpec) -> tuple[str, ...]:
@@ -444,6 +453,7 @@ def prediction_dict(prediction: Prediction) -> dict[str, Any]:
         "image_size": list(spec.image_size),
         "in_channels": spec.in_channels,
         "class_token": spec.class_token,
+        "position_table": spec.position_table,
         "encoder": encoder,
         "dtype": prediction.dtype,
         "embed_dim": prediction.embed_dim,

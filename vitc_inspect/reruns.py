@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitc_inspect.devices import factor_rounding
+from vitc_inspect.devices import factor_rounding, full_precision
 from vitc_inspect.diagnosis.explanation import Explanation, by, explain
 from vitc_inspect.flow import (
     ACTIVATIONS,
@@ -58,6 +58,7 @@ class MapMaker:
         self._step = step.index
         self.image: Tensor = tensors_of((inputs, kwargs))[image.image or 0]
 
+    @full_precision()
     def __call__(self, image: Tensor, *, grad: bool = False, drawn: bool = False) -> Tensor | None:
         """The map of another image; None where the run does not get that far."""
         return output_of_step(

@@ -185,12 +185,17 @@ class StemSpec:
     """The convolutions in order; the last is called proj."""
     class_token: bool = True
     """Whether a learned token is put before the image tokens."""
+    position_table: bool = True
+    """Whether a learned vector is added to each token by its place."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", check_pair("image_size", self.image_size))
         in_channels = check_int("in_channels", self.in_channels, 1, MAX_CHANNELS)
         object.__setattr__(self, "in_channels", in_channels)
         object.__setattr__(self, "class_token", check_bool("class_token", self.class_token))
+        object.__setattr__(
+            self, "position_table", check_bool("position_table", self.position_table)
+        )
         object.__setattr__(self, "convs", _check_convs(self.convs))
         _ = self.stages  # walks the layers once, so that every mismatch shows here
 
@@ -251,6 +256,7 @@ def conv_stem(
     image_size: int | tuple[int, int] = 224,
     in_channels: int = 3,
     class_token: bool = True,
+    position_table: bool = True,
     kernel_size: int = 3,
     norm: Norm = "batch",
     activation: Activation = "relu",
@@ -266,6 +272,7 @@ def conv_stem(
         image_size: Height and width (pixels); one number means a square.
         in_channels: Channels of the image.
         class_token: Whether a learned token comes first.
+        position_table: Whether a learned vector is added to each token.
         kernel_size, norm, activation: The same for every convolution before the last.
 
     Returns:
@@ -309,6 +316,7 @@ def conv_stem(
         in_channels=in_channels,
         convs=(*convs, _projection(embed_dim, 1)),
         class_token=class_token,
+        position_table=position_table,
     )
 
 
@@ -319,6 +327,7 @@ def patchify_stem(
     image_size: int | tuple[int, int] = 224,
     in_channels: int = 3,
     class_token: bool = True,
+    position_table: bool = True,
 ) -> StemSpec:
     """Describe the original stem: one convolution with kernel = stride = patch size.
 
@@ -330,6 +339,7 @@ def patchify_stem(
         image_size: Height and width (pixels); one number means a square.
         in_channels: Channels of the image.
         class_token: Whether a learned token comes first.
+        position_table: Whether a learned vector is added to each token.
 
     Returns:
         The stem.
@@ -348,6 +358,7 @@ def patchify_stem(
         in_channels=in_channels,
         convs=(_projection(embed_dim, patch_size),),
         class_token=class_token,
+        position_table=position_table,
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from vitc_inspect.devices import full_precision
 from vitc_inspect.fields import check_int
 from vitc_inspect.geometry import Span
 from vitc_inspect.probes.crops import paths_of, run_along
@@ -71,6 +72,7 @@ def gradient_field(module: nn.Sequential, input: Tensor, row: int, column: int) 
     return whole
 
 
+@full_precision()
 def token_field(
     module: nn.Sequential,
     input: Tensor,

@@ -76,6 +76,7 @@ def read_choice(request: Request) -> Choice:
         "image_size": _image_size(_text(request, "height"), _text(request, "width")),
         "in_channels": parse_int("in_channels", _text(request, "in_channels"), 1, MAX_CHANNELS),
         "class_token": _text(request, "class_token") == "1",
+        "position_table": _text(request, "position_table") != "0",
     }
     dtype: Any = _text(request, "dtype")
     check_choice("dtype", dtype, get_args(Dtype))

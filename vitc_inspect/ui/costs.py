@@ -57,14 +57,13 @@ def cost_html(prediction: Prediction, report: Report | None) -> str:
 def length_html(prediction: Prediction, report: Report | None, *, width: int) -> str:
     """How tokens and cost grow with the image, and which images the position table takes."""
     spec, vit = prediction.spec, prediction.vit
-    low, high = heights_that_fit(spec)
-    side = "px" if spec.image_size[0] == spec.image_size[1] else "px in height"
-    sizes = f"{low} to {high} {side}" if low < high else f"{low} {side} alone"
+    words = "There is no position table, so none refuses an image for its number of tokens."
+    if spec.position_table:
+        words = _table_words(prediction, report)
     parts = [
         "<h3>Tokens against image size</h3>",
         tokens_plot(spec, width=width),
-        f'<p class="remark">{_table_sentence(prediction, report)} It takes images of {sizes}.'
-        f" {_mismatch_sentence(prediction, high)}</p>",
+        f'<p class="remark">{words}</p>',
     ]
     if vit is None:
         parts.append(
@@ -218,6 +217,8 @@ def _findings(prediction: Prediction) -> list[str]:
             f" {times:.3g} times as"
             f" many{blocks if cost.extra_macs > 0 else ''}."
         )
+    if len(prediction.spec.convs) > 1:
+        lines.append(f"{text.most_work(prediction)}.")
     if prediction.vit is None:
         lines.append(f"{_ADD_ENCODER} to weigh the stem in blocks of its model.")
     return lines
@@ -275,6 +276,18 @@ def _paper_line(row: PrintedRow, *, chosen: bool) -> str:
         note = f'<tr class="soft"><td colspan="4">{row.row}: {escape(row.misprint)}.</td></tr>'
     name = row.row if row.table == "Table 1" else f"stem {row.row}"
     return f'<tr{" class=chosen" if chosen else ""}><th scope="row">{name}</th>{cells}</tr>{note}'
+
+
+def _table_words(prediction: Prediction, report: Report | None) -> str:
+    """How long the position table is, which images it takes, and what is said of a larger one."""
+    spec = prediction.spec
+    low, high = heights_that_fit(spec)
+    side = "px" if spec.image_size[0] == spec.image_size[1] else "px in height"
+    sizes = f"{low} to {high} {side}" if low < high else f"{low} {side} alone"
+    return (
+        f"{_table_sentence(prediction, report)} It takes images of {sizes}."
+        f" {_mismatch_sentence(prediction, high)}"
+    )
 
 
 def _table_sentence(prediction: Prediction, report: Report | None) -> str:

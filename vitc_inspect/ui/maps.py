@@ -308,12 +308,14 @@ def _marks_html(picture: Wall, figures: MapStatistics, side: float) -> str:
 
 
 def _oddities_html(figures: MapStatistics | None) -> str:
-    """Dead, equal and broken maps in a sentence each."""
+    """Dead, equal and broken maps in a sentence each; dead ones are counted, also when none is."""
     if figures is None:
         return ""
     lines = []
+    count = len(figures.mean)
     if figures.dead:
-        lines.append(f"⚠ dead, all values equal: {_links(figures.dead)}")
+        many = f"{len(figures.dead):,} of {text.plural(count, 'map')}"
+        lines.append(f"⚠ dead, all values equal: {many}, {_links(figures.dead)}")
     groups = figures.duplicates[:_MOST_MARKED]
     if groups:
         equal = "; ".join(" = ".join(_link(index) for index in group) for group in groups)
@@ -321,7 +323,16 @@ def _oddities_html(figures: MapStatistics | None) -> str:
         lines.append(f"⚠ equal maps: {equal}{f' and {more} more groups' if more else ''}")
     if figures.not_finite:
         lines.append(f"⚠ values that are not finite: {_links(figures.not_finite)}")
-    return "".join(f'<p class="warning">{line}</p>' for line in lines)
+    none = "" if figures.dead else f'<p class="remark">{_none_dead(figures)}</p>'
+    return none + "".join(f'<p class="warning">{line}</p>' for line in lines)
+
+
+def _none_dead(figures: MapStatistics) -> str:
+    """That no map is dead, or that a single value cannot show it."""
+    maps = text.plural(len(figures.mean), "map")
+    if figures.single:
+        return f"Of {maps} none can be seen to be dead: each is a single value."
+    return f"0 of {maps} dead: none has all values equal."
 
 
 def _links(indexes: tuple[int, ...]) -> str:

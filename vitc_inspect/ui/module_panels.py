@@ -175,9 +175,19 @@ def status_html(report: ModuleReport, given: str) -> str:
         names = escape(", ".join(report.uncounted))
         uncounted = f'<span class="warning">⚠ MACs without {names}, which cannot be counted</span>'
     return (
-        f'{badge} <span class="soft">{rest} {escape(report.device)} · {mode} mode ·'
+        f"{badge} {_audit_html(report)}"
+        f' <span class="soft">{rest} {escape(report.device)} · {mode} mode ·'
         f" {escape(given)}</span>{uncounted}"
     )
+
+
+def _audit_html(report: ModuleReport) -> str:
+    """That faults were looked for and none is there, or that they could not be looked for."""
+    if not report.audited:
+        return '<span class="badge warning">⚠ faults could not be looked for</span>'
+    if report.failure or report.faults:  # which stands above
+        return ""
+    return '<span class="badge agrees">✓ no fault found</span>'
 
 
 # ---- the table -------------------------------------------------------------------------------

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from vitc_inspect.errors import SpecError
-from vitc_inspect.images import SAMPLES, Picture
+from vitc_inspect.images import SAMPLES, Picture, crop_of
 from vitc_inspect.prediction import predict
 from vitc_inspect.trial import Module, Source, Trial, try_module, with_sizes
+from vitc_inspect.ui.answers import Answer, answering, drawn
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Request
 from vitc_inspect.ui.module_maps import failed_html, module_maps_html, output_file
@@ -30,13 +30,11 @@ from vitc_inspect.ui.module_panels import (
 )
 from vitc_inspect.ui.module_reach import module_reach_html
 from vitc_inspect.ui.panels import error_html
-from vitc_inspect.ui.pictures import MissingPicture, PictureStore
+from vitc_inspect.ui.pictures import PictureStore
 from vitc_inspect.ui.pixels import pixels_html
 from vitc_inspect.views.folding import row_keys
 from vitc_inspect.views.module_strip import FAILED, module_strip_svg
 from vitc_inspect.views.pixels import photo_uri
-
-Answer = dict[str, Any]
 
 INPUT_BYTES = 64 * 2**20
 """The most that the inputs may take whose sizes are typed into the page (bytes)."""
@@ -136,7 +134,7 @@ class ModuleInspector:
                 raise
             return {**facts, "broken": broken_html(error)}
         row, key = _row_of(request, trial)
-        panel = _panel(request, trial, row)
+        panel = drawn("The panel", _panel, request, trial, row)
         if request.get("part") == "panel" and request.get("reading") == self._reading:
             return {**facts, "panel": panel, "layer": key}
         report, array = trial.report, trial.array
@@ -144,15 +142,17 @@ class ModuleInspector:
         return {
             **facts,
             "layer": key,
-            "alerts": alerts_html(report),
-            "summary": summary_html(report),
-            "status": status_html(report, _given(request, trial)),
-            "strip": module_strip_svg(
+            "alerts": drawn("What is wrong", alerts_html, report),
+            "summary": drawn("The summary", summary_html, report),
+            "status": drawn("The status", status_html, report, self._given(request, trial)),
+            "strip": drawn(
+                "The strip",
+                module_strip_svg,
                 report,
                 selected=key,
                 image_uri=None if array is None else photo_uri(_thin(array)),
             ),
-            "table": module_table_html(report, key, opened),
+            "table": drawn("The table", module_table_html, report, key, opened),
             "panel": panel,
             "sizes": [text.rpartition("=")[2] for text in self._inputs_of(request)],
             "stem": report.stem is not None,
@@ -189,6 +189,23 @@ class ModuleInspector:
             return self.inputs
         return with_sizes(self.inputs, [str(size) for size in sizes], budget=INPUT_BYTES)
 
+    def _given(self, request: Request, trial: Trial) -> str:
+        """What the input was, in words."""
+        if trial.image is None:
+            return "random numbers"
+        if not trial.pictured:
+            return "random numbers instead of an image"
+        name = str(request.get("image", RANDOM))
+        height, width = trial.image.shape[2:]
+        picture = self.pictures.find(name)
+        part, cut = crop_of(picture, (height, width)), ""
+        if part and isinstance(picture, Picture):
+            whole = f"{picture.image.height}×{picture.image.width}"
+            cut = f", cropped to its middle {part[0]}×{part[1]} of {whole} px"
+        title = SAMPLES.get(name, "a picture of yours")
+        others = "" if len(trial.report.inputs) == 1 else "; random numbers for the others"
+        return f"{title}{cut}, at {height}×{width} px{others}"
+
     def _read_at(self) -> str:
         """When the file was read last, by the clock of this machine."""
         return datetime.fromtimestamp(self._source.read_at).strftime("%H:%M:%S")
@@ -198,46 +215,39 @@ def module_functions(inspector: ModuleInspector) -> list[Callable[..., Any]]:
     """The functions the page can call; each answers a fault with one sentence."""
 
     async def show(request: Any) -> Answer:
-        with _faults() as answer:
+        with answering(_refused) as answer:
             answer.update(await inspector.show(_fields(request)))
         return answer
 
     async def reload(request: Any) -> Answer:
-        with _faults() as answer:
+        with answering(_refused) as answer:
             answer.update(await inspector.reload(_fields(request)))
         return answer
 
     def changed(request: Any) -> Answer:
-        return inspector.changed(_fields(request))
+        with answering(_refused) as answer:
+            answer.update(inspector.changed(_fields(request)))
+        return answer
 
     async def save(request: Any) -> Answer:
-        with _faults() as answer:
+        with answering(_refused) as answer:
             answer.update(await inspector.save(_fields(request)))
         return answer
 
     def open_picture(request: Any) -> Answer:
-        with _faults() as answer:
+        with answering(_refused) as answer:
             answer.update(inspector.open_picture(_fields(request)))
         return answer
 
     return [show, reload, changed, save, open_picture]
 
 
-@contextmanager
-def _faults() -> Iterator[Answer]:
-    """An answer to be filled in; a fault inside becomes the answer."""
-    answer: Answer = {}
-    try:
-        yield answer
-    except MissingPicture:
-        answer["missing_picture"] = True
-    except SpecError as error:
-        suggestion = [] if error.suggestion is None else [str(error.suggestion)]
-        answer["error"] = {
-            "field": error.field,
-            "html": error_html(error),
-            "suggestion": suggestion,
-        }
+def _refused(error: SpecError) -> Answer:
+    """What is answered where a choice cannot be used."""
+    suggestion = [] if error.suggestion is None else [str(error.suggestion)]
+    return {
+        "error": {"field": error.field, "html": error_html(error), "suggestion": suggestion},
+    }
 
 
 def _fields(request: Any) -> Request:
@@ -293,19 +303,6 @@ def _failed_panel(trial: Trial) -> str:
 
 def _bounded(value: Any, low: float, high: float, usual: float) -> float:
     return min(high, max(low, value)) if isinstance(value, (int, float)) else usual
-
-
-def _given(request: Request, trial: Trial) -> str:
-    """What the input was, in words."""
-    if trial.image is None:
-        return "random numbers"
-    if not trial.pictured:
-        return "random numbers instead of an image"
-    name = str(request.get("image", RANDOM))
-    height, width = trial.image.shape[2:]
-    title = SAMPLES.get(name, "a picture of yours")
-    others = "" if len(trial.report.inputs) == 1 else "; random numbers for the others"
-    return f"{title}, at {height}×{width} px{others}"
 
 
 def _thin(array: Any) -> Any:

@@ -143,4 +143,5 @@ def controls_of(preset: Preset) -> dict[str, str]:
         "width": str(spec.image_size[1]),
         "in_channels": str(spec.in_channels),
         "class_token": str(int(spec.class_token)),
+        "position_table": str(int(spec.position_table)),
     }

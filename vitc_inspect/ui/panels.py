@@ -53,6 +53,7 @@ def totals_html(prediction: Prediction) -> str:
     """The sequence length, large, then what the stem costs and sees."""
     rows, columns = prediction.grid_size
     prefix = " + 1 class token" if prediction.num_prefix_tokens else ""
+    without = "" if prediction.spec.position_table else " · no position table"
     params = f"{text.count(prediction.stem_params)} / {text.count(prediction.params)}"
     figures = {
         "MACs": text.count(prediction.macs),
@@ -68,7 +69,8 @@ def totals_html(prediction: Prediction) -> str:
     )
     return (
         f'<p class="length"><strong>{prediction.seq_len:,}</strong> tokens'
-        f' <span class="soft">= <span class="area">{rows} × {columns}</span>{prefix}</span></p>'
+        f' <span class="soft">= <span class="area">{rows} × {columns}</span>'
+        f"{prefix}{without}</span></p>"
         f"<dl>{shown}</dl>"
         '<details class="how"><summary>how these come about</summary>'
         f"{_totals_explained_html(prediction)}</details>"

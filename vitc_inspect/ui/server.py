@@ -6,7 +6,7 @@ import asyncio
 from base64 import b64encode
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from vitc_inspect.diagnosis import explain_error
 from vitc_inspect.errors import SpecError
-from vitc_inspect.images import Picture, image_array, to_image
+from vitc_inspect.images import Picture, crop_sentence, image_array, to_image
 from vitc_inspect.memory import MEMORY_BUDGET, check_memory, predicted_memory
 from vitc_inspect.notation import format_convs
 from vitc_inspect.prediction import Prediction, predict
@@ -25,16 +25,15 @@ from vitc_inspect.spec import StemSpec
 from vitc_inspect.timing import Timing, time_layers
 from vitc_inspect.tracing import KEEP_BYTES, packed
 from vitc_inspect.ui import cells, costs, maps, panels, tokens
+from vitc_inspect.ui.answers import Answer, answering, drawn
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Choice, Request, editor_rows, read_choice, stem_text
-from vitc_inspect.ui.pictures import MissingPicture, PictureStore
+from vitc_inspect.ui.pictures import PictureStore
 from vitc_inspect.ui.pixels import pixels_html
 from vitc_inspect.views import text
 from vitc_inspect.views.strip import strip_svg
 from vitc_inspect.vit import ViTSpec
 from vitc_inspect.witnesses import count_work
-
-Answer = dict[str, Any]
 
 REPORT_BYTES = 256 * 2**20
 """The most that the cached reports of all visitors may hold (bytes)."""
@@ -93,9 +92,11 @@ class Inspector:
         request = _settled(request, prediction)
         policy = _run_policy(prediction)
         timing = self._timings.get(_timed(choice))
-        panel = _panel(request, prediction, None, timing, until_run=_until_run(policy))
+        until_run = _until_run(policy)
+        panel = drawn("The panel", _panel, request, prediction, None, timing, until_run=until_run)
         return {
             **_stem_parts(request, choice.spec),
+            "crop": crop_sentence(picture, choice.spec.image_size),
             **_parts(request, prediction, None, panel, _thumbnail(picture, choice.spec)),
             **policy,
         }
@@ -115,10 +116,12 @@ class Inspector:
             one_map or request.get("view") in _PROBING
         ):  # runs the stem again, so it waits in turn too
             panel = await loop.run_in_executor(
-                self._runner, self._probed, request, choice, picture, report
+                self._runner, drawn, "The panel", self._probed, request, choice, picture, report
             )
         else:
-            panel = await asyncio.to_thread(_panel, request, report.prediction, report, timing)
+            panel = await asyncio.to_thread(
+                drawn, "The panel", _panel, request, report.prediction, report, timing
+            )
         if request.get("part") == "panel":
             return {"panel": panel, "layer": request["layer"]}
         thumbnail = _thumbnail(picture, choice.spec)
@@ -253,37 +256,37 @@ def server_functions(inspector: Inspector) -> list[Callable[..., Any]]:
     """The functions the page can call; each answers a fault with one sentence."""
 
     def predict(request: Any) -> Answer:
-        with _faults(request) as answer:
+        with _answering(request) as answer:
             answer.update(inspector.predict(_fields(request)))
         return answer
 
     async def run(request: Any) -> Answer:
-        with _faults(request) as answer:
+        with _answering(request) as answer:
             answer.update(await inspector.run(_fields(request)))
         return answer
 
     async def witnesses(request: Any) -> Answer:
-        with _faults(request) as answer:
+        with _answering(request) as answer:
             answer.update(await inspector.witnesses(_fields(request)))
         return answer
 
     async def time(request: Any) -> Answer:
-        with _faults(request) as answer:
+        with _answering(request) as answer:
             answer.update(await inspector.time(_fields(request)))
         return answer
 
     def explain(request: Any) -> Answer:
-        with _faults(request) as answer:
+        with _answering(request) as answer:
             answer.update(inspector.explain(_fields(request)))
         return answer
 
     async def save(request: Any) -> Answer:
-        with _faults(request) as answer:
+        with _answering(request) as answer:
             answer.update(await inspector.save(_fields(request)))
         return answer
 
     def open_picture(request: Any) -> Answer:
-        with _faults(request) as answer:
+        with _answering(request) as answer:
             answer.update(inspector.open_picture(_fields(request)))
         return answer
 
@@ -295,23 +298,22 @@ def _fields(request: Any) -> Request:
     return request if isinstance(request, dict) else {}
 
 
-@contextmanager
-def _faults(request: Any) -> Iterator[Answer]:
-    """An answer to be filled in; a fault inside becomes the answer."""
-    answer: Answer = {}
-    try:
-        yield answer
-    except MissingPicture:
-        answer["missing_picture"] = True
-    except SpecError as error:
+def _answering(request: Any) -> AbstractContextManager[Answer]:
+    """An answer to be filled in; a fault inside becomes the answer, with what stands at it."""
+
+    def refused(error: SpecError) -> Answer:
         rows = editor_rows(_fields(request))
-        answer["stem"] = stem_text(_fields(request))
-        answer["editor"] = panels.editor_html(rows) if rows else ""
-        answer["error"] = {
-            "field": error.field,
-            "html": panels.error_html(error),
-            "suggestion": _suggestion(error),
+        return {
+            "stem": stem_text(_fields(request)),
+            "editor": panels.editor_html(rows) if rows else "",
+            "error": {
+                "field": error.field,
+                "html": panels.error_html(error),
+                "suggestion": _suggestion(error),
+            },
         }
+
+    return answering(refused)
 
 
 def _suggestion(error: SpecError) -> list[str]:
@@ -408,11 +410,11 @@ def _stem_parts(request: Request, spec: StemSpec) -> Answer:
 
 def _same_layers(stem: StemSpec, other: StemSpec) -> bool:
     """Whether two stems have the same layers, whatever the size of the image."""
-    return (stem.convs, stem.in_channels, stem.class_token) == (
-        other.convs,
-        other.in_channels,
-        other.class_token,
+    sides = (
+        (each.convs, each.in_channels, each.class_token, each.position_table)
+        for each in (stem, other)
     )
+    return next(sides) == next(sides)
 
 
 def _parts(
@@ -428,11 +430,18 @@ def _parts(
         "layer": layer,
         "cell": request["cell"],
         "token": request["token"],
-        "totals": panels.totals_html(prediction),
-        "status": panels.status_html(prediction, report),
-        "strip": strip_svg(prediction, report, image_uri=thumbnail, selected=layer),
-        "table": panels.table_html(
-            prediction, report, layer, unfolded=request.get("unfolded") is True
+        "totals": drawn("The summary", panels.totals_html, prediction),
+        "status": drawn("The status", panels.status_html, prediction, report),
+        "strip": drawn(
+            "The strip", strip_svg, prediction, report, image_uri=thumbnail, selected=layer
+        ),
+        "table": drawn(
+            "The table",
+            panels.table_html,
+            prediction,
+            report,
+            layer,
+            unfolded=request.get("unfolded") is True,
         ),
         "panel": panel,
         "batch_norm": any(conv.norm == "batch" for conv in prediction.spec.convs),

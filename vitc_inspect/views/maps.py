@@ -88,6 +88,8 @@ class MapStatistics:
     """Largest values."""
     zeros: FloatArray
     """Share of the values that are exactly 0."""
+    single: bool
+    """Whether each map is a single value, which is equal to itself and shows nothing."""
     dead: tuple[int, ...]
     """Maps of several values that are all equal."""
     duplicates: tuple[tuple[int, ...], ...]
@@ -110,7 +112,8 @@ def map_statistics(kept: KeptOutput) -> MapStatistics:
     """
     flat = numbers(kept).reshape(len(kept.values), -1)
     low, high = flat.min(axis=1), flat.max(axis=1)
-    dead = (low == high) & (flat.shape[1] > 1)  # a single value is always equal to itself
+    single = flat.shape[1] == 1
+    dead = (low == high) & (not single)
     same: dict[bytes, list[int]] = {}
     for index, plane in enumerate(flat):
         if not dead[index]:
@@ -121,6 +124,7 @@ def map_statistics(kept: KeptOutput) -> MapStatistics:
         low=low,
         high=high,
         zeros=(flat == 0).mean(axis=1, dtype=np.float32),
+        single=single,
         dead=tuple(np.flatnonzero(dead).tolist()),
         duplicates=tuple(tuple(group) for group in same.values() if len(group) > 1),
         not_finite=tuple(np.flatnonzero(~np.isfinite(flat).all(axis=1)).tolist()),

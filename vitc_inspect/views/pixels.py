@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import pairwise
-from math import ceil
+from math import ceil, floor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +85,8 @@ def frame_of(spec: StemSpec, *, width: int) -> Frame:
         height=inner[0] + 2 * edge,
         padding=padding,
         cut=padding != read,
-        shown=max(1, round(inner[1] * scale + 2 * _EDGE)),
+        # whole pixels, never more than there are: a tall image would grow beyond its height
+        shown=max(1, floor(inner[1] * scale + 2 * _EDGE + 1e-6)),
     )
 
 

@@ -70,7 +70,7 @@ class Dot:
 
 @lru_cache(maxsize=32)
 def tokens_plot(stem: StemSpec, *, width: int, height: int = 170) -> str:
-    """Tokens against image size as steps, with the length of the position table across.
+    """Tokens against image size as steps, with the length of a position table across.
 
     Args:
         stem: The stem; its own size is marked.
@@ -84,18 +84,10 @@ def tokens_plot(stem: StemSpec, *, width: int, height: int = 170) -> str:
     steps = [(at, tokens) for at in heights if (tokens := tokens_at(stem, at))]
     with _drawing():
         figure, axes = _figure(width, height)
-        axes.axhline(stem.seq_len, color=_TOKEN, linewidth=1, linestyle=(0, (4, 3)))
         axes.step(*zip(*steps, strict=True), where="post", color=_AREA, linewidth=1.5)
         _mark(axes, here, stem.seq_len)
-        axes.annotate(
-            f"position table: {stem.seq_len:,} rows",
-            (steps[-1][0], stem.seq_len),
-            (0, -4),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            color=_TOKEN,
-        )
+        if stem.position_table:
+            _mark_table(axes, stem.seq_len, heights[-1])
         axes.set_xlabel(_image_axis(stem))
         axes.set_ylabel("tokens")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -139,7 +131,9 @@ def total_stride_plot(vit: ViTSpec, *, width: int, height: int = 190) -> str:
         An SVG element.
     """
     here = vit.stem.total_stride
-    points = at_total_strides(vit, range(max(1, min(4, here)), max(64, here) + 1))
+    # from a stride that fits the image, so that there is a point
+    first = min(4, here, *vit.stem.image_size)
+    points = at_total_strides(vit, range(first, max(64, here) + 1))
     with _drawing():
         figure, axes = _figure(width, height)
         axes.set_xscale("log", base=2)
@@ -213,6 +207,20 @@ def _curves(axes: Axes, vit: ViTSpec, points: Sequence[ScalePoint], *, at: int) 
     axes.set_ylabel("MACs")
     axes.yaxis.set_major_formatter(_formatter(_short))
     axes.legend(frameon=False, fontsize=11, handlelength=2.4, borderaxespad=0.1)
+
+
+def _mark_table(axes: Axes, rows: int, right: int) -> None:
+    """The length of the position table as a line, named at its right end."""
+    axes.axhline(rows, color=_TOKEN, linewidth=1, linestyle=(0, (4, 3)))
+    axes.annotate(
+        f"position table: {rows:,} rows",
+        (right, rows),
+        (0, -4),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        color=_TOKEN,
+    )
 
 
 def _mark(axes: Axes, x: float, y: float) -> None:

@@ -160,11 +160,11 @@ def terminal_table(report: Report) -> str:
         "",
         f"{tokens_sentence(prediction)}, width {prediction.embed_dim},"
         f" stride {prediction.total_stride}, receptive field {prediction.receptive_field} px",
-        f"{count(prediction.stem_params)} params in the stem,"
-        f" {count(prediction.params)} with {_rest(prediction)};"
+        f"{count(prediction.stem_params)} params in the stem,{_with_rest(prediction)};"
         f" {count(prediction.macs)} MACs = {count(2 * prediction.macs)} FLOPs"
         " (bias, norm, activation and softmax not counted);"
         f" {count(prediction.activations)} activations",
+        *([f"{most_work(prediction)}."] if len(prediction.spec.convs) > 1 else []),
         *(sentence for layer in prediction.layers if (sentence := unread(layer))),
         *filter(None, [not_finite(report)]),
         *(report.disagreements or ("Every shape, parameter, MAC and byte is as predicted.",)),
@@ -172,12 +172,35 @@ def terminal_table(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _rest(prediction: Prediction) -> str:
-    """What the model has besides the convolutions."""
-    prefix = "class token, " if prediction.num_prefix_tokens else ""
-    if prediction.vit is None:
-        return f"{prefix.replace(', ', ' and ')}position table"
-    return f"{prefix}position table, {plural(prediction.vit.depth, 'block')} and classifier"
+def most_work(prediction: Prediction) -> str:
+    """Say which convolution of the stem multiplies most, or which of them do, each as much.
+
+    >>> from vitc_inspect.spec import conv_stem
+    >>> from vitc_inspect.prediction import predict
+    >>> most_work(predict(conv_stem()))
+    'Most MACs of the stem: conv2, conv3 and conv4, 130,056,192 each'
+    """
+    convs = [layer for layer in prediction.layers if layer.kind == "conv"]
+    most = max(layer.macs for layer in convs)
+    names = [layer.name for layer in convs if layer.macs == most]
+    if len(names) == 1:
+        return f"Most MACs of the stem: {names[0]}, {most:,}"
+    return f"Most MACs of the stem: {', '.join(names[:-1])} and {names[-1]}, {most:,} each"
+
+
+def _with_rest(prediction: Prediction) -> str:
+    """The params of the whole, and what it has besides the convolutions."""
+    spec, vit = prediction.spec, prediction.vit
+    parts = [
+        *(["class token"] if spec.class_token else []),
+        *(["position table"] if spec.position_table else []),
+        *([plural(vit.depth, "block"), "classifier"] if vit else []),
+    ]
+    without = "" if spec.position_table else " and no position table"
+    if not parts:
+        return " which has no class token and no position table"
+    listed = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+    return f" {count(prediction.params)} with {listed}{without}"
 
 
 def _folded(rows: Sequence[Row]) -> list[tuple[str, ...]]:

@@ -19,6 +19,23 @@ const SILENT = {
   },
 };
 
+const FAILED = {
+  error: {
+    field: 'program',
+    html: '<p role="alert">The server could not answer this. The terminal it runs in has the traceback. '
+      + '<button type="button" data-retry>Try again</button></p>',
+  },
+};
+
+// Gradio answers the same, nothing, where the server is gone and where it failed on this one.
+async function serverRuns() {
+  try {
+    return (await fetch(location.pathname, { method: 'HEAD', cache: 'no-store' })).status < 500;
+  } catch {
+    return false;
+  }
+}
+
 async function ask(name, request) {
   let answer;
   try {
@@ -26,7 +43,7 @@ async function ask(name, request) {
   } catch {
     return SILENT;
   }
-  if (!answer) return SILENT; // the server failed on this one
+  if (!answer) return (await serverRuns()) ? FAILED : SILENT;
   if (!answer.missing_picture) return answer;
   const held = heldPicture();
   if (held?.key === request.image && !request.reopened) {

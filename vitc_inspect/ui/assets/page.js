@@ -2,7 +2,7 @@
 
 const TEXTS = ['stem', 'height', 'width', 'in_channels', 'image', 'seed', 'device', 'dtype',
   'depth', 'num_heads', 'mlp_ratio', 'attention', 'weights', 'norm_statistics', 'sorting', 'scale'];
-const TICKS = ['class_token', 'encoder'];
+const TICKS = ['class_token', 'position_table', 'encoder'];
 const RESULTS = ['totals', 'status', 'strip', 'table', 'panel'];
 const LAYER_VIEWS = ['maps', 'cell']; // those that show one layer; the others show the whole
 const VIEWS = [...root.querySelectorAll('[data-view]')].map((tab) => tab.dataset.view);
@@ -68,7 +68,7 @@ function readRows() {
     Object.fromEntries([...row.querySelectorAll('[data-part]')].map((c) => [c.dataset.part, c.value])));
 }
 
-const OURS = ['stem', 'size', 'channels', 'class_token', 'image', 'seed', 'device', 'dtype', 'encoder', 'layer', 'view', 'cell', 'token',
+const OURS = ['stem', 'size', 'channels', 'class_token', 'table', 'image', 'seed', 'device', 'dtype', 'encoder', 'layer', 'view', 'cell', 'token',
   'weights', 'norm_statistics', 'sorting', 'scale'];
 const QUIET = ['cell', 'token', 'weights', 'norm_statistics', 'sorting', 'scale']; // unsaid where it is as at the start
 const ENCODER = ['depth', 'num_heads', 'mlp_ratio', 'attention']; // its four parts in the address
@@ -77,13 +77,14 @@ function address() {
   const choice = readControls();
   const word = choice.height === choice.width && !/\d/.test(choice.height); // of a link, not a size
   const size = word ? choice.height : `${choice.height}x${choice.width}`;
-  const values = { ...choice, size, channels: choice.in_channels };
+  const values = { ...choice, size, channels: choice.in_channels, table: choice.position_table };
   if (cell === found.cell[0] && layer === found.layer) values.cell = found.cell[1]; // a link may ask for
   if (token === found.token[0]) values.token = found.token[1]; // a cell or a token that is not there
   values.encoder = choice.encoder === '1' ? ENCODER.map((name) => choice[name]).join(',') : 'off';
   const readable = (text) => encodeURIComponent(text)
     .replace(/%20/g, '+').replace(/%2F/g, '/').replace(/%3A/g, ':').replace(/%2C/g, ',');
-  const said = OURS.filter((name) => !QUIET.includes(name) || values[name] !== props.start[name]);
+  const said = OURS.filter((name) => (name === 'table' ? values.table === '0'
+    : !QUIET.includes(name) || values[name] !== props.start[name]));
   const parts = said.map((name) => `${name}=${readable(values[name])}`);
   for (const [name, value] of new URLSearchParams(location.search)) {
     if (![...OURS, 'preset'].includes(name)) parts.push(`${readable(name)}=${readable(value)}`);
@@ -108,6 +109,8 @@ function readAddress() {
     Object.assign(choice, { height, width: width.length ? width.join('x') : height });
   }
   if (query.has('channels')) choice.in_channels = query.get('channels');
+  // a link that says the stem and nothing of a table is of a stem that has one
+  if (query.has('table') || query.has('stem')) choice.position_table = query.get('table') ?? '1';
   if (query.has('encoder')) {
     const parts = query.get('encoder').split(',');
     choice.encoder = parts.length === ENCODER.length ? '1' : '0';
@@ -235,6 +238,7 @@ function showPrediction(request, answer) {
   if (!request.rows || request.structure) fillEditor(answer.editor);
   field('preset').value = answer.preset;
   slot('about').textContent = answer.about;
+  slot('crop').textContent = answer.crop;
   showResults(answer);
   writeAddress(); // the layer may be another one now, and the cell or the token none
   setState('predicted');
@@ -306,7 +310,7 @@ function showFault(request, answer) {
   for (const name of RESULTS) slot(name).innerHTML = '';
   panelHtml = '';
   slot('refusal').innerHTML = '';
-  slot('about').textContent = '';
+  slot('about').textContent = slot('crop').textContent = '';
   if ('editor' in answer && (!request.rows || request.structure)) fillEditor(answer.editor);
   if (request.preset && !presetOf(request.preset)) option('preset', request.preset)?.remove();
   field('preset').value = '';

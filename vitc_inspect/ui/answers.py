@@ -1,0 +1,97 @@
+"""How every function of both pages answers: with what was asked for, or with one sentence."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from html import escape
+from typing import Any
+
+from vitc_inspect.errors import SpecError
+from vitc_inspect.guard import guarded, reason_of
+from vitc_inspect.ui.pictures import MissingPicture
+
+Answer = dict[str, Any]
+"""What is sent to the browser: texts and HTML by name."""
+
+_LOG = logging.getLogger(__name__)
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # which JSON can ask for, and no answer may hold
+
+
+@contextmanager
+def answering(refused: Callable[[SpecError], Answer]) -> Iterator[Answer]:
+    """An answer to be filled in; whatever is raised inside becomes the answer.
+
+    What nobody foresaw is told in a sentence, and logged with its traceback.
+
+    Args:
+        refused: Makes the answer where a choice cannot be used.
+    """
+    answer: Answer = {}
+    try:
+        yield answer
+    except MissingPicture:
+        answer["missing_picture"] = True
+    except SpecError as error:
+        answer.update(refused(error))
+    except Exception as error:  # noqa: BLE001  # the last resort, at one place for both pages
+        _LOG.exception("A request could not be answered.")
+        sentence = _failed("This could not be worked out", reason_of(error))
+        retry = '<button type="button" data-retry>Try again</button>'
+        html = f'<p role="alert">{sentence} {retry}</p>'
+        answer.clear()
+        answer["error"] = {"field": "program", "html": html, "suggestion": []}
+    readable = _readable(answer)
+    answer.clear()
+    answer.update(readable)
+
+
+def drawn(what: str, draw: Callable[..., str], *args: Any, **kwargs: Any) -> str:
+    """A part of the page, or in its place why it is not there; the rest of the page stays.
+
+    Args:
+        what: What the part is, for example "The panel".
+        draw: Makes its HTML.
+        args, kwargs: What it is given.
+
+    Raises:
+        SpecError, MissingPicture: As `draw`: these are answers, and no failure of it.
+    """
+
+    def attempt() -> str | SpecError | MissingPicture:
+        try:
+            return draw(*args, **kwargs)
+        except (SpecError, MissingPicture) as answer:
+            return answer
+        except Exception:
+            _LOG.exception("%s could not be drawn.", what)
+            raise
+
+    found, reason = guarded(attempt)
+    if isinstance(found, Exception):
+        raise found
+    if found is None:
+        sentence = _failed(f"{what} could not be drawn", reason or "")
+        return f'<p class="remark warning" role="alert">{sentence}</p>'
+    return found
+
+
+def _failed(what: str, reason: str) -> str:
+    """That this program failed, and at what."""
+    return (
+        f"{what}: {escape(reason)}. This is a fault of vitc_inspect; the terminal it runs in has"
+        " the traceback."
+    )
+
+
+def _readable(value: Any) -> Any:
+    """The same without halves of characters, which cannot be sent."""
+    if isinstance(value, str):
+        return _HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, dict):
+        return {_readable(key): _readable(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_readable(part) for part in value]
+    return value
