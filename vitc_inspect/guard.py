@@ -33,7 +33,7 @@ def guarded(
     """
     try:
         return rule(*args, **kwargs), None
-    except Exception as error:  # noqa: BLE001  # a mistake of ours is not the user's
+    except Exception as error:  # a mistake of ours is not the user's
         if os.environ.get(STRICT_RULES) == "1":
             raise
         return None, reason_of(error)
