@@ -32,6 +32,7 @@ ORDER = (
     "checkpoints",
     "devices",
     "contents",
+    "free_functions",
     "counting",
     "tracing",
     "untouched",

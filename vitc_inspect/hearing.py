@@ -20,7 +20,8 @@ from torch.nn.parameter import Parameter
 from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.contents import Contents
-from vitc_inspect.counting import WITHOUT_PRODUCTS, count_function_macs, dot_length
+from vitc_inspect.counting import count_function_macs, dot_length
+from vitc_inspect.free_functions import is_free
 from vitc_inspect.raising import Place, failure_of, place_of
 from vitc_inspect.recording import (
     Failure,
@@ -107,7 +108,7 @@ class _Function:
         if getter:
             self.name = getattr(func.__self__, "__name__", "")
         self.silent = getter and self.name not in _SHAPE_GETTERS  # a fact about a tensor
-        self.free = self.name in WITHOUT_PRODUCTS
+        self.free = is_free(self.name)
         self.writes = self.name.endswith("_") and (
             not self.name.endswith("__")
             or self.name == "__setitem__"
