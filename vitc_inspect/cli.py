@@ -123,8 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: 0 for a report or an explanation, 1 for an error that is not known and with
-        --strict for any disagreement or fault, also where faults could not be looked for, 2 for
-        bad input or an output that cannot be written, 3 for a module whose forward raised.
+        --strict for any disagreement or fault, also where one could not be looked for, 2 for bad
+        input or an output that cannot be written, 3 for a module whose forward raised.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -274,7 +274,7 @@ def _inspect_module(options: argparse.Namespace) -> int:
     if report.failure:
         print(report.failure.traceback, end="", file=sys.stderr)
         return EXIT_RAISED
-    sound = report.audited and not (report.disagreements or report.faults)
+    sound = report.audited and not (report.disagreements or report.faults or report.unchecked)
     return EXIT_DISAGREES if options.strict and not sound else 0
 
 

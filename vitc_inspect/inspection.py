@@ -14,6 +14,7 @@ from vitc_inspect.audits import Audit, audit_module
 from vitc_inspect.contents import contents_of
 from vitc_inspect.diagnosis import Explanation, explain_error
 from vitc_inspect.expectation import Expectation, expect
+from vitc_inspect.guard import guarded
 from vitc_inspect.guests import record_call
 from vitc_inspect.notation import format_stem
 from vitc_inspect.recording import Call, Failure, NeverCalled, SourceLine, Value
@@ -33,16 +34,20 @@ class ModuleRow:
     """What arithmetic says; None where no rule is known for it, and for every function."""
     verdicts: Mapping[str, bool | None]
     """For each of CHECKS True or False; None where one side is missing."""
+    unchecked: tuple[str, ...] = ()
+    """Why something could not be worked out here: what our own rules raised."""
 
     @property
     def verdict(self) -> str:
-        """ "raised", "agrees", "differs" or "not predicted"."""
+        """ "raised", "differs", "not checked", "agrees" or "not predicted"."""
         if not self.call.returned:
             return "raised"
         known = [verdict for verdict in self.verdicts.values() if verdict is not None]
-        if not known:
-            return "not predicted"
-        return "agrees" if all(known) else "differs"
+        if not all(known):
+            return "differs"
+        if self.unchecked:
+            return "not checked"
+        return "agrees" if known else "not predicted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +84,8 @@ class ModuleReport:
     """Whether the module was in training mode."""
     device: str
     """Device of its parameters, or "cpu" for a module without any."""
+    unchecked_whole: tuple[str, ...] = ()
+    """What could not be worked out of the run as a whole, each with what our own rule raised."""
 
     @property
     def macs(self) -> int:
@@ -90,6 +97,16 @@ class ModuleReport:
         """Names of functions that the MACs leave out."""
         names = (name for row in self.rows for name in row.call.uncounted)
         return tuple(dict.fromkeys(names))
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """What a rule of ours failed on, each with what it raised: no all-clear is given there."""
+        of_rows = (
+            f"{row.call.name or row.call.kind}: {reason}"
+            for row in self.rows
+            for reason in row.unchecked
+        )
+        return tuple(dict.fromkeys((*self.unchecked_whole, *of_rows)))
 
     @property
     def overwritten(self) -> tuple[ModuleRow, ...]:
@@ -168,6 +185,7 @@ class ModuleReport:
             "macs": self.macs,
             "flops": 2 * self.macs,
             "uncounted": list(self.uncounted),
+            "unchecked": list(self.unchecked),
             "rows": [_plain_row(row) for row in self.rows],
             "never_called": [
                 {**asdict(layer), "not_reached": layer.not_reached} for layer in self.never_called
@@ -256,6 +274,7 @@ def inspect_call(
         cause=found.cause if recording.failure else None,
         training=module.training,
         device="cpu" if first is None else str(first.device),
+        unchecked_whole=recording.unchecked,
     )
 
 
@@ -279,10 +298,11 @@ def _audited(
 
 
 def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
-    predicted = None
+    predicted, reason = None, None
     # of a tensor inside another value, as in a nested tensor, no rule speaks
     if not call.is_function and "." not in next((value.path for value in call.inputs), ""):
-        predicted = expect(layers[call.name], {value.path: value.shape for value in call.inputs})
+        given = {value.path: value.shape for value in call.inputs}
+        predicted, reason = guarded(expect, layers[call.name], given)
     verdicts: dict[str, bool | None] = dict.fromkeys(CHECKS)
     if predicted and call.returned:
         sides = {
@@ -293,7 +313,12 @@ def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
         verdicts = {
             check: None if None in pair else pair[0] == pair[1] for check, pair in sides.items()
         }
-    return ModuleRow(call=call, predicted=predicted, verdicts=MappingProxyType(verdicts))
+    return ModuleRow(
+        call=call,
+        predicted=predicted,
+        verdicts=MappingProxyType(verdicts),
+        unchecked=(*call.unchecked, reason) if reason else call.unchecked,
+    )
 
 
 def _say(row: ModuleRow, check: str) -> str:
@@ -324,6 +349,7 @@ def _plain_row(row: ModuleRow) -> dict[str, Any]:
         "params": call.params,
         "macs": call.macs,
         "uncounted": list(call.uncounted),
+        "unchecked": list(row.unchecked),
         "bytes": call.bytes,
         "source": _plain_line(call.source),
         "overwritten_by": call.overwritten_by,
