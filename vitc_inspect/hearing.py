@@ -220,7 +220,10 @@ class Run(TorchFunctionMode):
         if entry.aside:
             self.come_back()
             if raised and raised is not entry.handling:
-                self._listen_again(layer, entry.aside, raised)
+                try:
+                    self._listen_again(layer, entry.aside, raised)
+                except Exception as error:  # noqa: BLE001
+                    self.miss(error, entry.row, entry.name)
         self._stack.pop()
         if raised is not entry.handling:
             if self.failed_in is None or self.failed_in[0] is not raised:
@@ -337,7 +340,8 @@ class Run(TorchFunctionMode):
                 if function.writes and tensor is not None:
                     self.parameters.save(tensor)
         except Exception as error:  # noqa: BLE001  # nothing that is heard may end what is running
-            self.miss(error, None, function.name if function else "a function")
+            name = function.name if function else "a function"
+            self.miss(error, self._sealed_row(), name, uncounted=True)
         if function is None or function.silent:
             return func(*args, **kwargs)
         try:
@@ -375,7 +379,7 @@ class Run(TorchFunctionMode):
             if written and tensor is not None:
                 self._sweep(tensor, row, place)
         except Exception as error:  # noqa: BLE001
-            self.miss(error, row or self._bare_row(function), function.name)
+            self.miss(error, row or self._row_anyhow(function), function.name)
         return output
 
     def _fail(self, raised: Exception, name: str, args: Any, kwargs: Mapping[str, Any]) -> None:
@@ -386,12 +390,20 @@ class Run(TorchFunctionMode):
         except Exception as error:  # noqa: BLE001
             self.miss(error, None, name)
 
-    def _bare_row(self, function: _Function) -> Row:
-        """A row for a function of which nothing is known but its name."""
-        row = Row(function.name, self._stack[-1].name if self._stack else "", None, [])
-        row.returned = True
-        row.uncounted = () if function.free else (function.name,)
-        self.rows.append(row)
+    def _sealed_row(self) -> Row | None:
+        """The row of the layer that is running, where functions are part of it."""
+        top = self._stack[-1] if self._stack else None
+        return top.row if top and top.sealed else None
+
+    def _row_anyhow(self, function: _Function) -> Row:
+        """The row of a function of which nothing is known but its name."""
+        row = self._sealed_row()
+        if row is None:
+            row = Row(function.name, self._stack[-1].name if self._stack else "", None, [])
+            row.returned = True
+            self.rows.append(row)
+        if not function.free:
+            row.uncounted += (function.name,)
         return row
 
     def _function_row(
