@@ -191,7 +191,7 @@ class Run(TorchFunctionMode):
                 role, row = "library", above.row
             elif role:
                 row, own = Row(name, above.name if above else "", layer, []), True
-                row.turn = turn
+                row.turn, row.arguments = turn, len(args) + len(kwargs)
                 self.rows.append(row)
                 with torch._C.DisableTorchFunction():
                     row.inputs = tensors_given(args, kwargs)

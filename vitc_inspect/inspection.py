@@ -302,7 +302,7 @@ def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
     # of a tensor inside another value, as in a nested tensor, no rule speaks
     if not call.is_function and "." not in next((value.path for value in call.inputs), ""):
         given = {value.path: value.shape for value in call.inputs}
-        predicted, reason = guarded(expect, layers[call.name], given)
+        predicted, reason = guarded(expect, layers[call.name], given, arguments=call.arguments)
     verdicts: dict[str, bool | None] = dict.fromkeys(CHECKS)
     if predicted and call.returned:
         sides = {

@@ -78,6 +78,8 @@ class Call:
     """A copy of the first output as it was when the call returned, or None."""
     unchecked: tuple[str, ...] = ()
     """Why something could not be worked out of this call: what our own rules raised."""
+    arguments: int = 1
+    """How many arguments went in, those that are no tensors included."""
 
     @property
     def is_function(self) -> bool:

@@ -18,7 +18,7 @@ class Row:
     """A call as it is being written down; its fields are those of `recording.Call`."""
 
     __slots__ = (
-        "inputs", "inside", "kept", "layer", "macs", "name", "outputs", "overwritten",
+        "arguments", "inputs", "inside", "kept", "layer", "macs", "name", "outputs", "overwritten",
         "returned", "source", "turn", "unchecked", "uncounted",
     )  # fmt: skip
 
@@ -28,6 +28,7 @@ class Row:
         self.name, self.inside, self.inputs = name, inside, inputs
         self.layer = layer  # the module; None for a function
         self.outputs: list[SeenTensor] = []
+        self.arguments = 1
         self.returned = False
         self.turn = 1
         self.macs = 0
@@ -101,6 +102,7 @@ def _call(row: Row, values: Values, roles: Mapping[str, Role], weights: Mapping[
         # fetched only now: a GPU would have to finish its work each time
         kept=row.kept and replace(row.kept, values=row.kept.values.cpu()),
         unchecked=row.unchecked,
+        arguments=row.arguments,
     )
 
 
