@@ -729,7 +729,7 @@ _TRANSFORMERS: tuple[tuple[str, str, dict[str, Any], tuple[int, ...]], ...] = (
     (
         "CvtModel",
         "CvtConfig",
-        {"embed_dim": [16, 24, 32], "num_heads": [1, 2, 2], "depth": [1, 1, 1]},
+        {"embed_dim": [16, 24, 32], "num_heads": [1, 2, 2], "depth": [1, 2, 3]},
         _IMAGE,
     ),
     (

@@ -12,7 +12,17 @@ from torch import nn
 from torch.nn import functional
 
 from tests.test_products import tensor
-from vitc_inspect import cli, counting, expectation, guests, hearing, inspection, raising, rows
+from vitc_inspect import (
+    cli,
+    counting,
+    expectation,
+    guests,
+    hearing,
+    inspection,
+    raising,
+    rows,
+    tracing,
+)
 from vitc_inspect.guard import STRICT_RULES
 from vitc_inspect.inspection import inspect_call
 from vitc_inspect.model import ChannelNorm, ClassToken, FirstToken, PositionTable
@@ -402,6 +412,25 @@ def test_a_mistake_in_a_rule_of_arithmetic_leaves_its_row_unchecked(name, monkey
     monkeypatch.setenv(STRICT_RULES, "1")
     with pytest.raises(Injected):
         inspect_call(module, (given,), audit=False)
+
+
+def test_a_mistake_in_the_count_of_our_own_layers_is_no_all_clear(monkeypatch, lenient, capsys):
+    command = ["3x3/2:8, 1x1:8", "--image-size", "32", "--strict"]
+    assert cli.main(command) == 0
+    monkeypatch.setattr(tracing, "count_macs", broken)
+    assert cli.main(command) == 1
+    assert "conv1.macs" in capsys.readouterr().out
+    monkeypatch.setenv(STRICT_RULES, "1")
+    with pytest.raises(Injected):
+        cli.main(command)
+
+
+def test_a_mistake_in_what_an_error_means_leaves_the_error(monkeypatch, lenient):
+    monkeypatch.setattr(inspection, "explain_error", broken)
+    report = inspect_call(guest(Wrong), (image(),), audit=False)
+    assert report.failure.kind == "RuntimeError"
+    assert report.explanations == ()
+    assert "mat1 and mat2" in module_table(report)
 
 
 def test_what_has_no_rule_is_no_mistake():

@@ -20,6 +20,7 @@ from tests.test_guests import Runs
 from vitc_inspect.counting import _PRODUCTS, NOT_COUNTED, count_function_macs
 from vitc_inspect.free_functions import is_free, plain_name
 from vitc_inspect.guests import record_module
+from vitc_inspect.inspection import inspect_module
 
 SHAPES = 1000
 MODULE_SHAPES = 100  # a module has to be made for each
@@ -563,6 +564,67 @@ def test_a_layer_counts_as_torchs_dispatcher_does(case):
 def test_products_that_torchs_counter_does_not_know(run, macs):
     warnings.simplefilter("ignore")
     assert ours(run) == macs
+
+
+class Attends(nn.Module):
+    """Patches by a convolution, and one product of queries and keys, written in some way."""
+
+    def __init__(self, compare):
+        super().__init__()
+        self.compare = compare
+        self.proj, self.qk, self.head = nn.Conv2d(3, 32, 8, 8), nn.Linear(32, 64), nn.Linear(64, 10)
+
+    def forward(self, x):
+        t = self.proj(x).flatten(2).transpose(1, 2)
+        b, n, _ = t.shape
+        q, k = (y.reshape(b, n, 4, 8).transpose(1, 2) for y in self.qk(t).chunk(2, -1))
+        return self.head(self.compare(q, k).mean(1))
+
+
+def dense(q, k):
+    return torch.einsum("bhid,bhjd->bhij", q, k)
+
+
+WRITTEN = [
+    lambda q, k: torch.einsum("b h i d, b h j d -> b h i j", q, k),
+    lambda q, k: torch.einsum(" b h i d,b h j d->b h i j ", q, k),
+    lambda q, k: torch.einsum("bhid, bhjd -> bhij", [q, k]),
+    lambda q, k: torch.einsum("... i d, ... j d -> ... i j", q, k),
+    lambda q, k: torch.einsum("B H Q D, B H K D -> B H Q K", q, k),
+    lambda q, k: torch.einsum(q, [0, 1, 2, 4], k, [0, 1, 3, 4], [0, 1, 2, 3]),
+    lambda q, k: torch.einsum(q, [..., 2, 4], k, [..., 3, 4]),
+    lambda q, k: einops.einsum(q, k, "b h i d, b h j d -> b h i j"),
+    lambda q, k: torch.functional.einsum("b h i d, b h j d -> b h i j", (q, k)),
+    lambda q, k: q @ k.transpose(-1, -2),
+    lambda q, k: torch.matmul(q, k.mT),
+    lambda q, k: torch.bmm(q.flatten(0, 1), k.flatten(0, 1).mT).unflatten(0, (1, 4)),
+]
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_one_product_is_counted_alike_however_it_is_written(written):
+    x = torch.randn(1, 3, 64, 64)
+    right, report = (inspect_module(Attends(compare).eval(), x) for compare in (dense, written))
+    assert report.failure is None
+    assert (report.uncounted, report.unchecked, report.faults) == ((), (), ())
+    # 64 tokens: patches of 3·8·8 to 32, then 32 to 64; 4 heads of 8; 64 numbers to 10 for each
+    macs = 64 * 192 * 32 + 64 * 32 * 64 + 4 * 64 * 64 * 8 + 64 * 64 * 10
+    assert report.macs == right.macs == macs
+    modules = [row for row in report.rows if not row.call.is_function]
+    assert [row.verdict for row in modules] == ["agrees"] * 3
+
+
+def test_spaces_in_an_equation_change_nothing_of_the_report():
+    x = torch.randn(1, 3, 64, 64)
+
+    def told(compare):
+        torch.manual_seed(0)
+        plain = inspect_module(Attends(compare).eval(), x).to_dict()
+        for row in plain["rows"]:
+            row["source"] = None  # the line it is written in
+        return plain
+
+    assert told(WRITTEN[0]) == told(dense)
 
 
 class PlannedByHand:

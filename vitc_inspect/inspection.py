@@ -129,13 +129,14 @@ class ModuleReport:
         if self.failure is None:
             return ()
         # the lines of code in the traceback say who is who
-        meanings = explain_error(
+        meanings, _ = guarded(
+            explain_error,
             self.failure.traceback,
             spec=self.stem,
             operation=self.failure.operation or "",
             operands=[value.shape for value in self.failure.operands],
         )
-        meanings = self._of_this_image(meanings)
+        meanings = self._of_this_image(meanings or ())
         if self.cause is None:
             return meanings
         # the text tells more of the same where the stem is known, and else might guess another
