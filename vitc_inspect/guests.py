@@ -87,7 +87,7 @@ def record_call(
             *attempted(missed, _NOTES, (), unregistered_notes, run),
         ),
         failure=failure,
-        unchecked=tuple(missed),
+        unchecked=tuple(dict.fromkeys(missed)),
     )
 
 

@@ -101,7 +101,7 @@ def _call(row: Row, values: Values, roles: Mapping[str, Role], weights: Mapping[
         overwritten_at=source_line(at),
         # fetched only now: a GPU would have to finish its work each time
         kept=row.kept and replace(row.kept, values=row.kept.values.cpu()),
-        unchecked=row.unchecked,
+        unchecked=tuple(dict.fromkeys(row.unchecked)),
         arguments=row.arguments,
     )
 
