@@ -668,6 +668,14 @@ def test_nested_tensors_count_part_by_part():
     assert macs == 2 * (3 * 3 + 5 * 5) * (4 + 4)
 
 
+def test_products_under_vmap_are_those_of_all_its_examples():
+    x, w = tensor(2, 3, 4, 4), tensor(4, 5)
+    vmap = torch.func.vmap
+    assert ours(lambda: vmap(lambda each: each @ each)(x)) == 2 * 3 * 4 * 4 * 4
+    assert ours(lambda: vmap(lambda each: each @ w)(x)) == 2 * 3 * 4 * 4 * 5
+    assert ours(lambda: vmap(vmap(lambda each: each @ w))(x)) == 2 * 3 * 4 * 4 * 5
+
+
 def test_products_of_sparse_tensors_are_not_counted_as_if_they_were_full():
     sparse, full = torch.eye(4).to_sparse(), torch.ones(4, 4)
     assert count_function_macs("mm", (sparse, full), {}, sparse @ full) is None

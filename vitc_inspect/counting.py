@@ -96,7 +96,19 @@ def count_function_macs(
         return _count_parts(product, given, output)
     if any(each.layout in _SPARSE for each in operands):
         return None  # as many products as there are numbers that are not 0
-    return int(product(given, output))
+    return int(product(given, output)) * _examples(output)
+
+
+def _examples(output: Any) -> int:
+    """How many examples torch.vmap runs as one, whose shapes it hides; 1 outside of it."""
+    functorch = torch._C._functorch
+    tensor = output[0] if isinstance(output, (tuple, list)) else output
+    many = 1
+    while isinstance(tensor, Tensor) and functorch.is_functorch_wrapped_tensor(tensor):
+        inner = functorch.get_unwrapped(tensor)
+        many *= inner.numel() // max(tensor.numel(), 1)
+        tensor = inner
+    return many
 
 
 def _count_parts(product: _Product, given: _Given, output: Any) -> int | None:
