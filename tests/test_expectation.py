@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 from einops.layers.torch import EinMix, Rearrange, Reduce
@@ -12,7 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from tests import faulty
 from vitc_inspect.expectation import expect
-from vitc_inspect.inspection import inspect_module
+from vitc_inspect.inspection import inspect_call, inspect_module
 from vitc_inspect.model import ChannelNorm, ClassToken, FirstToken, PositionTable, build_vit
 from vitc_inspect.spec import conv_stem
 from vitc_inspect.vit import ViTSpec
@@ -76,6 +78,43 @@ KNOWN = [
     (PositionTable(9, 8), TOKENS),
     (FirstToken(), TOKENS),
     (faulty.Sized(), (2, 3, 32, 32)),
+    (nn.ConvTranspose2d(8, 6, 3, 2, 1, output_padding=1, groups=2), MAP),
+    (nn.ConvTranspose1d(9, 4, 2, bias=False, dilation=2), TOKENS),
+    (nn.ConvTranspose3d(8, 4, (1, 2, 3), 2), (1, 8, 3, 4, 5)),
+    (nn.PixelShuffle(2), MAP),
+    (nn.PixelUnshuffle(2), (2, 8, 12, 10)),
+    (nn.ChannelShuffle(4), MAP),
+    (nn.Unfold((3, 2), padding=1, stride=2), MAP),
+    (nn.Unfold(2, dilation=2), MAP[1:]),
+    (nn.Fold((8, 6), 2, stride=2), (2, 8, 12)),
+    (nn.Unflatten(1, (2, -1)), MAP),
+    (nn.Unflatten(-1, (2, 5)), MAP),
+    (nn.Upsample(scale_factor=2), MAP),
+    (nn.Upsample(scale_factor=(1.5, 0.7), mode="bicubic"), MAP),
+    (nn.Upsample(size=5), (2, 8, 13)),
+    (nn.Upsample(size=(5, 7), mode="bilinear"), MAP),
+    (nn.UpsamplingNearest2d(scale_factor=3), MAP),
+    (nn.UpsamplingBilinear2d(size=(4, 5)), MAP),
+    (nn.ZeroPad2d((1, 2, 3, 4)), MAP),
+    (nn.ZeroPad2d(-1), MAP),
+    (nn.ConstantPad1d(2, 0.5), TOKENS),
+    (nn.ReflectionPad2d(2), MAP),
+    (nn.ReplicationPad3d((1, 0, 2, 0, 3, 0)), (1, 8, 3, 4, 5)),
+    (nn.CircularPad2d(1), MAP),
+    (nn.GLU(), TOKENS),
+    (nn.GLU(1), MAP),
+    (nn.InstanceNorm2d(8, affine=True), MAP),
+    (nn.InstanceNorm1d(9), TOKENS),
+    (nn.LocalResponseNorm(2), MAP),
+    (nn.Softmax2d(), MAP),
+    (nn.Threshold(0.1, 0.0), MAP),
+    (nn.LSTM(8, 4), TOKENS),
+    (nn.LSTM(8, 4, 2, batch_first=True, bidirectional=True, proj_size=3), TOKENS),
+    (nn.GRU(8, 4, 3, bias=False), TOKENS),
+    (nn.RNN(8, 4, bidirectional=True), TOKENS[1:]),
+    (nn.LSTMCell(8, 4), TOKENS[1:]),
+    (nn.GRUCell(8, 4, bias=False), TOKENS[1:]),
+    (nn.RNNCell(8, 4), TOKENS[1:]),
 ]
 
 
@@ -147,10 +186,9 @@ def test_every_layer_of_our_own_models_agrees(attention):
     ("layer", "shape"),
     [
         (faulty.SamePadded(8, 8, 3, 2), MAP),
-        (nn.ConvTranspose2d(8, 4, 2, 2), MAP),
-        (nn.LSTM(8, 4), TOKENS),
-        (nn.Upsample(scale_factor=2), MAP),
-        (nn.Unfold(2), MAP),
+        (nn.LPPool2d(2, 2), MAP),
+        (nn.FractionalMaxPool2d(2, output_size=3), MAP),
+        (type("Own", (nn.LSTM,), {"forward": lambda self, x: x[..., :3]})(8, 4), TOKENS),
         (EinMix("b n d -> b n k", weight_shape="d k", d=8, k=4), TOKENS),
         (type("Own", (nn.Linear,), {"forward": lambda self, x: x[..., :3]})(8, 5), TOKENS),
     ],
@@ -201,6 +239,110 @@ def test_the_rule_has_the_numbers_in_it():
     )
     assert expect(nn.Flatten(2), {"0": (1, 8, 14, 14)}).rule == "14·14 = 196"
     assert expect(ClassToken(8), {"0": (1, 196, 8)}).rule == "196 + 1 class token = 197"
+
+
+class Calling(nn.Module):
+    """Calls a layer with more than a tensor."""
+
+    def __init__(self, layer, *more, **named):
+        super().__init__()
+        self.layer, self.more, self.named = layer, more, named
+
+    def forward(self, x):
+        return self.layer(x, *self.more, **self.named)
+
+
+@pytest.mark.parametrize("how", [([11, 12],), {"output_size": [11, 12]}])
+def test_a_size_that_the_call_asks_for_is_no_disagreement(how):
+    named = how if isinstance(how, dict) else {}
+    calling = Calling(nn.ConvTranspose2d(3, 4, 3, 2), *(how if not named else ()), **named)
+    report = inspect_module(calling, torch.zeros(1, 3, 5, 5))
+    row = report.row("layer")
+    assert row.call.out_shape == (1, 4, 11, 12)
+    assert (row.verdict, report.unchecked) == ("not predicted", ())
+    row = inspect_module(Calling(calling.layer), torch.zeros(1, 3, 5, 5)).row("layer")
+    assert (row.verdict, row.predicted.out_shape) == ("agrees", (1, 4, 11, 11))
+
+
+def test_a_table_is_as_wide_as_it_says():
+    (row,) = inspect_module(nn.Sequential(nn.Embedding(9, 4)), torch.zeros(2, 5).long()).rows
+    assert (row.verdict, row.predicted.out_shape, row.predicted.params) == ("agrees", (2, 5, 4), 36)
+
+
+def test_two_inputs_are_multiplied_through_a_matrix_each():
+    layer = nn.Bilinear(3, 4, 6)
+    row = inspect_module(layer, torch.zeros(2, 5, 3), torch.zeros(2, 5, 4)).rows[0]
+    assert row.verdict == "agrees"
+    assert row.predicted.macs == 2 * 5 * 6 * (3 * 4 + 4)
+
+
+def test_weights_of_a_recurrent_layer_that_are_worked_out_are_not_counted_by_rule():
+    layer = nn.utils.weight_norm(nn.LSTM(8, 4), "weight_hh_l0")
+    row = inspect_module(nn.Sequential(layer), torch.randn(TOKENS)).row("0")
+    assert row.verdicts == {"shape": True, "params": None, "macs": True}
+
+
+def test_a_packed_sequence_has_no_rule_and_its_products_are_counted():
+    packed = nn.utils.rnn.pack_sequence([torch.ones(3, 8), torch.ones(2, 8)])
+    (row,) = inspect_module(nn.Sequential(nn.GRU(8, 4)), packed).rows
+    assert row.verdict == "not predicted"
+    assert row.call.macs == (3 + 2) * 3 * 4 * (8 + 4)
+
+
+@pytest.mark.parametrize("layer", [layer for layer, _ in KNOWN], ids=told)
+def test_a_rule_says_something_of_every_shape(layer):
+    """An input that does not fit is the user's mistake, and no rule's to fail on."""
+    draw = random.Random(0)
+    for axes in range(6):
+        for _ in range(10):
+            shape = tuple(draw.choice((0, 1, 2, 3, 8)) for _ in range(axes))
+            expectation = expect(layer, {"0": shape})
+            assert expectation is None or expectation.rule
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_rules_of_windows_agree_on_random_shapes(axes):
+    draw = random.Random(axes)
+
+    def one(low, high):
+        return draw.choice(
+            (draw.randint(low, high), tuple(draw.choices(range(low, high + 1), k=axes)))
+        )
+
+    kinds = ("Conv{}d", "ConvTranspose{}d", "ZeroPad{}d", "ReflectionPad{}d", "MaxPool{}d")
+    for _ in range(100):
+        name = draw.choice(kinds).format(axes)
+        kind, groups = getattr(nn, name), draw.randint(1, 2)
+        if "Pad" in name:
+            layer = kind(tuple(draw.choices(range(3), k=2 * axes)))
+        elif "Pool" in name:
+            layer = kind(one(1, 3), one(1, 3), ceil_mode=draw.random() < 0.5)
+        else:
+            options = {"stride": one(1, 3), "padding": one(0, 2), "dilation": one(1, 2)}
+            options["bias"] = draw.random() < 0.5
+            layer = kind(2 * groups, 4 * groups, one(1, 3), groups=groups, **options)
+        sides = [draw.randint(5, 8) for _ in range(axes)]
+        batch = draw.choice(((1,), (2,), ()))
+        report = inspect_call(layer, (torch.zeros(*batch, 2 * groups, *sides),), audit=False)
+        (row,) = report.rows
+        assert (report.unchecked, report.disagreements) == ((), ()), layer
+        assert row.verdict == ("agrees" if report.failure is None else "raised")
+
+
+def test_rules_of_recurrent_layers_agree_on_random_shapes():
+    draw = random.Random(0)
+    for _ in range(100):
+        kind = draw.choice((nn.LSTM, nn.GRU, nn.RNN))
+        width, hidden = draw.randint(1, 5), draw.randint(2, 5)
+        options = {"num_layers": draw.randint(1, 3), "bias": draw.random() < 0.5}
+        options |= {"bidirectional": draw.random() < 0.5, "batch_first": draw.random() < 0.5}
+        if kind is nn.LSTM:
+            options["proj_size"] = draw.randint(0, hidden - 1)
+        layer = kind(width, hidden, **options)
+        given = torch.zeros(*[draw.randint(1, 4) for _ in range(draw.randint(1, 2))], width)
+        (row,) = inspect_call(layer, (given,), audit=False).rows
+        assert row.verdict == "agrees"
+        assert None not in row.verdicts.values()
 
 
 def test_nothing_is_said_of_a_layer_that_was_given_nothing():

@@ -34,6 +34,7 @@ ORDER = (
     "checkpoints",
     "devices",
     "contents",
+    "free_functions",
     "counting",
     "tracing",
     "untouched",

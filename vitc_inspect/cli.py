@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None, *, apart: bool = False) -> int:
 
     Returns:
         Exit code: 0 for a report or an explanation, 1 for an error that is not known and with
-        --strict for any disagreement or fault, also where faults could not be looked for, 2 for
+        --strict for any disagreement or fault, also where one could not be looked for, 2 for
         bad input or an output that cannot be written, 3 for a module whose forward raised or that
         ended Python itself.
     """
@@ -345,7 +345,7 @@ def _inspect_module(options: argparse.Namespace, *, grey: bool) -> Outcome:
     if report.failure:
         complaint = f"{complaint}\n{report.failure.traceback}".strip("\n")
         return Outcome(text=text, complaint=complaint, code=EXIT_RAISED)
-    sound = report.audited and not (report.disagreements or report.faults)
+    sound = report.audited and not (report.disagreements or report.faults or report.unchecked)
     code = EXIT_DISAGREES if options.strict and not sound else 0
     return Outcome(text=text, complaint=complaint, code=code)
 

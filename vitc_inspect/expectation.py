@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import prod
+from math import floor, prod
 from typing import Any
 
 from einops.layers.torch import Rearrange, Reduce
@@ -51,7 +51,9 @@ class Expectation:
     """How the shape comes about, with the numbers in it."""
 
 
-def expect(layer: nn.Module, shapes: Mapping[str, Shape]) -> Expectation | None:
+def expect(
+    layer: nn.Module, shapes: Mapping[str, Shape], *, arguments: int = 1
+) -> Expectation | None:
     """Work out what a layer makes of inputs of these shapes.
 
     Args:
@@ -59,20 +61,26 @@ def expect(layer: nn.Module, shapes: Mapping[str, Shape]) -> Expectation | None:
             Conv2dSame is a convolution that pads in a function and shows a padding of 0.
         shapes: Shape of each tensor that the layer is given, with the batch, by its place
             among the arguments ("0", "1") or its name.
+        arguments: How many arguments it is given, those that are no tensors included. A second
+            one tells a transposed convolution its output's size.
 
     Returns:
         The expectation, or None for a layer that no rule stands for here.
     """
     rule = _rule_for(layer)
-    if rule is None or not shapes:
+    if rule is None or not shapes or (isinstance(layer, _TRANSPOSED) and arguments > 1):
         return None
     shape = next(iter(shapes.values()))
+    if isinstance(layer, nn.Unflatten) and isinstance(layer.dim, str):
+        return None  # an axis by its name, of which a shape knows nothing
     try:
         out_shape, macs, words = rule(layer, shape, shapes)
     except SpecError as error:
         out_shape, macs, words = None, None, str(error)
     # as by torch.nn.utils.parametrizations, or by a hook as weight_norm's that sets the weight
-    worked_out = hasattr(layer, "parametrizations") or "weight" in vars(layer)
+    worked_out = hasattr(layer, "parametrizations") or any(
+        name.startswith("weight") for name in vars(layer)
+    )
     return Expectation(
         out_shape=out_shape,
         params=None if worked_out else _params(layer),
@@ -95,15 +103,29 @@ _ADAPTIVE_POOLS = (
     nn.AdaptiveMaxPool2d,
     nn.AdaptiveMaxPool3d,
 )
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_CHANNEL_NORMS = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_PADS = (
+    *(nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d),
+    *(nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d),
+    *(nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d),
+    *(nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d),
+    *(nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d),
+)
+_RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
+_CELLS = (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
 _PLAIN = (
     *(nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh),
     *(nn.LeakyReLU, nn.LogSigmoid, nn.LogSoftmax, nn.Mish, nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU),
     *(nn.Sigmoid, nn.Softmax, nn.Softmin, nn.Softplus, nn.Softshrink, nn.Softsign, nn.Tanh),
+    *(nn.RReLU, nn.Softmax2d, nn.Tanhshrink, nn.Threshold, nn.ChannelShuffle, nn.LocalResponseNorm),
     *(nn.AlphaDropout, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity),
 )
 _SAME_SHAPE = (
-    *(*_BATCH_NORMS, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.PReLU, *_PLAIN),
+    *(*_CHANNEL_NORMS, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.PReLU, *_PLAIN),
     *(ChannelNorm, PositionTable),
 )
 
@@ -111,6 +133,7 @@ _SAME_SHAPE = (
 def _conv(layer: nn.Conv2d, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
     """A convolution along each of its axes: int, tuple, "same" or "valid" padding."""
     axes, taps = len(layer.kernel_size), prod(layer.kernel_size)
+    _need(shape, 1 + axes)
     sides, words = [], []
     for axis, size in enumerate(shape[-axes:]):
         kernel, stride = layer.kernel_size[axis], layer.stride[axis]
@@ -133,9 +156,30 @@ def _conv(layer: nn.Conv2d, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
     return out_shape, prod(lead) * taps * one_tap, _per_axis(words)
 
 
+def _transposed(layer: nn.ConvTranspose2d, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
+    """Each place of the input spread over a window; windows overlap by what the stride leaves."""
+    _need(shape, 1 + len(layer.kernel_size))
+    axes, taps = len(layer.kernel_size), prod(layer.kernel_size)
+    sides, words = [], []
+    for axis, size in enumerate(shape[-axes:]):
+        kernel, stride, padding = (
+            _along(value, axis) for value in (layer.kernel_size, layer.stride, layer.padding)
+        )
+        window = layer.dilation[axis] * (kernel - 1) + 1
+        extra = _along(layer.output_padding, axis)
+        side = (size - 1) * stride + window - 2 * padding + extra
+        sides.append(side)
+        more = f" + {extra}" if extra else ""
+        words.append(f"({size} − 1)·{stride} + {window} − 2·{padding}{more} = {side}")
+    macs = prod(shape) * layer.out_channels // layer.groups * taps
+    out_shape = (*shape[: -axes - 1], layer.out_channels, *sides)
+    return out_shape, macs, _per_axis(words)
+
+
 def _pool(layer: nn.MaxPool2d, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
     """The largest or the mean of each window; `ceil_mode` also takes a last, cut one."""
     axes = next(number for number, kind in _pools_by_axes() if isinstance(layer, kind))
+    _need(shape, 1 + axes)
     sides, words = [], []
     for axis, size in enumerate(shape[-axes:]):
         kernel, stride, padding = (
@@ -161,6 +205,7 @@ def _pools_by_axes() -> list[tuple[int, tuple[type[nn.Module], type[nn.Module]]]
 def _adaptive_pool(layer: nn.AdaptiveAvgPool2d, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
     """As many windows as were asked for; where none were, as many as the input has positions."""
     axes = int(type(layer).__name__[-2])  # the class names its axes: AdaptiveAvgPool2d
+    _need(shape, axes)
     asked = [_along(layer.output_size, axis) for axis in range(axes)]
     sides = [
         size if side is None else side for size, side in zip(shape[-axes:], asked, strict=True)
@@ -170,6 +215,7 @@ def _adaptive_pool(layer: nn.AdaptiveAvgPool2d, shape: Shape, _: Mapping[str, Sh
 
 def _linear(layer: nn.Linear, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
     """A linear layer over the last axis."""
+    _need(shape, 1)
     if shape[-1] != layer.in_features:
         raise SpecError(
             "in_features",
@@ -190,10 +236,148 @@ def _same(_: nn.Module, shape: Shape, __: Mapping[str, Shape]) -> _Outcome:
 
 def _flatten(layer: nn.Flatten, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
     """All axes from one to another as one."""
+    _need(shape, 1)
     first, last = (axis % len(shape) for axis in (layer.start_dim, layer.end_dim))
     merged = shape[first : last + 1]
     words = f"{'·'.join(map(str, merged))} = {prod(merged)}"
     return (*shape[:first], prod(merged), *shape[last + 1 :]), 0, words
+
+
+def _unflatten(layer: nn.Unflatten, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
+    """One axis as several; of one of them the length may be left open."""
+    _need(shape, 1)
+    axis = layer.dim % len(shape)
+    sizes: tuple[int, ...] = tuple(layer.unflattened_size)
+    known = prod(size for size in sizes if size != -1)
+    made = [shape[axis] // known if size == -1 else size for size in sizes]
+    words = f"{shape[axis]} = {'·'.join(map(str, made))}"
+    return (*shape[:axis], *made, *shape[axis + 1 :]), 0, words
+
+
+def _embedding(layer: nn.Embedding, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
+    """A row of the table for each number."""
+    return (*shape, layer.embedding_dim), 0, f"{layer.embedding_dim} numbers for each"
+
+
+def _pixel_shuffle(layer: nn.PixelShuffle, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
+    """Channels to places: r² of them make a block of r by r."""
+    _need(shape, 3)
+    *lead, channels, rows, columns = shape
+    r = layer.upscale_factor
+    words = f"{channels} / {r}² = {channels // r**2}; times {r} on each side"
+    return (*lead, channels // r**2, rows * r, columns * r), 0, words
+
+
+def _pixel_unshuffle(layer: nn.PixelUnshuffle, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
+    """Places to channels: a block of r by r makes r² of them."""
+    _need(shape, 3)
+    *lead, channels, rows, columns = shape
+    r = layer.downscale_factor
+    words = f"{channels}·{r}² = {channels * r**2}; each side by {r}"
+    return (*lead, channels * r**2, rows // r, columns // r), 0, words
+
+
+def _unfold(layer: nn.Unfold, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
+    """The numbers of each window as a column."""
+    _need(shape, 3)
+    *lead, channels, rows, columns = shape
+    windows = []
+    for axis, size in enumerate((rows, columns)):
+        kernel, stride, padding, dilation = (
+            _along(value, axis)
+            for value in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+        )
+        windows.append(_windows(size, kernel, stride, padding, dilation)[0])
+    taps = _along(layer.kernel_size, 0) * _along(layer.kernel_size, 1)
+    words = f"{channels}·{taps} = {channels * taps}; {windows[0]}·{windows[1]} windows"
+    return (*lead, channels * taps, prod(windows)), 0, words
+
+
+def _fold(layer: nn.Fold, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
+    """The numbers of each window back in their places."""
+    _need(shape, 2)
+    taps = _along(layer.kernel_size, 0) * _along(layer.kernel_size, 1)
+    sides = [_along(layer.output_size, axis) for axis in (0, 1)]
+    words = f"{shape[-2]} / {taps} = {shape[-2] // taps}; the output_size that was asked for"
+    return (*shape[:-2], shape[-2] // taps, *sides), 0, words
+
+
+def _upsample(layer: nn.Upsample, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
+    """The size that was asked for, or each side times a factor, rounded down."""
+    _need(shape, 3)
+    axes = range(len(shape) - 2)
+    if isinstance(asked := layer.scale_factor if layer.size is None else layer.size, tuple):
+        axes = range(min(len(asked), len(axes)))
+    if layer.size is not None:
+        sides = [_along(layer.size, axis) for axis in axes]
+        return (*shape[:2], *sides), 0, "the size that was asked for"
+    sides = [floor(shape[2 + axis] * _along(layer.scale_factor, axis)) for axis in axes]
+    words = [
+        f"⌊{shape[2 + axis]}·{_along(layer.scale_factor, axis):g}⌋ = {sides[axis]}" for axis in axes
+    ]
+    return (*shape[:2], *sides), 0, _per_axis(words)
+
+
+def _pad(layer: nn.ZeroPad2d, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
+    """So many places more before and behind each axis, told from the last axis on."""
+    _need(shape, len(layer.padding) // 2)
+    sides, words = list(shape), list[str]()
+    for back in range(len(layer.padding) // 2):
+        before, behind = layer.padding[2 * back : 2 * back + 2]
+        axis = len(shape) - 1 - back
+        sides[axis] += before + behind
+        words.insert(0, f"{shape[axis]} + {before} + {behind} = {sides[axis]}")
+    return tuple(sides), 0, _per_axis(words)
+
+
+def _glu(layer: nn.GLU, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
+    """Half of an axis opens and shuts the other half."""
+    _need(shape, 1)
+    axis = layer.dim % len(shape)
+    words = f"{shape[axis]} / 2 = {shape[axis] // 2}"
+    return (*shape[:axis], shape[axis] // 2, *shape[axis + 1 :]), 0, words
+
+
+def _bilinear(layer: nn.Bilinear, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
+    """Each output: the first input with a matrix, then with the second input."""
+    made = (*shape[:-1], layer.out_features)
+    words = f"the last axes: {layer.in1_features} and {layer.in2_features} → {layer.out_features}"
+    return made, prod(made) * (layer.in1_features + 1) * layer.in2_features, words
+
+
+_GATES: Mapping[type[nn.Module], int] = {nn.LSTM: 4, nn.GRU: 3, nn.LSTMCell: 4, nn.GRUCell: 3}
+"""Matrices of a step, where it is more than one."""
+
+
+def _recurrent(layer: nn.LSTM, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
+    """Every matrix of every layer and direction, once at each step of each sequence."""
+    directions, made = 1 + layer.bidirectional, layer.proj_size or layer.hidden_size
+    macs = prod(shape[:-1]) * sum(inner + outer for inner, outer in _recurrent_weights(layer))
+    words = f"the last axis: {layer.input_size} → {directions * made}"
+    return (*shape[:-1], directions * made), macs, words
+
+
+def _recurrent_weights(layer: nn.RNNBase) -> list[tuple[int, int]]:
+    """Numbers of the matrices of each layer and direction: of the gates, and of a projection."""
+    directions, hidden = 1 + layer.bidirectional, layer.hidden_size
+    made = layer.proj_size or hidden
+    weights = []
+    for number in range(layer.num_layers):
+        given = directions * made if number else layer.input_size
+        gates = _gates(layer) * hidden * (given + made)
+        weights += [(gates, layer.proj_size * hidden)] * directions
+    return weights
+
+
+def _gates(layer: nn.Module) -> int:
+    return next((gates for kind, gates in _GATES.items() if isinstance(layer, kind)), 1)
+
+
+def _cell(layer: nn.LSTMCell, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
+    """One step of one layer."""
+    numbers = _gates(layer) * layer.hidden_size * (layer.input_size + layer.hidden_size)
+    words = f"the last axis: {layer.input_size} → {layer.hidden_size}"
+    return (*shape[:-1], layer.hidden_size), prod(shape[:-1]) * numbers, words
 
 
 def _einops(layer: Rearrange | Reduce, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
@@ -251,12 +435,13 @@ def _spread(group: list[str], dots: list[str]) -> list[str]:
 
 def _attention(layer: nn.MultiheadAttention, shape: Shape, shapes: Mapping[str, Shape]) -> _Outcome:
     """Queries, keys and values projected, compared, mixed, and projected once more."""
+    _need(shape, 2)
     query = shapes.get("0", shapes.get("query", shape))
     key = shapes.get("1", shapes.get("key", query))
     value = shapes.get("2", shapes.get("value", key))
     sequence = 1 if layer.batch_first and len(query) == 3 else 0
     width, queries, keys = layer.embed_dim, query[sequence], key[sequence]
-    batch = prod(query) // (queries * query[-1])
+    batch = prod(query[:sequence]) * prod(query[sequence + 1 : -1])
     seen = keys + (layer.bias_k is not None) + bool(layer.add_zero_attn)
     projections = (
         2 * linear_macs(queries, width, width)
@@ -269,21 +454,25 @@ def _attention(layer: nn.MultiheadAttention, shape: Shape, shapes: Mapping[str, 
 
 
 def _class_token(_: ClassToken, shape: Shape, __: Mapping[str, Shape]) -> _Outcome:
+    _need(shape, 3)
     words = f"{shape[1]} + 1 class token = {shape[1] + 1}"
     return (shape[0], shape[1] + 1, shape[2]), 0, words
 
 
 def _first_token(_: FirstToken, shape: Shape, __: Mapping[str, Shape]) -> _Outcome:
+    _need(shape, 2)
     return (shape[0], *shape[2:]), 0, "the first token alone"
 
 
 def _softmax(_: SoftmaxAttention, shape: Shape, __: Mapping[str, Shape]) -> _Outcome:
+    _need(shape, 3)
     batch, tokens, triple = shape
     macs = batch * softmax_attention_macs(tokens, triple // 3)
     return (batch, tokens, triple // 3), macs, f"{triple} / 3 = {triple // 3}"
 
 
 def _linear_attention(layer: LinearAttention, shape: Shape, _: Mapping[str, Shape]) -> _Outcome:
+    _need(shape, 3)
     batch, tokens, triple = shape
     width = triple // 3
     macs = batch * linear_attention_macs(tokens, width, width // layer.num_heads)
@@ -297,6 +486,19 @@ _RULES: tuple[tuple[tuple[type[nn.Module], ...], _Rule], ...] = (
     ((nn.Linear,), _linear),
     (_SAME_SHAPE, _same),
     ((nn.Flatten,), _flatten),
+    ((nn.Unflatten,), _unflatten),
+    (_TRANSPOSED, _transposed),
+    ((nn.Embedding,), _embedding),
+    ((nn.PixelShuffle,), _pixel_shuffle),
+    ((nn.PixelUnshuffle,), _pixel_unshuffle),
+    ((nn.Unfold,), _unfold),
+    ((nn.Fold,), _fold),
+    ((nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d), _upsample),
+    (_PADS, _pad),
+    ((nn.GLU,), _glu),
+    ((nn.Bilinear,), _bilinear),
+    (_RECURRENT, _recurrent),
+    (_CELLS, _cell),
     ((Rearrange, Reduce), _einops),
     ((nn.MultiheadAttention,), _attention),
     ((ClassToken,), _class_token),
@@ -329,9 +531,23 @@ def _params(layer: nn.Module) -> int:
             layer.in_channels, layer.out_channels, kernel_size=1, groups=layer.groups, bias=False
         )
         return weights * prod(layer.kernel_size) + (layer.bias is not None) * layer.out_channels
+    if isinstance(layer, _TRANSPOSED):
+        weights = layer.in_channels * layer.out_channels // layer.groups * prod(layer.kernel_size)
+        return weights + (layer.bias is not None) * layer.out_channels
+    if isinstance(layer, nn.Embedding):
+        return layer.num_embeddings * layer.embedding_dim
+    if isinstance(layer, nn.Bilinear):
+        weights = layer.in1_features * layer.in2_features + (layer.bias is not None)
+        return layer.out_features * weights
+    if isinstance(layer, _RECURRENT):
+        biases = 2 * _gates(layer) * layer.hidden_size * int(layer.bias)
+        return sum(inner + outer + biases for inner, outer in _recurrent_weights(layer))
+    if isinstance(layer, _CELLS):
+        gates = _gates(layer) * layer.hidden_size
+        return gates * (layer.input_size + layer.hidden_size + 2 * bool(layer.bias))
     if isinstance(layer, nn.Linear):
         return layer.out_features * (layer.in_features + (layer.bias is not None))
-    if isinstance(layer, _BATCH_NORMS):
+    if isinstance(layer, _CHANNEL_NORMS):
         return norm_params(layer.num_features) if layer.affine else 0
     if isinstance(layer, nn.GroupNorm):
         return norm_params(layer.num_channels) if layer.affine else 0
@@ -367,6 +583,12 @@ def _windows(size: int, kernel: int, stride: int, padding: int, dilation: int) -
 def _per_axis(words: list[str]) -> str:
     """The formula of each axis, written once where all are equal."""
     return words[0] if len(set(words)) == 1 else ", ".join(words)
+
+
+def _need(shape: Shape, axes: int) -> None:
+    """Refuse an input of fewer axes."""
+    if len(shape) < axes:
+        raise SpecError("input", shape, f"it has fewer than {axes} axes", "Give it all its axes")
 
 
 def _along(value: Any, axis: int) -> Any:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.contents import Contents, contents_of, evaluate
-from vitc_inspect.guard import guarded, reason_of
+from vitc_inspect.guard import reason_of, strict_rules
 from vitc_inspect.raising import Stop, is_to_pass
 from vitc_inspect.recording import tensors_in
 from vitc_inspect.untouched import (
@@ -325,7 +325,9 @@ def _run(
         after = _versions(contents_of(module))
         watcher.flow.changed = tuple(name for name in before if after.get(name) != before[name])
     if watcher.broken:
-        raise FollowError(watcher.broken)
+        if strict_rules():
+            raise watcher.broken
+        raise FollowError(reason_of(watcher.broken))
     return watcher
 
 
@@ -373,7 +375,7 @@ class _Watcher(TorchFunctionMode):
         super().__init__()
         self.flow = Flow()
         self.result: Tensor | None = None
-        self.broken: str | None = None
+        self.broken: Exception | None = None
         self._parameters = parameters
         self._until = until
         self._tensors: dict[int, tuple[weakref.ref[Tensor], Known]] = {}
@@ -419,8 +421,12 @@ class _Watcher(TorchFunctionMode):
         """Do what this mode does; once that has failed, the module runs on unheard."""
         if self.broken is not None:
             return None
-        result, self.broken = guarded(rule, *args)
-        return result
+        try:
+            return rule(*args)
+        # raised here, a mistake of this file's would pass for one of the module's
+        except Exception as error:  # noqa: BLE001
+            self.broken = error
+            return None
 
     def _before(self, func: Any, args: Any, kwargs: Any) -> _Before:
         """The function's name, the tensors it is given, and what is known of each."""

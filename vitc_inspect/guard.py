@@ -16,6 +16,12 @@ STRICT_RULES = "VITC_STRICT_RULES"
 """Environment variable; while it is "1", what a rule raises is raised, as for a test."""
 
 Result = TypeVar("Result")
+Default = TypeVar("Default")
+
+
+def strict_rules() -> bool:
+    """Whether what a rule raises is to be raised."""
+    return os.environ.get(STRICT_RULES) == "1"
 
 
 def guarded(
@@ -36,12 +42,34 @@ def guarded(
     try:
         return rule(*args, **kwargs), None
     except Exception as error:  # a mistake of ours is not the user's
-        if os.environ.get(STRICT_RULES) == "1":
+        if strict_rules():
             raise
         return None, reason_of(error)
+
+
+def attempted(
+    missed: list[str], what: str, default: Default, rule: Callable[..., Result], *args: Any
+) -> Result | Default:
+    """Call a rule; where it raises, write down what is missing and go on without it.
+
+    Args:
+        missed: Gets "what: reason" where the rule raises.
+        what: What is then missing.
+        default: What is returned then.
+        rule, args: The rule, and what it is given.
+
+    >>> missed = []
+    >>> attempted(missed, "the length", 0, len, "abc"), missed
+    (3, [])
+    """
+    result, reason = guarded(rule, *args)
+    if reason is None:
+        return result  # type: ignore[return-value]  # None only with a reason
+    missed.append(f"{what}: {reason}")
+    return default
 
 
 def reason_of(error: BaseException) -> str:
     """An exception on one line, without a full stop."""
     words = " ".join(f"{type(error).__name__}: {message_of(error)}".split())
-    return words[:200].rstrip(". ")
+    return words[:200].rstrip(".: ")

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from vitc_inspect.contents import Contents, contents_of
+from vitc_inspect.guard import attempted
 from vitc_inspect.hearing import Run, outputs_of
 from vitc_inspect.raising import Stop
-from vitc_inspect.recording import Recording, tensors_given, tensors_in, values_of
+from vitc_inspect.recording import Recording, Value, tensors_given, tensors_in, values_of
 from vitc_inspect.rows import Row, calls_of
 from vitc_inspect.unheard import fast_path_notes, never_called, shared_notes, unregistered_notes
 from vitc_inspect.untouched import (
@@ -70,20 +71,34 @@ def record_call(
     contents = contents_of(module)
     given, named = copied((tuple(inputs), dict(kwargs or {})), {})
     with ONE_AT_A_TIME, as_it_was(contents) as parameters:
-        notes = fast_path_notes(contents.layers)
         run = Run(contents, parameters, keep_bytes, keep_each)
+        missed = run.missed
+        notes = attempted(missed, _NOTES, (), fast_path_notes, contents.layers)
         with torch.inference_mode(False), torch.no_grad(), without_fast_path(), _listening(run):
             outputs, failure = outputs_of(run, module, given, named)
     if failure is None and not outputs:
         notes = (*notes, f"The forward returned {run.returned} and no tensor.")
+    calls = attempted(missed, "the rows", (), calls_of, run.rows, run.roles, run.weights)
     return Recording(
-        calls=calls_of(run.rows, run.roles, run.weights),
-        inputs=values_of(tensors_given(given, named)),
+        calls=calls,
+        inputs=attempted(missed, "what was given", (), _values_given, given, named),
         outputs=outputs,
-        never_called=never_called(run, failure),
-        notes=(*notes, *shared_notes(contents), *unregistered_notes(run)),
+        never_called=attempted(missed, "what never ran", (), never_called, run, failure),
+        notes=(
+            *notes,
+            *attempted(missed, _NOTES, (), shared_notes, contents),
+            *attempted(missed, _NOTES, (), unregistered_notes, run),
+        ),
         failure=failure,
+        unchecked=tuple(dict.fromkeys(missed)),
     )
+
+
+_NOTES = "notes on what is odd"
+
+
+def _values_given(given: Sequence[Any], named: Mapping[str, Any]) -> tuple[Value, ...]:
+    return values_of(tensors_given(given, named))
 
 
 Seen = TypeVar("Seen")

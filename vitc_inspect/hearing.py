@@ -20,9 +20,11 @@ from torch.nn.parameter import Parameter
 from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.contents import Contents
-from vitc_inspect.counting import WITHOUT_PRODUCTS, count_function_macs, dot_length
+from vitc_inspect.counting import count_function_macs, dot_length
 from vitc_inspect.errors import with_article
-from vitc_inspect.raising import Place, failure_of, is_to_pass, place_of
+from vitc_inspect.free_functions import is_free
+from vitc_inspect.guard import attempted, guarded, reason_of, strict_rules
+from vitc_inspect.raising import Place, bare_failure, failure_of, is_to_pass, place_of
 from vitc_inspect.recording import (
     Failure,
     SeenTensor,
@@ -60,19 +62,29 @@ def outputs_of(
     """
     try:
         run.enter("", module, given, named)
-        output = module(*given, **named)
+        try:
+            output = module(*given, **named)
+        # whatever the user's code raises is the result, also where it asks to leave the program
+        except BaseException as error:
+            if is_to_pass(error):
+                raise
+            failure, reason = guarded(failure_of, error, run.failed, run.failed_in)
+            if reason:
+                run.missed.append(f"where it raised: {reason}")
+            return (), failure or bare_failure(error)
         run.returned = with_article(type(output).__name__)
         run.leave(module, given, output)
         with torch._C.DisableTorchFunction():
-            run.sweep_at_end()
-            return values_of(tensors_given((), {"": output})), None
-    # whatever the user's code raises is the result, also where it asks to leave the program
-    except BaseException as error:
-        if is_to_pass(error):
-            raise
-        return (), failure_of(error, run.failed, run.failed_in)
+            attempted(run.missed, "what was written over", None, run.sweep_at_end)
+            return attempted(run.missed, "what came out", (), _values_returned, output), None
     finally:
         run.forget()
+        if run.broken:  # only where rules are to raise, and not before the user's code has ended
+            raise run.broken
+
+
+def _values_returned(output: Any) -> tuple[Value, ...]:
+    return values_of(tensors_given((), {"": output}))
 
 
 _Given = tuple[tuple[Any, ...], Mapping[str, Any]]  # arguments by place and by name
@@ -111,7 +123,7 @@ class _Function:
         if getter:
             self.name = getattr(func.__self__, "__name__", "")
         self.silent = getter and self.name not in _SHAPE_GETTERS  # a fact about a tensor
-        self.free = self.name in WITHOUT_PRODUCTS
+        self.free = is_free(self.name)
         self.writes = self.name.endswith("_") and (
             not self.name.endswith("__")
             or self.name == "__setitem__"
@@ -133,9 +145,16 @@ class Run(TorchFunctionMode):
         layers = self.layers = contents.layers
         self.names = {id(layer): name for name, layer in layers.items()}
         self.parameters = parameters
-        self.weights = contents.weights
-        self.roles = dict(rows_of(layers, self.weights))
-        codes = {kind: _forward_code(kind) for kind in set(map(type, layers.values()))}
+        self.missed: list[str] = []  # what could not be worked out of the whole, and why
+        self.broken: Exception | None = None  # what a rule raised, where that is wanted
+        none: dict[str, int] = {}
+        self.weights = attempted(self.missed, "learned numbers", none, lambda: contents.weights)
+        no_roles: dict[str, Role] = {}
+        self.roles = attempted(self.missed, "the rows", no_roles, _roles_of, layers, self.weights)
+        codes = {
+            kind: attempted(self.missed, kind.__name__, None, _forward_code, kind)
+            for kind in set(map(type, layers.values()))
+        }
         self._roles_and_codes = {
             name: (self.roles.get(name), codes[type(layer)]) for name, layer in layers.items()
         }
@@ -168,25 +187,30 @@ class Run(TorchFunctionMode):
         if get_ident() != self._thread:  # functions are heard of in one thread alone
             self.elsewhere.add(name)
             return
-        role, code = self._roles_and_codes[name]
-        turn = self.called[name] = self.called.get(name, 0) + 1
-        above = self._stack[-1] if self._stack else None
         row, own = None, False
-        if above and above.sealed:  # what is done inside a layer is the layer's
-            role, row = "library", above.row
-        elif role:
-            with torch._C.DisableTorchFunction():
-                inputs = tensors_given(args, kwargs)
-            row, own = Row(name, above.name if above else "", layer, inputs), True
-            row.turn = turn
-            self.rows.append(row)
-        entry = _Open(name, layer, code, row, own, role)
-        self._stack.append(entry)
-        if role == "quiet":
-            if self._step_aside():
-                entry.aside = args, kwargs
-        elif row and own and role != "open" and name in self.weights and self._unheard:
-            row.uncounted = (type(layer).__name__,)
+        try:
+            role, code = self._roles_and_codes[name]
+            turn = self.called[name] = self.called.get(name, 0) + 1
+            above = self._stack[-1] if self._stack else None
+            if above and above.sealed:  # what is done inside a layer is the layer's
+                role, row = "library", above.row
+            elif role:
+                row, own = Row(name, above.name if above else "", layer, []), True
+                row.turn, row.arguments = turn, len(args) + len(kwargs)
+                self.rows.append(row)
+                with torch._C.DisableTorchFunction():
+                    row.inputs = tensors_given(args, kwargs)
+            entry = _Open(name, layer, code, row, own, role)
+            self._stack.append(entry)
+            if role == "quiet":
+                if self._step_aside():
+                    entry.aside = args, kwargs
+            elif row and own and role != "open" and name in self.weights and self._unheard:
+                row.uncounted = (type(layer).__name__,)
+        except Exception as error:  # noqa: BLE001  # nothing that is heard may end what is running
+            self.miss(error, row, name or type(layer).__name__)
+            if not (self._stack and self._stack[-1].layer is layer):
+                self._stack.append(_Open(name, layer, None, row, own, "library" if row else None))
 
     def leave(self, layer: nn.Module, args: Any, output: Any) -> None:
         """A module ends, or is left by an exception."""
@@ -197,20 +221,50 @@ class Run(TorchFunctionMode):
             if not self._is_open(layer):
                 return  # a hook of the user's raised before this run's could tell of its begin
             entry = self._back_to(layer)
-        error = sys.exc_info()[1]
+        raised = sys.exc_info()[1]
         if entry.aside:
             self.come_back()
-            if error and error is not entry.handling:
-                self._listen_again(layer, entry.aside, error)
+            if raised and raised is not entry.handling:
+                try:
+                    self._listen_again(layer, entry.aside, raised)
+                except Exception as error:  # noqa: BLE001
+                    self.miss(error, entry.row, entry.name)
         self._stack.pop()
-        if error is not entry.handling:
-            if self.failed_in is None or self.failed_in[0] is not error:
-                self.failed_in = error, entry.name
+        if raised is not entry.handling:
+            if self.failed_in is None or self.failed_in[0] is not raised:
+                self.failed_in = raised, entry.name
         elif entry.own and (row := entry.row):
+            row.returned = True
             with torch._C.DisableTorchFunction():
-                self.finish(row, output)
                 if entry.aside and isinstance(layer, WITH_PRODUCTS):
-                    row.macs = output.numel() * dot_length(layer)
+                    try:
+                        row.macs = output.numel() * dot_length(layer)
+                    except Exception as error:  # noqa: BLE001
+                        self.miss(error, row, type(layer).__name__, uncounted=True)
+                try:
+                    self.finish(row, output)
+                except Exception as error:  # noqa: BLE001
+                    self.miss(error, row)
+
+    def miss(
+        self, error: Exception, row: Row | None, name: str = "", *, uncounted: bool = False
+    ) -> None:
+        """Something could not be worked out.
+
+        Args:
+            error: What a rule of ours raised.
+            row: The row that it is missing in; None for the whole.
+            name: Of what it was to be worked out.
+            uncounted: Whether its products are missing.
+        """
+        if strict_rules():
+            self.broken = self.broken or error
+        if row is None:
+            self.missed.append(f"{name}: {reason_of(error)}")
+            return
+        row.unchecked += (reason_of(error),)
+        if uncounted:
+            row.uncounted += (name,)
 
     def _is_open(self, layer: nn.Module) -> bool:
         """Whether the module is running, as far as was told."""
@@ -276,47 +330,86 @@ class Run(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """A function is called; inside it this mode is off."""
         kwargs = kwargs or {}
-        function = self._functions.get(func)
-        if function is None:
-            function = self._functions[func] = _Function(func)
-        if function.silent:
+        function = row = tensor = None
+        counted, before = False, 0
+        try:
+            function = self._functions.get(func)
+            if function is None:
+                function = self._functions[func] = _Function(func)
+            if not function.silent:
+                first = kwargs["out"] if "out" in kwargs else args[0] if args else None
+                tensor = first if isinstance(first, Tensor) else None
+                counted = tensor is not None and not tensor.is_inference()
+                if counted:
+                    before = tensor._version  # type: ignore[union-attr]  # counted says so
+                if function.writes and tensor is not None:
+                    self.parameters.save(tensor)
+        except Exception as error:  # noqa: BLE001  # nothing that is heard may end what is running
+            name = function.name if function else "a function"
+            self.miss(error, self._sealed_row(), name, uncounted=True)
+        if function is None or function.silent:
             return func(*args, **kwargs)
-        first = kwargs["out"] if "out" in kwargs else args[0] if args else None
-        tensor = first if isinstance(first, Tensor) else None
-        counted = tensor is not None and not tensor.is_inference()
-        before = tensor._version if counted else 0  # type: ignore[union-attr]  # counted says so
-        if function.writes and tensor is not None:
-            self.parameters.save(tensor)
         try:
             output = func(*args, **kwargs)
         except Exception as error:
-            self.failed = error, function.name, tensors_given(args, kwargs)
+            self._fail(error, function.name, args, kwargs)
             raise
-        written = counted and tensor._version != before  # type: ignore[union-attr]
-        produced = tensor if written and output is None else output
-        if not isinstance(produced, Tensor) and not _has_tensor(produced):
-            return output
-        top = self._stack[-1]
-        for argument in (*args, *kwargs.values()) if kwargs else args:
-            if type(argument) is Parameter:  # isinstance asks for much more, and slowly
-                self.used.add(id(argument))
-        row, place = top.row, None
-        if not top.sealed:
-            row, place = self._function_row(function.name, top, args, kwargs)
-        elif top.watched:
-            self._find_unhooked(sys._getframe(1), top.code)
-        assert row is not None  # a sealed module has a row, and a function gets one
-        if not function.free:
-            macs = count_function_macs(function.name, args, kwargs, output)
-            if macs is None:
-                row.uncounted += (function.name,)
-            else:
-                row.macs += macs
-        if written and tensor is not None:
-            self._sweep(tensor, row, place)
-        if not top.sealed:
-            self.finish(row, produced)
+        try:
+            written = counted and tensor._version != before  # type: ignore[union-attr]
+            produced = tensor if written and output is None else output
+            if not isinstance(produced, Tensor) and not _has_tensor(produced):
+                return output
+            top = self._stack[-1]
+            for argument in (*args, *kwargs.values()) if kwargs else args:
+                if type(argument) is Parameter:  # isinstance asks for much more, and slowly
+                    self.used.add(id(argument))
+            row, place = top.row, None
+            if not top.sealed:
+                row = None
+                row, place = self._function_row(function.name, top, args, kwargs)
+            assert row is not None  # a sealed module has a row, and a function gets one
+            if not function.free:
+                try:
+                    macs = count_function_macs(function.name, args, kwargs, output)
+                    if macs is None:
+                        row.uncounted += (function.name,)
+                    else:
+                        row.macs += macs
+                except Exception as error:  # noqa: BLE001
+                    self.miss(error, row, function.name, uncounted=True)
+            if top.watched:
+                self._find_unhooked(sys._getframe(1), top.code)
+            if not top.sealed:
+                self.finish(row, produced)
+            if written and tensor is not None:
+                self._sweep(tensor, row, place)
+        except Exception as error:  # noqa: BLE001
+            self.miss(error, row or self._row_anyhow(function), function.name)
         return output
+
+    def _fail(self, raised: Exception, name: str, args: Any, kwargs: Mapping[str, Any]) -> None:
+        """A function raised."""
+        self.failed = raised, name, []
+        try:
+            self.failed = raised, name, tensors_given(args, kwargs)
+        except Exception as error:  # noqa: BLE001
+            self.miss(error, None, name)
+
+    def _sealed_row(self) -> Row | None:
+        """The row of the layer that is running, where functions are part of it."""
+        top = self._stack[-1] if self._stack else None
+        return top.row if top and top.sealed else None
+
+    def _row_anyhow(self, function: _Function) -> Row:
+        """The row of a function of which nothing is known but its name."""
+        row = self._sealed_row()
+        if row is None:
+            row = Row(function.name, self._stack[-1].name if self._stack else "", None, [])
+            row.returned = True
+            self.rows.append(row)
+        if not function.free:
+            row.uncounted += (function.name,)
+        return row
 
     def _function_row(
         self, name: str, top: _Open, args: Any, kwargs: Mapping[str, Any]
@@ -439,6 +532,10 @@ class Run(TorchFunctionMode):
         self._library_frame = None
         self._alive.clear()
         self._stack.clear()
+
+
+def _roles_of(layers: Mapping[str, nn.Module], weights: Mapping[str, int]) -> dict[str, Role]:
+    return dict(rows_of(layers, weights))
 
 
 def _forward_code(kind: type[nn.Module]) -> CodeType | None:

@@ -36,16 +36,20 @@ class ModuleRow:
     """What arithmetic says; None where no rule is known for it, and for every function."""
     verdicts: Mapping[str, bool | None]
     """For each of CHECKS True or False; None where one side is missing."""
+    unchecked: tuple[str, ...] = ()
+    """Why something could not be worked out here: what our own rules raised."""
 
     @property
     def verdict(self) -> str:
-        """ "raised", "agrees", "differs" or "not predicted"."""
+        """ "raised", "differs", "not checked", "agrees" or "not predicted"."""
         if not self.call.returned:
             return "raised"
         known = [verdict for verdict in self.verdicts.values() if verdict is not None]
-        if not known:
-            return "not predicted"
-        return "agrees" if all(known) else "differs"
+        if not all(known):
+            return "differs"
+        if self.unchecked:
+            return "not checked"
+        return "agrees" if known else "not predicted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,8 @@ class ModuleReport:
     """Whether the module was in training mode."""
     device: str
     """Device of its parameters, or "cpu" for a module without any."""
+    unchecked_whole: tuple[str, ...] = ()
+    """What could not be worked out of the run as a whole, each with what our own rule raised."""
 
     @property
     def macs(self) -> int:
@@ -97,6 +103,16 @@ class ModuleReport:
         """Names of functions that the MACs leave out."""
         names = (name for row in self.rows for name in row.call.uncounted)
         return tuple(dict.fromkeys(names))
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """What a rule of ours failed on, each with what it raised: no all-clear is given there."""
+        of_rows = (
+            f"{row.call.name or row.call.kind}: {reason}"
+            for row in self.rows
+            for reason in row.unchecked
+        )
+        return tuple(dict.fromkeys((*self.unchecked_whole, *of_rows)))
 
     @property
     def overwritten(self) -> tuple[ModuleRow, ...]:
@@ -155,6 +171,7 @@ class ModuleReport:
             "macs": self.macs,
             "flops": 2 * self.macs,
             "uncounted": list(self.uncounted),
+            "unchecked": list(self.unchecked),
             "rows": [_plain_row(row) for row in self.rows],
             "never_called": [
                 {**asdict(layer), "not_reached": layer.not_reached} for layer in self.never_called
@@ -254,6 +271,7 @@ def inspect_call(
         facts=guarded(_facts_of, recording, contents.layers)[0] or RunFacts(),
         training=module.training,
         device="cpu" if first is None else str(first.device),
+        unchecked_whole=recording.unchecked,
     )
 
 
@@ -336,10 +354,11 @@ def _plain_numbers(layer: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
-    predicted = None
+    predicted, reason = None, None
     # of a tensor inside another value, as in a nested tensor, no rule speaks
     if not call.is_function and "." not in next((value.path for value in call.inputs), ""):
-        predicted = expect(layers[call.name], {value.path: value.shape for value in call.inputs})
+        given = {value.path: value.shape for value in call.inputs}
+        predicted, reason = guarded(expect, layers[call.name], given, arguments=call.arguments)
     verdicts: dict[str, bool | None] = dict.fromkeys(CHECKS)
     if predicted and call.returned:
         sides = {
@@ -352,7 +371,12 @@ def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
         }
         if _is_hooked(layers[call.name]):  # what a hook of the user's own returns is no rule's
             verdicts = {check: said or None for check, said in verdicts.items()}
-    return ModuleRow(call=call, predicted=predicted, verdicts=MappingProxyType(verdicts))
+    return ModuleRow(
+        call=call,
+        predicted=predicted,
+        verdicts=MappingProxyType(verdicts),
+        unchecked=(*call.unchecked, reason) if reason else call.unchecked,
+    )
 
 
 def _is_hooked(layer: nn.Module) -> bool:
@@ -388,6 +412,7 @@ def _plain_row(row: ModuleRow) -> dict[str, Any]:
         "params": call.params,
         "macs": call.macs,
         "uncounted": list(call.uncounted),
+        "unchecked": list(row.unchecked),
         "bytes": call.bytes,
         "source": _plain_line(call.source),
         "overwritten_by": call.overwritten_by,

@@ -116,6 +116,20 @@ def failure_of(
     )
 
 
+def bare_failure(error: BaseException) -> Failure:
+    """An exception of which nothing can be told but what it says."""
+    kind, message = type(error).__name__, _message_of(error)
+    return Failure(
+        kind=kind,
+        message=message,
+        inside="",
+        operation=None,
+        operands=(),
+        source=None,
+        traceback=f"{kind}: {message}\n",
+    )
+
+
 def _message_of(error: BaseException) -> str:
     """What an exception says; where that raises another, what Python shows in its place."""
     try:

@@ -76,6 +76,10 @@ class Call:
     """The line that did; None where a module did it or it is not known."""
     kept: KeptOutput | None
     """A copy of the first output as it was when the call returned, or None."""
+    unchecked: tuple[str, ...] = ()
+    """Why something could not be worked out of this call: what our own rules raised."""
+    arguments: int = 1
+    """How many arguments went in, those that are no tensors included."""
 
     @property
     def is_function(self) -> bool:
@@ -156,6 +160,8 @@ class Recording:
     """What is odd about the module, in sentences."""
     failure: Failure | None
     """None where the forward pass returned."""
+    unchecked: tuple[str, ...] = ()
+    """What could not be worked out of the run as a whole, each with what our own rule raised."""
 
     def call(self, name: str, turn: int = 1) -> Call:
         """One call of the module or function called `name`; KeyError if there is none.

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from vitc_inspect.guard import guarded
 from vitc_inspect.raising import Place, source_line
 from vitc_inspect.recording import Call, SeenTensor, Values
 from vitc_inspect.roles import Role, is_childless
@@ -17,8 +18,8 @@ class Row:
     """A call as it is being written down; its fields are those of `recording.Call`."""
 
     __slots__ = (
-        "inputs", "inside", "kept", "layer", "macs", "name", "outputs", "overwritten",
-        "returned", "source", "turn", "uncounted",
+        "arguments", "inputs", "inside", "kept", "layer", "macs", "name", "outputs", "overwritten",
+        "returned", "source", "turn", "unchecked", "uncounted",
     )  # fmt: skip
 
     def __init__(
@@ -27,10 +28,12 @@ class Row:
         self.name, self.inside, self.inputs = name, inside, inputs
         self.layer = layer  # the module; None for a function
         self.outputs: list[SeenTensor] = []
+        self.arguments = 1
         self.returned = False
         self.turn = 1
         self.macs = 0
         self.uncounted: tuple[str, ...] = ()
+        self.unchecked: tuple[str, ...] = ()  # what rules of ours raised
         self.source: Place | None = None
         self.overwritten: tuple[str, Place | None] | None = None  # by what, and where
         self.kept: KeptOutput | None = None
@@ -52,10 +55,35 @@ def calls_of(
         weights: Learned numbers of each module itself, by its name, for those that have any.
     """
     values = Values()
-    return tuple(_call(row, values, _params(row, roles, weights)) for row in rows)
+    calls = []
+    for row in rows:
+        call, reason = guarded(_call, row, values, roles, weights)
+        calls.append(call or _name_alone(row, reason or ""))
+    return tuple(calls)
 
 
-def _call(row: Row, values: Values, params: int) -> Call:
+def _name_alone(row: Row, reason: str) -> Call:
+    """A call of which nothing could be told but that it was made."""
+    return Call(
+        name=row.name,
+        kind=row.kind,
+        inside=row.inside,
+        turn=row.turn,
+        inputs=(),
+        outputs=(),
+        returned=row.returned,
+        params=0,
+        macs=None,
+        uncounted=(row.name or row.kind,),
+        source=None,
+        overwritten_by=None,
+        overwritten_at=None,
+        kept=None,
+        unchecked=(*row.unchecked, reason),
+    )
+
+
+def _call(row: Row, values: Values, roles: Mapping[str, Role], weights: Mapping[str, int]) -> Call:
     by, at = row.overwritten or (None, None)
     return Call(
         name=row.name,
@@ -65,7 +93,7 @@ def _call(row: Row, values: Values, params: int) -> Call:
         inputs=values.of(row.inputs),
         outputs=values.of(row.outputs),
         returned=row.returned,
-        params=params,
+        params=_params(row, roles, weights),
         macs=None if row.uncounted else int(row.macs),  # a tensor in torch.jit.trace
         uncounted=tuple(dict.fromkeys(row.uncounted)),
         source=source_line(row.source),
@@ -73,6 +101,8 @@ def _call(row: Row, values: Values, params: int) -> Call:
         overwritten_at=source_line(at),
         # fetched only now: a GPU would have to finish its work each time
         kept=row.kept and replace(row.kept, values=row.kept.values.cpu()),
+        unchecked=tuple(dict.fromkeys(row.unchecked)),
+        arguments=row.arguments,
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vitc_inspect.contents import Contents, contents_of
 from vitc_inspect.counting import count_macs
 from vitc_inspect.fields import MAX_BYTES, check_int, check_type
+from vitc_inspect.guard import guarded
 
 KEEP_BYTES = 64 * 2**20
 """Most bytes of outputs that one trace keeps, unless told otherwise."""
@@ -215,7 +216,7 @@ def _record(call: _Call, params: Mapping[str, int]) -> LayerRecord:
         out_shape=tuple(out_shape),
         dtype=str(dtype).removeprefix("torch."),
         params=params.get(name, 0),
-        macs=count_macs(layer, in_shape, out_shape),
+        macs=guarded(count_macs, layer, in_shape, out_shape)[0],
         bytes=out_shape.numel() * dtype.itemsize,
         kept=replace(kept, values=kept.values.cpu()) if kept else None,
         low=low,

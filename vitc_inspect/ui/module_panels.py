@@ -159,6 +159,13 @@ def status_html(report: ModuleReport, given: str) -> str:
         given: What the input was, in words.
     """
     words = [row.verdict for row in report.rows if not row.call.is_function]
+    unchecked = ""
+    if report.unchecked:
+        reasons = escape("; ".join(report.unchecked[:5]))
+        unchecked = (
+            f'<span class="warning" title="{reasons}">⚠ {len(report.unchecked)} not checked, by a'
+            " mistake of vitc_inspect</span>"
+        )
     agreed, open_ = words.count("agrees"), words.count("not predicted")
     checked = agreed + words.count("differs")
     badge = ""
@@ -177,7 +184,7 @@ def status_html(report: ModuleReport, given: str) -> str:
     return (
         f"{badge} {_audit_html(report)}"
         f' <span class="soft">{rest} {escape(report.device)} · {mode} mode ·'
-        f" {escape(given)}</span>{uncounted}"
+        f" {escape(given)}</span>{uncounted}{unchecked}"
     )
 
 
@@ -285,6 +292,9 @@ def _verdict_html(row: ModuleRow) -> str:
         return '<span class="agrees">✓<span class="word"> agrees</span></span>'
     if word == "not predicted":
         return '<span class="soft open">not predicted</span>'
+    if word == "not checked":
+        reasons = escape("; ".join(row.unchecked))
+        return f'<span class="warning" title="{reasons}">not checked</span>'
     return f'<span class="differs">✗ {word}</span>'
 
 

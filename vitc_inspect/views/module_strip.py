@@ -260,7 +260,7 @@ def _picture(call: Call) -> dict[str, Any]:
 def _state(rows: Sequence[ModuleRow]) -> str:
     """The word under a block; nothing under one of functions, for which no rule stands."""
     words = [row.verdict for row in rows]
-    for word in ("raised", "differs", "agrees"):
+    for word in ("raised", "differs", "not checked", "agrees"):
         if word in words:
             return word
     return "" if all(row.call.is_function for row in rows) else "not predicted"

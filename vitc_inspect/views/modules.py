@@ -28,7 +28,7 @@ _WHERE = "at"
 _NOT_REACHED = "not reached"
 _COLUMNS = (
     *("layer", "kind", "inside", "call", "input", "predicted", "observed", "verdict"),
-    *("params", "macs", "bytes", "overwritten_by", "file", "line", "source"),
+    *("params", "macs", "bytes", "overwritten_by", "file", "line", "source", "unchecked"),
 )
 
 
@@ -115,6 +115,7 @@ def module_csv(report: ModuleReport) -> str:
                 call.bytes,
                 call.overwritten_by or "",
                 *((source.file, source.line, source.text) if source else ("", "", "")),
+                "; ".join(row.unchecked),
             ]
         )
     failure = report.failure
@@ -125,7 +126,7 @@ def module_csv(report: ModuleReport) -> str:
         table.writerow(
             [
                 *(failure.operation, "function", failure.inside, 1, shape, "", "", "raised"),
-                *("", "", "", "", *place),
+                *("", "", "", "", *place, ""),
             ]
         )
     for layer in _ahead(report):
@@ -183,7 +184,8 @@ border:0;border-bottom:1px solid var(--line);background:none;color:inherit}
 .vitc-module .grey,.vitc-module .soft{color:var(--soft)}
 .vitc-module .grey td:nth-child(-n+2){text-align:left}
 .vitc-module .agrees{color:var(--good)}
-.vitc-module .differs,.vitc-module .raised,.vitc-module .failed,.vitc-module .faults b{
+.vitc-module .differs,.vitc-module .not-checked,
+.vitc-module .raised,.vitc-module .failed,.vitc-module .faults b{
 color:var(--bad)}
 @media (prefers-color-scheme:dark){.vitc-module{--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;
 --good:#3fb950;--bad:#f85149}}
@@ -231,10 +233,17 @@ def _cells(row: ModuleRow) -> tuple[str, ...]:
         tensor_shape(call.in_shape),
         tensor_shape(shape),
         tensor_shape(call.out_shape) or ("" if call.returned else "raised"),
-        "" if call.is_function else row.verdict if row.verdict != "raised" else "",
+        _verdict_word(row),
         "" if call.is_function else f"{call.params:,}",
         "not counted" if call.macs is None else count(call.macs),
     )
+
+
+def _verdict_word(row: ModuleRow) -> str:
+    """The verdict of a layer; of a function only that a rule of ours failed on it."""
+    if row.call.is_function:
+        return row.verdict if row.verdict == "not checked" else ""
+    return "" if row.verdict == "raised" else row.verdict
 
 
 def _failed_cells(report: ModuleReport) -> list[tuple[str, ...]]:
@@ -285,6 +294,7 @@ def _sentences(report: ModuleReport, *, never_called: bool = True) -> list[str]:
     ]
     sentences = [
         f"{whole}.",
+        *_unchecked(report),
         *report.notes,
         *silent,
         *written,
@@ -294,6 +304,14 @@ def _sentences(report: ModuleReport, *, never_called: bool = True) -> list[str]:
         *(ignored_sentences(report) if report.audited else []),
     ]
     return [one_line(sentence) for sentence in sentences]
+
+
+def _unchecked(report: ModuleReport) -> list[str]:
+    """What rules of ours failed on, the first few."""
+    most = 5
+    said = [f"Not checked, by a mistake of vitc_inspect: {each}." for each in report.unchecked]
+    more = [f"Not checked: {len(said) - most} more."] if len(said) > most else []
+    return said[:most] + more
 
 
 def _none_found(report: ModuleReport) -> list[str]:
