@@ -14,10 +14,11 @@ from torch.nn import functional
 
 from tests import faulty, recreated
 from tests.test_guests import Runs, assert_same, image, state_of
-from vitc_inspect import inspect_module
+from vitc_inspect import audits, inspect_module
 from vitc_inspect.audits import audit_module
 from vitc_inspect.diagnosis import faults_of
 from vitc_inspect.errors import SpecError
+from vitc_inspect.guard import STRICT_RULES
 from vitc_inspect.inspection import inspect_call
 from vitc_inspect.model import build_stem, build_vit
 from vitc_inspect.presets import PRESETS
@@ -448,3 +449,49 @@ def test_tokens_are_followed_into_whatever_they_are_returned_in(wrap):
     (fault,) = run(lambda x: x.reshape(len(x), -1, 16))
     assert fault.kind == "token order"
     assert run(lambda x: x.flatten(2).mT) == ()
+
+
+# ---- a mistake in a check is not the module's
+
+
+def _broken(*args, **kwargs):
+    raise KeyError("mistake")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("read", "broken_promises", "token_order", "maps_of_tokens", "other_widths"),
+        *("table_order", "affine_convolutions", "scrambled_patches", "unread_pixels"),
+        *("dependence", "padding_notes", "_first_without_class_token", "_bias", "_width_normed"),
+    ],
+)
+def test_a_check_that_fails_takes_nothing_else_away(name, monkeypatch):
+    module, given = faulty.Headed().eval(), image()
+    alone = module(given)
+    monkeypatch.setattr(audits, name, _broken)
+    monkeypatch.setenv(STRICT_RULES, "1")
+    with pytest.raises(KeyError, match="mistake"):
+        audit_module(module, (given,))
+    monkeypatch.delenv(STRICT_RULES, raising=False)
+    report = inspect_module(module, given)
+    assert (report.failure, report.faults, report.audited) == (None, (), False)
+    assert [value.shape for value in report.outputs] == [alone.shape]
+    assert torch.equal(module(given), alone)
+    assert "KeyError: 'mistake'" in report.notes[-1]
+    found = [fault.kind for fault in audit_module(faulty.Biased().eval(), (given,)).faults]
+    assert found == ([] if name in ("read", "_bias", "broken_promises") else ["bias"])
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(faulty.Raising, "stated_promises"), (lambda: nn.Flatten(2), "cut_table_of_patches")],
+)
+def test_a_check_of_what_raises_or_has_no_stem_may_fail_as_well(make, name, monkeypatch):
+    before = inspect_module(make(), image())
+    monkeypatch.setattr(audits, name, _broken)
+    monkeypatch.delenv(STRICT_RULES, raising=False)
+    report = inspect_module(make(), image())
+    assert not report.audited
+    assert "mistake" in report.notes[-1]
+    assert (report.failure is None) == (before.failure is None)

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from tests import faulty, recreated
 from tests.test_guests import Runs, image
+from tests.test_promises import Tabled
 from vitc_inspect.audits import audit_module
 from vitc_inspect.model import build_stem
 from vitc_inspect.notation import format_stem, parse_stem
@@ -32,8 +33,25 @@ def test_a_stem_is_read_from_modules_and_from_functions():
         image_size=(32, 30),
         convs=(conv_layer(8, 3, 2, bias=False, activation="silu"), conv_layer(16, 1)),
         class_token=False,
+        position_table=False,
     )
     assert found.stem_layers == ("", "proj")
+
+
+@pytest.mark.parametrize(
+    ("add", "has_table"),
+    [
+        (lambda m, x: x + m.pos_embed, True),
+        (lambda m, x: x + m.pos_embed[:, :64], True),
+        (lambda m, x: x * 2, False),
+        (lambda m, x: x + m.pos_embed[0, 0], False),
+    ],
+)
+def test_a_stem_that_is_read_has_a_table_where_one_is_added(add, has_table):
+    assert stem_of(Tabled(add), (image(),)).position_table == has_table
+    mapped = Runs(lambda m, x: (m.proj(x) + m.table).flatten(2).mT)
+    mapped.table = nn.Parameter(torch.zeros(1, 16, 8, 8))
+    assert stem_of(mapped, (image(),)).position_table
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,8 @@ class Reading:
     """The convolutions in order; empty where the way branches or leads through other layers."""
     sequence: Mapping[int, int]
     """Tokens put before the image's, by the id of each tensor that the tokens alone become."""
+    table: bool
+    """Whether something else is added to each place of the map or of the tokens."""
     complete: bool
     """Whether the map becomes tokens or is what the module returns."""
 
@@ -120,6 +122,7 @@ class Reading:
                 in_channels=self.image.shape[1],
                 convs=self.layers,
                 class_token=bool(self.prefix),
+                position_table=self.table,
             )
         except SpecError:
             return None
@@ -167,6 +170,7 @@ def read(flow: Flow) -> Reading | None:
         return None
     returned = any(known.places and known.places.origin == maps.index for known in flow.outputs)
     after = _after(flow, maps)
+    sequence = _sequence(flow, tokens)
     return Reading(
         image=image,
         map=maps,
@@ -174,7 +178,8 @@ def read(flow: Flow) -> Reading | None:
         axes=axes,
         before=before,
         links=_links(before, after),
-        sequence=_sequence(flow, tokens),
+        sequence=sequence,
+        table=_has_table(flow, maps, sequence),
         complete=tokens is not None or returned,
     )
 
@@ -491,6 +496,22 @@ def last_axis(known: Known) -> str:
         "columns": (columns, 1),
     }  # how long each is, and how far one place of it is from the next
     return next((side for side, facts in sides.items() if facts == (len(line), step)), "")
+
+
+def _has_table(flow: Flow, maps: Step, sequence: Mapping[int, int]) -> bool:
+    """Whether something that is no image, and no vector, is added to the tokens or to their map."""
+    for step in flow.steps:
+        if step.name not in SUMS or len(step.sources) != 2:
+            continue
+        mine = [
+            known
+            for known in step.of_image
+            if id(known) in sequence or (known.places and known.places.origin == maps.index)
+        ]
+        others = [known for known in step.sources if not known.of_image]
+        if mine and others and sum(size > 1 for size in others[0].shape) > 1:
+            return True
+    return False
 
 
 def _sequence(flow: Flow, tokens: Known | None) -> dict[int, int]:
