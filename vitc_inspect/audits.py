@@ -101,6 +101,7 @@ def audit_module(
         found = [replace(each, sentence=each.sentence.replace(words, "")) for each in found]
     stem = reading.stem if reading and reading.complete else None
     notes, reason = guarded(_notes, flow)
+    unchecked += [f"what is odd: {reason}"] if reason else []
     return Audit(
         faults=tuple(found),
         notes=notes or (),
