@@ -193,13 +193,15 @@ def test_heads_that_are_as_many_as_the_images_are_no_images():
             assert kinds(Heads(images_first), batch, 3, 32, 32) == []
 
 
-def test_a_module_of_one_fixed_batch_is_not_asked():
+def test_a_module_of_one_fixed_batch_is_not_asked_of_others():
     class Fixed(Classifier):
         def forward(self, x):
             assert len(x) == 2
             return super().forward(x)
 
-    assert kinds(Fixed(encode, batch_first=False), 2, 3, 32, 32) == []
+    assert kinds(Fixed(encode, mean, batch_first=False), 2, 3, 32, 32) == []
+    assert kinds(Fixed(encode), 2, 3, 32, 32) == []
+    assert kinds(Fixed(encode, batch_first=False), 2, 3, 32, 32) == ["image"]  # which shows
 
 
 @pytest.mark.parametrize("zero_head", [True, False])

@@ -27,14 +27,11 @@ _CHANGE = 1e-4  # of the largest number of an output: less is rounding
 _WEIGHED = frozenset(
     {"linear", "conv1d", "conv2d", "conv3d", "matmul", "multi_head_attention_forward", "einsum"}
 )
-_FRAMES = (
-    "num_frames",
-    "n_frames",
-    "n_segment",
-    "num_segments",
-    "clip_len",
-    "num_views",
-    "n_views",
+_FRAMES = frozenset(
+    {
+        *("num_frames", "n_frames", "n_segment", "num_segments", "clip_len"),
+        *("num_views", "n_views"),
+    }
 )
 """Attributes of modules that take the frames of a video as a batch, and mix them on purpose."""
 
@@ -59,7 +56,10 @@ def dependence(
         return
     pairs = _Pairs(module, inputs, kwargs, tensors, image)
     once, again = pairs.run(change=False), pairs.run(change=True)
-    if once is None or again is None or [a.shape for a in once] != [b.shape for b in again]:
+    if once is None or again is None:
+        yield from _of_fixed_batch(_Pairs(module, inputs, kwargs, tensors, image, more=0), flow)
+        return
+    if [a.shape for a in once] != [b.shape for b in again]:
         return
     changes = [
         change
@@ -80,6 +80,13 @@ def dependence(
         cause = _cause(pairs, flow)
         if cause is not None or not _normalises_the_batch(flow):
             yield _mixed(cause)
+
+
+def _of_fixed_batch(pairs: _Pairs, flow: Flow) -> Iterator[Explanation]:
+    """Whether the output depends on the image, of a module that takes no other batch."""
+    once = pairs.run(change=False)
+    if once and any(each.is_floating_point() for each in once) and pairs.never_changes():
+        yield _unmoved(None, flow)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +136,12 @@ class _Pairs:
         kwargs: Mapping[str, Any],
         tensors: Sequence[Tensor],
         image: Tensor,
+        *,
+        more: int = 1,
     ) -> None:
         self.module, self.inputs, self.kwargs = module, inputs, kwargs
         self._tensors, self._image = tensors, image
-        self.images = len(image) + 1  # one more shows which axis of an output is theirs
+        self.images = len(image) + more  # one more shows which axis of an output is theirs
         # noise, since the images of a batch may be equal
         self.batch = self._noise(0)
 
@@ -229,7 +238,7 @@ def _image(flow: Flow, tensors: Sequence[Tensor]) -> Tensor | None:
 
 
 def _has_frames(owner: nn.Module) -> bool:
-    return any(name in vars(owner) for name in _FRAMES)
+    return not _FRAMES.isdisjoint(vars(owner))
 
 
 # ---- why ---------------------------------------------------------------------------------------
