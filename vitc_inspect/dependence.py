@@ -127,7 +127,7 @@ def _change(a: Tensor, b: Tensor, before: tuple[int, ...], images: int) -> _Chan
 
 
 class _Pairs:
-    """Runs on a batch whose first image is exchanged."""
+    """Runs on a batch whose first image is exchanged; on one of as many as were given, all are."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class _Pairs:
         more: int = 1,
     ) -> None:
         self.module, self.inputs, self.kwargs = module, inputs, kwargs
-        self._tensors, self._image = tensors, image
+        self._tensors, self._image, self._more = tensors, image, more
         self.images = len(image) + more  # one more shows which axis of an output is theirs
         # noise, since the images of a batch may be equal
         self.batch = self._noise(0)
@@ -166,7 +166,9 @@ class _Pairs:
         """The outputs for the batch; None where the module does not run on it."""
         images = self.batch.clone()
         if change:
-            images[0] = 3 * self._noise(1)[0]  # a recurrent layer hands it on to those behind it
+            # the first, since a recurrent layer hands it on to those behind it
+            changed = slice(1) if self._more else slice(None)
+            images[changed] = 3 * self._noise(1)[changed]
         return outputs_again(
             self.module, self.inputs, self.kwargs, self.instead(images), redrawn=redrawn
         )
