@@ -42,6 +42,7 @@ def broken_promises(module: nn.Module, flow: Flow, reading: Reading) -> Iterator
     stem = reading.stem
     says_patch = stem is not None and _makes_tokens(flow, reading)
     table = _table(module, flow, reading)
+    stride = reading.image.shape[2] // max(1, reading.grid_size[0])
     known: dict[str, Any] = dict(
         image_size=reading.image.shape[2:],
         in_channels=reading.image.shape[1],
@@ -52,6 +53,7 @@ def broken_promises(module: nn.Module, flow: Flow, reading: Reading) -> Iterator
         num_prefix_tokens=table.prefix if table else reading.prefix,
         table_length=table.length if table else None,
         table_width=table.width if table else None,
+        num_patches=_stated_places(module, table.length - table.prefix, stride) if table else None,
         patch_size=_stated_patch(module, reading) if says_patch else None,
     )
     wanted = set(PROMISES)
@@ -64,7 +66,7 @@ def broken_promises(module: nn.Module, flow: Flow, reading: Reading) -> Iterator
         found = ()
     for fault in found:
         if fault.kind in wanted:
-            yield _said_of(table, fault, module, reading) if table else fault
+            yield _said_of(table, fault) if table else fault
     yield from _stated_width(module, flow, reading)
 
 
@@ -176,44 +178,28 @@ def _cut(table: Known, steps: Sequence[Step]) -> bool:
     return 1 < used < length and bool((uses[:used] > 0).all())
 
 
-def _said_of(table: _Table, fault: Explanation, module: nn.Module, reading: Reading) -> Explanation:
+def _said_of(table: _Table, fault: Explanation) -> Explanation:
     """A fault with the name of the table in it, and as a guess where that may be none of places."""
     if fault.kind not in ("position table", "class token"):
         return fault
     fault = _named(fault, table.name)
-    cells = table.length - table.prefix
-    stride = reading.image.shape[2] // max(1, reading.grid_size[0])
-    if cells > prod(reading.grid_size) and not _shows_grid(module, cells, stride):
-        return _may_be_longest(fault)
     if table.length != 1 or "pos" in table.name.rpartition(".")[2].lower():
         return fault
     guess = "; that it is meant for places is a guess"
     return replace(fault, likelihood="likely", because=fault.because + guess)
 
 
-def _may_be_longest(fault: Explanation) -> Explanation:
-    """A fault of a table that is too long, where it may be as long as sequences may ever be."""
-    if fault.kind != "position table":
-        return fault
-    because = "; it may have a greatest length, and nothing shows of which grid it is"
-    return replace(fault, likelihood="possible", because=fault.because + because)
-
-
-def _shows_grid(module: nn.Module, cells: int, stride: int) -> bool:
-    """Whether a table of so many places is surely one of a grid.
-
-    So say an attribute of the module, or a square that nobody would choose as a greatest length.
-    """
+def _stated_places(module: nn.Module, cells: int, stride: int) -> int | None:
+    """So many places, if an attribute of the module speaks of a grid of them; else None."""
     for owner in contents_of(module).layers.values():
         counts = [_whole(_stated(owner, name)) for name in ("num_patches", "n_patches")]
         grids = [_pair(_stated(owner, name)) for name in ("grid_size", "patches_resolution")]
         images = [_pair(_stated(owner, name)) for name in ("image_size", "img_size", "input_size")]
         counts += [prod(grid) for grid in grids if grid]
         counts += [prod(side // stride for side in image) for image in images if image and stride]
-        if cells in counts:
-            return True
-    round_number = cells & (cells - 1) == 0 or cells % 100 == 0
-    return isqrt(cells) ** 2 == cells and not round_number
+        if cells > 0 and cells in counts:
+            return cells
+    return None
 
 
 def _named(fault: Explanation, table: str) -> Explanation:
@@ -257,15 +243,14 @@ def cut_table_of_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]
                         num_prefix_tokens=tokens[1] - cells,
                         table_length=length,
                         table_width=tokens[2],
+                        num_patches=_stated_places(module, length - tokens[1] + cells, patch),
                     )
                 )
             except SpecError:  # larger than any stem of ours, or fewer tokens than cells
                 return
             for fault in told:
                 if fault.kind == "position table":
-                    named = _named(fault, str(places.origin))
-                    grid = _shows_grid(module, length - tokens[1] + cells, patch)
-                    yield named if grid or length < tokens[1] else _may_be_longest(named)
+                    yield _named(fault, str(places.origin))
             return
 
 

@@ -50,6 +50,8 @@ class Contract:
     """Entries of the position table (tokens)."""
     table_width: int | None = None
     """Numbers in one entry of the position table."""
+    num_patches: int | None = None
+    """Image tokens that the position table is for, as the model states them."""
     num_heads: int | None = None
     """Attention heads of a block."""
 
@@ -59,6 +61,7 @@ class Contract:
             "patch_size": MAX_SIDE,
             "embed_dim": MAX_CHANNELS,
             "table_length": MAX_TOKENS,
+            "num_patches": MAX_TOKENS,
             "table_width": MAX_CHANNELS,
             "num_heads": MAX_CHANNELS,
         }
@@ -276,7 +279,7 @@ def _table(contract: Contract) -> Iterator[Explanation]:
     if table - prod(grid) in (0, 1) and prefix in (0, 1):
         yield _class_token_fault(grid, table, numbers)
     elif table > tokens:
-        yield _long_table(whole, origin, grid, numbers)
+        yield _long_table(whole, origin, grid, numbers, contract.num_patches)
     else:
         yield Explanation(
             kind="position table",
@@ -293,14 +296,18 @@ def _table(contract: Contract) -> Iterator[Explanation]:
 
 
 def _long_table(
-    whole: str, origin: str, grid: tuple[int, int], numbers: Mapping[str, int]
+    whole: str,
+    origin: str,
+    grid: tuple[int, int],
+    numbers: Mapping[str, int],
+    num_patches: int | None,
 ) -> Explanation:
     """A table with entries to spare: of another grid, or of a longest length that is cut."""
     table, tokens = numbers["table"], numbers["tokens"]
-    side = isqrt(table - numbers["num_prefix_tokens"])
+    cells = table - numbers["num_prefix_tokens"]
     # lengths as 1024 or 5000 are chosen as a maximum, also where they are squares
     round_number = table % 100 == 0 or table & (table - 1) == 0
-    made_for_grid = side**2 == table - numbers["num_prefix_tokens"] and not round_number
+    made_for_grid = (isqrt(cells) ** 2 == cells and not round_number) or cells == num_patches
     if made_for_grid:
         sentence = (
             f"The position table has {table} entries for {whole}.{origin} Where the code"

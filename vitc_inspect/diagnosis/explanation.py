@@ -15,8 +15,8 @@ Likelihood = Literal["certain", "likely", "possible"]
 """How sure an explanation is: "certain" follows from the numbers given alone."""
 
 FAULT_KINDS = (
-    *("activation", "bias", "class token", "heads", "image size", "linear", "norm", "patches"),
-    *("position table", "stride", "token order", "unread pixels", "width"),
+    *("activation", "batch", "bias", "class token", "heads", "image", "image size", "linear"),
+    *("norm", "patches", "position table", "stride", "token order", "unread pixels", "width"),
 )
 """The kinds of faults that are looked for in stems and modules; each may be ignored by its name."""
 

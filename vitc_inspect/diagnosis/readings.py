@@ -176,10 +176,11 @@ def stride_of(side: int, positions: int) -> int | None:
     """
     if not 0 < positions <= side:
         return None
-    if side % positions == 0:
-        return side // positions
+    exact = side // positions if side % positions == 0 else None
+    if exact in _STRIDE_DOUBT:
+        return exact
     fits = (s for s in _STRIDE_DOUBT if positions in (side // s, -(-side // s)))
-    return next(fits, None)
+    return next(fits, exact)
 
 
 def other_grids(layout: Layout) -> bool:
