@@ -80,7 +80,8 @@ def test_a_sound_module_is_left_alone(module, batch):
     assert kinds(module, batch, 3, 32, 32) == []
 
 
-ATTENTION, RECURRENT = "attention runs across the batch", "a recurrent layer runs across the batch"
+ATTENTION = "attention in encoder.layers.0.self_attn runs across the batch"
+FUSED, RECURRENT = "attention runs across the batch", "layer in rnn runs across the batch"
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -90,7 +91,7 @@ ATTENTION, RECURRENT = "attention runs across the batch", "a recurrent layer run
         (Classifier(encode, batch_first=False), "image", ATTENTION, "certain"),
         (Classifier(encode, batch_first=False, zero_head=True), "image", ATTENTION, "certain"),
         (Classifier(encode, mean, batch_first=False), "batch", ATTENTION, "certain"),
-        (Classifier(fused_across, mean), "batch", ATTENTION, "certain"),
+        (Classifier(fused_across, mean), "batch", FUSED, "certain"),
         (Classifier(lambda m, x: by_hand(m, x, 0), mean), "batch", "softmax", "certain"),
         (
             Classifier(lambda m, x: m.rnn(x)[0], mean, batch_first=False),

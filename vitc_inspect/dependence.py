@@ -282,10 +282,14 @@ def _mixes(step: Step, there: Step) -> _Cause | None:
             axis for axis, (a, b) in enumerate(zip(known.shape, other.shape, strict=True)) if a != b
         }
         many = len(known.shape)
+        weight = next((each.name for each in step.sources if each.name), "")
+        layer = weight.rpartition(".")[0]
+        inside = f" in {layer}" if layer else ""
         if step.name == "multi_head_attention_forward" and axes == {0} and many == 3:
-            return _Cause(what="attention runs across the batch", fix=_BATCH_FIRST)
+            return _Cause(what=f"attention{inside} runs across the batch", fix=_BATCH_FIRST)
         if step.name in ("lstm", "gru", "rnn_tanh", "rnn_relu") and axes == {0} and many == 3:
-            return _Cause(what="a recurrent layer runs across the batch", fix=_BATCH_FIRST)
+            what = f"the recurrent layer{inside} runs across the batch"
+            return _Cause(what=what, fix=_BATCH_FIRST)
         if step.name == "scaled_dot_product_attention" and axes == {many - 2}:
             return _Cause(
                 what="attention runs across the batch",
@@ -315,12 +319,12 @@ def _normalises_the_batch(flow: Flow) -> bool:
 
 
 def _unmoved(cause: _Cause | None, flow: Flow) -> Explanation:
-    why = f": {cause.what}, and each image is given to others alone" if cause else ""
+    why = f": {cause.what}, so that no token meets the others of its image" if cause else ""
     known: Known | None = flow.outputs[0] if flow.outputs else None
     never = "" if known is None or known.of_image else " Nothing that is returned is made of it."
     return explain(
         "image",
-        f"The output does not depend on the image{why}: other pixels leave it as it is, to the"
+        f"The output does not depend on the image{why}. Other pixels leave it as it is, to the"
         f" last bit, and every shape is right.{never}",
         cause.fix
         if cause
