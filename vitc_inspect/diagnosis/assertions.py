@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from math import isqrt
 
 from vitc_inspect.diagnosis.explanation import (
@@ -45,7 +46,7 @@ def _other_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if match.re is _TORCHVISION:  # its model is square
         yield _image_size((side, side), (expected, expected), told, which=which)
         return
-    yield explain(
+    of_image = explain(
         "image size",
         f"The image has a {which} of {side} pixels and the model expects {expected}.{rows}",
         f"Resize the image to the model's size: a {which} of {expected} pixels,"
@@ -56,6 +57,39 @@ def _other_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         likelihood="certain",
         numbers=numbers,
     )
+    image = told.facts.image
+    real = (image[1] if which == "width" else image[0]) if image else None
+    of_map = _map_between(which, side, expected, real)
+    if real is None or real == side:
+        yield replace(of_image, likelihood="likely") if of_map and real is None else of_image
+    if of_map and real != side:
+        yield of_map
+
+
+def _map_between(which: str, side: int, expected: int, real: int | None) -> Explanation | None:
+    """A map that a later stage embeds by timm's PatchEmbed, which calls it an image (Visformer)."""
+    factors = (real // side,) if real and real % side == 0 else (2, 4, 8, 16)
+    factor = next((f for f in factors if f > 1 and f * expected in _USUAL_MODELS), None)
+    if factor is None:
+        return None
+    return explain(
+        "image size",
+        f"A map inside the model has a {which} of {side} places and the stage that takes it"
+        f" expects {expected}: the image has {factor * side} pixels there and the model was built"
+        f" for {factor * expected}, if a stride of {factor} stands before it.",
+        f"Resize the image to {factor * expected}×{factor * expected} pixels.",
+        f"Or build the model for this image, img_size={factor * side}.",
+        because=f"the run shows an image of {real} pixels"
+        if real
+        else f"models are rarely built for {expected} pixels, and {factor}·{expected} ="
+        f" {factor * expected} is usual",
+        likelihood="likely" if real else "possible",
+        numbers={"side": factor * side, "expected_side": factor * expected},
+    )
+
+
+_USUAL_MODELS = (224, 384, 448)
+"""Sides of the images that models with stages are built for (pixels)."""
 
 
 def _channels_at(which: str, side: int, expected: int) -> Explanation:
@@ -201,6 +235,27 @@ def _image_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
             because=f"{got} is no number of channels of an image",
             numbers=numbers,
         )
+        yield explain(
+            "batch",
+            f"Or the image came without a batch, ({expected}, {got}, …), and axis 1 is its height.",
+            "Add the batch: image.unsqueeze(0).",
+            because="some models read the second axis before they count the axes",
+            likelihood="possible",
+            numbers=numbers,
+        )
+        return
+    if got not in (1, 2, 3, 4) and expected in (1, 3, 4):
+        yield explain(
+            "channels",
+            f"The model expects {expected} channels and axis 1 has {got}: {got} frames of a video,"
+            " (batch, frames, channels, height, width), or an image of as many bands.",
+            f"Fold the frames of a video into the batch: video.flatten(0, 1), or give each by"
+            " itself: video[:, 0].",
+            f"Of an image of {got} bands, give {expected}, or build the model with"
+            f" num_channels={got}.",
+            because=f"{got} is no usual number of channels of an image",
+            numbers=numbers,
+        )
         return
     if (expected, got) == (3, 1):
         why, fix = ": the image is grey", "Repeat its channel: image.expand(-1, 3, -1, -1)."
@@ -216,6 +271,62 @@ def _image_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         because="the message names both",
         likelihood="certain",
         numbers=numbers,
+    )
+
+
+def _encoder_stride(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """transformers: the head for masked images gives back each patch of its own size only."""
+    patch, stride = int(match["patch"]), int(match["stride"])
+    yield explain(
+        "stride",
+        f"The head for masked images makes {stride}×{stride} pixels of each token"
+        f" (encoder_stride), and a patch is {patch}×{patch}.",
+        f"Build the configuration with encoder_stride={patch}.",
+        because="the message names both",
+        likelihood="certain",
+        numbers={"encoder_stride": stride, "patch_size": patch},
+    )
+
+
+def _undivided_shape(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A divisor and the shape of the whole input (RF-DETR)."""
+    piece, shape = int(match["piece"]), sizes(match["shape"])
+    if len(shape) == 4 and piece > 0 and any(n % piece for n in shape[2:]) and min(shape[2:]) > 0:
+        yield image_in_pieces(shape[2:], (piece, piece), because="the message names both")
+
+
+def _undivided_by(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A divisor alone."""
+    piece = int(match["piece"])
+    if piece < 2:
+        return
+    near = max(1, round(224 / piece)) * piece
+    yield explain(
+        "image size",
+        f"A side of the image is not divisible by {piece}.",
+        f"Resize the image to multiples of {piece}: {near} = {near // piece}·{piece} for example.",
+        f"Or pad it: F.pad(x, (0, -x.shape[3] % {piece}, 0, -x.shape[2] % {piece})).",
+        because="the message says so",
+        likelihood="certain",
+        numbers={"patch_size": piece},
+    )
+
+
+def _long_text(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A text that is longer than the table of its model."""
+    longest = int(match["longest"])
+    length = int(match["length"]) if match.groupdict().get("length") else None
+    if length is not None and length <= longest:
+        return
+    yield explain(
+        "text length",
+        f"The text is {f'{length} tokens' if length else 'longer'}, and the model keeps places for"
+        f" {longest}.",
+        f"Cut it: tokenizer(text, max_length={longest}, truncation=True), or"
+        " clip.tokenize(text, truncate=True).",
+        because="the message names the length of the table",
+        likelihood="certain",
+        numbers={"expected_words": longest, **({"words": length} if length else {})},
     )
 
 
@@ -402,7 +513,50 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
         ),
         _means,
     ),
-    (re.compile(r"One must provided? a boolean mask|bool_masked_pos"), _mask),
+    (
+        re.compile(
+            rf"must be equal to `?encoder_stride`?.{{0,200}}?Got `?patch_size`? ?= ?(?P<patch>{_N})"
+            rf" and `?encoder_stride`? ?= ?(?P<stride>{_N})"
+        ),
+        _encoder_stride,
+    ),
+    (
+        re.compile(
+            rf"input shape to be divisible by (?P<piece>{_N}), but got torch\.Size\("
+            r"(?P<shape>\[[\d, ]{1,200}\])\)"
+        ),
+        _undivided_shape,
+    ),
+    (
+        re.compile(
+            rf"(?:input|image|img)[\w ]{{0,40}} (?:must|should|needs to|has to) be"
+            rf" (?:divisible by|(?:a )?multiples? of) (?P<piece>{_N})(?![\d.,]*\d)",
+            re.IGNORECASE,
+        ),
+        _undivided_by,
+    ),
+    (
+        re.compile(
+            r"Sequence length must be less than max_position_embeddings \(got `sequence length`:"
+            rf" (?P<length>{_N}) and max_position_embeddings: (?P<longest>{_N})"
+        ),
+        _long_text,
+    ),
+    (
+        re.compile(
+            r"sequence length is longer than the specified maximum sequence length for this model"
+            rf" \((?P<length>{_N}) > (?P<longest>{_N})\)"
+        ),
+        _long_text,
+    ),
+    (re.compile(rf"is too long for context length (?P<longest>{_N})"), _long_text),
+    (
+        re.compile(
+            r"(?:One must provided? a boolean mask|bool_masked_pos\W{1,3}(?:must|should|is"
+            r" (?:None|missing|required)|has to|cannot|to be))"
+        ),
+        _mask,
+    ),
     (
         re.compile(
             r"Expected \(batch_size, seq_length, hidden_dim\) got"

@@ -234,9 +234,12 @@ def _unpacked(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     got = int(match["got"]) if match["got"] else None
     before = told.text[max(0, match.start() - 300) : match.start()]
     of_shape = re.search(r"\.shape\b|\.size\(\)", f"{told.source} {before}")
-    if expected not in _UNPACKED or (got == expected) or not (of_shape or (few and got)):
+    of_image = of_shape and _IMAGE_NAMES.search(f"{told.source} {before}")
+    table = _IMAGE_UNPACKED if of_image and expected in _IMAGE_UNPACKED else _UNPACKED
+    known = of_shape or (few and got) or expected >= 4  # four names and more are a shape's
+    if expected not in table or got == expected or not known:
         return
-    what, fix = _UNPACKED[expected][0 if few else 1]
+    what, fix = table[expected][0 if few else 1]
     come = f"{got}" if got else f"{'fewer' if few else 'more'}"
     yield explain(
         "axes",
@@ -277,6 +280,31 @@ _UNPACKED = {
     ),
 }
 """What fewer and what more axes mean, by the number of names, and what to do."""
+
+
+_IMAGE_NAMES = re.compile(
+    r"(?<!, )(?<!,)\b(?:h|height|rows|H|x), ?(?:w|width|cols|columns|W|y)(?:, ?(?:c|ch|channels?|C|_|d))? ?="
+    r" ?[\w.]{1,40}\.(?:shape|size\(\))"
+)
+"""A line that takes an image of numpy apart, whose channels stand last, without a batch."""
+_IMAGE_UNPACKED = {
+    2: (
+        ("a flat row of numbers", "Give it its height and width back: image.reshape(h, w)."),
+        (
+            "an image with its channels where height and width alone are expected",
+            "Take the first two, image.shape[:2], or make the image grey: image.mean(-1).",
+        ),
+    ),
+    3: (
+        (
+            "a grey image (height, width) without an axis for its channels",
+            'Make it an image in colour: Image.open(path).convert("RGB"), or of an array'
+            " np.stack([image] * 3, -1).",
+        ),
+        ("a batch of images where one is expected", "Take one image: image[0]."),
+    ),
+}
+"""As `_UNPACKED`, for images whose channels stand last."""
 
 
 def _no_tensor(match: re.Match[str], told: Told) -> Iterator[Explanation]:

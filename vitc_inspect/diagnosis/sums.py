@@ -251,7 +251,10 @@ def _tokens(first: int, second: int, axis: int, told: Told) -> Iterator[Explanat
 def _far_fetched(first: int, second: int) -> bool:
     """Whether the best grids of two lengths are of such shapes that any numbers have some."""
     best = next(iter(read_lengths(first, second)), None)
-    return best is not None and best.doubt > _FAR_FETCHED
+    if best is None:
+        return False
+    both = best.change == "image size and prefix"  # two things at once, of tokens that few have
+    return best.doubt > (_FAR_FETCHED - 4 if both else _FAR_FETCHED)
 
 
 def _patch_mask(first: int, second: int, told: Told) -> Explanation | None:
@@ -794,7 +797,9 @@ def _oblong_scores(first: int, second: int, axis: int) -> Explanation | None:
     square = [grid is not None and grid[0] == grid[1] for grid in grids]
     if None in grids or square.count(True) != 1 or min(first, second) < _WIDEST_MAP:
         return None
-    came, made = (f"{n} = {by(grid or ())} + 1" for n, grid in zip((first, second), grids, strict=True))
+    came, made = (
+        f"{n} = {by(grid or ())} + 1" for n, grid in zip((first, second), grids, strict=True)
+    )
     return explain(
         "attention",
         f"The two operands of + differ along axis {axis}: {came} against {made}: a mask or a table"

@@ -17,7 +17,7 @@ from vitc_inspect.diagnosis.explanation import (
     explain,
     sizes,
 )
-from vitc_inspect.diagnosis.facts import words_of
+from vitc_inspect.diagnosis.facts import exchanged_windows, later_stages, words_of
 from vitc_inspect.diagnosis.kernels import (
     of_kernel,
     of_pixels,
@@ -27,8 +27,8 @@ from vitc_inspect.diagnosis.kernels import (
 )
 from vitc_inspect.diagnosis.keys import Keys, names_a_stem, names_of
 from vitc_inspect.diagnosis.positions import interpolation, length_of, of_reading, readings_for
-from vitc_inspect.diagnosis.puzzle import solve
-from vitc_inspect.diagnosis.readings import Layout, Reading, in_squares, square_of
+from vitc_inspect.diagnosis.puzzle import Fact, solve
+from vitc_inspect.diagnosis.readings import Layout, Reading, cube_of, in_squares, square_of
 
 _SHAPE = r"torch\.Size\((\[[\d, ]{0,200}\])\)"
 _NAME = r"([^\s:\"]{1,200})"
@@ -106,7 +106,11 @@ def _ordered(
         yield other_rank(misfit)
     for first in {(m.kept[1:], m.built[1:]): m for m in reversed(kernels)}.values():
         yield from of_kernel(first)
-    said = [each for fact in facts for each in words_of(fact, straight)]
+    exchanged = exchanged_windows(facts)
+    if exchanged:
+        yield exchanged
+        facts = tuple(fact for fact in facts if fact.label != "side")
+    said = [each for fact in facts for each in _said(fact, straight, whole=whole)]
     if 2 * len(left) > len(misfits):  # a fact that leaves most unexplained may be another's
         said = [replace(each, likelihood=_doubted(each.likelihood)) for each in said]
     yield from (each for each in said if each.kind != "classes")
@@ -117,6 +121,12 @@ def _ordered(
     if left:
         yield _left(left)
     yield from (each for each in names if each.kind not in _WHOLE and each.likelihood == "possible")
+
+
+def _said(fact: Fact, misfits: Sequence[Misfit], *, whole: bool) -> Iterator[Explanation]:
+    """A fact in words, and as a matter of depth where only later blocks are of another width."""
+    later = later_stages(fact) if whole else None
+    yield from (later,) if later else words_of(fact, misfits)
 
 
 def _doubted(likelihood: Likelihood) -> Likelihood:
@@ -187,11 +197,15 @@ def _video_table(
     names: Sequence[str], kept: int, built: int, misfits: Sequence[Misfit]
 ) -> Explanation | None:
     """Positions of a video: frames times the places of one, and perhaps a class token."""
+    volumes = cube_of(kept), cube_of(built)
+    if all(volumes) and not (square_of(kept) and square_of(built)):
+        return _volume_table(names[0], kept, built)
     video = any(len(m.kept) == 5 or len(m.built) == 5 for m in misfits)
     video = video or bool(re.search(r"video|vivit|timesformer", names[0], re.IGNORECASE))
     if not video and square_of(kept) and square_of(built):
         return None
-    for before, side in product((0, 1), _SIDES):
+    # of an image, 197 = 4·7·7 + 1 and 99 = 2·7·7 + 1 as well
+    for before, side in product((0, 1), _SIDES if video else _SIDES[:3]):
         ours, rest = divmod(kept - before, side**2)
         theirs, left = divmod(built - before, side**2)
         if rest or left or ours == theirs or not {ours, theirs} <= _FRAMES:
@@ -211,6 +225,23 @@ def _video_table(
             numbers={"frames": ours, "expected_frames": theirs, "rows": side},
         )
     return None
+
+
+def _volume_table(name: str, kept: int, built: int) -> Explanation:
+    """Positions of a volume that is cut into cubes (UNETR)."""
+    ours, theirs = cube_of(kept), cube_of(built)
+    return explain(
+        "volume",
+        f"{name} has {kept} = {by((ours,) * 3)} entries in the checkpoint and {built} ="
+        f" {by((theirs,) * 3)} in the model: patches of a volume, at patch size 16 of"
+        f" {by((16 * ours,) * 3)} and {by((16 * theirs,) * 3)} voxels.",
+        "Build the model with the img_size of the checkpoint,"
+        f" {by((16 * ours,) * 3)} where its patches are 16.",
+        f"Or interpolate the table in three dimensions, from {by((ours,) * 3)} to"
+        f" {by((theirs,) * 3)}.",
+        because="both are cubes, and one of them is no square",
+        numbers={"side": ours, "expected_side": theirs},
+    )
 
 
 _SIDES = (14, 16, 24, 7, 12, 8)  # of grids in use, the commonest first
