@@ -249,7 +249,7 @@ def _image_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
             "channels",
             f"The model expects {expected} channels and axis 1 has {got}: {got} frames of a video,"
             " (batch, frames, channels, height, width), or an image of as many bands.",
-            f"Fold the frames of a video into the batch: video.flatten(0, 1), or give each by"
+            "Fold the frames of a video into the batch: video.flatten(0, 1), or give each by"
             " itself: video[:, 0].",
             f"Of an image of {got} bands, give {expected}, or build the model with"
             f" num_channels={got}.",

@@ -53,7 +53,8 @@ def later_stages(fact: Fact) -> Explanation | None:
     return explain(
         "depth",
         f"From {owner}.{first} on blocks are {kept} wide in the checkpoint and {built} in the"
-        f" model, and those before fit: {weights(len(fact.names))}. A stage begins at another block.",
+        f" model, and those before fit: {weights(len(fact.names))}. A stage begins at another"
+        " block.",
         "Build the model with as many blocks in each stage as the checkpoint has.",
         because=f"nothing before {owner}.{first} misfits",
         numbers={"block": first, "width": kept, "expected_width": built},

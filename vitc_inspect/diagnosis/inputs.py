@@ -283,8 +283,8 @@ _UNPACKED = {
 
 
 _IMAGE_NAMES = re.compile(
-    r"(?<!, )(?<!,)\b(?:h|height|rows|H|x), ?(?:w|width|cols|columns|W|y)(?:, ?(?:c|ch|channels?|C|_|d))? ?="
-    r" ?[\w.]{1,40}\.(?:shape|size\(\))"
+    r"(?<!, )(?<!,)\b(?:h|height|rows|H|x), ?(?:w|width|cols|columns|W|y)"
+    r"(?:, ?(?:c|ch|channels?|C|_|d))? ?= ?[\w.]{1,40}\.(?:shape|size\(\))"
 )
 """A line that takes an image of numpy apart, whose channels stand last, without a batch."""
 _IMAGE_UNPACKED = {

@@ -736,8 +736,8 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
     ),
     (
         re.compile(
-            r"shape of the mask (?P<mask>\[[\d, ]{1,200}\]) at index (?P<axis>\d) does not match the"
-            r" shape of the indexed tensor (?P<shape>\[[\d, ]{1,200}\])"
+            r"shape of the mask (?P<mask>\[[\d, ]{1,200}\]) at index (?P<axis>\d) does not match"
+            r" the shape of the indexed tensor (?P<shape>\[[\d, ]{1,200}\])"
         ),
         _boolean_mask,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 
 from vitc_inspect.diagnosis.explanation import Told
 from vitc_inspect.spec import StemSpec
@@ -65,7 +65,7 @@ def _last_line(lines: list[str]) -> tuple[str, str]:
 
 def _above_the_error(lines: list[str]) -> str:
     """A line of code that was pasted with the error below it, without its frame."""
-    for line, after in zip(lines, lines[1:], strict=False):
+    for line, after in pairwise(lines):
         if _ERROR.match(after) and _CODE.match(line[:500]):
             return line[:500].strip()
     return ""
