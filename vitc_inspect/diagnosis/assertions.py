@@ -70,7 +70,7 @@ def _map_between(which: str, side: int, expected: int, real: int | None) -> Expl
     """A map that a later stage embeds by timm's PatchEmbed, which calls it an image (Visformer)."""
     factors = (real // side,) if real and real % side == 0 else (2, 4, 8, 16)
     factor = next((f for f in factors if f > 1 and f * expected in _USUAL_MODELS), None)
-    if factor is None:
+    if factor is None or (real is None and expected >= _USUAL_MODELS[0] // 2 + 1):
         return None
     return explain(
         "image size",
@@ -94,6 +94,16 @@ _USUAL_MODELS = (224, 384, 448)
 
 def _channels_at(which: str, side: int, expected: int) -> Explanation:
     """A side that is a number of channels."""
+    if which == "height":
+        return explain(
+            "channels",
+            f"The image has a height of {side} pixels and the model expects {expected}: {side} is a"
+            " number of channels, and they stand on the third axis.",
+            "Bring the image to (batch, channels, height, width): image.transpose(1, 2) where it"
+            " is (batch, height, channels, width).",
+            because=f"no image is {side} pixels high, and {side} channels are usual",
+            numbers={"side": side, "expected_side": expected},
+        )
     return explain(
         "channels last",
         f"The image has a {which} of {side} pixels and the model expects {expected}: {side} is a"
@@ -226,6 +236,19 @@ def _image_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     expected, got = int(match["expected"]), int(match["got"])
     numbers = {"channels": got, "expected_channels": expected}
     why, fix = "", f"Give an image of {expected} channels."
+    given = told.facts.inputs[0] if len(told.facts.inputs) == 1 else ()
+    if len(given) == 3 and given[1] == got != expected:
+        yield explain(
+            "batch",
+            f"The image came without a batch, {by(given)}, and the model reads its second axis,"
+            f" {got}, as the channels.",
+            "Add the batch: image.unsqueeze(0)."
+            if given[0] == expected
+            else "Put the channels first and add the batch: image.permute(2, 0, 1).unsqueeze(0).",
+            because="the run shows three axes",
+            numbers=numbers,
+        )
+        return
     if got > 16:
         yield explain(
             "channels last",
@@ -235,6 +258,8 @@ def _image_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
             because=f"{got} is no number of channels of an image",
             numbers=numbers,
         )
+        if len(given) == 4:
+            return
         yield explain(
             "batch",
             f"Or the image came without a batch, ({expected}, {got}, …), and axis 1 is its height.",

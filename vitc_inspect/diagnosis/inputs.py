@@ -326,13 +326,51 @@ def _no_tensor(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
+def _no_attribute(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """What a layer gave back is no tensor, and was used as one."""
+    kind, name = match["kind"], match["name"]
+    fix = {
+        "NoneType": "Return the result at the end of forward.",
+        "list": "Take one of its tensors, output[0], or stack them: torch.stack(output).",
+        "dict": "Take the tensor by its name: output['out'].",
+    }.get(
+        kind, "Take the first of its parts: output[0]. nn.MultiheadAttention and nn.LSTM give two."
+    )
+    if kind not in ("tuple", "list", "dict", "NoneType"):
+        fix = "Take a tensor out of it: output.last_hidden_state, or output.logits of a classifier."
+    yield explain(
+        "type",
+        f".{name} was read from a {kind}, where a tensor is expected.",
+        fix,
+        because="tensors have it, and the message names another type",
+        likelihood="possible" if kind == "NoneType" else "likely",
+        numbers={},
+    )
+
+
 def _stacked(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """Images of different sizes in one batch."""
     first, second = sizes(match.group(1)), sizes(match.group(2))
     if not first or not second:
         return
+    bands = (1, 3, 4)
+    if len(first) == len(second) == 3 and first[1:] == second[1:]:
+        alike = first[0] in bands and second[0] in bands
+        yield explain(
+            "channels",
+            f"{by(first)} and {by(second)} cannot be put in one batch: they differ in their"
+            " channels alone"
+            + (", 1 of a grey image, 3 in colour, 4 with alpha." if alike else "."),
+            'Open every image in colour: Image.open(path).convert("RGB").'
+            if alike
+            else "Give all of them as many channels.",
+            because="a batch is one tensor",
+            likelihood="certain",
+            numbers={"channels": first[0], "other": second[0]},
+        )
+        return
     squares = ""
-    if len(first) == len(second) == 3:
+    if len(first) == len(second) == 3 and first[0] in bands:
         squares = " They are images of different sizes."
     elif len(first) == len(second) == 2:
         squares = f" They have {in_squares(first[0])} and {in_squares(second[0])} tokens."
@@ -378,6 +416,13 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
             r" arguments - got \(([\w.]{1,60})"
         ),
         _no_tensor,
+    ),
+    (
+        re.compile(
+            r"'(?P<kind>tuple|list|dict|NoneType|\w{0,60}Output\w{0,60})' object has no attribute"
+            r" '(?P<name>shape|size|dim|ndim|flatten|transpose|permute|reshape|view|mean|detach)'"
+        ),
+        _no_attribute,
     ),
     (re.compile(r"argument 'input' \(position 1\) must be Tensor, not ([\w.]{1,60})"), _no_tensor),
     (

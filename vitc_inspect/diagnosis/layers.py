@@ -382,6 +382,13 @@ def _attention_width(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     expected, got = int(match.group(1)), int(match.group(2))
     square = square_of(got)
     numbers = {"expected_width": expected, "width": got}
+    if 0 in (expected, got):
+        yield nothing_in_it(
+            f"The attention takes tokens {expected} wide and gets tokens {got} wide",
+            because="one of the two is 0",
+            numbers=numbers,
+        )
+        return
     if square and not looks_like_width(got):
         yield explain(
             "transpose",

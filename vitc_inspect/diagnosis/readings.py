@@ -127,6 +127,8 @@ def read_lengths_of(spec: StemSpec, tokens: int, table: int) -> tuple[Reading, .
         best += _best(_pairs(came, tuple(layouts(table))))
     if ours.count == table:
         best += _best(_pairs(tuple(layouts(tokens)), made))
+    # of a stem that is known, also grids of unlike shapes come before another stem
+    best = best or _best(_pairs(came, made, known=True))
     return _once(best) or read_lengths(tokens, table)
 
 
@@ -420,7 +422,7 @@ def _reading(tokens: Layout, table: Layout, change: Change, doubt: int) -> Readi
 
 def _best(readings: Iterable[Reading]) -> tuple[Reading, ...]:
     """The readings in order of doubt, each once; where only a prefix differs, no stride matters."""
-    return _once(sorted(readings, key=lambda r: (r.doubt, r.change != "stride", not _of_224(r))))
+    return _once(sorted(readings, key=lambda r: (r.doubt, not _of_224(r), r.change != "stride")))
 
 
 def _of_224(reading: Reading) -> bool:

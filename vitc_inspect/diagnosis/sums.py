@@ -296,7 +296,8 @@ def _of_time(
         return (words,), ()
     frames = _frames(first, second, told)
     if frames is None:
-        return (), ()
+        of_run = _volume_of_run(first, second, told)
+        return ((of_run,) if of_run else ()), ()
     if not (square_of(first) and square_of(second)) or not readings:
         return (replace(frames, likelihood="likely"),), ()
     return (), (frames,)
@@ -385,6 +386,24 @@ def _frames(first: int, second: int, told: Told) -> Explanation | None:
                     "columns": side,
                     "num_prefix_tokens": prefix,
                 },
+            )
+    return None
+
+
+def _volume_of_run(first: int, second: int, told: Told) -> Explanation | None:
+    """Tokens of a volume or a video whose sides the run shows, beside a table for others."""
+    for count, table in ((first, second), (second, first)):
+        sides = told.facts.volume_of(count)
+        if sides and not told.facts.volume_of(table):
+            return explain(
+                "volume",
+                f"{by(sides)} places came, {count} tokens, and the position table has {table}: it"
+                " was made for a volume or a video of another size.",
+                "Give one of the size that the model was built for, or build the model for this"
+                " size.",
+                f"Or interpolate the table to {by(sides)} entries, in three dimensions.",
+                because=f"the run shows the map, {by(sides)}",
+                numbers={"tokens": count, "table": table},
             )
     return None
 

@@ -28,7 +28,14 @@ from vitc_inspect.diagnosis.kernels import (
 from vitc_inspect.diagnosis.keys import Keys, names_a_stem, names_of
 from vitc_inspect.diagnosis.positions import interpolation, length_of, of_reading, readings_for
 from vitc_inspect.diagnosis.puzzle import Fact, solve
-from vitc_inspect.diagnosis.readings import Layout, Reading, cube_of, in_squares, square_of
+from vitc_inspect.diagnosis.readings import (
+    USUAL_SIDES,
+    Layout,
+    Reading,
+    cube_of,
+    in_squares,
+    square_of,
+)
 
 _SHAPE = r"torch\.Size\((\[[\d, ]{0,200}\])\)"
 _NAME = r"([^\s:\"]{1,200})"
@@ -95,6 +102,11 @@ def _ordered(
     """Names, kernels, sizes and tables; what nothing explains stands last."""
     names = tuple(names_of(missing, unexpected))
     yield from (each for each in names if each.kind in _WHOLE)
+    hollow = tuple(m for m in misfits if (0,) in (m.kept, m.built))
+    if hollow:
+        yield _hollow(hollow)
+    empty = tuple(m for m in misfits if 0 in (*m.kept, *m.built) and m not in hollow)
+    misfits = tuple(m for m in misfits if m not in (*hollow, *empty))
     turned = tuple(misfit for misfit in misfits if permutation(misfit))
     if turned:
         yield transposed(turned)
@@ -118,9 +130,29 @@ def _ordered(
     yield from (each for each in names if each.kind not in _WHOLE and each.likelihood != "possible")
     yield from _tables(straight, kernels, told, whole=whole)
     yield from (each for each in said if each.kind == "classes")
-    if left:
-        yield _left(left)
+    if left or empty:
+        yield _left((*left, *empty))
     yield from (each for each in names if each.kind not in _WHOLE and each.likelihood == "possible")
+
+
+def _hollow(misfits: Sequence[Misfit]) -> Explanation:
+    """Weights without a number: DeepSpeed's ZeRO-3 and FSDP leave [0] where a part is elsewhere."""
+    first = misfits[0]
+    saved = first.kept == (0,)
+    more = len(misfits) - 1
+    others = f", and so {'is' if more == 1 else 'are'} {more} more" if more else ""
+    return explain(
+        "empty",
+        f"{first.name} has the shape {list(first.kept)} in the checkpoint and"
+        f" {list(first.built)} in the model: the one with a 0 holds no number{others}."
+        " So it is where DeepSpeed's ZeRO-3 or FSDP have parted the weights among processes.",
+        "Save the whole weights first: zero_to_fp32.py of DeepSpeed, or a full state dict of FSDP."
+        if saved
+        else "Load before the model is wrapped, or within deepspeed.zero.GatheredParameters(...).",
+        because="one of the two has an axis of length 0",
+        likelihood="likely",
+        numbers={"weights": len(misfits)},
+    )
 
 
 def _said(fact: Fact, misfits: Sequence[Misfit], *, whole: bool) -> Iterator[Explanation]:
@@ -254,14 +286,18 @@ def _grid_table(misfit: Misfit, axes: dict[str, int]) -> Explanation:
         axes.get("rows") == 1 or axes.get("columns") == 2
     ) else 2  # fmt: skip
     kept, built = misfit.kept[first : first + 2], misfit.built[first : first + 2]
-    images = [by([16 * side for side in grid]) for grid in (kept, built)]
+    stride = _usual_stride((*kept, *built))
+    images = [by([stride * side for side in grid]) for grid in (kept, built)]
     axis_order = "rows, columns, width" if first == 1 else "width, rows, columns"
     return explain(
         "position table",
         f"{misfit.name} is a table of {by(kept)} places in the checkpoint and {by(built)} in the"
-        f" model: at stride 16 that would be images of {images[0]} and {images[1]} pixels.",
+        f" model{f': at stride {stride} that would be images of ' if stride else ''}"
+        f"{f'{images[0]} and {images[1]} pixels' if stride else ''}.",
         f"Interpolate the checkpoint's table from {by(kept)} to {by(built)} places.",
-        f"Or build the model for {images[0]} pixels where its stride is 16.",
+        f"Or build the model for {images[0]} pixels where its stride is {stride}."
+        if stride
+        else f"Or build the model for the image size of the checkpoint, whose map is {by(kept)}.",
         because=f"its four axes are (1, {axis_order})",
         likelihood="likely",
         numbers={
@@ -271,6 +307,13 @@ def _grid_table(misfit: Misfit, axes: dict[str, int]) -> Explanation:
             "token_columns": built[1],
         },
     )
+
+
+def _usual_stride(sides: Sequence[int]) -> int:
+    """The commonest stride at which most sides of maps come from usual images, 0 for none."""
+    fits = {s: sum(s * side in USUAL_SIDES for side in sides) for s in (16, 14, 4, 8, 32)}
+    best = max(fits, key=lambda stride: fits[stride])
+    return best if fits[best] else 0
 
 
 def _table(
