@@ -62,6 +62,11 @@ def words(explanation: Explanation) -> str:
         (4015, 8030, 1, "not known", "4015 and 8030"),
         (101, 20, 1, "not known", "101 and 20"),
         (257, 193, 1, "position table", "193 = 12×16 + 1"),
+        # a map beside the same that was flattened: 14·14 = 196
+        (14, 196, 3, "flatten", "a map of 14×14 places"),
+        # (tokens, width) of CLIP's table, against batches
+        (197, 257, 0, "position table", "197 = 14×14 + 1"),
+        (91, 7, 0, "batch", "91"),
     ],
 )
 def test_what_two_operands_are_follows_from_their_axis_and_lengths(
@@ -95,6 +100,14 @@ def test_a_mask_of_patches_is_no_position_table(
     best = explain_error(text)[0]
     assert best.kind == kind
     assert says in best.sentence
+
+
+def test_the_state_of_an_optimizer_is_no_position_table() -> None:
+    line = "exp_avg.mul_(beta1).add_(grad, alpha=1 - beta1)"
+    text = f'  File "adamw.py", line 104, in step\n    {line}\nRuntimeError: {SUM}'
+    (only,) = explain_error(text.format(197, 577, 1))
+    assert only.kind == "optimizer"
+    assert "leave the optimizer's state_dict out" in only.fixes[0]
 
 
 @pytest.mark.parametrize("name", ["swin_t", "pvt_v2_b2", "levit_256", "xcit_s12_16"])
@@ -160,6 +173,12 @@ def test_no_numbers_of_two_operands_raise(
         # 12 heads of 64 and tokens of 1024 are no map of 12×64
         ("[1, 197, 12, 64]", 197 * 1024, "heads", "A token has 1024 numbers"),
         ("[1, 768, 14, 14]", 768 * 197, "class token", "197 = 14×14 + 1"),
+        # GCViT at 112 pixels: 4·4 = 16 tokens of a window of 7·7 = 49
+        ("[32, 1, 49, 3, 32]", 32 * 16 * 3 * 32, "grid", "16 = 4×4 places, and 49 = 7×7"),
+        # RVSA without its windows: 1280 tokens
+        ("[2, 12, 7, 7, 64]", 2 * 12 * 1280 * 64, "grid", "1280 places, and 7×7 = 49"),
+        ("[2, 37, 3, 12, 66]", 2 * 37 * 3 * 796, "heads", "796 = 12·66 + 4"),
+        ("[7, 11]", 78, "reshape", "7×11 needs 7·11 = 77"),
     ],
 )
 def test_what_is_cut_follows_from_the_shape(target: str, size: int, kind: str, says: str) -> None:
@@ -181,6 +200,8 @@ def test_windows_that_divide_a_map_are_no_cause() -> None:
         ("in dimension 1. Got 14 and 15 in dimension 2 (The offending index is 1)", "map size"),
         ("in dimension 4. Got 18 and 17", "map size"),
         ("in dimension 1. Expected size 14 but got size 15 for tensor number 1", "map size"),
+        ("in dimension 1. Expected size 28 but got size 56 for tensor number 1", "map size"),
+        ("in dimension 1. Expected size 16 but got size 8 for tensor number 1", "batch"),
         ("in dimension 1. Got 1 and 8 in dimension 0 (The offending index is 1)", "batch"),
     ],
 )
@@ -262,6 +283,32 @@ def test_old_words_of_joining_are_read_as_the_new_ones(text: str, kind: str) -> 
             "likely",
             "permute(0, 3, 1, 2)[:, :3]",
         ),
+        (
+            "stack expects each tensor to be equal size, but got [1, 9, 9] at entry 0 and"
+            " [1, 200, 9, 9] at entry 2",
+            "axes",
+            "certain",
+            "3 and 4 axes",
+        ),
+        (
+            "Image features and image tokens do not match: tokens: 1991, features 2990",
+            "image tokens",
+            "likely",
+            "999 more: the text was cut",  # 2990 − 1991
+        ),
+        (
+            "Image features and image tokens do not match, tokens: 720, features: 360",
+            "image tokens",
+            "likely",
+            "360 fewer",
+        ),
+        (
+            "Expected input batch_size (788) to match target batch_size (4).",
+            "pool",
+            "likely",
+            "788 = 4·197",
+        ),
+        ("shift_size must in 0-window_size", "window", "likely", "img_size / patch_size"),
         ("'tuple' object has no attribute 'shape'", "type", "likely", "output[0]"),
         (
             "'BaseModelOutputWithPooling' object has no attribute 'shape'",
@@ -289,6 +336,8 @@ def test_what_models_say_is_known_and_no_surer_than_it_is(
         "The shape of the mask [8, 9] at index 1 does not match the shape of the indexed tensor"
         " [8, 9] at index 1",
         "'Tensor' object has no attribute 'shape'",
+        "Image features and image tokens do not match: tokens: 256, features 256",
+        "Expected input batch_size (4) to match target batch_size (1).",
     ],
 )
 def test_what_its_own_numbers_refute_is_not_explained(text: str) -> None:
@@ -379,6 +428,7 @@ def test_global_and_windowed_attention_that_are_exchanged_are_one_fact() -> None
         ("fc.weight", [0], [1024, 1024], "empty", "zero_to_fp32.py"),
         # DETR has a class for no object: 92 = 91 + 1
         ("class_embed.weight", [92, 256], [5, 256], "classes", "num_classes=91"),
+        ("class_embed.0.weight", [91, 256], [4, 256], "classes", "num_classes=91"),
         ("head.weight", [92, 256], [5, 256], "classes", "num_classes=92"),
         # ConViT's pos_proj is a layer for 4 heads, no table of 4 places
         ("blocks.0.attn.pos_proj.weight", [4, 3], [9, 3], "heads", "4 heads"),
@@ -402,3 +452,15 @@ def test_a_weight_that_does_not_fit_is_told_by_its_name_and_shape(
     assert best.kind == kind
     assert says in words(best)
     assert "within a patch" not in words(best) or "pos" not in name
+
+
+def test_blocks_in_chunks_are_other_names_of_the_same() -> None:
+    """DINOv2 parts its blocks for FSDP; block_chunks=0 leaves them as they are."""
+    names = '"blocks.0.0.norm1.weight", "blocks.0.1.norm1.weight". ', '"blocks.1.norm1.weight". '
+    for missing, unexpected, chunks in ((*names, 0), (*names[::-1], 4)):
+        text = (
+            f"Missing key(s) in state_dict: {missing}Unexpected key(s) in state_dict: {unexpected}"
+        )
+        best = explain_error(text)[0]
+        assert best.kind == "names"
+        assert f"block_chunks={chunks}" in best.fixes[0]

@@ -355,6 +355,42 @@ def _long_text(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
+def _image_tokens(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """transformers' models of images and text: places in the text, and what the images give."""
+    places, features = int(match["tokens"]), int(match["features"])
+    if places == features:
+        return
+    numbers = {"tokens": places, "features": features}
+    opening = f"The text keeps {places} places for images, and the images give {features} vectors"
+    if places == 0:
+        yield explain(
+            "image tokens",
+            f"{opening}: the text names no image.",
+            'Put the image into the message, {"type": "image"}, before apply_chat_template, or'
+            " the model's own image token into the text.",
+            because="the message counts both",
+            numbers=numbers,
+        )
+        return
+    fewer = places < features
+    yield explain(
+        "image tokens",
+        f"{opening}, {abs(features - places)} {'more' if fewer else 'fewer'}: "
+        + (
+            "the text was cut, so that places were lost."
+            if fewer
+            else "images were left out, or the text holds the image's token more often."
+        ),
+        "Raise max_length or cutoff_len, or set truncation=False, so that no place is cut off."
+        if fewer
+        else "Give as many images as the text names, each once.",
+        "Or make the images smaller: max_pixels of the processor." if fewer else "",
+        "Use one processor, with one min_pixels and max_pixels, for the text and the images.",
+        because="the message counts both",
+        numbers=numbers,
+    )
+
+
 def _no_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """transformers' image processors: neither end of the shape is a number of channels."""
     yield explain(
@@ -573,6 +609,13 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
             rf" \((?P<length>{_N}) > (?P<longest>{_N})\)"
         ),
         _long_text,
+    ),
+    (
+        re.compile(
+            rf"Image features and image tokens do not match[:,] tokens: (?P<tokens>{_N}),"
+            rf" features:? (?P<features>{_N})"
+        ),
+        _image_tokens,
     ),
     (re.compile(rf"is too long for context length (?P<longest>{_N})"), _long_text),
     (

@@ -250,13 +250,16 @@ def _classes(fact: Fact) -> Explanation:
         f"{fact.names[0]} tells {kept} classes apart in the checkpoint and {built} in the model.",
         f"Leave the classifier's weights out of the checkpoint, and train {built} classes anew.",
         f"Or build the model with num_classes={kept - 1}: one more is for no object."
-        if kept > 1
-        and ("class_embed" in fact.names[0] or "class_labels_classifier" in fact.names[0])
+        if kept > 1 and _NO_OBJECT.search(fact.names[0])
         else f"Or build the model with num_classes={kept}.",
         because="the classifier's first axis is its classes",
         likelihood="certain",
         numbers={"classes": kept, "expected_classes": built},
     )
+
+
+_NO_OBJECT = re.compile(r"(?:^|\.)class_embed\.(?:weight|bias)$|class_labels_classifier")
+"""DETR and YOLOS; those with several class_embed (Deformable DETR, DINO) have no such class."""
 
 
 def _window(fact: Fact) -> Explanation:

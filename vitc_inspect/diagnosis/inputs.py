@@ -348,12 +348,42 @@ def _no_attribute(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
+def _of_loss(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A loss of predictions for every token of every image."""
+    came, labels = int(match["came"]), int(match["labels"])
+    each, left = divmod(came, max(1, labels))
+    square = square_of(each)
+    if left or labels < 1 or square is None or square[0] < 4:
+        return
+    yield explain(
+        "pool",
+        f"The loss gets {came} = {labels}·{each} predictions where {labels} are expected, and"
+        f" {in_squares(each)}: one for each token of each image.",
+        "Take the class token, x[:, 0], or the mean over the tokens, x.mean(1), before the"
+        " classifier.",
+        because=f"{each} is a grid of tokens",
+        numbers={"predictions": came, "labels": labels},
+    )
+
+
 def _stacked(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """Images of different sizes in one batch."""
     first, second = sizes(match.group(1)), sizes(match.group(2))
     if not first or not second:
         return
     bands = (1, 3, 4)
+    if len(first) != len(second):
+        yield explain(
+            "axes",
+            f"{by(first)} and {by(second)} cannot be put in one batch: they have {len(first)} and"
+            f" {len(second)} axes.",
+            "Give all as many axes: take an axis of length 1 away, x.squeeze(0), or one slice of a"
+            " volume or a video.",
+            because="a batch is one tensor",
+            likelihood="certain",
+            numbers={"axes": len(second), "expected_axes": len(first)},
+        )
+        return
     if len(first) == len(second) == 3 and first[1:] == second[1:]:
         alike = first[0] in bands and second[0] in bands
         yield explain(
@@ -439,6 +469,13 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
             r" \d{1,9} and (\[[\d, ]{1,200}\]) at entry"
         ),
         _stacked,
+    ),
+    (
+        re.compile(
+            r"Expected input batch_size \((?P<came>\d{1,9})\) to match target batch_size"
+            r" \((?P<labels>\d{1,9})\)"
+        ),
+        _of_loss,
     ),
     (
         re.compile(

@@ -57,6 +57,7 @@ def _invalid_shape(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         *_flattened_map(target, size, told),
     )
     found = found or (*_masked_windows(target, size), *_heads_split(target, size))
+    found = found or tuple(_other_places(target, size))
     yield from one_first(found)
     if found:
         return
@@ -516,6 +517,43 @@ def _volume_windows(target: tuple[int, ...], size: int) -> Iterator[Explanation]
     )
 
 
+def _other_places(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
+    """Rows and columns, or a square number of tokens, that are others than those that came."""
+    at = next(
+        (
+            at
+            for at in range(1, len(target) - 1)
+            if target[at] > 3
+            and target[at + 1] > 3
+            and not looks_like_width(target[at])
+            and (target[at] == target[at + 1] or (len(target) == 4 and at == 1))
+        ),
+        None,
+    )
+    alone = [n for n in range(1, len(target)) if target[n] > 15 and square_of(target[n])]
+    pair = (at, at + 1) if at is not None else (alone[0],) if len(alone) == 1 else ()
+    others = prod(n for axis, n in enumerate(target) if axis not in pair and n != -1)
+    written = prod(target[axis] for axis in pair)
+    came, left = divmod(size, others)
+    if not pair or left or came in (0, written) or (-1 in target[1:]) or len(target) < 4:
+        return
+    if not looks_like_width(others // max(1, target[0])) or came > MAX_TOKENS:
+        return
+    grid = by([target[axis] for axis in pair])
+    what = f"{grid} = {written}" if len(pair) > 1 else in_squares(written)
+    yield explain(
+        "grid",
+        f"The other axes of {by(target)} leave {in_squares(came)} places, and {what} are written.",
+        "Take rows and columns from the map itself, before it is flattened.",
+        "Or cut the map into windows first, where they are the sides of a window."
+        if came > written
+        else "Or give the image that the model was built for.",
+        because=f"{size:,} is {came} times what the other axes hold",
+        likelihood="possible",
+        numbers={"tokens": came, "expected_tokens": written},
+    )
+
+
 def _masked_windows(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
     """Scores (windows, heads, tokens, tokens) that are shared out to the windows of a mask."""
     if len(target) != 5 or target[3] != target[4] or min(target[1:]) < 1:
@@ -629,6 +667,10 @@ def _joined(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         if rank is None and axis == 1:
             yield replace(_other_batches(axis, expected, got, numbers), likelihood="possible")
         return
+    if rank is None and axis == 1 and _pooled(expected, got):
+        yield _joined_maps(axis, expected, got, numbers)
+        yield replace(_other_batches(axis, expected, got, numbers), likelihood="possible")
+        return
     squares = square_of(expected), square_of(got)
     if 1 in (expected, got) and expected != got and at in (None, 0):
         more = max(expected, got)
@@ -699,6 +741,12 @@ def _differing(axis: int, expected: int, got: int, number: int, told: Told) -> i
         return None
     pairs = enumerate(zip(told.operands[0], told.operands[number], strict=True))
     return next((at for at, pair in pairs if at != axis and pair == (expected, got)), None)
+
+
+def _pooled(first: int, second: int) -> bool:
+    """Whether one side is the other after one to three poolings by 2, as in a U-Net."""
+    least, most = sorted((first, second))
+    return 14 <= least < _LEAST_WIDTH and most in (2 * least, 4 * least, 8 * least)
 
 
 def _next(first: int, second: int) -> bool:

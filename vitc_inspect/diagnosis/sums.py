@@ -42,6 +42,7 @@ Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 """Shapes of two operands with as many axes, ones put first."""
 
 _TABLE = re.compile(r"pos|\bpe\b", re.IGNORECASE)
+_OPTIMIZER = re.compile(r"exp_avg|momentum_buffer|max_exp_avg|square_avg|denom")
 _MASK = re.compile(r"mask", re.IGNORECASE)
 _SUM = re.compile(r"([\w.\[\]():, ]{1,200}?) ?\+=? ?([\w.\[(]{1,200})")
 _ADD = re.compile(r"\b(?:torch\.add\(([\w.]{1,80}), |([\w.]{1,80})\.add_?\()([\w.]{1,80})")
@@ -65,6 +66,8 @@ def _two_operands(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     ranks = sorted(map(len, told.operands))
     if 0 in (first, second):
         meanings = iter((_empty(first, second, axis),))
+    elif _OPTIMIZER.search(told.source):
+        meanings = iter((_optimizer(first, second, told),))
     elif shapes and ranks[0] == 1 < ranks[1]:
         meanings = iter((_vector(told),))
     else:
@@ -106,6 +109,20 @@ def _empty(first: int, second: int, axis: int) -> Explanation:
     )
 
 
+def _optimizer(first: int, second: int, told: Told) -> Explanation:
+    """What an optimizer keeps of a parameter, beside a gradient of another shape."""
+    return explain(
+        "optimizer",
+        f"What the optimizer keeps of a parameter is {first} long along an axis and its gradient"
+        f" {second} (or the other way round): the optimizer's state is that of a model of other"
+        " sizes.",
+        "Load the weights alone, and leave the optimizer's state_dict out.",
+        "Or build the model with the sizes of the checkpoint.",
+        because=f"the line “{told.source[:80]}” is an optimizer's",
+        numbers={"first": first, "second": second},
+    )
+
+
 def _vector(told: Told) -> Explanation:
     """A vector that meets the last axis of the other operand, and is not as long."""
     vector, other = sorted(told.operands, key=len)
@@ -140,7 +157,7 @@ def _by_axis(
     if axis == tokens_at:
         yield from _tokens(first, second, axis, told)
     elif axis == 0 and rank != 1:
-        yield _batches(first, second)
+        yield from _first_axis(first, second, told)
     elif rank in (1, 2, 3):
         yield from _widths(first, second, axis, told)
     elif axis > 4 or (rank or 0) > 5:
@@ -193,6 +210,20 @@ def _colours(first: int, second: int, axis: int, rank: int | None) -> Explanatio
         likelihood="likely" if axis == 0 or rank == 4 else "possible",
         numbers=numbers,
     )
+
+
+def _first_axis(first: int, second: int, told: Told) -> Iterator[Explanation]:
+    """Two batches, or (tokens, width) of a table that is copied into another (CLIP)."""
+    grids = [grid_of(count, prefix=1) for count in (first, second)]
+    tables = None not in grids and min(first, second) > 32 and not told.operands
+    square = any(grid and grid[0] == grid[1] for grid in grids)
+    batches = _batches(first, second)
+    if not (tables and square):
+        yield batches
+    if tables:
+        yield from _by_roles(first, second, told)
+    if tables and square:
+        yield replace(batches, likelihood="possible")
 
 
 def _batches(first: int, second: int) -> Explanation:
@@ -705,12 +736,31 @@ def _fourth_axis(
         yield replace(_channels_of_sum(first, second, 3), likelihood="likely")
         yield _map_sizes(first, second, 3, "possible")
         return
+    flat = _flat_beside_map(first, second)
+    if flat:
+        yield flat
     table = None if factor or abs(first - second) == 1 else _columns_of_table(first, second, told)
     if table:
         yield table
     yield _map_sizes(first, second, 3, "likely")
     if scores:
         yield replace(scores, likelihood="possible")
+
+
+def _flat_beside_map(first: int, second: int) -> Explanation | None:
+    """The columns of a map beside all of its places in one row."""
+    side, places = sorted((first, second))
+    if side < 4 or side**2 != places:
+        return None
+    return explain(
+        "flatten",
+        f"One operand of + is {side} wide and the other {places} = {side}×{side}: a map of"
+        f" {side}×{side} places beside the same that was flattened.",
+        "Flatten both, x.flatten(2), or bring the tokens back to a map first:"
+        f" x.transpose(1, 2).unflatten(2, ({side}, {side})).",
+        because=f"{places} is {side} times {side}",
+        numbers={"side": side, "places": places},
+    )
 
 
 def _columns_of_table(first: int, second: int, told: Told) -> Explanation | None:

@@ -70,6 +70,22 @@ def _odd_map_unsaid(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
+def _no_window(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """Swin's windows shifted by more than their side, of a map that ran out."""
+    yield explain(
+        "window",
+        "The windows are to be shifted by their whole side or more. Swin takes the whole map as"
+        " its window where the map is smaller, and here it came down to nothing: the image is too"
+        " small for the patches and the mergings.",
+        "Use a larger img_size or a smaller patch_size: img_size / patch_size must be at least"
+        " 8·window_size for four stages of full windows, 8 for any.",
+        "Or use fewer stages, depths=(2, 2).",
+        because="the assertion compares shift_size with window_size",
+        likelihood="likely",
+        numbers={},
+    )
+
+
 def _wrong_features(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """A Swin block that gets other tokens than its resolution: L is not H·W."""
     count = next((shape[1] for shape in told.operands if len(shape) == 3), 0)
@@ -145,6 +161,7 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
     (re.compile(rf"x (?P<which>height|width) \(?(?P<side>{_N})\)? is not even"), _odd_side),
     (re.compile(r"requires even input spatial dims"), _odd_map_unsaid),
     (re.compile(r"input feature has wrong size"), _wrong_features),
+    (re.compile(r"shift_size must in 0-window_size"), _no_window),
     (
         re.compile(
             rf"(?P<which>height|width) \(?(?P<side>{_N})\)? must be divisible by"
