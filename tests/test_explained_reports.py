@@ -48,6 +48,8 @@ def words(explanation: Explanation) -> str:
         (32, 64, 2, "position table", "512 pixels wide for a model of 1024"),
         (16, 14, 2, "position table", "256 pixels wide for a model of 224"),
         (768, 1024, 2, "width", "768 wide"),
+        # PVT: (batch, width, tokens) of 8·32 = 256 and 7·32 = 224 pixels
+        (64, 49, 2, "position table", "64 = 8×8 tokens"),
         # CLIP: 24·14 = 336, 16·14 = 224; and what stays at stride 16: 24·16 = 384, 14·16 = 224
         (577, 257, 1, "position table", "at stride 14 the image is 336×336"),
         (1025, 257, 1, "position table", "at stride 14 the image is 448×448"),
@@ -100,6 +102,21 @@ def test_a_mask_of_patches_is_no_position_table(
     best = explain_error(text)[0]
     assert best.kind == kind
     assert says in best.sentence
+
+
+def test_patches_without_a_class_token_may_be_masked() -> None:
+    """Where no line of code is known, the mask is the second reading."""
+    kinds = [each.kind for each in explain_error(SUM.format(196, 100, 1))]
+    assert kinds[:2] == ["position table", "mask"]
+    for first, second in ((197, 101), (197, 196)):  # a mask has no class token
+        assert "mask" not in [each.kind for each in explain_error(SUM.format(first, second, 1))]
+
+
+def test_tokens_are_counted_at_a_patch_that_is_known_or_said_to_be_supposed() -> None:
+    text = "Input image size (256*256) doesn't match model (224*224)."
+    assert "If a patch is 16 pixels, it would give 16×16" in explain_error(text)[0].sentence
+    of_stem = explain_error(text, spec=parse_stem("32x32/32:768"))[0].sentence
+    assert "At patch size 32 it would give 8×8 = 64 tokens" in of_stem
 
 
 def test_the_state_of_an_optimizer_is_no_position_table() -> None:
@@ -244,6 +261,7 @@ def test_old_words_of_joining_are_read_as_the_new_ones(text: str, kind: str) -> 
             "certain",
             "263 tokens",
         ),
+        (CHANNELS, "channels", "likely", "image.unsqueeze(0)"),  # LevitModel, of one image
         (f"{CHANNELS} Expected 3 but got 224.", "channels last", "likely", "permute(0, 3, 1, 2)"),
         (f"{CHANNELS} Expected 3 but got 16.", "channels", "likely", "16 frames of a video"),
         (f"{CHANNELS} Expected 3 but got 1.", "channels", "certain", "the image is grey"),

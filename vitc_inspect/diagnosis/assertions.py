@@ -41,7 +41,7 @@ def _other_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     rows = ""
     if side % patch == 0 and expected % patch == 0:
         unit = "columns" if which == "width" else "rows"
-        rows = f" At patch size {patch} that is {side // patch} {unit} of tokens instead of"
+        rows = f" {_at(told)} that is {side // patch} {unit} of tokens instead of"
         rows += f" {expected // patch}."
     if match.re is _TORCHVISION:  # its model is square
         yield _image_size((side, side), (expected, expected), told, which=which)
@@ -135,7 +135,7 @@ def _image_size(
     if all(side % patch == 0 for side in (*came, *expected)):
         real, made = (tuple(side // patch for side in size) for size in (came, expected))
         lengths = (
-            f" At patch size {patch} it would give {by(real)} = {real[0] * real[1]} tokens where"
+            f" {_at(told)} it would give {by(real)} = {real[0] * real[1]} tokens where"
             f" the position table has {by(made)} = {made[0] * made[1]}."
         )
     opening = f"The image is {by(came)} pixels and the model expects {by(expected)}."
@@ -157,6 +157,11 @@ def _image_size(
         likelihood="certain",
         numbers={"side": came[odd], "expected_side": expected[odd]},
     )
+
+
+def _at(told: Told) -> str:
+    """At which patch size is reckoned: that of the stem, or one for example."""
+    return f"At patch size {_patch(told)}" if told.spec else f"If a patch is {_NOMINAL} pixels,"
 
 
 def _patch(told: Told) -> int:
@@ -225,11 +230,14 @@ def _image_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if match["expected"] is None:
         yield explain(
             "channels",
-            "The image has another number of channels than the configuration's num_channels.",
+            "The channels' axis of the image is not as long as the configuration's num_channels:"
+            " the image is grey or has an alpha channel, its channels stand last, or it came"
+            " without a batch.",
             "Give an image (batch, channels, height, width), or a video (batch, frames, channels,"
             " height, width), with as many channels as config.num_channels.",
-            because="the model compares the two",
-            likelihood="certain",
+            "Of one image without a batch: image.unsqueeze(0). With its channels last:"
+            " image.permute(0, 3, 1, 2).",
+            because="the model compares the two, and the message does not say what came",
             numbers={},
         )
         return

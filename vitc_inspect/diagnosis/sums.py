@@ -54,6 +54,8 @@ _LEAST_WIDTH = 96
 """The narrowest tokens of models in use; narrower ones are rarely meant by a number alone."""
 _FAR_FETCHED = 12
 """Doubt above which two lengths alone are not read as grids: neither is one of a usual shape."""
+_NOMINAL = 16
+"""Pixels from token to token where no stem says it."""
 _WIDEST_WINDOW = 12
 """Most tokens along a side of a window in use, but for Swin-V2's 16 and 24."""
 
@@ -259,7 +261,9 @@ def _tokens(first: int, second: int, axis: int, told: Told) -> Iterator[Explanat
     spec = told.spec
     of_stem = spec is not None and spec.seq_len in (first, second)
     if of_stem or squares == 2 or not (transposed or (channels and not table)):
-        yield from readings
+        yield from readings[:1]
+        yield from _perhaps_a_mask(first, second, told)
+        yield from readings[1:]
         if channels and not of_stem:
             yield channels
     else:
@@ -303,6 +307,23 @@ def _patch_mask(first: int, second: int, told: Told) -> Explanation | None:
         f"Or give an image of {mask} patches.",
         because=f"the line “{line[:80]}” takes a mask",
         numbers={"tokens": tokens, "mask": mask},
+    )
+
+
+def _perhaps_a_mask(first: int, second: int, told: Told) -> Iterator[Explanation]:
+    """Patches and a mask of them, both without a class token; the line of code is not known."""
+    squares = square_of(first), square_of(second)
+    known = told.source or told.operands or told.spec
+    if known or any(square is None or square[1] for square in squares):
+        return
+    yield explain(
+        "mask",
+        f"{in_squares(first)} patches came, and a mask of patches (bool_masked_pos) was made for"
+        f" {in_squares(second)}.",
+        f"Make the mask (batch, {first}).",
+        because="it holds where the line that failed takes a mask, which has no class token",
+        likelihood="possible",
+        numbers={"tokens": first, "mask": second},
     )
 
 
@@ -583,10 +604,27 @@ def _third_axis(
     if square_of(first) and square_of(second) and max(first, second) > _WIDEST_MAP:
         yield from _by_roles(first, second, told)  # of (batch, width, tokens)
         return
+    if _better_as_tokens(first, second, told):
+        yield from (replace(each, likelihood="possible") for each in _by_roles(first, second, told))
+        yield _channels_last_columns(first, second, told, "possible")
+        return
     of_tokens = widths if width is None else ()  # the tokens are known to be of another width
     yield _channels_last_columns(first, second, told, "possible" if of_tokens else "likely")
     yield from (replace(each, likelihood="possible") for each in of_tokens)
     yield _map_sizes(first, second, 2, "possible")
+
+
+def _better_as_tokens(first: int, second: int, told: Told) -> bool:
+    """Whether two numbers are squares of small grids rather than columns of usual images.
+
+    So 64 = 8·8 and 49 = 7·7 are 256 and 224 pixels at stride 32 (PVT), not 1024 and 784 at 16.
+    """
+    small = min(first, second) < 36 or told.spec is not None
+    if small or not (square_of(first) and square_of(second)):
+        return False
+    sides = {_NOMINAL * columns for columns in (first, second)}
+    grids = {32 * (isqrt(count)) for count in (first, second)}
+    return grids <= set(USUAL_SIDES) and not sides <= set(USUAL_SIDES)
 
 
 def _widths(first: int, second: int, axis: int, told: Told) -> Iterator[Explanation]:
