@@ -549,15 +549,24 @@ def test_a_pasted_error_is_explained_for_the_stem_on_the_screen(page: Page) -> N
     explained = page.locator("[data-slot=explained]")
     expect(explained).to_contain_text("257 = 16×16 + 1")
     expect(explained).to_contain_text("Resize the image")
-    rest = explained.get_by_text("less likely readings")
-    articles, shown = explained.locator("article"), 3
-    assert articles.count() == shown + int(rest.inner_text().split()[0])
-    expect(articles.last).to_be_hidden()
+    # the first reading large, each of the others on one line that opens
+    articles = explained.locator("article")
+    expect(explained.locator(".likeliest article")).to_be_visible()
+    lines, shown = explained.locator(".reading > summary"), 2
+    rest = explained.get_by_text("less likely reading")
+    assert lines.count() == articles.count() - 1 == shown + int(rest.inner_text().split()[0])
+    line = lines.first.bounding_box()
+    assert line is not None
+    assert line["height"] < 40  # however long its sentence is
+    expect(articles.nth(1)).to_be_hidden()
+    lines.first.click()
+    expect(articles.nth(1)).to_be_visible()
+    expect(lines.last).to_be_hidden()
     rest.click()
-    expect(articles.last).to_be_visible()
+    expect(lines.last).to_be_visible()
     page.locator("[data-field=preset]").select_option("dinov2_s14")
     expect(explained).to_contain_text("strides multiply to 14")  # of the stem that is now shown
-    expect(articles.last).to_be_visible()  # and stays open
+    expect(lines.last).to_be_visible()  # and stays open
     confirmed(page)
     box.fill("<b>no error at all</b>")
     expect(explained).to_have_text("This error is not known here.")

@@ -539,9 +539,13 @@ def test_a_shape_that_is_taken_apart_into_other_names(
 
 def test_values_that_are_no_shape_are_not_taken_for_one() -> None:
     assert explain_error("ValueError: too many values to unpack (expected 2)") == ()
-    assert explain_error("ValueError: too many values to unpack (expected 4)") == ()
-    alone = explain_error("ValueError: not enough values to unpack (expected 4, got 3)")
-    assert [each.likelihood for each in alone] == ["possible"]
+    assert explain_error("ValueError: too many values to unpack (expected 3)") == ()
+    for text in (
+        "not enough values to unpack (expected 4, got 3)",
+        "too many values to unpack (expected 4)",
+    ):
+        alone = explain_error(f"ValueError: {text}")  # four names are mostly a shape's
+        assert [each.likelihood for each in alone] == ["possible"]
 
 
 # Number formats and devices

@@ -573,3 +573,92 @@ def test_a_failing_rule_of_the_decoder_leaves_the_report(monkeypatch: pytest.Mon
     report = run(embedding(50), 1, 3, 64, 64)
     assert report.failure is not None
     assert report.explanations == ()
+
+
+# ---- assertions beside what the run shows ------------------------------------------------------
+
+
+def asserts(message: str, axis: int, wanted: int) -> Callable[[nn.Module, Tensor], Tensor]:
+    """A forward that asserts a size of the map behind its first layer, as a model's would."""
+
+    def forward(self: nn.Module, x: Tensor) -> Tensor:
+        x = self.first(x)
+        assert x.shape[axis] == wanted, message.format(x.shape[axis], wanted)
+        return x
+
+    return forward
+
+
+HEIGHT = "Input height ({}) doesn't match model ({})."
+PIXELS = (
+    "Make sure that the channel dimension of the pixel values match with the one set in the"
+    " configuration. Expected {1} but got {0}."
+)
+
+
+def test_a_stage_that_calls_its_map_an_image_is_told_from_the_image() -> None:
+    """2·112 = 224 and 2·128 = 256: the run shows that 128 is the map."""
+    stage = Made(asserts(HEIGHT, 2, 112), first=nn.Conv2d(3, 8, 7, 2, 3))
+    (only,) = run(stage, 1, 3, 256, 256).explanations
+    assert "A map inside the model has a height of 128 places" in only.sentence
+    assert only.fixes[0] == "Resize the image to 224×224 pixels."
+    assert run(stage, 1, 3, 224, 224).failure is None
+    whole = Made(asserts(HEIGHT, 2, 112), first=nn.Identity())
+    (image,) = run(whole, 1, 3, 128, 128).explanations
+    assert (image.likelihood, image.numbers["side"]) == ("certain", 128)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "fix"),
+    [
+        ((3, 24, 24), "batch", "image.unsqueeze(0)"),
+        ((24, 20, 3), "batch", "image.permute(2, 0, 1).unsqueeze(0)"),
+        ((1, 24, 24, 3), "channels last", "image.permute(0, 3, 1, 2)"),
+        ((2, 8, 3, 24, 24), "channels", "video.flatten(0, 1)"),
+        ((1, 1, 24, 24), "channels", "image.expand(-1, 3, -1, -1)"),
+        ((1, 4, 24, 24), "channels", "image[:, :3]"),
+    ],
+)
+def test_channels_that_a_model_refuses_are_told_by_the_axes_of_the_image(
+    shape: tuple[int, ...], kind: str, fix: str
+) -> None:
+    model = Made(asserts(PIXELS, 1, 3), first=nn.Identity())
+    image = torch.zeros(shape)
+    first = run(model, *shape).explanations[0]
+    assert first.kind == kind
+    assert fix in first.fixes[0]
+    mended = eval(fix, {"image": image, "video": image})
+    assert model(mended).shape[1] == 3
+
+
+def test_a_mask_for_the_patches_of_another_image() -> None:
+    """64·64 pixels are 8·8 patches of 8, and the mask has 6·6 = 36."""
+
+    def forward(self: nn.Module, x: Tensor) -> Tensor:
+        x = tokens(self.stem(x))
+        mask = self.mask[..., None]
+        return x * (1 - mask) + self.mask_token * mask
+
+    model = Made(forward, stem=cut(), mask=torch.zeros(1, 36), mask_token=torch.zeros(1, 1, WIDTH))
+    first = best(model, 1, 3, 64, 64)
+    assert (first.kind, first.numbers["tokens"], first.numbers["mask"]) == ("mask", 64, 36)
+    model.mask = nn.Parameter(torch.zeros(1, first.numbers["tokens"]))
+    assert run(model, 1, 3, 64, 64).failure is None
+
+
+@pytest.mark.parametrize(
+    ("sides", "says"),
+    [
+        ((32, 32, 32), "64 = 4×4×4 and 216 = 6×6×6"),
+        ((48, 48, 32), "6×6×4 places came, 144 tokens, and the position table has 216"),
+    ],
+)
+def test_a_volume_is_counted_in_three_dimensions(sides: tuple[int, ...], says: str) -> None:
+    def forward(self: nn.Module, x: Tensor) -> Tensor:
+        return tokens(self.stem(x)) + self.pos_embed
+
+    model = Made(forward, stem=nn.Conv3d(1, 8, 8, 8), pos_embed=torch.zeros(1, 216, 8))
+    first = best(model, 1, 1, *sides)
+    assert first.kind == "volume"
+    assert says in first.sentence
+    assert run(model, 1, 1, 48, 48, 48).failure is None

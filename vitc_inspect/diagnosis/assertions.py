@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from math import isqrt
 
 from vitc_inspect.diagnosis.explanation import (
@@ -40,12 +41,12 @@ def _other_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     rows = ""
     if side % patch == 0 and expected % patch == 0:
         unit = "columns" if which == "width" else "rows"
-        rows = f" At patch size {patch} that is {side // patch} {unit} of tokens instead of"
+        rows = f" {_at(told)} that is {side // patch} {unit} of tokens instead of"
         rows += f" {expected // patch}."
     if match.re is _TORCHVISION:  # its model is square
         yield _image_size((side, side), (expected, expected), told, which=which)
         return
-    yield explain(
+    of_image = explain(
         "image size",
         f"The image has a {which} of {side} pixels and the model expects {expected}.{rows}",
         f"Resize the image to the model's size: a {which} of {expected} pixels,"
@@ -56,10 +57,53 @@ def _other_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         likelihood="certain",
         numbers=numbers,
     )
+    image = told.facts.image
+    real = (image[1] if which == "width" else image[0]) if image else None
+    of_map = _map_between(which, side, expected, real)
+    if real is None or real == side:
+        yield replace(of_image, likelihood="likely") if of_map and real is None else of_image
+    if of_map and real != side:
+        yield of_map
+
+
+def _map_between(which: str, side: int, expected: int, real: int | None) -> Explanation | None:
+    """A map that a later stage embeds by timm's PatchEmbed, which calls it an image (Visformer)."""
+    factors = (real // side,) if real and real % side == 0 else (2, 4, 8, 16)
+    factor = next((f for f in factors if f > 1 and f * expected in _USUAL_MODELS), None)
+    if factor is None or (real is None and expected >= _USUAL_MODELS[0] // 2 + 1):
+        return None
+    return explain(
+        "image size",
+        f"A map inside the model has a {which} of {side} places and the stage that takes it"
+        f" expects {expected}: the image has {factor * side} pixels there and the model was built"
+        f" for {factor * expected}, if a stride of {factor} stands before it.",
+        f"Resize the image to {factor * expected}×{factor * expected} pixels.",
+        f"Or build the model for this image, img_size={factor * side}.",
+        because=f"the run shows an image of {real} pixels"
+        if real
+        else f"models are rarely built for {expected} pixels, and {factor}·{expected} ="
+        f" {factor * expected} is usual",
+        likelihood="likely" if real else "possible",
+        numbers={"side": factor * side, "expected_side": factor * expected},
+    )
+
+
+_USUAL_MODELS = (224, 384, 448)
+"""Sides of the images that models with stages are built for (pixels)."""
 
 
 def _channels_at(which: str, side: int, expected: int) -> Explanation:
     """A side that is a number of channels."""
+    if which == "height":
+        return explain(
+            "channels",
+            f"The image has a height of {side} pixels and the model expects {expected}: {side} is a"
+            " number of channels, and they stand on the third axis.",
+            "Bring the image to (batch, channels, height, width): image.transpose(1, 2) where it"
+            " is (batch, height, channels, width).",
+            because=f"no image is {side} pixels high, and {side} channels are usual",
+            numbers={"side": side, "expected_side": expected},
+        )
     return explain(
         "channels last",
         f"The image has a {which} of {side} pixels and the model expects {expected}: {side} is a"
@@ -91,7 +135,7 @@ def _image_size(
     if all(side % patch == 0 for side in (*came, *expected)):
         real, made = (tuple(side // patch for side in size) for size in (came, expected))
         lengths = (
-            f" At patch size {patch} it would give {by(real)} = {real[0] * real[1]} tokens where"
+            f" {_at(told)} it would give {by(real)} = {real[0] * real[1]} tokens where"
             f" the position table has {by(made)} = {made[0] * made[1]}."
         )
     opening = f"The image is {by(came)} pixels and the model expects {by(expected)}."
@@ -113,6 +157,11 @@ def _image_size(
         likelihood="certain",
         numbers={"side": came[odd], "expected_side": expected[odd]},
     )
+
+
+def _at(told: Told) -> str:
+    """At which patch size is reckoned: that of the stem, or one for example."""
+    return f"At patch size {_patch(told)}" if told.spec else f"If a patch is {_NOMINAL} pixels,"
 
 
 def _patch(told: Told) -> int:
@@ -181,17 +230,33 @@ def _image_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if match["expected"] is None:
         yield explain(
             "channels",
-            "The image has another number of channels than the configuration's num_channels.",
+            "The channels' axis of the image is not as long as the configuration's num_channels:"
+            " the image is grey or has an alpha channel, its channels stand last, or it came"
+            " without a batch.",
             "Give an image (batch, channels, height, width), or a video (batch, frames, channels,"
             " height, width), with as many channels as config.num_channels.",
-            because="the model compares the two",
-            likelihood="certain",
+            "Of one image without a batch: image.unsqueeze(0). With its channels last:"
+            " image.permute(0, 3, 1, 2).",
+            because="the model compares the two, and the message does not say what came",
             numbers={},
         )
         return
     expected, got = int(match["expected"]), int(match["got"])
     numbers = {"channels": got, "expected_channels": expected}
     why, fix = "", f"Give an image of {expected} channels."
+    given = told.facts.inputs[0] if len(told.facts.inputs) == 1 else ()
+    if len(given) == 3 and given[1] == got != expected:
+        yield explain(
+            "batch",
+            f"The image came without a batch, {by(given)}, and the model reads its second axis,"
+            f" {got}, as the channels.",
+            "Add the batch: image.unsqueeze(0)."
+            if given[0] == expected
+            else "Put the channels first and add the batch: image.permute(2, 0, 1).unsqueeze(0).",
+            because="the run shows three axes",
+            numbers=numbers,
+        )
+        return
     if got > 16:
         yield explain(
             "channels last",
@@ -199,6 +264,29 @@ def _image_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
             " stands there, so the channels stand last.",
             "Put the channels first: image.permute(0, 3, 1, 2).",
             because=f"{got} is no number of channels of an image",
+            numbers=numbers,
+        )
+        if len(given) == 4:
+            return
+        yield explain(
+            "batch",
+            f"Or the image came without a batch, ({expected}, {got}, …), and axis 1 is its height.",
+            "Add the batch: image.unsqueeze(0).",
+            because="some models read the second axis before they count the axes",
+            likelihood="possible",
+            numbers=numbers,
+        )
+        return
+    if got not in (1, 2, 3, 4) and expected in (1, 3, 4):
+        yield explain(
+            "channels",
+            f"The model expects {expected} channels and axis 1 has {got}: {got} frames of a video,"
+            " (batch, frames, channels, height, width), or an image of as many bands.",
+            "Fold the frames of a video into the batch: video.flatten(0, 1), or give each by"
+            " itself: video[:, 0].",
+            f"Of an image of {got} bands, give {expected}, or build the model with"
+            f" num_channels={got}.",
+            because=f"{got} is no usual number of channels of an image",
             numbers=numbers,
         )
         return
@@ -215,6 +303,98 @@ def _image_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         f"Or build the model with num_channels={got}." if got else "",
         because="the message names both",
         likelihood="certain",
+        numbers=numbers,
+    )
+
+
+def _encoder_stride(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """transformers: the head for masked images gives back each patch of its own size only."""
+    patch, stride = int(match["patch"]), int(match["stride"])
+    yield explain(
+        "stride",
+        f"The head for masked images makes {stride}×{stride} pixels of each token"
+        f" (encoder_stride), and a patch is {patch}×{patch}.",
+        f"Build the configuration with encoder_stride={patch}.",
+        because="the message names both",
+        likelihood="certain",
+        numbers={"encoder_stride": stride, "patch_size": patch},
+    )
+
+
+def _undivided_shape(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A divisor and the shape of the whole input (RF-DETR)."""
+    piece, shape = int(match["piece"]), sizes(match["shape"])
+    if len(shape) == 4 and piece > 0 and any(n % piece for n in shape[2:]) and min(shape[2:]) > 0:
+        yield image_in_pieces(shape[2:], (piece, piece), because="the message names both")
+
+
+def _undivided_by(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A divisor alone."""
+    piece = int(match["piece"])
+    if piece < 2:
+        return
+    near = max(1, round(224 / piece)) * piece
+    yield explain(
+        "image size",
+        f"A side of the image is not divisible by {piece}.",
+        f"Resize the image to multiples of {piece}: {near} = {near // piece}·{piece} for example.",
+        f"Or pad it: F.pad(x, (0, -x.shape[3] % {piece}, 0, -x.shape[2] % {piece})).",
+        because="the message says so",
+        likelihood="certain",
+        numbers={"patch_size": piece},
+    )
+
+
+def _long_text(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A text that is longer than the table of its model."""
+    longest = int(match["longest"])
+    length = int(match["length"]) if match.groupdict().get("length") else None
+    if length is not None and length <= longest:
+        return
+    yield explain(
+        "text length",
+        f"The text is {f'{length} tokens' if length else 'longer'}, and the model keeps places for"
+        f" {longest}.",
+        f"Cut it: tokenizer(text, max_length={longest}, truncation=True), or"
+        " clip.tokenize(text, truncate=True).",
+        because="the message names the length of the table",
+        likelihood="certain",
+        numbers={"expected_words": longest, **({"words": length} if length else {})},
+    )
+
+
+def _image_tokens(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """transformers' models of images and text: places in the text, and what the images give."""
+    places, features = int(match["tokens"]), int(match["features"])
+    if places == features:
+        return
+    numbers = {"tokens": places, "features": features}
+    opening = f"The text keeps {places} places for images, and the images give {features} vectors"
+    if places == 0:
+        yield explain(
+            "image tokens",
+            f"{opening}: the text names no image.",
+            'Put the image into the message, {"type": "image"}, before apply_chat_template, or'
+            " the model's own image token into the text.",
+            because="the message counts both",
+            numbers=numbers,
+        )
+        return
+    fewer = places < features
+    yield explain(
+        "image tokens",
+        f"{opening}, {abs(features - places)} {'more' if fewer else 'fewer'}: "
+        + (
+            "the text was cut, so that places were lost."
+            if fewer
+            else "images were left out, or the text holds the image's token more often."
+        ),
+        "Raise max_length or cutoff_len, or set truncation=False, so that no place is cut off."
+        if fewer
+        else "Give as many images as the text names, each once.",
+        "Or make the images smaller: max_pixels of the processor." if fewer else "",
+        "Use one processor, with one min_pixels and max_pixels, for the text and the images.",
+        because="the message counts both",
         numbers=numbers,
     )
 
@@ -402,7 +582,57 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
         ),
         _means,
     ),
-    (re.compile(r"One must provided? a boolean mask|bool_masked_pos"), _mask),
+    (
+        re.compile(
+            rf"must be equal to `?encoder_stride`?.{{0,200}}?Got `?patch_size`? ?= ?(?P<patch>{_N})"
+            rf" and `?encoder_stride`? ?= ?(?P<stride>{_N})"
+        ),
+        _encoder_stride,
+    ),
+    (
+        re.compile(
+            rf"input shape to be divisible by (?P<piece>{_N}), but got torch\.Size\("
+            r"(?P<shape>\[[\d, ]{1,200}\])\)"
+        ),
+        _undivided_shape,
+    ),
+    (
+        re.compile(
+            rf"(?:input|image|img)[\w ]{{0,40}} (?:must|should|needs to|has to) be"
+            rf" (?:divisible by|(?:a )?multiples? of) (?P<piece>{_N})(?![\d.,]*\d)",
+            re.IGNORECASE,
+        ),
+        _undivided_by,
+    ),
+    (
+        re.compile(
+            r"Sequence length must be less than max_position_embeddings \(got `sequence length`:"
+            rf" (?P<length>{_N}) and max_position_embeddings: (?P<longest>{_N})"
+        ),
+        _long_text,
+    ),
+    (
+        re.compile(
+            r"sequence length is longer than the specified maximum sequence length for this model"
+            rf" \((?P<length>{_N}) > (?P<longest>{_N})\)"
+        ),
+        _long_text,
+    ),
+    (
+        re.compile(
+            rf"Image features and image tokens do not match[:,] tokens: (?P<tokens>{_N}),"
+            rf" features:? (?P<features>{_N})"
+        ),
+        _image_tokens,
+    ),
+    (re.compile(rf"is too long for context length (?P<longest>{_N})"), _long_text),
+    (
+        re.compile(
+            r"(?:One must provided? a boolean mask|bool_masked_pos\W{1,3}(?:must|should|is"
+            r" (?:None|missing|required)|has to|cannot|to be))"
+        ),
+        _mask,
+    ),
     (
         re.compile(
             r"Expected \(batch_size, seq_length, hidden_dim\) got"

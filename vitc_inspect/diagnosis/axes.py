@@ -39,7 +39,7 @@ class Clue:
 
 
 TABLE = re.compile(
-    r"pos_?emb|pos_?enc|position|abs_pos|time_emb|temporal|frame_emb|(?:^|[._])(?:pos|pe)(?:$|[._])",
+    r"pos_?emb|pos_?enc|position|abs_pos|time_emb|temporal|frame_emb|(?:^|[._])(?:pos(?!_proj)|pe)(?:$|[._])",
     re.IGNORECASE,
 )
 """Names of tables of positions, of frames too."""
@@ -88,6 +88,9 @@ _MEANINGS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r"attention_biases$", "heads|square"),
         (r"attention_bias_idxs$", "square|square"),
         (r"logit_scale$", "heads||"),
+        # ConViT weighs places against contents head by head
+        (r"pos_proj" + _WEIGHT, "heads|"),
+        (r"(?:pos_proj\.bias|gating_param)$", "heads"),
         (r"cpb_mlp\.\d" + _WEIGHT, "heads|"),
         # tokens
         (r"mask_token$", "||mask width"),

@@ -132,6 +132,20 @@ def _of_map(call: _ConvCall, told: Told, numbers: dict[str, int]) -> Iterator[Ex
             because=f"the last axis is the {expected} that is missing",
             numbers=numbers,
         )
+    elif call.of_image and expected in (1, 3) and given[3] in (1, 3, 4) and min(given[1:3]) > 16:
+        yield explain(
+            "channels last",
+            f"{opening}, and {by(given)} has {got} on the second axis and {given[3]} on the last:"
+            f" the image is (batch, height, width, channels), with {given[3]} channels where"
+            f" {expected} are expected. Swin pads a width of 3 to 4, its patch.",
+            f"Put the channels second, and take {expected} of them:"
+            f" image.permute(0, 3, 1, 2)[:, :{expected}]."
+            if given[3] > expected
+            else "Put the channels second, and repeat them: image.permute(0, 3, 1, 2)"
+            f".expand(-1, {expected}, -1, -1).",
+            because=f"no image is {given[3]} pixels wide",
+            numbers=numbers,
+        )
     elif given[0] == 1 and _are_tokens(given[2:]) and told.facts.batch in (None, got):
         yield explain(
             "tokens",

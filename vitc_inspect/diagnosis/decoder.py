@@ -109,9 +109,37 @@ def explain_error(
             found.append((matches[-1].start(), matches[-1], decode))
     for _, match, decode in sorted(found, key=lambda f: -f[0]):
         explanations, _ = guarded(_all, decode, match, told)
+        if explanations and _of_no_table(explanations, told):
+            others, _ = guarded(_all, decode, match, replace(told, spec=None))
+            return tuple(map(_another_s, others or ()))
         if explanations:
             return _agreeing(explanations, told)
     return ()
+
+
+_OF_TABLES = ("position table", "class token")
+
+
+def _of_no_table(explanations: tuple[Explanation, ...], told: Told) -> bool:
+    """Whether a position table is spoken of, and the stem that was given has none."""
+    of_table = any(
+        each.kind in _OF_TABLES and any(name.startswith("table") for name in each.numbers)
+        for each in explanations
+    )
+    return of_table and told.spec is not None and not told.spec.position_table
+
+
+def _another_s(explanation: Explanation) -> Explanation:
+    """A reading that is not about the stem that was given."""
+    if explanation.kind not in _OF_TABLES:
+        return explanation
+    return replace(
+        explanation,
+        sentence=f"{explanation.sentence} The stem that was given has no position table, so this"
+        " is about another model, or about no table.",
+        because="nothing of the stem that was given is reckoned with",
+        likelihood="possible",
+    )
 
 
 def _agreeing(explanations: tuple[Explanation, ...], told: Told) -> tuple[Explanation, ...]:

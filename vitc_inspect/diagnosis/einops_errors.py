@@ -182,9 +182,24 @@ def _tokens(length: int, chunk: int) -> Explanation:
     )
 
 
+def _colours(axis: Axis) -> Explanation:
+    """The channels of an image, of which no groups or heads are to be made."""
+    return explain(
+        "channels",
+        f"An axis of {axis.size}, the channels of an image, was to be shared by {axis.chunk}:"
+        f" {taken_apart(axis.size, axis.chunk)}. An image came where a map of many channels is"
+        " expected, or the groups stand on the wrong axis.",
+        "Give it the map behind the first convolution, whose channels the groups divide.",
+        because=f"{axis.size} channels are those of an image",
+        numbers={"channels": axis.size, "chunk": axis.chunk},
+    )
+
+
 def _shares(axis: Axis) -> Explanation:
     """The numbers of a token or the channels of a map, shared by heads or by parts."""
     length, chunk = axis.size, axis.chunk
+    if length <= MOST_BANDS:
+        return _colours(axis)
     parts = [size for name, size in axis.known.items() if _PARTS.search(name) or size in (2, 3)]
     heads = [size for name, size in axis.known.items() if _HEADS.search(name)]
     times = parts[0] if parts and length % parts[0] == 0 and len(axis.known) > 1 else 1

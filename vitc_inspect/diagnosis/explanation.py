@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -102,6 +103,17 @@ class RunFacts:
     def of_video(self) -> bool:
         """Whether a convolution of the run gave a map with a time axis."""
         return any(_is_conv(call) and len(call.after) == 5 for call in self.calls)
+
+    def volume_of(self, count: int) -> tuple[int, ...]:
+        """Frames, rows and columns of the last volume that a convolution gave so many of.
+
+        Args:
+            count: Length of a sequence (tokens).
+        """
+        for call in reversed(self.calls):
+            if _is_conv(call) and len(call.after) == 5 and count - prod(call.after[2:]) in PREFIXES:
+                return call.after[2:]
+        return ()
 
     @property
     def batch(self) -> int | None:

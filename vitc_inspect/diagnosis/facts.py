@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from math import isqrt
 
@@ -27,6 +28,68 @@ def words_of(fact: Fact, misfits: Sequence[Misfit]) -> Iterator[Explanation]:
         yield _inner(fact)
     elif fact.label in _WORDS:
         yield _WORDS[fact.label](fact)
+
+
+def later_stages(fact: Fact) -> Explanation | None:
+    """A width that blocks of one numbering have from some number on alone: stages begin elsewhere.
+
+    Args:
+        fact: A width, of a message that holds every weight that does not fit.
+
+    Returns:
+        The explanation; None where a weight before the blocks or in the first does not fit either.
+
+    Source:
+        Hiera numbers the blocks of all stages through.
+    """
+    found = [_NUMBERED.match(name) for name in fact.names]
+    places = {(m[1], int(m[2])) for m in found if m}
+    owners = {owner for owner, _ in places}
+    first = min((number for _, number in places), default=0)
+    if fact.label != "width" or len(owners) != 1 or None in found or first == 0:
+        return None
+    kept, built = fact.pairs[0]
+    owner = owners.pop().removesuffix(".")
+    return explain(
+        "depth",
+        f"From {owner}.{first} on blocks are {kept} wide in the checkpoint and {built} in the"
+        f" model, and those before fit: {weights(len(fact.names))}. A stage begins at another"
+        " block.",
+        "Build the model with as many blocks in each stage as the checkpoint has.",
+        because=f"nothing before {owner}.{first} misfits",
+        numbers={"block": first, "width": kept, "expected_width": built},
+    )
+
+
+_NUMBERED = re.compile(r"(.{0,150}?\b(?:blocks?|layers?|h)\.)(\d{1,4})\.")
+
+
+def exchanged_windows(facts: Sequence[Fact]) -> Explanation | None:
+    """Relative rows and columns that are long in some blocks and short in others, and vice versa.
+
+    Args:
+        facts: What differs.
+
+    Returns:
+        The explanation of SAM and ViTDet with other global blocks; None where no two facts are
+        each other's reverse.
+    """
+    sides = [fact for fact in facts if fact.label == "side"]
+    for one in sides:
+        for two in sides:
+            (kept, built), other = one.pairs[0], two.pairs[0]
+            if kept > built and other == (built, kept):
+                return explain(
+                    "windows",
+                    f"{one.names[0]} is for {kept} tokens a side in the checkpoint and {built} in"
+                    f" the model, {two.names[0]} the other way round: other blocks attend to the"
+                    f" whole map of {kept}×{kept}, the rest to windows of {built}×{built}.",
+                    "Build the model with the global blocks of the checkpoint:"
+                    " global_attn_indexes of SAM, window_block_indexes of ViTDet.",
+                    because="both lengths occur on both sides",
+                    numbers={"side": kept, "window": built},
+                )
+    return None
 
 
 def weights(count: int) -> str:
@@ -186,11 +249,17 @@ def _classes(fact: Fact) -> Explanation:
         "classes",
         f"{fact.names[0]} tells {kept} classes apart in the checkpoint and {built} in the model.",
         f"Leave the classifier's weights out of the checkpoint, and train {built} classes anew.",
-        f"Or build the model with num_classes={kept}.",
+        f"Or build the model with num_classes={kept - 1}: one more is for no object."
+        if kept > 1 and _NO_OBJECT.search(fact.names[0])
+        else f"Or build the model with num_classes={kept}.",
         because="the classifier's first axis is its classes",
         likelihood="certain",
         numbers={"classes": kept, "expected_classes": built},
     )
+
+
+_NO_OBJECT = re.compile(r"(?:^|\.)class_embed\.(?:weight|bias)$|class_labels_classifier")
+"""DETR and YOLOS; those with several class_embed (Deformable DETR, DINO) have no such class."""
 
 
 def _window(fact: Fact) -> Explanation:
@@ -300,6 +369,10 @@ def _side(fact: Fact) -> Explanation:
         f"Build the model with the image size and the windows of the checkpoint: {kept} tokens a"
         " side.",
         f"Or interpolate the table from {rows[0]} to {rows[1]} rows.",
+        f"Or let the same blocks attend to the whole map, where {min(kept, built)} are a window:"
+        " global_attn_indexes of SAM, window_block_indexes of ViTDet."
+        if min(kept, built) in (7, 8, 14)
+        else "",
         because=_because(fact),
         numbers={"side": kept, "expected_side": built, "weights": len(fact.names)},
     )

@@ -234,9 +234,12 @@ def _unpacked(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     got = int(match["got"]) if match["got"] else None
     before = told.text[max(0, match.start() - 300) : match.start()]
     of_shape = re.search(r"\.shape\b|\.size\(\)", f"{told.source} {before}")
-    if expected not in _UNPACKED or (got == expected) or not (of_shape or (few and got)):
+    of_image = of_shape and _IMAGE_NAMES.search(f"{told.source} {before}")
+    table = _IMAGE_UNPACKED if of_image and expected in _IMAGE_UNPACKED else _UNPACKED
+    known = of_shape or (few and got) or expected >= 4  # four names and more are a shape's
+    if expected not in table or got == expected or not known:
         return
-    what, fix = _UNPACKED[expected][0 if few else 1]
+    what, fix = table[expected][0 if few else 1]
     come = f"{got}" if got else f"{'fewer' if few else 'more'}"
     yield explain(
         "axes",
@@ -279,6 +282,31 @@ _UNPACKED = {
 """What fewer and what more axes mean, by the number of names, and what to do."""
 
 
+_IMAGE_NAMES = re.compile(
+    r"(?<!, )(?<!,)\b(?:h|height|rows|H|x), ?(?:w|width|cols|columns|W|y)"
+    r"(?:, ?(?:c|ch|channels?|C|_|d))? ?= ?[\w.]{1,40}\.(?:shape|size\(\))"
+)
+"""A line that takes an image of numpy apart, whose channels stand last, without a batch."""
+_IMAGE_UNPACKED = {
+    2: (
+        ("a flat row of numbers", "Give it its height and width back: image.reshape(h, w)."),
+        (
+            "an image with its channels where height and width alone are expected",
+            "Take the first two, image.shape[:2], or make the image grey: image.mean(-1).",
+        ),
+    ),
+    3: (
+        (
+            "a grey image (height, width) without an axis for its channels",
+            'Make it an image in colour: Image.open(path).convert("RGB"), or of an array'
+            " np.stack([image] * 3, -1).",
+        ),
+        ("a batch of images where one is expected", "Take one image: image[0]."),
+    ),
+}
+"""As `_UNPACKED`, for images whose channels stand last."""
+
+
 def _no_tensor(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """Something that is no tensor at all."""
     kind = match.group(1)
@@ -298,13 +326,81 @@ def _no_tensor(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
+def _no_attribute(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """What a layer gave back is no tensor, and was used as one."""
+    kind, name = match["kind"], match["name"]
+    fix = {
+        "NoneType": "Return the result at the end of forward.",
+        "list": "Take one of its tensors, output[0], or stack them: torch.stack(output).",
+        "dict": "Take the tensor by its name: output['out'].",
+    }.get(
+        kind, "Take the first of its parts: output[0]. nn.MultiheadAttention and nn.LSTM give two."
+    )
+    if kind not in ("tuple", "list", "dict", "NoneType"):
+        fix = "Take a tensor out of it: output.last_hidden_state, or output.logits of a classifier."
+    yield explain(
+        "type",
+        f".{name} was read from a {kind}, where a tensor is expected.",
+        fix,
+        because="tensors have it, and the message names another type",
+        likelihood="possible" if kind == "NoneType" else "likely",
+        numbers={},
+    )
+
+
+def _of_loss(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A loss of predictions for every token of every image."""
+    came, labels = int(match["came"]), int(match["labels"])
+    each, left = divmod(came, max(1, labels))
+    square = square_of(each)
+    if left or labels < 1 or square is None or square[0] < 4:
+        return
+    yield explain(
+        "pool",
+        f"The loss gets {came} = {labels}·{each} predictions where {labels} are expected, and"
+        f" {in_squares(each)}: one for each token of each image.",
+        "Take the class token, x[:, 0], or the mean over the tokens, x.mean(1), before the"
+        " classifier.",
+        because=f"{each} is a grid of tokens",
+        numbers={"predictions": came, "labels": labels},
+    )
+
+
 def _stacked(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """Images of different sizes in one batch."""
     first, second = sizes(match.group(1)), sizes(match.group(2))
     if not first or not second:
         return
+    bands = (1, 3, 4)
+    if len(first) != len(second):
+        yield explain(
+            "axes",
+            f"{by(first)} and {by(second)} cannot be put in one batch: they have {len(first)} and"
+            f" {len(second)} axes.",
+            "Give all as many axes: take an axis of length 1 away, x.squeeze(0), or one slice of a"
+            " volume or a video.",
+            because="a batch is one tensor",
+            likelihood="certain",
+            numbers={"axes": len(second), "expected_axes": len(first)},
+        )
+        return
+    if len(first) == len(second) == 3 and first[1:] == second[1:]:
+        alike = first[0] in bands and second[0] in bands
+        yield explain(
+            "channels",
+            f"{by(first)} and {by(second)} cannot be put in one batch: they differ in their"
+            " channels alone"
+            + (", 1 of a grey image, 3 in colour, 4 with alpha." if alike else "."),
+            'Open every image in colour: Image.open(path).convert("RGB").'
+            if alike
+            else "Give all of them as many channels.",
+            because="a batch is one tensor",
+            likelihood="certain",
+            numbers={"channels": first[0], "other": second[0]},
+        )
+        return
     squares = ""
-    if len(first) == len(second) == 3:
+    if len(first) == len(second) == 3 and first[0] in bands:
         squares = " They are images of different sizes."
     elif len(first) == len(second) == 2:
         squares = f" They have {in_squares(first[0])} and {in_squares(second[0])} tokens."
@@ -351,6 +447,13 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
         ),
         _no_tensor,
     ),
+    (
+        re.compile(
+            r"'(?P<kind>tuple|list|dict|NoneType|\w{0,60}Output\w{0,60})' object has no attribute"
+            r" '(?P<name>shape|size|dim|ndim|flatten|transpose|permute|reshape|view|mean|detach)'"
+        ),
+        _no_attribute,
+    ),
     (re.compile(r"argument 'input' \(position 1\) must be Tensor, not ([\w.]{1,60})"), _no_tensor),
     (
         re.compile(
@@ -366,6 +469,13 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
             r" \d{1,9} and (\[[\d, ]{1,200}\]) at entry"
         ),
         _stacked,
+    ),
+    (
+        re.compile(
+            r"Expected input batch_size \((?P<came>\d{1,9})\) to match target batch_size"
+            r" \((?P<labels>\d{1,9})\)"
+        ),
+        _of_loss,
     ),
     (
         re.compile(

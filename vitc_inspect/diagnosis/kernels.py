@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import permutations
 from math import isqrt, prod
 
-from vitc_inspect.diagnosis.axes import Misfit, clues_of, is_kernel, reads_image
+from vitc_inspect.diagnosis.axes import Misfit, clues_of, is_kernel, is_table, reads_image
 from vitc_inspect.diagnosis.explanation import Explanation, by, explain
 
 # Weights whose axes stand in another order, or are more or fewer
@@ -74,7 +74,9 @@ def other_rank(misfit: Misfit) -> Explanation:
     if prod(kept) == prod(built):
         how = "the axes of length 1 aside, they are the same"
         if [n for n in kept if n > 1] != [n for n in built if n > 1]:
-            how = "both have as many numbers, and the order of those within a patch may differ"
+            how = "both have as many numbers"
+            if not is_table(misfit):
+                how += ", and the order of those within a patch may differ"
         return explain(
             "axes",
             f"{opening} in the model: {how}.",

@@ -153,6 +153,32 @@ _NOTABLE = tuple(
 )
 
 
+def _chunks(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation | None:
+    """Blocks that are numbered twice in one of the two: DINOv2 parts them in chunks for FSDP."""
+    twice = [any(_TWICE.search(key) for key in keys) for keys in (missing, unexpected)]
+    once = [any(_ONCE.search(key) for key in keys) for keys in (missing, unexpected)]
+    if (twice, once) not in (([True, False], [False, True]), ([False, True], [True, False])):
+        return None
+    of_model = twice[0]
+    return explain(
+        "names",
+        f"Blocks are numbered in chunks, blocks.0.1, in the {'model' if of_model else 'checkpoint'}"
+        f" and through, blocks.1, in the {'checkpoint' if of_model else 'model'}.",
+        f"Build the model with block_chunks={0 if of_model else 4} (DINOv2)"
+        f"{'' if of_model else ', as many as the checkpoint has'}.",
+        "Or rename the checkpoint's: re.sub(r'blocks\\.(\\d+)\\.(\\d+)\\.', r'blocks.\\2.', name)."
+        if not of_model
+        else "",
+        because="one of the two has two numbers in its names, and the other one",
+        likelihood="likely",
+        numbers=numbers,
+    )
+
+
+_TWICE = re.compile(r"\bblocks\.\d+\.\d+\.")
+_ONCE = re.compile(r"\bblocks\.\d+\.[a-z]")
+
+
 def names_of(missing: Keys, unexpected: Keys) -> Iterator[Explanation]:
     """Explain weights that one of the two does not know.
 
@@ -167,6 +193,7 @@ def names_of(missing: Keys, unexpected: Keys) -> Iterator[Explanation]:
         return
     numbers = {"missing": len(missing), "unexpected": len(unexpected)}
     whole = _nested(missing, unexpected, numbers) or _prefix(missing, unexpected, numbers)
+    whole = whole or _chunks(missing, unexpected, numbers)
     if whole:
         yield whole
         return

@@ -382,6 +382,13 @@ def _attention_width(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     expected, got = int(match.group(1)), int(match.group(2))
     square = square_of(got)
     numbers = {"expected_width": expected, "width": got}
+    if 0 in (expected, got):
+        yield nothing_in_it(
+            f"The attention takes tokens {expected} wide and gets tokens {got} wide",
+            because="one of the two is 0",
+            numbers=numbers,
+        )
+        return
     if square and not looks_like_width(got):
         yield explain(
             "transpose",
@@ -627,6 +634,26 @@ def _index(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
+def _boolean_mask(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A tensor that is indexed by a mask of another length."""
+    mask, shape = sizes(match["mask"]), sizes(match["shape"])
+    axis = int(match["axis"])
+    if axis >= min(len(mask), len(shape)) or mask[axis] == shape[axis]:
+        return
+    yield explain(
+        "mask",
+        f"A tensor of {by(shape)} is indexed by a mask of {by(mask)}: along axis {axis} it has"
+        f" {shape[axis]}, and the mask {mask[axis]}. Of a model of images and text, each image"
+        " stands for as many tokens as its patches, which the mask does not count.",
+        f"Make the mask {shape[axis]} long: put False where the {shape[axis] - mask[axis]} others"
+        " stand."
+        if shape[axis] > mask[axis]
+        else f"Make the mask {shape[axis]} long, as the tensor is cut or pooled.",
+        because="the message names both shapes",
+        numbers={"axis": axis, "size": shape[axis], "mask": mask[axis]},
+    )
+
+
 def _vectors(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """A matrix and a vector, or two vectors, of different lengths."""
     first, second = int(match.group("first")), int(match.group("second"))
@@ -713,6 +740,13 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
             r"|index out of range in self"
         ),
         _index,
+    ),
+    (
+        re.compile(
+            r"shape of the mask (?P<mask>\[[\d, ]{1,200}\]) at index (?P<axis>\d) does not match"
+            r" the shape of the indexed tensor (?P<shape>\[[\d, ]{1,200}\])"
+        ),
+        _boolean_mask,
     ),
     (
         re.compile(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 
 from vitc_inspect.diagnosis.explanation import Told
 from vitc_inspect.spec import StemSpec
@@ -15,6 +15,8 @@ _FRAME = re.compile(r'\s*File ".{1,500}", line \d')
 _ARROW = re.compile(r"(?:-+> ?\d+|>) +(\S.{0,500})")
 _HERE = re.compile(r"\s*~+ <--- HERE\s*$")
 _CARETS = re.compile(r"\s*[~^]+\s*$")
+_ERROR = re.compile(r"(?:E +)?\w{0,40}(?:Error|Exception): ")
+_CODE = re.compile(r"(?:E +)?(?:\s*return\b|[\s\w.,\[\]()*]{1,120}[-+*]?= ?\S)")
 _PYTEST = re.compile(r"^E +", re.MULTILINE)
 _GAPS = re.compile(r"[\s│|]+")
 
@@ -58,7 +60,15 @@ def _last_line(lines: list[str]) -> tuple[str, str]:
         elif _FRAME.match(line):
             source = after.strip()
             marked = _marked(after, under) if _CARETS.match(under[:600]) else ""
-    return source, marked
+    return (source, marked) if source else (_above_the_error(lines), "")
+
+
+def _above_the_error(lines: list[str]) -> str:
+    """A line of code that was pasted with the error below it, without its frame."""
+    for line, after in pairwise(lines):
+        if _ERROR.match(after) and _CODE.match(line[:500]):
+            return line[:500].strip()
+    return ""
 
 
 def _marked(line: str, marks: str) -> str:
@@ -103,6 +113,11 @@ _JOINED = re.compile(
     r"(Sizes of tensors must match except in dimension \d\. Expected) (\d{1,9}) in dimension"
     r" (\d) but got (\d{1,9}) for tensor number"
 )
+_JOINED_BEFORE = re.compile(
+    r"(Sizes of tensors must match except in dimension) (\d)\. Got (\d{1,9}) and (\d{1,9})"
+    r"(?P<where> in dimension \d)?(?: \(The offending index is (?P<which>\d{1,9})\))?"
+)
+"""torch up to 1.9; where it names no dimension behind the sizes, the first one is that of these."""
 _NORMED = re.compile(
     r"(Given normalized_shape=\[[\d, ]{1,60}\], expected input with shape) \[([\d, ]{1,60})\],"
     r" but got input of size torch\.Size\((\[[\d, ]{1,200}\])\)"
@@ -114,7 +129,17 @@ def _usual_words(text: str) -> str:
     text = _BROADCAST.sub(_as_sum, text)
     text = _REDUCED.sub(r"mat1 and mat2 shapes cannot be multiplied (\1x\2 and \3x\4)", text)
     text = _JOINED.sub(r"\1 size \2 but got size \4 for tensor number", text)
+    text = _JOINED_BEFORE.sub(_as_joined, text)
     return _NORMED.sub(r"\1 [*, \2], but got input of size\3", text)
+
+
+def _as_joined(match: re.Match[str]) -> str:
+    """What torch said of tensors that cannot be joined before 1.10, as it says it now."""
+    axis = match[2] if match["where"] else min(int(match[2]), 1)
+    return (
+        f"{match[1]} {axis}. Expected size {match[3]} but got size {match[4]} for tensor number"
+        f" {match['which'] or 1}"
+    )
 
 
 def _as_sum(match: re.Match[str]) -> str:

@@ -127,6 +127,8 @@ def read_lengths_of(spec: StemSpec, tokens: int, table: int) -> tuple[Reading, .
         best += _best(_pairs(came, tuple(layouts(table))))
     if ours.count == table:
         best += _best(_pairs(tuple(layouts(tokens)), made))
+    # of a stem that is known, also grids of unlike shapes come before another stem
+    best = best or _best(_pairs(came, made, known=True))
     return _once(best) or read_lengths(tokens, table)
 
 
@@ -315,6 +317,15 @@ def square_of(count: int) -> tuple[int, int] | None:
     return None
 
 
+def cube_of(count: int) -> int:
+    """Side of a volume of so many patches, 0 where they are no cube of a usual side.
+
+    >>> cube_of(216), cube_of(2744), cube_of(196)
+    (6, 14, 0)
+    """
+    return next((side for side in range(4, 33) if side**3 == count), 0)
+
+
 def in_squares(count: int) -> str:
     """A number of tokens, taken apart where it is a square grid behind a few others.
 
@@ -412,7 +423,15 @@ def _reading(tokens: Layout, table: Layout, change: Change, doubt: int) -> Readi
 
 def _best(readings: Iterable[Reading]) -> tuple[Reading, ...]:
     """The readings in order of doubt, each once; where only a prefix differs, no stride matters."""
-    return _once(sorted(readings, key=lambda r: (r.doubt, r.change != "stride")))
+    return _once(sorted(readings, key=lambda r: (r.doubt, not _of_224(r), r.change != "stride")))
+
+
+def _of_224(reading: Reading) -> bool:
+    """Whether one of the two images has 224 pixels, as most models are trained with.
+
+    So 577 and 257 are 336 and 224 pixels at stride 14 (CLIP) before 384 and 256 at stride 16.
+    """
+    return (224, 224) in (reading.tokens.image_size, reading.table.image_size)
 
 
 def _once(readings: Iterable[Reading]) -> tuple[Reading, ...]:

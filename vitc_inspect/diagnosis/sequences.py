@@ -22,6 +22,7 @@ from vitc_inspect.diagnosis.explanation import (
     one_first,
     sizes,
 )
+from vitc_inspect.diagnosis.pieces import map_in_pieces
 from vitc_inspect.diagnosis.positions import position_readings
 from vitc_inspect.diagnosis.readings import (
     MAX_TOKENS,
@@ -50,11 +51,13 @@ def _invalid_shape(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if not known:
         return
     found = tuple(_map_of_run(target, told)) or tuple(cut_in_windows(target, size, told))
+    found = found or tuple(_stripes(target, size)) or tuple(_volume_windows(target, size))
     found = found or (
         *_tokens_to_map(target, size),
         *_flattened_map(target, size, told),
     )
     found = found or (*_masked_windows(target, size), *_heads_split(target, size))
+    found = found or tuple(_other_places(target, size))
     yield from one_first(found)
     if found:
         return
@@ -372,7 +375,12 @@ def _tokens_to_map(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
                 because=f"the grid {rows}×{columns} is {more} short of {tokens}",
                 numbers=numbers,
             )
-        elif more and square_of(tokens) and (rows == columns or columns == target[3]):
+        elif (
+            more
+            and square_of(tokens)
+            # (batch, tokens, heads, head width) is no map
+            and (rows == columns or (columns == target[3] and looks_like_width(channels)))
+        ):
             yield explain(
                 "grid",
                 f"{size:,} = {batch}·{channels}·{tokens}: {in_squares(tokens)} tokens are to"
@@ -427,9 +435,10 @@ def cut_in_windows(target: tuple[int, ...], size: int, told: Told) -> Iterator[E
     if not left:
         sides = _sides_of_operand(channels, channels_first, told)
         sides = sides or _sides_cut(places, rows, columns, side, told)
-    if sides is None:
+    if sides is None or not any(s % side for s in sides):  # windows that divide are no cause
         return
-    if channels in (1, 3, 4):
+    # Swin numbers the windows of its mask in a map of one channel, which stands last
+    if channels in (3, 4) or (channels == 1 and channels_first):
         wrong = next((s for s in sides if s % side), sides[0])
         meaning = indivisible(
             wrong, side, because=f"the shape has {rows}×{columns} patches of {side}", image=sides
@@ -456,6 +465,92 @@ def cut_in_windows(target: tuple[int, ...], size: int, told: Told) -> Iterator[E
             "padded_rows": padded[0],
             "padded_columns": padded[1],
         },
+    )
+
+
+def _stripes(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
+    """A map cut into oblong windows or stripes (CSWin): (batch, channels, n, high, m, wide)."""
+    if len(target) != 6 or min(target) < 1 or max(target) > _LONGEST_SIDE:
+        return
+    batch, channels, rows, high, columns, wide = target
+    channels_last = looks_like_width(target[5]) and not looks_like_width(channels)
+    if channels_last:
+        _, rows, high, columns, wide, channels = target
+    places, left = divmod(size, batch * channels)
+    fits = [
+        (height, places // height)
+        for height in range(rows * high, (rows + 1) * high)
+        if places % height == 0 and columns == places // height // wide
+    ]
+    fits.sort(key=lambda f: f[0] != f[1])
+    if left or high == wide or not fits or not (fits[0][0] % high or fits[0][1] % wide):
+        return
+    yield map_in_pieces(
+        fits[0],
+        (high, wide),
+        channels_last=channels_last,
+        because=f"{size:,} = {batch}·{channels}·{places} and {places} = {by(fits[0])}",
+        likelihood="likely",
+    )
+
+
+def _volume_windows(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
+    """A volume cut into windows that do not divide it: (batch, n, w, m, w, k, w, channels)."""
+    if len(target) != 8 or min(target) < 1:
+        return
+    batch, *axes, channels = target
+    windows = axes[1::2]
+    written = [n * window for n, window in zip(axes[::2], windows, strict=True)]
+    places, left = divmod(size, batch * channels)
+    most = prod(side + window - 1 for side, window in zip(written, windows, strict=True))
+    if left or not prod(written) < places <= most:
+        return
+    yield explain(
+        "windows",
+        f"A volume of {places:,} places and {channels} channels is cut into windows of"
+        f" {by(windows)}, and the whole windows hold {by(written)} = {prod(written):,}: a side is"
+        " not a multiple of its window.",
+        f"Pad each side to a multiple of its window first, of {by(windows)}.",
+        "Or give a volume whose map has such sides at this stage.",
+        because=f"{size:,} = {batch}·{channels}·{places}",
+        numbers={"places": places, "written": prod(written)},
+    )
+
+
+def _other_places(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
+    """Rows and columns, or a square number of tokens, that are others than those that came."""
+    at = next(
+        (
+            at
+            for at in range(1, len(target) - 1)
+            if target[at] > 3
+            and target[at + 1] > 3
+            and not looks_like_width(target[at])
+            and (target[at] == target[at + 1] or (len(target) == 4 and at == 1))
+        ),
+        None,
+    )
+    alone = [n for n in range(1, len(target)) if target[n] > 15 and square_of(target[n])]
+    pair = (at, at + 1) if at is not None else (alone[0],) if len(alone) == 1 else ()
+    others = prod(n for axis, n in enumerate(target) if axis not in pair and n != -1)
+    written = prod(target[axis] for axis in pair)
+    came, left = divmod(size, others)
+    if not pair or left or came in (0, written) or (-1 in target[1:]) or len(target) < 4:
+        return
+    if not looks_like_width(others // max(1, target[0])) or came > MAX_TOKENS:
+        return
+    grid = by([target[axis] for axis in pair])
+    what = f"{grid} = {written}" if len(pair) > 1 else in_squares(written)
+    yield explain(
+        "grid",
+        f"The other axes of {by(target)} leave {in_squares(came)} places, and {what} are written.",
+        "Take rows and columns from the map itself, before it is flattened.",
+        "Or cut the map into windows first, where they are the sides of a window."
+        if came > written
+        else "Or give the image that the model was built for.",
+        because=f"{size:,} is {came} times what the other axes hold",
+        likelihood="possible",
+        numbers={"tokens": came, "expected_tokens": written},
     )
 
 
@@ -572,6 +667,10 @@ def _joined(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         if rank is None and axis == 1:
             yield replace(_other_batches(axis, expected, got, numbers), likelihood="possible")
         return
+    if rank is None and axis == 1 and _pooled(expected, got):
+        yield _joined_maps(axis, expected, got, numbers)
+        yield replace(_other_batches(axis, expected, got, numbers), likelihood="possible")
+        return
     squares = square_of(expected), square_of(got)
     if 1 in (expected, got) and expected != got and at in (None, 0):
         more = max(expected, got)
@@ -642,6 +741,12 @@ def _differing(axis: int, expected: int, got: int, number: int, told: Told) -> i
         return None
     pairs = enumerate(zip(told.operands[0], told.operands[number], strict=True))
     return next((at for at, pair in pairs if at != axis and pair == (expected, got)), None)
+
+
+def _pooled(first: int, second: int) -> bool:
+    """Whether one side is the other after one to three poolings by 2, as in a U-Net."""
+    least, most = sorted((first, second))
+    return 14 <= least < _LEAST_WIDTH and most in (2 * least, 4 * least, 8 * least)
 
 
 def _next(first: int, second: int) -> bool:

@@ -27,8 +27,11 @@ from vitc_inspect.diagnosis.positions import (
 )
 from vitc_inspect.diagnosis.readings import (
     USUAL_SIDES,
+    cube_of,
     frames_of,
+    grid_of,
     in_squares,
+    read_lengths,
     sides_for,
     square_of,
 )
@@ -39,6 +42,8 @@ Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 """Shapes of two operands with as many axes, ones put first."""
 
 _TABLE = re.compile(r"pos|\bpe\b", re.IGNORECASE)
+_OPTIMIZER = re.compile(r"exp_avg|momentum_buffer|max_exp_avg|square_avg|denom")
+_MASK = re.compile(r"mask", re.IGNORECASE)
 _SUM = re.compile(r"([\w.\[\]():, ]{1,200}?) ?\+=? ?([\w.\[(]{1,200})")
 _ADD = re.compile(r"\b(?:torch\.add\(([\w.]{1,80}), |([\w.]{1,80})\.add_?\()([\w.]{1,80})")
 _TEXT_LENGTHS = frozenset({77, 512, 514, 1026, 2048, 4096})
@@ -47,6 +52,12 @@ _WIDEST_MAP = 128
 """Most columns of a map that a table of positions is made for."""
 _LEAST_WIDTH = 96
 """The narrowest tokens of models in use; narrower ones are rarely meant by a number alone."""
+_FAR_FETCHED = 12
+"""Doubt above which two lengths alone are not read as grids: neither is one of a usual shape."""
+_NOMINAL = 16
+"""Pixels from token to token where no stem says it."""
+_WIDEST_WINDOW = 12
+"""Most tokens along a side of a window in use, but for Swin-V2's 16 and 24."""
 
 
 def _two_operands(match: re.Match[str], told: Told) -> Iterator[Explanation]:
@@ -57,6 +68,8 @@ def _two_operands(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     ranks = sorted(map(len, told.operands))
     if 0 in (first, second):
         meanings = iter((_empty(first, second, axis),))
+    elif _OPTIMIZER.search(told.source):
+        meanings = iter((_optimizer(first, second, told),))
     elif shapes and ranks[0] == 1 < ranks[1]:
         meanings = iter((_vector(told),))
     else:
@@ -98,6 +111,20 @@ def _empty(first: int, second: int, axis: int) -> Explanation:
     )
 
 
+def _optimizer(first: int, second: int, told: Told) -> Explanation:
+    """What an optimizer keeps of a parameter, beside a gradient of another shape."""
+    return explain(
+        "optimizer",
+        f"What the optimizer keeps of a parameter is {first} long along an axis and its gradient"
+        f" {second} (or the other way round): the optimizer's state is that of a model of other"
+        " sizes.",
+        "Load the weights alone, and leave the optimizer's state_dict out.",
+        "Or build the model with the sizes of the checkpoint.",
+        because=f"the line “{told.source[:80]}” is an optimizer's",
+        numbers={"first": first, "second": second},
+    )
+
+
 def _vector(told: Told) -> Explanation:
     """A vector that meets the last axis of the other operand, and is not as long."""
     vector, other = sorted(told.operands, key=len)
@@ -132,7 +159,7 @@ def _by_axis(
     if axis == tokens_at:
         yield from _tokens(first, second, axis, told)
     elif axis == 0 and rank != 1:
-        yield _batches(first, second)
+        yield from _first_axis(first, second, told)
     elif rank in (1, 2, 3):
         yield from _widths(first, second, axis, told)
     elif axis > 4 or (rank or 0) > 5:
@@ -187,6 +214,20 @@ def _colours(first: int, second: int, axis: int, rank: int | None) -> Explanatio
     )
 
 
+def _first_axis(first: int, second: int, told: Told) -> Iterator[Explanation]:
+    """Two batches, or (tokens, width) of a table that is copied into another (CLIP)."""
+    grids = [grid_of(count, prefix=1) for count in (first, second)]
+    tables = None not in grids and min(first, second) > 32 and not told.operands
+    square = any(grid and grid[0] == grid[1] for grid in grids)
+    batches = _batches(first, second)
+    if not (tables and square):
+        yield batches
+    if tables:
+        yield from _by_roles(first, second, told)
+    if tables and square:
+        yield replace(batches, likelihood="possible")
+
+
 def _batches(first: int, second: int) -> Explanation:
     return explain(
         "batch",
@@ -203,10 +244,15 @@ def _batches(first: int, second: int) -> Explanation:
 
 def _tokens(first: int, second: int, axis: int, told: Told) -> Iterator[Explanation]:
     """`x + table` of two lengths, the first axis that is no batch."""
+    mask = _patch_mask(first, second, told)
+    if mask:
+        yield mask
+        return
     squares = bool(square_of(first)) + bool(square_of(second))
     widths = looks_like_width(first) + looks_like_width(second)
     table = _TABLE.search(told.source) is not None
-    readings = () if told.facts.of_video else tuple(_by_roles(first, second, told))
+    far = told.spec is None and not table and not told.operands and _far_fetched(first, second)
+    readings = () if told.facts.of_video or far else tuple(_by_roles(first, second, told))
     transposed = tuple(_transposed(first, second, axis))
     of_map = widths == 2 and not told.operands  # (batch, channels, height, width), perhaps
     channels = _channels_of_sum(first, second, axis) if of_map else None
@@ -215,7 +261,9 @@ def _tokens(first: int, second: int, axis: int, told: Told) -> Iterator[Explanat
     spec = told.spec
     of_stem = spec is not None and spec.seq_len in (first, second)
     if of_stem or squares == 2 or not (transposed or (channels and not table)):
-        yield from readings
+        yield from readings[:1]
+        yield from _perhaps_a_mask(first, second, told)
+        yield from readings[1:]
         if channels and not of_stem:
             yield channels
     else:
@@ -235,6 +283,50 @@ def _tokens(first: int, second: int, axis: int, told: Told) -> Iterator[Explanat
         )
 
 
+def _far_fetched(first: int, second: int) -> bool:
+    """Whether the best grids of two lengths are of such shapes that any numbers have some."""
+    best = next(iter(read_lengths(first, second)), None)
+    if best is None:
+        return False
+    both = best.change == "image size and prefix"  # two things at once, of tokens that few have
+    return best.doubt > (_FAR_FETCHED - 4 if both else _FAR_FETCHED)
+
+
+def _patch_mask(first: int, second: int, told: Told) -> Explanation | None:
+    """Tokens and a mask that says which patches are hidden, where the line of code names one."""
+    line = told.marked or told.source
+    if not _MASK.search(line) or _TABLE.search(line):
+        return None
+    left = re.split(r"[*+]", line.partition("=")[2] or line)[0]
+    tokens, mask = (second, first) if _MASK.search(left) else (first, second)
+    return explain(
+        "mask",
+        f"{in_squares(tokens)} tokens came, and the mask was made for {in_squares(mask)}.",
+        f"Make the mask for the patches of this image, (batch, {tokens}): rows times columns of"
+        " the map that the patch embedding gives, the class token not counted.",
+        f"Or give an image of {mask} patches.",
+        because=f"the line “{line[:80]}” takes a mask",
+        numbers={"tokens": tokens, "mask": mask},
+    )
+
+
+def _perhaps_a_mask(first: int, second: int, told: Told) -> Iterator[Explanation]:
+    """Patches and a mask of them, both without a class token; the line of code is not known."""
+    squares = square_of(first), square_of(second)
+    known = told.source or told.operands or told.spec
+    if known or any(square is None or square[1] for square in squares):
+        return
+    yield explain(
+        "mask",
+        f"{in_squares(first)} patches came, and a mask of patches (bool_masked_pos) was made for"
+        f" {in_squares(second)}.",
+        f"Make the mask (batch, {first}).",
+        because="it holds where the line that failed takes a mask, which has no class token",
+        likelihood="possible",
+        numbers={"tokens": first, "mask": second},
+    )
+
+
 def _as_map(count: int, told: Told) -> str:
     """A length, taken apart where the run shows the map it comes from."""
     grid = told.facts.map_of(count)
@@ -250,12 +342,14 @@ def _of_time(
     of_stem = told.spec is not None and told.spec.seq_len in (first, second)
     if told.facts.image:  # one image, neither a video nor a text
         return (), ()
-    words = None if of_stem else _words(first, second) or _images_in_a_row(first, second)
+    words = None if of_stem else _volumes(first, second) or _words(first, second)
+    words = words or (None if of_stem else _images_in_a_row(first, second))
     if words:
         return (words,), ()
     frames = _frames(first, second, told)
     if frames is None:
-        return (), ()
+        of_run = _volume_of_run(first, second, told)
+        return ((of_run,) if of_run else ()), ()
     if not (square_of(first) and square_of(second)) or not readings:
         return (replace(frames, likelihood="likely"),), ()
     return (), (frames,)
@@ -264,7 +358,7 @@ def _of_time(
 def _words(first: int, second: int) -> Explanation | None:
     """Lengths of texts, of which no grid is to be made."""
     tables = [n for n in (second, first) if n in _TEXT_LENGTHS]
-    if not tables or (77 not in tables and (square_of(first) or square_of(second))):
+    if not tables or (77 not in tables and any(_is_grid(n) for n in (first, second))):
         return None
     table = tables[0]
     other = first if table == second else second
@@ -276,6 +370,31 @@ def _words(first: int, second: int) -> Explanation | None:
         f' tokenizer(text, max_length={table}, truncation=True, padding="max_length").',
         because=f"{table} is usual for texts" + (", as CLIP's 77" if table == 77 else ""),
         numbers={"words": other, "expected_words": table},
+    )
+
+
+def _is_grid(count: int) -> bool:
+    """Whether a length is a square grid, with a class token or without one."""
+    square = square_of(count)
+    return square is not None and square[1] < 2
+
+
+def _volumes(first: int, second: int) -> Explanation | None:
+    """Two volumes cut into cubes (UNETR, ViViT): 216 = 6×6×6 and 512 = 8×8×8."""
+    sides = cube_of(first), cube_of(second)
+    if not all(sides) or (_is_grid(first) and _is_grid(second)):
+        return None
+    came, made = sides
+    return explain(
+        "volume",
+        f"{first} = {by((came,) * 3)} and {second} = {by((made,) * 3)}: patches of a volume, and a"
+        " position table for a volume of another size. At patch size 16 that is"
+        f" {by((16 * came,) * 3)} and {by((16 * made,) * 3)} voxels.",
+        f"Give volumes whose sides are {made}/{came} of these, or build the model for these:"
+        " img_size.",
+        "Or interpolate the table in three dimensions.",
+        because="both are cubes, and one of them is no square",
+        numbers={"side": came, "expected_side": made},
     )
 
 
@@ -319,6 +438,24 @@ def _frames(first: int, second: int, told: Told) -> Explanation | None:
                     "columns": side,
                     "num_prefix_tokens": prefix,
                 },
+            )
+    return None
+
+
+def _volume_of_run(first: int, second: int, told: Told) -> Explanation | None:
+    """Tokens of a volume or a video whose sides the run shows, beside a table for others."""
+    for count, table in ((first, second), (second, first)):
+        sides = told.facts.volume_of(count)
+        if sides and not told.facts.volume_of(table):
+            return explain(
+                "volume",
+                f"{by(sides)} places came, {count} tokens, and the position table has {table}: it"
+                " was made for a volume or a video of another size.",
+                "Give one of the size that the model was built for, or build the model for this"
+                " size.",
+                f"Or interpolate the table to {by(sides)} entries, in three dimensions.",
+                because=f"the run shows the map, {by(sides)}",
+                numbers={"tokens": count, "table": table},
             )
     return None
 
@@ -467,10 +604,27 @@ def _third_axis(
     if square_of(first) and square_of(second) and max(first, second) > _WIDEST_MAP:
         yield from _by_roles(first, second, told)  # of (batch, width, tokens)
         return
+    if _better_as_tokens(first, second, told):
+        yield from (replace(each, likelihood="possible") for each in _by_roles(first, second, told))
+        yield _channels_last_columns(first, second, told, "possible")
+        return
     of_tokens = widths if width is None else ()  # the tokens are known to be of another width
-    yield from (replace(each, likelihood="possible") for each in of_tokens)
     yield _channels_last_columns(first, second, told, "possible" if of_tokens else "likely")
+    yield from (replace(each, likelihood="possible") for each in of_tokens)
     yield _map_sizes(first, second, 2, "possible")
+
+
+def _better_as_tokens(first: int, second: int, told: Told) -> bool:
+    """Whether two numbers are squares of small grids rather than columns of usual images.
+
+    So 64 = 8·8 and 49 = 7·7 are 256 and 224 pixels at stride 32 (PVT), not 1024 and 784 at 16.
+    """
+    small = min(first, second) < 36 or told.spec is not None
+    if small or not (square_of(first) and square_of(second)):
+        return False
+    sides = {_NOMINAL * columns for columns in (first, second)}
+    grids = {32 * (isqrt(count)) for count in (first, second)}
+    return grids <= set(USUAL_SIDES) and not sides <= set(USUAL_SIDES)
 
 
 def _widths(first: int, second: int, axis: int, told: Told) -> Iterator[Explanation]:
@@ -620,9 +774,51 @@ def _fourth_axis(
         yield replace(_channels_of_sum(first, second, 3), likelihood="likely")
         yield _map_sizes(first, second, 3, "possible")
         return
+    flat = _flat_beside_map(first, second)
+    if flat:
+        yield flat
+    table = None if factor or abs(first - second) == 1 else _columns_of_table(first, second, told)
+    if table:
+        yield table
     yield _map_sizes(first, second, 3, "likely")
     if scores:
         yield replace(scores, likelihood="possible")
+
+
+def _flat_beside_map(first: int, second: int) -> Explanation | None:
+    """The columns of a map beside all of its places in one row."""
+    side, places = sorted((first, second))
+    if side < 4 or side**2 != places:
+        return None
+    return explain(
+        "flatten",
+        f"One operand of + is {side} wide and the other {places} = {side}×{side}: a map of"
+        f" {side}×{side} places beside the same that was flattened.",
+        "Flatten both, x.flatten(2), or bring the tokens back to a map first:"
+        f" x.transpose(1, 2).unflatten(2, ({side}, {side})).",
+        because=f"{places} is {side} times {side}",
+        numbers={"side": side, "places": places},
+    )
+
+
+def _columns_of_table(first: int, second: int, told: Told) -> Explanation | None:
+    """The columns of a map and of a table (1, channels, rows, columns), as PiT's."""
+    if max(first, second) > _WIDEST_MAP:
+        return None
+    spec = told.spec
+    sides = [_side(told, columns, spec.total_stride) for columns in (first, second)] if spec else []
+    images = f": images {sides[0]} and {sides[1]} pixels wide for the stem given" if spec else ""
+    return explain(
+        "position table",
+        f"Axis 3 of (batch, channels, rows, columns) is the columns: a map {first} wide beside a"
+        f" table of positions {second} wide{images}.",
+        f"Resize the image to {sides[1]} pixels."
+        if spec
+        else f"Give the image that the model was built for: its map is {second} wide, not {first}.",
+        "Or interpolate the table: F.interpolate(table, size=x.shape[2:]).",
+        because="two paths of one model differ by a whole factor or by one, and these do not",
+        numbers={"token_columns": first, "table_columns": second},
+    )
 
 
 def _mask(first: int, second: int) -> Explanation:
@@ -670,15 +866,20 @@ def _scores(first: int, second: int, axis: int) -> Explanation | None:
     numbers = {"first": first, "second": second, "axis": axis}
     squares = square_of(first), square_of(second)
     if not all(squares):
-        return None
+        return _oblong_scores(first, second, axis)
     (side, prefix), (made, before) = squares  # type: ignore[misc]
     if prefix == before == 0 and max(side, made) <= 64:
+        windows = f"For windows, build the model with window_size={made}, as the table."
+        maps = (
+            f"For whole maps, give an image whose map is {made}×{made} there: {made}/{side} of"
+            " these sides."
+        )
+        small = max(side, made) <= _WIDEST_WINDOW
         return explain(
             "attention",
             f"{whole} Scores of {side}×{side} = {first} tokens, a window or a whole map, meet a"
             f" mask or a table of relative positions for {made}×{made} = {second}.",
-            f"For windows, build the model with window_size={made}, as the table.",
-            f"For whole maps, give an image whose map is {made}×{made} there.",
+            *((windows, maps) if small else (maps, windows)),
             f"Or interpolate the table from (2·{made}−1)² = {(2 * made - 1) ** 2} to"
             f" (2·{side}−1)² = {(2 * side - 1) ** 2} entries, and make the mask for"
             f" {side}×{side}.",
@@ -695,6 +896,26 @@ def _scores(first: int, second: int, axis: int) -> Explanation | None:
             numbers=numbers,
         )
     return None
+
+
+def _oblong_scores(first: int, second: int, axis: int) -> Explanation | None:
+    """Scores with a class token of an oblong image, beside a table for a square one (BEiT)."""
+    grids = grid_of(first, prefix=1), grid_of(second, prefix=1)
+    square = [grid is not None and grid[0] == grid[1] for grid in grids]
+    if None in grids or square.count(True) != 1 or min(first, second) < _WIDEST_MAP:
+        return None
+    came, made = (
+        f"{n} = {by(grid or ())} + 1" for n, grid in zip((first, second), grids, strict=True)
+    )
+    return explain(
+        "attention",
+        f"The two operands of + differ along axis {axis}: {came} against {made}: a mask or a table"
+        " of relative positions was made for another number of tokens.",
+        "Give an image of the size and shape that the table was made for.",
+        f"Or make the table for {by((first, first))}, the class token counted.",
+        because="the last axes of (batch, heads, tokens, tokens) are tokens",
+        numbers={"first": first, "second": second, "axis": axis},
+    )
 
 
 def _of_five_axes(

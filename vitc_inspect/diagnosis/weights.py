@@ -17,7 +17,7 @@ from vitc_inspect.diagnosis.explanation import (
     explain,
     sizes,
 )
-from vitc_inspect.diagnosis.facts import words_of
+from vitc_inspect.diagnosis.facts import exchanged_windows, later_stages, words_of
 from vitc_inspect.diagnosis.kernels import (
     of_kernel,
     of_pixels,
@@ -27,8 +27,15 @@ from vitc_inspect.diagnosis.kernels import (
 )
 from vitc_inspect.diagnosis.keys import Keys, names_a_stem, names_of
 from vitc_inspect.diagnosis.positions import interpolation, length_of, of_reading, readings_for
-from vitc_inspect.diagnosis.puzzle import solve
-from vitc_inspect.diagnosis.readings import Layout, Reading, in_squares, square_of
+from vitc_inspect.diagnosis.puzzle import Fact, solve
+from vitc_inspect.diagnosis.readings import (
+    USUAL_SIDES,
+    Layout,
+    Reading,
+    cube_of,
+    in_squares,
+    square_of,
+)
 
 _SHAPE = r"torch\.Size\((\[[\d, ]{0,200}\])\)"
 _NAME = r"([^\s:\"]{1,200})"
@@ -95,6 +102,11 @@ def _ordered(
     """Names, kernels, sizes and tables; what nothing explains stands last."""
     names = tuple(names_of(missing, unexpected))
     yield from (each for each in names if each.kind in _WHOLE)
+    hollow = tuple(m for m in misfits if (0,) in (m.kept, m.built))
+    if hollow:
+        yield _hollow(hollow)
+    empty = tuple(m for m in misfits if 0 in (*m.kept, *m.built) and m not in hollow)
+    misfits = tuple(m for m in misfits if m not in (*hollow, *empty))
     turned = tuple(misfit for misfit in misfits if permutation(misfit))
     if turned:
         yield transposed(turned)
@@ -106,7 +118,11 @@ def _ordered(
         yield other_rank(misfit)
     for first in {(m.kept[1:], m.built[1:]): m for m in reversed(kernels)}.values():
         yield from of_kernel(first)
-    said = [each for fact in facts for each in words_of(fact, straight)]
+    exchanged = exchanged_windows(facts)
+    if exchanged:
+        yield exchanged
+        facts = tuple(fact for fact in facts if fact.label != "side")
+    said = [each for fact in facts for each in _said(fact, straight, whole=whole)]
     if 2 * len(left) > len(misfits):  # a fact that leaves most unexplained may be another's
         said = [replace(each, likelihood=_doubted(each.likelihood)) for each in said]
     yield from (each for each in said if each.kind != "classes")
@@ -114,9 +130,35 @@ def _ordered(
     yield from (each for each in names if each.kind not in _WHOLE and each.likelihood != "possible")
     yield from _tables(straight, kernels, told, whole=whole)
     yield from (each for each in said if each.kind == "classes")
-    if left:
-        yield _left(left)
+    if left or empty:
+        yield _left((*left, *empty))
     yield from (each for each in names if each.kind not in _WHOLE and each.likelihood == "possible")
+
+
+def _hollow(misfits: Sequence[Misfit]) -> Explanation:
+    """Weights without a number: DeepSpeed's ZeRO-3 and FSDP leave [0] where a part is elsewhere."""
+    first = misfits[0]
+    saved = first.kept == (0,)
+    more = len(misfits) - 1
+    others = f", and so {'is' if more == 1 else 'are'} {more} more" if more else ""
+    return explain(
+        "empty",
+        f"{first.name} has the shape {list(first.kept)} in the checkpoint and"
+        f" {list(first.built)} in the model: the one with a 0 holds no number{others}."
+        " So it is where DeepSpeed's ZeRO-3 or FSDP have parted the weights among processes.",
+        "Save the whole weights first: zero_to_fp32.py of DeepSpeed, or a full state dict of FSDP."
+        if saved
+        else "Load before the model is wrapped, or within deepspeed.zero.GatheredParameters(...).",
+        because="one of the two has an axis of length 0",
+        likelihood="likely",
+        numbers={"weights": len(misfits)},
+    )
+
+
+def _said(fact: Fact, misfits: Sequence[Misfit], *, whole: bool) -> Iterator[Explanation]:
+    """A fact in words, and as a matter of depth where only later blocks are of another width."""
+    later = later_stages(fact) if whole else None
+    yield from (later,) if later else words_of(fact, misfits)
 
 
 def _doubted(likelihood: Likelihood) -> Likelihood:
@@ -187,11 +229,15 @@ def _video_table(
     names: Sequence[str], kept: int, built: int, misfits: Sequence[Misfit]
 ) -> Explanation | None:
     """Positions of a video: frames times the places of one, and perhaps a class token."""
+    volumes = cube_of(kept), cube_of(built)
+    if all(volumes) and not (square_of(kept) and square_of(built)):
+        return _volume_table(names[0], kept, built)
     video = any(len(m.kept) == 5 or len(m.built) == 5 for m in misfits)
     video = video or bool(re.search(r"video|vivit|timesformer", names[0], re.IGNORECASE))
     if not video and square_of(kept) and square_of(built):
         return None
-    for before, side in product((0, 1), _SIDES):
+    # of an image, 197 = 4·7·7 + 1 and 99 = 2·7·7 + 1 as well
+    for before, side in product((0, 1), _SIDES if video else _SIDES[:3]):
         ours, rest = divmod(kept - before, side**2)
         theirs, left = divmod(built - before, side**2)
         if rest or left or ours == theirs or not {ours, theirs} <= _FRAMES:
@@ -213,6 +259,23 @@ def _video_table(
     return None
 
 
+def _volume_table(name: str, kept: int, built: int) -> Explanation:
+    """Positions of a volume that is cut into cubes (UNETR)."""
+    ours, theirs = cube_of(kept), cube_of(built)
+    return explain(
+        "volume",
+        f"{name} has {kept} = {by((ours,) * 3)} entries in the checkpoint and {built} ="
+        f" {by((theirs,) * 3)} in the model: patches of a volume, at patch size 16 of"
+        f" {by((16 * ours,) * 3)} and {by((16 * theirs,) * 3)} voxels.",
+        "Build the model with the img_size of the checkpoint,"
+        f" {by((16 * ours,) * 3)} where its patches are 16.",
+        f"Or interpolate the table in three dimensions, from {by((ours,) * 3)} to"
+        f" {by((theirs,) * 3)}.",
+        because="both are cubes, and one of them is no square",
+        numbers={"side": ours, "expected_side": theirs},
+    )
+
+
 _SIDES = (14, 16, 24, 7, 12, 8)  # of grids in use, the commonest first
 _FRAMES = frozenset({1, 2, 4, 8, 16, 32})
 
@@ -223,14 +286,18 @@ def _grid_table(misfit: Misfit, axes: dict[str, int]) -> Explanation:
         axes.get("rows") == 1 or axes.get("columns") == 2
     ) else 2  # fmt: skip
     kept, built = misfit.kept[first : first + 2], misfit.built[first : first + 2]
-    images = [by([16 * side for side in grid]) for grid in (kept, built)]
+    stride = _usual_stride((*kept, *built))
+    images = [by([stride * side for side in grid]) for grid in (kept, built)]
     axis_order = "rows, columns, width" if first == 1 else "width, rows, columns"
     return explain(
         "position table",
         f"{misfit.name} is a table of {by(kept)} places in the checkpoint and {by(built)} in the"
-        f" model: at stride 16 that would be images of {images[0]} and {images[1]} pixels.",
+        f" model{f': at stride {stride} that would be images of ' if stride else ''}"
+        f"{f'{images[0]} and {images[1]} pixels' if stride else ''}.",
         f"Interpolate the checkpoint's table from {by(kept)} to {by(built)} places.",
-        f"Or build the model for {images[0]} pixels where its stride is 16.",
+        f"Or build the model for {images[0]} pixels where its stride is {stride}."
+        if stride
+        else f"Or build the model for the image size of the checkpoint, whose map is {by(kept)}.",
         because=f"its four axes are (1, {axis_order})",
         likelihood="likely",
         numbers={
@@ -240,6 +307,13 @@ def _grid_table(misfit: Misfit, axes: dict[str, int]) -> Explanation:
             "token_columns": built[1],
         },
     )
+
+
+def _usual_stride(sides: Sequence[int]) -> int:
+    """The commonest stride at which most sides of maps come from usual images, 0 for none."""
+    fits = {s: sum(s * side in USUAL_SIDES for side in sides) for s in (16, 14, 4, 8, 32)}
+    best = max(fits, key=lambda stride: fits[stride])
+    return best if fits[best] else 0
 
 
 def _table(

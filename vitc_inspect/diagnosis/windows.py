@@ -38,6 +38,25 @@ def _odd_map(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
+def _odd_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """Patch merging of a map of which one side is odd, and is named alone (timm)."""
+    which, side = match["which"], int(match["side"])
+    if side % 2:
+        pad = f"(0, 0, 0, {int(which == 'width')}, 0, {int(which == 'height')})"
+        yield explain(
+            "merging",
+            f"Patch merging joins 2×2 places to one and needs even sides, and the map has a"
+            f" {which} of {side} = 2·{side // 2} + 1.",
+            "Use an image whose sides are multiples of 32 = 4·2·2·2, which Swin's patches of 4 and"
+            " three mergings divide.",
+            f"Or pad the map before it is merged: F.pad(x, {pad}) on (batch, rows, columns,"
+            " channels).",
+            because="the assertion names the side",
+            likelihood="certain",
+            numbers={"side": side},
+        )
+
+
 def _odd_map_unsaid(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     """The same without a number (NesT)."""
     yield explain(
@@ -47,6 +66,22 @@ def _odd_map_unsaid(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         " followed by three joinings.",
         because="the assertion says that the sides must be even",
         likelihood="certain",
+        numbers={},
+    )
+
+
+def _no_window(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """Swin's windows shifted by more than their side, of a map that ran out."""
+    yield explain(
+        "window",
+        "The windows are to be shifted by their whole side or more. Swin takes the whole map as"
+        " its window where the map is smaller, and here it came down to nothing: the image is too"
+        " small for the patches and the mergings.",
+        "Use a larger img_size or a smaller patch_size: img_size / patch_size must be at least"
+        " 8·window_size for four stages of full windows, 8 for any.",
+        "Or use fewer stages, depths=(2, 2).",
+        because="the assertion compares shift_size with window_size",
+        likelihood="likely",
         numbers={},
     )
 
@@ -123,8 +158,10 @@ _N = r"\d{1,6}"
 
 DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
     (re.compile(rf"x size \(({_N})[*x×]({_N})\) are not even"), _odd_map),
+    (re.compile(rf"x (?P<which>height|width) \(?(?P<side>{_N})\)? is not even"), _odd_side),
     (re.compile(r"requires even input spatial dims"), _odd_map_unsaid),
     (re.compile(r"input feature has wrong size"), _wrong_features),
+    (re.compile(r"shift_size must in 0-window_size"), _no_window),
     (
         re.compile(
             rf"(?P<which>height|width) \(?(?P<side>{_N})\)? must be divisible by"

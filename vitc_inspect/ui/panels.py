@@ -202,15 +202,30 @@ def error_html(error: SpecError) -> str:
 
 
 def explanations_html(explanations: Sequence[Explanation], *, most: int = 3) -> str:
-    """What a pasted error means, the likeliest first; beyond `most` they are folded away."""
+    """What a pasted error means: the first reading large, the others a line each.
+
+    What lies behind a line opens with it; the lines beyond `most` readings are folded away.
+    """
     if not explanations:
         return '<p class="remark">This error is not known here.</p>'
-    articles = [explanation_html(one) for one in explanations]
-    rest = "".join(articles[most:])
-    if rest:
-        more = text.plural(len(articles) - most, "less likely reading")
-        rest = f"<details class='fold'><summary>{more}</summary><div>{rest}</div></details>"
-    return "".join(articles[:most]) + rest
+    first, *others = explanations
+    lines = [_line_html(one) for one in others]
+    shown, behind = lines[: most - 1], "".join(lines[most - 1 :])
+    if behind:
+        more = text.plural(len(lines) - most + 1, "less likely reading")
+        behind = (
+            f"<details class='fold rest'><summary>{more}</summary><div>{behind}</div></details>"
+        )
+    return f'<div class="likeliest">{explanation_html(first)}</div>{"".join(shown)}{behind}'
+
+
+def _line_html(one: Explanation) -> str:
+    """A reading on one line, its reason and its fixes behind it."""
+    fixes = "".join(f"<li>{escape(fix)}</li>" for fix in one.fixes)
+    return (
+        f'<details class="fold reading"><summary>{one.likelihood}: {escape(one.sentence)}</summary>'
+        f"<article><p>{escape(one.because)}.</p><ul>{fixes}</ul></article></details>"
+    )
 
 
 def explanation_html(one: Explanation) -> str:

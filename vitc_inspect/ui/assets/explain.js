@@ -3,9 +3,9 @@
 const explainError = latest(async ({ text }) => {
   const answer = text.trim() ? await ask('explain', { ...readControls(), text }) : { explained: '' };
   if (text === root.querySelector('[data-error]').value) {
-    const opened = slot('explained').querySelector('.fold')?.open;
+    const opened = slot('explained').querySelector('.rest')?.open;
     slot('explained').innerHTML = answer.explained ?? answer.error.html;
-    if (opened) slot('explained').querySelector('.fold')?.setAttribute('open', '');
+    if (opened) slot('explained').querySelector('.rest')?.setAttribute('open', '');
   }
 });
 
