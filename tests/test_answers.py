@@ -23,7 +23,7 @@ from vitc_inspect.ui.server import Inspector, server_functions
 VIEWS = ("maps", "cell", "tokens", "pixels", "cost", "length", "time", "none of them")
 SIDES = (1, 2, 3, 4, 5, 7, 15, 16, 17, 31, 32, 33, 64, 65, 224, 1023, 4096, 16_384)
 STEMS = (
-    *("1x1:1", "7x7/2:4", "16x16/16:8", "16x16/16p2:4", "1x1/4:3", "1x1/64:2", "1x1/1024:1"),
+    *("1x1:1", "7x7/2:4", "16x16/16:8", "16x16/16p2:4", "1x1/4:3", "1x1/64:2", "1x1/128:1"),
     *("3x3/2:4 bn relu, 1x1:6", "3x3/2p0:4 ln gelu bias, 3x3/2:8 bn, 1x1:8", "2x2/2p5:4"),
     *("5x5/3p2 d2:4", "3x3/2:4 d3 g1", "3x3/2:48 bn relu, 1x1:65536", ", ".join(["1x1:2"] * 64)),
 )

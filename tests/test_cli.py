@@ -17,6 +17,7 @@ from PIL import Image
 from vitc_inspect import cli, inspection, tracing
 from vitc_inspect.errors import SpecError
 from vitc_inspect.fields import MAX_CHANNELS
+from vitc_inspect.guard import STRICT_RULES
 from vitc_inspect.model import MAX_SEED
 from vitc_inspect.notation import parse_stem
 from vitc_inspect.paper import QUANTITIES
@@ -569,6 +570,7 @@ def test_a_module_that_raises_is_shown_up_to_there_and_its_error_explained(
         raise MemoryError("no room")
 
     monkeypatch.setattr(inspection, "audit_module", ends)
+    monkeypatch.delenv(STRICT_RULES, raising=False)
     assert cli.main([*named[:2], "--input", "1,3,224,224"]) == 0
     assert cli.main([*named[:2], "--input", "1,3,224,224", "--strict"]) == 1
     assert "the audit ended with MemoryError: no room." in capsys.readouterr().out
