@@ -20,6 +20,7 @@ from vitc_inspect.untouched import (
     ONE_AT_A_TIME,
     as_it_was,
     copied,
+    tensors_copied,
     without_fast_path,
 )
 
@@ -52,7 +53,7 @@ def dependence(
         One fault of kind "image" or "batch", or nothing; also nothing where the module cannot run
         on two images, or gives other numbers each time.
     """
-    tensors = tensors_of((inputs, kwargs))
+    tensors = tensors_copied((inputs, kwargs))
     image = _image(flow, tensors)
     owners = contents_of(module).layers.values()
     if image is None or flow.error or any(map(_has_frames, owners)):
@@ -71,6 +72,8 @@ def dependence(
         cause = _cause(pairs, flow) if joined else None
         if cause:
             yield _mixed(cause)
+        elif not joined and any(map(_can_tell, once)) and pairs.never_changes():
+            yield _unmoved(None, flow)
         return
     if not any(change.own for change in changes):
         if not any(change.others for change in changes) and pairs.never_changes():
@@ -100,7 +103,7 @@ def _change(a: Tensor, b: Tensor, before: tuple[int, ...], images: int) -> _Chan
         before: Its shape for a batch of one image less.
         images: Images of the batch.
     """
-    if not a.is_floating_point() or a.is_meta or not (a.isfinite().all() and b.isfinite().all()):
+    if not (_can_tell(a) and _can_tell(b)):
         return None
     axes = [
         axis
@@ -117,6 +120,11 @@ def _change(a: Tensor, b: Tensor, before: tuple[int, ...], images: int) -> _Chan
     # an image's parts follow each other, or the first parts of all images come first
     ways = each.view(images, -1), each.view(-1, images).mT
     return _Change(own=bool(each.any()), others=all(bool((way[1:] > least).any()) for way in ways))
+
+
+def _can_tell(output: Tensor) -> bool:
+    """Whether an output is of numbers that other images would change."""
+    return output.is_floating_point() and not output.is_meta and bool(output.isfinite().all())
 
 
 class _Pairs:

@@ -28,6 +28,7 @@ from vitc_inspect.untouched import (
     copied,
     leave_mode,
     memory_of,
+    tensors_copied,
     version_of,
     without_fast_path,
 )
@@ -301,7 +302,7 @@ def _run(
     with ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(contents) as parameters:
         given, named = copied((tuple(inputs), dict(kwargs)), instead)
         before = _versions(contents)
-        watcher = _Watcher(contents, parameters, tensors_of((given, named)), until)
+        watcher = _Watcher(contents, parameters, tensors_copied((given, named)), until)
         try:
             evaluate(module, contents)
         except Exception as error:  # noqa: BLE001  # it is the user's code
@@ -411,7 +412,8 @@ class _Watcher(TorchFunctionMode):
         except Exception:
             if before:
                 name, _, sources = before
-                self.flow.failed = Step(-1, name, sources, (), _given(name, args, kwargs))
+                given = _given(func, name, args, kwargs)
+                self.flow.failed = Step(-1, name, sources, (), given)
             raise
         if before:
             self._guarded(self._write_down, func, args, kwargs, before, output)
@@ -446,7 +448,7 @@ class _Watcher(TorchFunctionMode):
         index = len(self.flow.steps)
         moved = _moved(func, name, args, kwargs, tensors, sources, produced)
         of_image = any(source.of_image for source in sources)
-        given = _given(name, args, kwargs)
+        given = _given(func, name, args, kwargs)
         outputs = []
         for at, tensor in enumerate(produced):
             shape = tuple(tensor.shape)
@@ -479,10 +481,10 @@ _LIKE = frozenset({"view_as", "reshape_as", "expand_as", "type_as"})  # the seco
 _ARITHMETIC = frozenset({"add", "sub", "mul", "truediv", "div", "pow", "matmul", "floordiv"})
 
 
-def _given(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def _given(func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments by name, shapes for tensors; nothing for a function that is not listed."""
     names = _ARGUMENTS.get(name)
-    if names is None:
+    if names is None or func is Tensor.unfold:  # which slides along one axis and skips nothing
         return {}
     bound = {**dict(zip(names, args, strict=False)), **kwargs}
     return {

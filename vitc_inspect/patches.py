@@ -222,7 +222,30 @@ def _judged(module: nn.Module, flow: Flow, step: Step, read: _Read) -> Explanati
     as_many = stated and stated * stated * read.sides[read.channel_axis] == read.tokens.shape[1]
     if as_many and sides != [stated, stated]:
         return _fault(step, read, stated, _words(read, 0), sure=False)
+    if not stated and _is_piece_of_row(read, patterns):
+        return _fault(step, read, patch, _words(read, 0), sure=False)
     return _turned(read, patterns)
+
+
+def _is_piece_of_row(read: _Read, patterns: Sequence[tuple[Pattern, int, int]]) -> bool:
+    """Whether each token is a piece of one row of a colour image, of as many pixels as a patch.
+
+    A view of an image with the channels last gives them, where a patch was meant.
+    """
+    channels = read.sides[read.channel_axis]
+    (down, rows), (across, columns) = (
+        (kind, many) for at, (kind, _, many) in enumerate(patterns) if at != read.channel_axis
+    )
+    side = isqrt(columns)
+    divides = not any(n % side for n in read.pixel_sides)
+    return (
+        channels in (3, 4)
+        and patterns[read.channel_axis][0] == "all"
+        and (down, rows, across) == ("run", 1, "run")
+        and 1 < side * side == columns
+        and divides
+        and read.tokens.shape[1] == channels * columns
+    )
 
 
 def _spans(read: _Read, patterns: Sequence[tuple[Pattern, int, int]]) -> bool:

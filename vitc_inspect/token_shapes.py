@@ -33,14 +33,14 @@ def maps_of_tokens(flow: Flow, reading: Reading, others: OtherRuns) -> Iterator[
         The first fault of kind "token order", or nothing.
     """
     for step in flow.steps:
-        sides = _untransposed(step)
+        sides = _untransposed(step, flow)
         if sides is None:
             continue
-        there = others.same_step(step.index, reading.map, batch=True, size=True)
-        if there is None:
+        other = others.run(reading.map, batch=True, size=True, until=step.index)
+        if len(other.steps) <= step.index:
             if not _surely_tokens(step, sides, reading):
                 continue
-        elif _untransposed(there) is None:
+        elif _untransposed(other.steps[step.index], other) is None:
             continue
         tokens, width, rows, columns = sides
         of_map = f"{width}×{rows}×{columns} map"
@@ -71,16 +71,29 @@ def _surely_tokens(step: Step, sides: tuple[int, int, int, int], reading: Readin
     )
 
 
-def _untransposed(step: Step) -> tuple[int, int, int, int] | None:
-    """Tokens, width, rows and columns of a reshape from (b, n, d) to (b, d, rows, columns)."""
-    if step.name not in _RESHAPES or not step.of_image:
+def _untransposed(step: Step, flow: Flow) -> tuple[int, int, int, int] | None:
+    """Tokens, width, rows and columns of a reshape from (b, n, d) to (b, d, rows, columns).
+
+    Also of several reshapes, one after the other.
+    """
+    if step.name not in _RESHAPES or not step.of_image or len(step.outputs[0].shape) != 4:
         return None
-    before, after = step.sources[0].shape, step.outputs[0].shape
-    if len(before) != 3 or len(after) != 4 or before[0] != after[0]:
-        return None
-    (_, tokens, width), (_, channels, rows, columns) = before, after
-    fits = channels == width != tokens and tokens == rows * columns
-    return (tokens, width, rows, columns) if fits and min(width, rows, columns) > 1 else None
+    batch, channels, rows, columns = step.outputs[0].shape
+    for before in _reshaped(step, flow):
+        images, tokens, width = before.shape if len(before.shape) == 3 else (0, 0, 0)
+        fits = images == batch and channels == width != tokens and tokens == rows * columns
+        if fits and min(width, rows, columns) > 1:
+            return tokens, width, rows, columns
+    return None
+
+
+def _reshaped(step: Step, flow: Flow) -> Iterator[Known]:
+    """What a reshape is given, and what the reshapes before it were."""
+    known = step.sources[0]
+    yield known
+    while known.step is not None and flow.steps[known.step].name in _RESHAPES | {"flatten"}:
+        known = flow.steps[known.step].sources[0]
+        yield known
 
 
 # ---- another width -----------------------------------------------------------------------------
