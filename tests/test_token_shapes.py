@@ -29,6 +29,7 @@ class Dense(nn.Module):
 
 
 BACK = {
+    "flatten, unflatten": lambda x, shape: x.mT.flatten(1).unflatten(1, shape[1:]),
     "transpose": lambda x, shape: x.transpose(1, 2).reshape(shape),
     "view": lambda x, shape: x.mT.contiguous().view(*shape),
     "unflatten": lambda x, shape: x.transpose(1, 2).unflatten(2, shape[2:]),
@@ -39,6 +40,10 @@ SCRAMBLED = {
     "reshape": lambda x, shape: x.reshape(shape),
     "view": lambda x, shape: x.contiguous().view(*shape),
     "sizes": lambda x, shape: x.reshape(len(x), -1, *shape[2:]),
+    "flatten, unflatten": lambda x, shape: x.flatten(1).unflatten(1, shape[1:]),
+    "einops in two steps": lambda x, shape: rearrange(
+        x.flatten(1), "b (d h w) -> b d h w", h=shape[2], w=shape[3]
+    ),
 }
 
 
@@ -57,7 +62,7 @@ def test_tokens_that_are_not_transposed_are_scrambled(name, table, shape):
     cells = shape[2] * shape[3] // 16
     (fault,) = audited(Dense(SCRAMBLED[name], table=cells * table), *shape).faults
     assert (fault.kind, fault.likelihood) == ("token order", "certain")
-    assert f"puts {cells} tokens of 16 numbers back" in fault.sentence
+    assert f"{cells} tokens of 16 numbers back" in fault.sentence
     assert "x.transpose(1, 2).reshape(len(x), 16" in fault.fixes[0]
 
 

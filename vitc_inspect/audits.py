@@ -18,6 +18,7 @@ from vitc_inspect.diagnosis.contract import bias_fault
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.flow import (
     MOVES,
+    RECURRENT,
     SUMS,
     Flow,
     FollowError,
@@ -227,6 +228,8 @@ def _first_without_class_token(flow: Flow, reading: Reading) -> Iterator[Explana
         made = step.outputs[0]
         if step.name in ("getitem", "select") and len(made.shape) < len(mine[0].shape):
             parts.append(_is_first(step) and prod(mine[0].shape) == cells * prod(made.shape))
+        elif step.name in RECURRENT:  # what stands first may have seen all others
+            continue
         elif len(made.shape) == 3 and made.shape[reading.axes.axis] == cells:
             tokens.add(id(made))
     if parts == [True]:

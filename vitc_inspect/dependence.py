@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vitc_inspect.contents import contents_of, evaluate
 from vitc_inspect.diagnosis.explanation import Explanation, explain
-from vitc_inspect.flow import Flow, Known, Saving, Step, draw_weights, follow, tensors_of
+from vitc_inspect.flow import RECURRENT, Flow, Known, Saving, Step, draw_weights, follow, tensors_of
 from vitc_inspect.untouched import (
     ONE_AT_A_TIME,
     as_it_was,
@@ -70,7 +70,7 @@ def dependence(
     if not changes:
         joined = any(a.ndim and not torch.equal(a, b) for a, b in zip(once, again, strict=True))
         cause = _cause(pairs, flow) if joined else None
-        if cause:
+        if cause and not cause.of_vectors:  # vectors of a bag of images are pooled on purpose
             yield _mixed(cause)
         elif not joined and any(map(_can_tell, once)) and pairs.never_changes():
             yield _unmoved(None, flow)
@@ -251,6 +251,8 @@ class _Cause:
     """What it does, after "the images: "."""
     fix: str
     """What to do."""
+    of_vectors: bool = False
+    """Whether it is given one vector of each image, and no tokens any more."""
 
 
 def _cause(pairs: _Pairs, flow: Flow) -> _Cause | None:
@@ -281,7 +283,7 @@ def _mixes(step: Step, there: Step) -> _Cause | None:
         many = len(known.shape)
         if step.name == "multi_head_attention_forward" and axes == {0} and many == 3:
             return _Cause(what="attention runs across the batch", fix=_BATCH_FIRST)
-        if step.name in ("lstm", "gru", "rnn_tanh", "rnn_relu") and axes == {0} and many == 3:
+        if step.name in RECURRENT and axes == {0} and many == 3:
             return _Cause(what="a recurrent layer runs across the batch", fix=_BATCH_FIRST)
         if step.name == "scaled_dot_product_attention" and axes == {many - 2}:
             return _Cause(
@@ -295,6 +297,7 @@ def _mixes(step: Step, there: Step) -> _Cause | None:
                 return _Cause(
                     what=f"{step.name} is taken over the batch",
                     fix=f"{_TURN}, or take another axis.",
+                    of_vectors=many <= 2,
                 )
         if step.name == "layer_norm":
             last = len(step.given["normalized_shape"])

@@ -66,6 +66,8 @@ ACTIVATIONS = frozenset(
 NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
 """Functions that normalise and leave each number in its place."""
 
+JOINS = frozenset({"cat", "concat", "concatenate"})
+RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 SUMS = frozenset({"add", "sub", "iadd", "isub", "radd", "rsub"})
 SCALINGS = frozenset({"mul", "div", "imul", "itruediv", "truediv", "rmul", "multiply", "divide"})
 
@@ -92,6 +94,7 @@ _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "cat": ("tensors", "dim"),
     "pad": ("input", "pad"),
     "conv1d": ("input", "weight"),
+    "einsum": ("equation",),
     "unfold": ("input", "kernel_size", "dilation", "padding", "stride"),  # of nn.functional
 }  # of functions whose arguments count
 
@@ -514,7 +517,7 @@ def _stayed(
     of_image = any(each.of_image for each in sources)
     if name == "pad" and not sources[0].at_home:
         return None  # which of its sides are padded is not known
-    if name in ("cat", "concat", "concatenate"):
+    if name in JOINS:
         return Places(index, shape) if of_image and _joins_channels(sources, given) else None
     if name in _MAPPERS:
         # a table that is resized is a map as well
@@ -556,6 +559,9 @@ def _moved(
             return lambda at: None
         taken = table.numbers()[tensors[0].cpu()]
         return lambda at: Places(table.origin, table.shape, taken)
+    if name in JOINS and not any(each.of_image for each in sources):
+        joined = _joined(func, args, kwargs, tensors, sources)
+        return lambda at: joined
     if name not in MOVES or not tensors:
         return None
     places = sources[0].places
@@ -580,6 +586,33 @@ def _moved(
     if [tuple(each.shape) for each in found] != [tuple(each.shape) for each in produced]:
         return lambda at: None
     return lambda at: Places(places.origin, places.shape, found[at])
+
+
+def _joined(
+    func: Any, args: Any, kwargs: Any, tensors: Sequence[Tensor], sources: Sequence[Known]
+) -> Places | None:
+    """Places in parts of a table that are joined, -1 for others, as a class token's entry.
+
+    None where parts of several tables are joined, unless the longest was resized.
+    """
+    longest = max(sources, key=lambda each: prod(each.shape)).places
+    if longest is None or sum(prod(each.shape) for each in sources) > _MOST_NUMBERS:
+        return None
+    numbers = []
+    for tensor, known in zip(tensors, sources, strict=True):
+        same = known.places is not None and known.places.origin == longest.origin
+        if not same and isinstance(longest.origin, str):
+            return None
+        nowhere = torch.full(tuple(tensor.shape), -1, dtype=torch.int32)
+        numbers.append(known.places.numbers() if same and known.places else nowhere)
+    try:
+        if args:
+            joined = func(numbers, *args[1:], **kwargs)
+        else:
+            joined = func(**{**kwargs, "tensors": numbers})
+    except (RuntimeError, TypeError, IndexError):
+        return None
+    return Places(longest.origin, longest.shape, joined)
 
 
 def _without(kwargs: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -153,10 +153,22 @@ def _axis_of_token(step: Step) -> int | None:
     if step.name == "matmul":
         others = step.sources[1:]
         return -1 if others and not others[0].of_image else None
+    if step.name == "einsum":
+        return -1 if _weighs_last_axis(step) else None
     if step.name in ("conv1d", "conv2d"):
         taps = step.given["weight"][2:]
         return -1 - len(taps) if prod(taps) == 1 and not step.sources[0].at_home else None
     return None
+
+
+def _weighs_last_axis(step: Step) -> bool:
+    """Whether an einsum sums the last axis of its first operand with a second that is learned."""
+    equation = step.given.get("equation")
+    if not isinstance(equation, str) or len(step.sources) != 2 or step.sources[1].of_image:
+        return False
+    operands, _, result = equation.replace(" ", "").partition("->")
+    first, _, second = operands.partition(",")
+    return bool(first) and first[-1] in second and result != "" and first[-1] not in result
 
 
 def _is_image(places: Places | None, flow: Flow) -> bool:

@@ -139,6 +139,8 @@ def _table(module: nn.Module, flow: Flow, reading: Reading) -> _Table | None:
             fails = step is flow.failed
             if not fails and (name not in learned or (length > 1 and not _cut(known, steps))):
                 continue
+            if not fails and 1 < length < prod(reading.grid_size):
+                continue  # tokens share its entries, as those of one row do
             return _Table(name=name, length=length, width=width, prefix=prefix)
     return None
 
@@ -169,7 +171,8 @@ def _cut(table: Known, steps: Sequence[Step]) -> bool:
             continue
         for known in step.sources:
             if known.places and known.places.origin == origin:
-                entries = known.places.numbers().flatten() // width
+                numbers = known.places.numbers().flatten()
+                entries = numbers[numbers >= 0] // width
                 uses += torch.bincount(entries, minlength=length)
     used = int((uses > 0).sum())
     # one entry for all is another fault

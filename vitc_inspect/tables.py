@@ -160,7 +160,11 @@ def _turned(entries: Tensor, table: Known, reading: Reading) -> Iterator[Explana
 def _mixed_entries(table: Known, reading: Reading) -> Iterator[Explanation]:
     """A table that a reshape gives the shape of the tokens, so that each gets parts of several."""
     places = table.places
-    if places is None or not isinstance(places.origin, str):
+    if places is None:
+        return
+    if not isinstance(places.origin, str):
+        words = "is resized as a map and then reshaped: each token"
+        yield _scrambled(places, reading, words, sure=True)
         return
     entries = prod(places.shape) // reading.width
     if entries != prod(reading.grid_size) or reading.width in (entries, *reading.grid_size):
@@ -189,10 +193,11 @@ def _mixed_before_resize(flow: Flow, reading: Reading) -> Iterator[Explanation]:
 
 def _scrambled(places: Places, reading: Reading, words: str, *, sure: bool) -> Explanation:
     rows, columns = reading.grid_size
+    learned = isinstance(places.origin, str)
+    which = f"{places.origin}, the position table," if learned else "The position table"
     return explain(
         "position table",
-        f"{places.origin}, the position table, {words} holds numbers of several entries, and"
-        " every shape is right.",
+        f"{which} {words} holds numbers of several entries, and every shape is right.",
         "Transpose it, and do not only reshape it: reshape(1, rows, columns, -1) and then"
         " permute(0, 3, 1, 2) make a map of (1, n, d), flatten(2).transpose(1, 2) tokens of a map.",
         because=_FOLLOWED if sure else f"{_FOLLOWED}; a table that is learned so harms nothing",
