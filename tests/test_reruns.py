@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
@@ -107,6 +108,19 @@ def test_convolutions_whose_map_is_used_elsewhere_are_not_one(behind, used):
             return behind(self, x, y) if used else y.flatten(2).mT
 
     assert kinds(Branching()) == ([] if used else ["linear"])
+
+
+@pytest.mark.parametrize("windows", [1, 2])
+def test_a_convolution_within_windows_is_not_one_with_that_before(windows):
+    def run(module, x):
+        x = module.proj(x)
+        pattern = "b c (h p) (w q) -> (b h w) c p q"
+        x = module.mix(rearrange(x, pattern, h=windows, w=windows))
+        return x.flatten(2).mT
+
+    module = Runs(run)
+    module.mix = nn.Conv2d(16, 16, 3, padding=1, groups=16)
+    assert kinds(module) == (["linear"] if windows == 1 else [])
 
 
 def test_weights_of_0_are_affine_and_nothing_is_measured():

@@ -186,8 +186,10 @@ def _said_of(table: _Table, fault: Explanation, module: nn.Module, reading: Read
     fault = _named(fault, table.name)
     cells = table.length - table.prefix
     stride = reading.image.shape[2] // max(1, reading.grid_size[0])
-    if cells > prod(reading.grid_size) and not _shows_grid(module, cells, stride):
-        return _may_be_longest(fault)
+    if cells > prod(reading.grid_size):
+        if not _shows_grid(module, cells, stride):
+            return _may_be_longest(fault)
+        return _of_stated_grid(fault, table, reading)
     if table.length != 1 or "pos" in table.name.rpartition(".")[2].lower():
         return fault
     guess = "; that it is meant for places is a guess"
@@ -200,6 +202,21 @@ def _may_be_longest(fault: Explanation) -> Explanation:
         return fault
     because = "; it may have a greatest length, and nothing shows of which grid it is"
     return replace(fault, likelihood="possible", because=fault.because + because)
+
+
+def _of_stated_grid(fault: Explanation, table: _Table, reading: Reading) -> Explanation:
+    """A fault of a table that is too long, where the module says for how many places it is."""
+    if fault.likelihood != "possible" or fault.kind != "position table":
+        return fault
+    cells = table.length - table.prefix
+    return replace(
+        fault,
+        sentence=f"{table.name}, the position table, is made for {cells} places, as the module"
+        f" says, and is cut for the {prod(reading.grid_size)} of this map: the places are those of"
+        " another grid, and every shape is right.",
+        likelihood="certain",
+        because="an attribute says for how many places it is",
+    )
 
 
 def _shows_grid(module: nn.Module, cells: int, stride: int) -> bool:

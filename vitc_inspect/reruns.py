@@ -205,7 +205,7 @@ def affine_convolutions(flow: Flow, reading: Reading, make_map: MapMaker) -> Ite
     convs = _most_convolutions(reading)
     if reading.stem or convs < 2 or not all(map(_is_affine, reading.before)):
         return
-    if maps_used_elsewhere(flow, reading):
+    if maps_used_elsewhere(flow, reading) or _reads_windows(reading):
         return
     rest = _affine_rest(make_map)
     if rest is None or rest > _rounding(make_map.image):
@@ -232,6 +232,12 @@ def maps_used_elsewhere(flow: Flow, reading: Reading) -> bool:
     readers = Counter(id(known) for step in flow.steps for known in step.of_image)
     readers.update(id(known) for known in flow.outputs)
     return any(readers[each] > 1 for each in made)
+
+
+def _reads_windows(reading: Reading) -> bool:
+    """Whether a convolution reads pieces of the images as images of their own."""
+    convs = [step for step in reading.before if step.name == "conv2d"]
+    return any(step.of_image[0].shape[0] != reading.image.shape[0] for step in convs)
 
 
 def _most_convolutions(reading: Reading) -> int:
