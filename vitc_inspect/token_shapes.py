@@ -33,6 +33,9 @@ def maps_of_tokens(flow: Flow, reading: Reading, others: OtherRuns) -> Iterator[
         The first fault of kind "token order", or nothing.
     """
     for step in flow.steps:
+        if _is_unpatched(step, flow, reading):
+            yield _unpatched(step, reading)
+            return
         sides = _untransposed(step, flow)
         if sides is None:
             continue
@@ -56,6 +59,36 @@ def maps_of_tokens(flow: Flow, reading: Reading, others: OtherRuns) -> Iterator[
             numbers={"tokens": tokens, "embed_dim": width, "rows": rows, "columns": columns},
         )
         return
+
+
+def _is_unpatched(step: Step, flow: Flow, reading: Reading) -> bool:
+    """Whether tokens (b, n, c·p·p) become an image (b, c, h·p, w·p) by a reshape alone."""
+    made = step.outputs[0].shape
+    if step.name not in _RESHAPES or not step.of_image or made != reading.image.shape:
+        return False
+    cells, side = prod(reading.grid_size), made[2] // max(1, reading.grid_size[0])
+    numbers = made[1] * side * side
+    fits = min(reading.grid_size) > 1 < side and cells * numbers == prod(made[1:])
+    if not fits or cells in made[1:]:  # tokens that are rows or channels of the image
+        return False
+    return any(known.shape == (made[0], cells, numbers) for known in _reshaped(step, flow))
+
+
+def _unpatched(step: Step, reading: Reading) -> Explanation:
+    _, channels, height, width = reading.image.shape
+    rows, columns = reading.grid_size
+    side = height // rows
+    return explain(
+        "token order",
+        f"{step.name} makes an image of {channels}×{height}×{width} of {rows * columns} tokens"
+        f" with the numbers in the order they have in memory: what a token says of its patch is"
+        " spread over rows of the image, and every shape is right.",
+        f"Put the patches back by einops' rearrange(x, 'b (h w) (p q c) -> b c (h p) (w q)',"
+        f" h={rows}, p={side}, q={side}).",
+        because="a reshape exchanges no axes, and the last axis of tokens is their width",
+        likelihood="likely",
+        numbers={"tokens": rows * columns, "patch_size": side},
+    )
 
 
 def _surely_tokens(step: Step, sides: tuple[int, int, int, int], reading: Reading) -> bool:
