@@ -19,7 +19,7 @@ from vitc_inspect.contents import contents_of
 from vitc_inspect.diagnosis.contract import Contract, faults
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.errors import SpecError
-from vitc_inspect.flow import MOVES, SUMS, Flow, Known, Step
+from vitc_inspect.flow import MOVES, RECURRENT, SUMS, Flow, Known, Step
 from vitc_inspect.raising import is_to_pass
 from vitc_inspect.reading import Reading
 
@@ -57,7 +57,8 @@ def broken_promises(module: nn.Module, flow: Flow, reading: Reading) -> Iterator
     wanted = set(PROMISES)
     if stem and (reading.complete or flow.error):
         wanted |= {"unread pixels", "linear"}
-        wanted |= {"activation"} if reading.tokens else set()
+        of_encoder = reading.tokens and not _are_features(flow, reading)
+        wanted |= {"activation"} if of_encoder else set()
     try:
         found = faults(Contract(**known))
     except SpecError:  # larger than any stem of ours
@@ -66,6 +67,22 @@ def broken_promises(module: nn.Module, flow: Flow, reading: Reading) -> Iterator
         if fault.kind in wanted:
             yield _said_of(table, fault, module, reading) if table else fault
     yield from _stated_width(module, flow, reading)
+
+
+def _are_features(flow: Flow, reading: Reading) -> bool:
+    """Whether tokens are the features of a CNN, which end with an activation on purpose.
+
+    They are one row, as for reading text, go to a recurrent layer, or are multiplied with features.
+    """
+    for step in flow.steps:
+        if any(id(known) in reading.sequence for known in step.sources):
+            alone = len(step.of_image) == len(step.sources)
+            if step.name in RECURRENT or (step.name in _PRODUCTS and alone):
+                return True
+    return min(reading.grid_size) == 1
+
+
+_PRODUCTS = frozenset({"matmul", "bmm", "einsum", "baddbmm"})
 
 
 def _makes_tokens(flow: Flow, reading: Reading) -> bool:
