@@ -332,6 +332,28 @@ def test_one_entry_for_all_is_found(add, sure):
     )
 
 
+@pytest.mark.parametrize(
+    ("take", "found"),
+    [
+        (lambda table: table[:, :64], []),
+        (lambda table: table[:, :1], ["position table"]),
+        (lambda table: functional.embedding(torch.zeros(64).long(), table[0]), ["position table"]),
+        (lambda table: functional.embedding(torch.arange(64), table[0]), []),
+    ],
+)
+def test_one_entry_for_all_patches_that_a_linear_layer_makes(take, found):
+    class Patches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.pos_embed = nn.Linear(48, 16), nn.Parameter(torch.randn(1, 64, 16))
+
+        def forward(self, x):
+            x = rearrange(x, "b c (h p) (w q) -> b (h w) (p q c)", p=4, q=4)
+            return self.embed(x) + take(self.pos_embed)
+
+    assert kinds(Patches(), 2, 3, 32, 32) == found
+
+
 # ---- a table that is longer than the sequence
 
 

@@ -22,6 +22,7 @@ from vitc_inspect.errors import SpecError
 from vitc_inspect.flow import MOVES, RECURRENT, SUMS, Flow, Known, Step
 from vitc_inspect.raising import is_to_pass
 from vitc_inspect.reading import Reading
+from vitc_inspect.tables import one_entry
 
 PROMISES = frozenset({"stride", "width", "position table", "class token"})
 """Kinds of the faults between convolutions, tokens and position table."""
@@ -282,6 +283,8 @@ def cut_table_of_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]
             if known.of_image or places is None or places.origin not in learned:
                 continue
             length = prod(places.shape[:-1])
+            if length > 1 and places.shape[-1] == tokens[2]:
+                yield from one_entry(places, cells, tokens[1])
             if prod(known.shape[:-1]) != tokens[1] or not _cut(known, flow.steps):
                 continue
             try:

@@ -218,26 +218,44 @@ def _one_entry(sums: list[tuple[Step, Known, Known]], reading: Reading) -> Itera
         places = table.places
         if places is None or not isinstance(places.origin, str) or places.shape[-1] < 2:
             continue
-        length = prod(places.shape[:-1])
-        taken = (places.numbers() // places.shape[-1]).unique(sorted=True)  # type: ignore[no-untyped-call]
-        if places.shape[-1] != reading.width or len(taken) != 1 or length < cells:
-            continue
-        entry, count = int(taken[0]), cells + reading.sequence.get(id(tokens), 0)
-        by_count = entry in (count, cells)
-        if not by_count and "pos" not in own_name(places.origin).lower():
-            continue
-        yield explain(
-            "position table",
-            f"{places.origin}, the position table, has {length} entries, and each of the {count}"
-            f" tokens gets entry {entry}: no token knows its place, and every shape is right.",
-            f"Take as many entries as there are tokens: a slice [:{count}] along the tokens.",
-            because=f"{entry} is the number of tokens: an index stands where a slice is meant"
-            if by_count
-            else "the name says that it is meant for places",
-            likelihood="certain" if by_count else "likely",
-            numbers={"entry": entry, "table": length, "tokens": count},
-        )
+        count = cells + reading.sequence.get(id(tokens), 0)
+        if places.shape[-1] == reading.width:
+            faults = list(one_entry(places, cells, count))
+            if faults:
+                yield from faults
+                return
+
+
+def one_entry(places: Places, cells: int, count: int) -> Iterator[Explanation]:
+    """Say that every token gets the same entry of a position table, where that is so.
+
+    Args:
+        places: Where what is added stands in the table.
+        cells: Tokens of the image.
+        count: All tokens that something is added to.
+
+    Returns:
+        One fault of kind "position table", or nothing.
+    """
+    length, name = prod(places.shape[:-1]), str(places.origin)
+    taken = (places.numbers() // places.shape[-1]).unique(sorted=True)  # type: ignore[no-untyped-call]
+    if len(taken) != 1 or not 1 < cells <= length:
         return
+    entry = int(taken[0])
+    by_count = entry in (count, cells)
+    if not by_count and "pos" not in own_name(name).lower():
+        return
+    yield explain(
+        "position table",
+        f"{name}, the position table, has {length} entries, and each of the {count}"
+        f" tokens gets entry {entry}: no token knows its place, and every shape is right.",
+        f"Take as many entries as there are tokens: a slice [:{count}] along the tokens.",
+        because=f"{entry} is the number of tokens: an index stands where a slice is meant"
+        if by_count
+        else "the name says that it is meant for places",
+        likelihood="certain" if by_count else "likely",
+        numbers={"entry": entry, "table": length, "tokens": count},
+    )
 
 
 def own_name(parameter: str) -> str:
