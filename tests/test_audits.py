@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -105,6 +106,7 @@ def test_a_preset_as_a_guest_has_the_faults_of_its_description(name):
         modules.append(build_vit(replace(preset.vit, depth=1)))
     for module in modules:
         found = audit_module(module.to("meta"), (given,))
+        # what has no position table in its paper runs like what adds one that fits
         assert found.stem == preset.stem
         assert found.faults == faults_of(preset.stem)
     assert {fault.kind for fault in found.faults} <= {"linear", "unread pixels"}
@@ -240,6 +242,45 @@ def test_turning_a_tensor_in_place_turns_no_other():
 def test_one_row_of_tokens_is_in_order_either_way(rows, columns):
     module = Runs(lambda module, x: rearrange(module.proj(x), "b d h w -> b (w h) d"))
     assert kinds(module, 2, 3, rows, columns) == []
+
+
+@pytest.mark.parametrize("normed_first", [False, True])
+@pytest.mark.parametrize(
+    ("pool", "found"),
+    [
+        (lambda x: x[:, 0], ["class token"]),
+        (lambda x: x.select(1, 0), ["class token"]),
+        (lambda x: x.mean(dim=1), []),
+        (lambda x: x[:, -1], []),
+    ],
+)
+def test_the_first_token_is_followed_past_a_norm_and_a_residual(pool, found, normed_first):
+    def run(module, x):
+        x = module.proj(x).flatten(2).mT
+        y = module.norm(x) if normed_first else x
+        return module.head(pool(x + y.softmax(dim=1)))
+
+    module = Runs(run)
+    module.norm, module.head = nn.LayerNorm(16), nn.Linear(16, 2)
+    assert kinds(module) == found
+
+
+def test_only_biases_of_the_stem_are_told():
+    class Blocks(nn.Module):
+        def __init__(self, bias):
+            super().__init__()
+            self.stem = nn.Sequential(
+                nn.Conv2d(3, 8, 4, 4, bias=bias), nn.BatchNorm2d(8), nn.ReLU()
+            )
+            self.block = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))
+
+        def forward(self, x):
+            x = self.stem(x)
+            return x + self.block(x)
+
+    assert kinds(Blocks(False)) == []
+    (fault,) = audited(Blocks(True)).faults
+    assert fault.sentence.startswith("stem.0 has a bias before BatchNorm")
 
 
 def test_the_order_is_found_behind_a_norm_and_in_one_image():
@@ -422,6 +463,13 @@ def test_scrambled_tokens_are_found_whatever_the_batch(batch):
     assert fault.likelihood == ("likely" if batch in (8, 16) else "certain")
 
 
+class Held:
+    """An object of somebody's own that tokens are returned in."""
+
+    def __init__(self, tokens):
+        self.tokens, self.again = tokens, self
+
+
 def in_dataclass(x):
     @dataclass
     class Output:
@@ -440,6 +488,8 @@ def in_dataclass(x):
         lambda x: [{"tokens": (x, None)}],
         in_dataclass,
         namedtuple("Output", "tokens"),
+        lambda x: SimpleNamespace(tokens=x),
+        lambda x: {"first": [SimpleNamespace(inner=Held(x))]},
     ],
 )  # fmt: skip
 def test_tokens_are_followed_into_whatever_they_are_returned_in(wrap):

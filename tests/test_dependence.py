@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from torch.nn import functional
 from tests import recreated
 from tests.test_audits import audited, kinds
 from tests.test_guests import assert_same, image, state_of
+from vitc_inspect.audits import audit_module
 
 
 class Classifier(nn.Module):
@@ -109,6 +112,12 @@ FUSED, RECURRENT = "attention runs across the batch", "layer in rnn runs across 
             "likely",
         ),
         (Classifier(encode, lambda x: x.mean(dim=0)), "batch", "mean is taken", "certain"),
+        (  # without the axis of the images
+            Classifier(lambda m, x: m.encoder(m.pos)),
+            "image",
+            "does not depend on the image",
+            "certain",
+        ),
     ],
 )
 def test_what_mixes_images_or_drops_them_is_found(module, kind, words, sure, batch):
@@ -121,6 +130,46 @@ def test_batch_first_is_the_fix_and_works():
     (fault,) = audited(Classifier(encode, batch_first=False), 2, 3, 32, 32).faults
     assert "batch_first=True" in fault.fixes[0]
     assert kinds(Classifier(encode, batch_first=True), 2, 3, 32, 32) == []
+
+
+@pytest.mark.parametrize("pool", ["softmax", "mean", "places"])
+def test_a_bag_of_images_and_places_alone_are_meant(pool):
+    """The vectors of all images become one, as in learning from bags; and a table of places."""
+
+    class Bag(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.proj, self.weigh, self.head = (
+                nn.Conv2d(3, 16, 8, 8),
+                nn.Linear(16, 1),
+                nn.Linear(16, 2),
+            )
+
+        def forward(self, x):
+            x = functional.gelu(self.proj(x)).mean(dim=(2, 3))
+            if pool == "mean":
+                return self.head(x.mean(dim=0))
+            return self.head((self.weigh(x).softmax(dim=0) * x).sum(dim=0, keepdim=True))
+
+    class Places(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(50, 16)
+
+        def forward(self, x):
+            return self.table(torch.arange(x.shape[-1]))
+
+    assert kinds(Places() if pool == "places" else Bag(), 3, 3, 32, 32) == []
+
+
+def test_an_image_inside_an_object_is_not_exchanged_and_accuses_nobody():
+    class Held(Classifier):
+        def forward(self, batch):
+            return super().forward(batch.image)
+
+    batch = SimpleNamespace(image=torch.randn(2, 3, 32, 32))
+    found = audit_module(Held(encode).eval(), (batch,))
+    assert (found.faults, found.unchecked) == ((), ())
 
 
 class Compared(nn.Module):

@@ -99,6 +99,9 @@ def test_what_is_a_patch_is_left_alone(name, batch):
             (2, 64, 64, 3),
         ),
         (shifted, 5 * 192, (2, 3, 64, 64)),
+        # strips of 16 pixels of a spectrogram, which are as many as a patch of 4×4 has
+        (lambda x: rearrange(x, "b c h (w q) -> b (h w) (q c)", q=16), 16, (2, 1, 64, 64)),
+        (lambda x: rearrange(x, "b c h (w q) -> b (h w) (q c)", q=8), 24, (2, 3, 64, 64)),
         (lambda x: x.mT, 64, (2, 3, 64, 64)),
     ],
 )
@@ -122,6 +125,15 @@ BROKEN = {
         lambda x: windows(x).permute(0, 2, 1, 3, 4, 5).reshape(len(x), 64, 192),
         "certain",
         "192 numbers",
+    ),
+    "a view with the channels last": (  # 64 = 8·8 pixels of one row
+        lambda x: (
+            windows(x.repeat(1, 1, 1, 2)[..., :64], 64)[:, :, 0, 0]
+            .permute(0, 2, 3, 1)
+            .reshape(len(x), 64, 192)
+        ),
+        "likely",
+        "row 0",
     ),
     "letters of the rows swapped": (
         lambda x: rearrange(x, "b c (p h) (w q) -> b (h w) (p q c)", p=8, q=8),

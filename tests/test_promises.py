@@ -16,6 +16,29 @@ from vitc_inspect import inspect_module
 # ---- position tables
 
 
+@pytest.mark.parametrize(
+    ("use", "kernel", "found"),
+    [
+        (lambda m, x: m.head(x), 4, ["activation"]),
+        (lambda m, x: x, 4, ["activation"]),
+        (lambda m, x: m.rnn(x)[0], 4, []),
+        (lambda m, x: x.mT @ x, 4, []),  # as in bilinear pooling
+        (lambda m, x: m.head(x), (32, 4), []),  # a row of columns, as for reading text
+    ],
+)
+def test_features_of_a_cnn_may_end_with_an_activation(use, kernel, found):
+    class Features(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.proj = nn.Conv2d(3, 16, kernel, kernel)
+            self.head, self.rnn = nn.Linear(16, 16), nn.LSTM(16, 16, batch_first=True)
+
+        def forward(self, x):
+            return use(self, self.proj(x).relu().flatten(2).transpose(1, 2))
+
+    assert kinds(Features()) == found
+
+
 class Tabled(nn.Module):
     """A patchify stem of 64 tokens that adds what `add` makes of them and a learned table."""
 

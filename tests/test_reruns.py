@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
@@ -83,6 +84,43 @@ def test_one_activation_is_enough_and_a_norm_over_the_image_too():
         nn.SELU(),
     ):
         assert kinds(stem(between)) == []
+
+
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        lambda module, x, y: x + y,  # a residual, as a convolution that tells tokens their places
+        lambda module, x, y: (x, y.flatten(2).mT),  # a map that is returned, or goes on elsewhere
+        lambda module, x, y: module.up(y.flatten(2).mT.mT.reshape(y.shape).relu()) + x,
+    ],
+)
+def test_convolutions_whose_map_is_used_elsewhere_are_not_one(behind, used):
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 8, 4, 4), nn.Conv2d(8, 8, 3, padding=1)
+            self.up = nn.Conv2d(8, 8, 1)
+
+        def forward(self, x):
+            x = self.first(x)
+            y = self.second(x)
+            return behind(self, x, y) if used else y.flatten(2).mT
+
+    assert kinds(Branching()) == ([] if used else ["linear"])
+
+
+@pytest.mark.parametrize("windows", [1, 2])
+def test_a_convolution_within_windows_is_not_one_with_that_before(windows):
+    def run(module, x):
+        x = module.proj(x)
+        pattern = "b c (h p) (w q) -> (b h w) c p q"
+        x = module.mix(rearrange(x, pattern, h=windows, w=windows))
+        return x.flatten(2).mT
+
+    module = Runs(run)
+    module.mix = nn.Conv2d(16, 16, 3, padding=1, groups=16)
+    assert kinds(module) == (["linear"] if windows == 1 else [])
 
 
 def test_weights_of_0_are_affine_and_nothing_is_measured():
@@ -189,6 +227,7 @@ def attended(module, x):
         attended,
         lambda m, x: m.head(attended(m, x).mean(dim=1)),
         lambda m, x: {"last": residual(m, x)},
+        lambda m, x: x + m.mix(x),
     ],
 )
 def test_unread_pixels_are_found_whatever_stands_behind_the_stem(behind):
@@ -197,6 +236,17 @@ def test_unread_pixels_are_found_whatever_stands_behind_the_stem(behind):
     assert "2 of 70 rows and 1 of 61 columns" in fault.sentence
     assert kinds(Unread(behind), 1, 3, 68, 60) == []  # as the fix says
     assert "68×60" in fault.fixes[0]
+
+
+@pytest.mark.parametrize("side", [32, 35])
+def test_pixels_that_windows_leave_over_are_unread(side):
+    def cut(module, x):
+        x = x.unfold(2, 4, 4).unfold(3, 4, 4)  # (b, c, h, w, p, q)
+        return module.embed(x.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2))
+
+    module = Runs(cut)
+    module.embed = nn.Linear(48, 16)
+    assert kinds(module, 1, 3, side, side) == ["unread pixels"] * (side % 4 > 0)
 
 
 def test_pixels_without_a_gradient_that_are_read_all_the_same():

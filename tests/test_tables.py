@@ -50,11 +50,36 @@ def by_letters(table):
     return rearrange(table, "b (h w) d -> b (w h) d", h=8)
 
 
+def as_map(module):
+    return module.pos_embed.view(1, 6, 6, 16).permute(0, 3, 1, 2)
+
+
+def reshaped_before(module, x):
+    """(1, 36, 16) reshaped to (1, 16, 6, 6), where it has to be transposed."""
+    wrong = module.pos_embed.reshape(1, 16, 6, 6)
+    return functional.interpolate(wrong, x.shape[2:]).flatten(2).mT
+
+
+def reshaped_behind(module, x):
+    return functional.interpolate(as_map(module), x.shape[2:]).reshape(1, -1, 16)
+
+
+def by_columns(module, x):
+    return functional.interpolate(as_map(module), x.shape[2:]).permute(0, 3, 2, 1).flatten(1, 2)
+
+
 @pytest.mark.parametrize(
     ("module", "shape", "sure"),
     [
         (Added(turned, (64,)), (32, 32), "likely"),
-        (Added(lambda m, x: m.pos_embed.mT.reshape(1, 64, 16), (8, 8)), (32, 32), None),
+        (Added(lambda m, x: m.pos_embed.mT.reshape(1, 64, 16), (8, 8)), (32, 32), "likely"),
+        (Added(lambda m, x: m.pos_embed.reshape(1, 16, 64).mT, (64,)), (32, 32), "likely"),
+        (Added(lambda m, x: m.pos_embed.reshape(1, 64, 16), (64,)), (32, 32), None),
+        (Added(reshaped_before, (36,)), (32, 32), "certain"),
+        (Added(reshaped_before, (36,)), (32, 48), "certain"),
+        (Added(reshaped_behind, (36,)), (32, 48), "certain"),
+        (Added(resized(2, 3), (6, 6)), (32, 48), None),
+        (Added(lambda m, x: by_columns(m, x), (6, 6)), (32, 48), "likely"),
         (
             Added(lambda m, x: m.pos_embed.permute(0, 2, 1, 3).flatten(1, 2), (8, 8)),
             (32, 32),
@@ -89,6 +114,123 @@ def test_a_table_is_turned_as_the_tokens_are_and_fits():
 
     found = audited(Columns(turned, (64,)), 2, 3, 32, 32).faults
     assert [fault.kind for fault in found] == ["token order"]
+
+
+class OnMap(nn.Module):
+    """A patchify stem whose table is added to the map, before the tokens are made."""
+
+    def __init__(self, add, *places):
+        super().__init__()
+        self.proj, self.pos_embed = nn.Conv2d(3, 16, 4, 4), nn.Parameter(torch.randn(1, *places))
+        self.add, self.head = add, nn.Linear(16, 2)
+
+    def forward(self, x):
+        return self.head(self.add(self.proj(x), self.pos_embed))
+
+
+def channels_last(x):
+    return x.permute(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("add", "places", "sure"),
+    [
+        (lambda x, table: (x + table).flatten(2).mT, (16, 8, 8), None),
+        (lambda x, table: (x + table.mT).flatten(2).mT, (16, 8, 8), "likely"),
+        (lambda x, table: (channels_last(x) + table).flatten(1, 2), (8, 8, 16), None),
+        (
+            lambda x, table: (channels_last(x) + table.transpose(1, 2)).flatten(1, 2),
+            (8, 8, 16),
+            "likely",
+        ),
+        (lambda x, table: (x + table[:, :, 4:12, 4:12]).flatten(2).mT, (16, 16, 16), None),
+    ],
+)
+def test_a_table_is_followed_onto_the_map(add, places, sure):
+    faults = audited(OnMap(add, *places), 2, 3, 32, 32).faults
+    assert [(fault.kind, fault.likelihood) for fault in faults] == (
+        [("position table", sure)] if sure else []
+    )
+
+
+class Prefixed(OnMap):
+    """A class token and its entry, which stays while the others are resized."""
+
+    def __init__(self, resize):
+        super().__init__(resize, 37, 16)  # 6·6 + 1
+        self.cls = nn.Parameter(torch.zeros(1, 1, 16))
+
+    def forward(self, x):
+        maps = self.proj(x)
+        x = torch.cat([self.cls.expand(len(x), -1, -1), maps.flatten(2).mT], dim=1)
+        resized = self.add(self.pos_embed[:, 1:], maps.shape[2:])
+        return self.head(x + torch.cat([self.pos_embed[:, :1], resized], dim=1))
+
+
+def resize(table, sides):
+    table = table.reshape(1, 6, 6, 16).permute(0, 3, 1, 2)
+    return channels_last(functional.interpolate(table, tuple(sides))).flatten(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [
+        (resize, []),
+        (lambda table, sides: resize(table, sides[::-1]), ["position table"]),
+        (
+            lambda table, sides: (
+                functional.interpolate(table.reshape(1, 16, 6, 6), tuple(sides)).flatten(2).mT
+            ),
+            ["position table"],
+        ),
+    ],
+)
+def test_a_table_is_followed_past_the_entry_of_the_class_token(how, found):
+    assert kinds(Prefixed(how), 2, 3, 32, 48) == found
+
+
+class Looked(nn.Module):
+    """Takes the entries of two nn.Embedding, one for rows and one for columns."""
+
+    def __init__(self, columns):
+        super().__init__()
+        self.proj, self.head = nn.Conv2d(3, 16, 4, 4), nn.Linear(16, 2)
+        self.rows, self.columns = nn.Embedding(16, 16), nn.Embedding(16, 16)
+        self.count = columns
+
+    def forward(self, x):
+        at = torch.arange(8 * 12)
+        places = self.rows(at // self.count), self.columns(at % self.count)
+        x = self.proj(x).flatten(2).mT
+        return self.head(x + places[0] + places[1]), self.head(x + (places[0] + places[1]))
+
+
+def test_tables_of_rows_and_of_columns_are_no_short_tables():
+    assert kinds(Looked(12), 2, 3, 32, 48) == []
+
+
+@pytest.mark.parametrize(("entries", "found"), [(False, ["position table"]), (True, [])])
+def test_an_embedding_is_known_by_the_name_around_its_weight(entries, found):
+    def add(module, x):
+        count = x[0, 0].numel()
+        return module.pos_table(torch.arange(count) * entries)
+
+    assert kinds(Added(add, pos_table=nn.Embedding(64, 16)), 2, 3, 32, 32) == found
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (24, 40)])
+@pytest.mark.parametrize("columns_first", [False, True])
+def test_places_that_go_through_a_linear_layer_have_an_order_too(columns_first, shape):
+    def add(module, x):
+        rows, columns = (torch.arange(float(side)) for side in x.shape[2:])
+        if columns_first:
+            column, row = torch.meshgrid(columns, rows, indexing="ij")
+        else:
+            row, column = torch.meshgrid(rows, columns, indexing="ij")
+        return module.embed(torch.stack([row, column], dim=-1).flatten(0, 1))
+
+    found = kinds(Added(add, embed=nn.Linear(2, 16)), 2, 3, *shape)
+    assert found == ["position table"] * columns_first
 
 
 # ---- a table that is worked out
@@ -186,6 +328,28 @@ def test_one_entry_for_all_is_found(add, sure):
     assert [(fault.kind, fault.likelihood) for fault in faults] == (
         [("position table", sure)] if sure else []
     )
+
+
+@pytest.mark.parametrize(
+    ("take", "found"),
+    [
+        (lambda table: table[:, :64], []),
+        (lambda table: table[:, :1], ["position table"]),
+        (lambda table: functional.embedding(torch.zeros(64).long(), table[0]), ["position table"]),
+        (lambda table: functional.embedding(torch.arange(64), table[0]), []),
+    ],
+)
+def test_one_entry_for_all_patches_that_a_linear_layer_makes(take, found):
+    class Patches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.pos_embed = nn.Linear(48, 16), nn.Parameter(torch.randn(1, 64, 16))
+
+        def forward(self, x):
+            x = rearrange(x, "b c (h p) (w q) -> b (h w) (p q c)", p=4, q=4)
+            return self.embed(x) + take(self.pos_embed)
+
+    assert kinds(Patches(), 2, 3, 32, 32) == found
 
 
 # ---- a table that is longer than the sequence

@@ -29,6 +29,7 @@ class Dense(nn.Module):
 
 
 BACK = {
+    "flatten, unflatten": lambda x, shape: x.mT.flatten(1).unflatten(1, shape[1:]),
     "transpose": lambda x, shape: x.transpose(1, 2).reshape(shape),
     "view": lambda x, shape: x.mT.contiguous().view(*shape),
     "unflatten": lambda x, shape: x.transpose(1, 2).unflatten(2, shape[2:]),
@@ -39,6 +40,10 @@ SCRAMBLED = {
     "reshape": lambda x, shape: x.reshape(shape),
     "view": lambda x, shape: x.contiguous().view(*shape),
     "sizes": lambda x, shape: x.reshape(len(x), -1, *shape[2:]),
+    "flatten, unflatten": lambda x, shape: x.flatten(1).unflatten(1, shape[1:]),
+    "einops in two steps": lambda x, shape: rearrange(
+        x.flatten(1), "b (d h w) -> b d h w", h=shape[2], w=shape[3]
+    ),
 }
 
 
@@ -57,8 +62,53 @@ def test_tokens_that_are_not_transposed_are_scrambled(name, table, shape):
     cells = shape[2] * shape[3] // 16
     (fault,) = audited(Dense(SCRAMBLED[name], table=cells * table), *shape).faults
     assert (fault.kind, fault.likelihood) == ("token order", "certain")
-    assert f"puts {cells} tokens of 16 numbers back" in fault.sentence
+    assert f"{cells} tokens of 16 numbers back" in fault.sentence
     assert "x.transpose(1, 2).reshape(len(x), 16" in fault.fixes[0]
+
+
+class Autoencoder(nn.Module):
+    """Patches of 4 pixels, and each token's 48 = 4·4·3 numbers put back to an image."""
+
+    def __init__(self, back):
+        super().__init__()
+        self.proj, self.norm, self.head = (
+            nn.Conv2d(3, 16, 4, 4),
+            nn.LayerNorm(16),
+            nn.Linear(16, 48),
+        )
+        self.back = back
+
+    def forward(self, x):
+        tokens = self.norm(self.proj(x).flatten(2).transpose(1, 2)).relu()
+        return self.back(self.head(tokens), x.shape)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 32, 32), (2, 3, 24, 40)])
+@pytest.mark.parametrize(
+    ("back", "found"),
+    [
+        (lambda x, shape: x.reshape(shape), ["token order"]),
+        (
+            lambda x, shape: x.view(len(x), shape[2] // 4, -1, 4, 4, 3).reshape(shape),
+            ["token order"],
+        ),
+        (
+            lambda x, shape: rearrange(
+                x, "b (h w) (p q c) -> b c (h p) (w q)", h=shape[2] // 4, p=4, q=4
+            ),
+            [],
+        ),
+        (lambda x, shape: functional.fold(x.mT, shape[2:], 4, stride=4), []),
+        (
+            lambda x, shape: functional.pixel_shuffle(
+                x.mT.reshape(len(x), 48, shape[2] // 4, -1), 4
+            ),
+            [],
+        ),
+    ],
+)
+def test_patches_are_put_back_to_an_image(back, found, shape):
+    assert kinds(Autoencoder(back), *shape) == found
 
 
 def test_groups_of_channels_that_look_like_tokens_are_left_alone():

@@ -18,6 +18,7 @@ from vitc_inspect.diagnosis.contract import bias_fault
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.flow import (
     MOVES,
+    RECURRENT,
     SUMS,
     Flow,
     FollowError,
@@ -136,7 +137,7 @@ def _checks(
             lambda found: filter(
                 None,
                 (
-                    measured(each, reading, make_map)
+                    measured(each, flow, reading, make_map)
                     for each in broken_promises(module, flow, reading)
                 ),
             ),
@@ -145,7 +146,7 @@ def _checks(
         yield "maps of tokens", lambda found: maps_of_tokens(flow, reading, others)
         yield "the width of the tokens", lambda found: _other_widths(found, module, flow, reading)
         yield "the position table", lambda found: table_order(flow, reading, others)
-        yield "affine convolutions", lambda found: affine_convolutions(reading, make_map)
+        yield "affine convolutions", lambda found: affine_convolutions(flow, reading, make_map)
         yield "the first token", lambda found: _first_without_class_token(flow, reading)
         yield "biases", lambda found: _bias(flow, reading)
     elif flow.error is None:
@@ -217,12 +218,19 @@ def _first_without_class_token(flow: Flow, reading: Reading) -> Iterator[Explana
     tokens = {id(reading.tokens)}
     parts: list[bool] = []
     for step in flow.steps:
-        mine = [known for known in step.sources if id(known) in tokens]
+        mine = [
+            known
+            for known in step.sources
+            # the tokens as they are before a norm go on beside the block
+            if id(known) in tokens or known.places is reading.tokens.places
+        ]
         if not mine:
             continue
         made = step.outputs[0]
         if step.name in ("getitem", "select") and len(made.shape) < len(mine[0].shape):
             parts.append(_is_first(step) and prod(mine[0].shape) == cells * prod(made.shape))
+        elif step.name in RECURRENT:  # what stands first may have seen all others
+            continue
         elif len(made.shape) == 3 and made.shape[reading.axes.axis] == cells:
             tokens.add(id(made))
     if parts == [True]:
@@ -249,7 +257,10 @@ def _is_first(step: Step) -> bool:
 
 
 def _bias(flow: Flow, reading: Reading) -> Iterator[Explanation]:
-    """Convolutions on the way to the tokens whose bias goes to a BatchNorm and nowhere else."""
+    """Convolutions of the stem whose bias goes to a BatchNorm and nowhere else.
+
+    The stem ends where the way to the tokens branches: what stands in the blocks is no part of it.
+    """
     readers: dict[int, list[Step]] = {}
     for step in flow.steps:
         for known in step.sources:
@@ -258,12 +269,13 @@ def _bias(flow: Flow, reading: Reading) -> Iterator[Explanation]:
     if not reading.complete and flow.error is None:
         return
     for step in reading.before:
-        if step.name != "conv2d" or step.given.get("bias") is None:
-            continue
         after = readers.get(id(step.outputs[0]), [])
-        if [each.name for each in after] == ["batch_norm"]:
+        biased = step.name == "conv2d" and step.given.get("bias") is not None
+        if biased and [each.name for each in after] == ["batch_norm"]:
             name = step.sources[1].name.rpartition(".")[0] or "a convolution"
             names[name] = step.given["bias"][0]
+        if len(after) > 1 or len(step.of_image) > 1:
+            break
     if names:
         yield bias_fault(list(names), sum(names.values()))
 

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from vitc_inspect.contents import contents_of, evaluate
 from vitc_inspect.diagnosis.explanation import Explanation, explain
-from vitc_inspect.flow import Flow, Known, Saving, Step, draw_weights, follow, tensors_of
+from vitc_inspect.flow import RECURRENT, Flow, Known, Saving, Step, draw_weights, follow, tensors_of
 from vitc_inspect.untouched import (
     ONE_AT_A_TIME,
     as_it_was,
     copied,
+    tensors_copied,
     without_fast_path,
 )
 
@@ -49,7 +50,7 @@ def dependence(
         One fault of kind "image" or "batch", or nothing; also nothing where the module cannot run
         on two images, or gives other numbers each time.
     """
-    tensors = tensors_of((inputs, kwargs))
+    tensors = tensors_copied((inputs, kwargs))
     image = _image(flow, tensors)
     owners = contents_of(module).layers.values()
     if image is None or flow.error or any(map(_has_frames, owners)):
@@ -69,8 +70,10 @@ def dependence(
     if not changes:
         joined = any(a.ndim and not torch.equal(a, b) for a, b in zip(once, again, strict=True))
         cause = _cause(pairs, flow) if joined else None
-        if cause:
+        if cause and not cause.of_vectors:  # vectors of a bag of images are pooled on purpose
             yield _mixed(cause)
+        elif not joined and any(map(_can_tell, once)) and pairs.never_changes():
+            yield _unmoved(None, flow)
         return
     if not any(change.own for change in changes):
         if not any(change.others for change in changes) and pairs.never_changes():
@@ -107,7 +110,7 @@ def _change(a: Tensor, b: Tensor, before: tuple[int, ...], images: int) -> _Chan
         before: Its shape for a batch of one image less.
         images: Images of the batch.
     """
-    if not a.is_floating_point() or a.is_meta or not (a.isfinite().all() and b.isfinite().all()):
+    if not (_can_tell(a) and _can_tell(b)):
         return None
     axes = [
         axis
@@ -124,6 +127,11 @@ def _change(a: Tensor, b: Tensor, before: tuple[int, ...], images: int) -> _Chan
     # an image's parts follow each other, or the first parts of all images come first
     ways = each.view(images, -1), each.view(-1, images).mT
     return _Change(own=bool(each.any()), others=all(bool((way[1:] > least).any()) for way in ways))
+
+
+def _can_tell(output: Tensor) -> bool:
+    """Whether an output is of numbers that other images would change."""
+    return output.is_floating_point() and not output.is_meta and bool(output.isfinite().all())
 
 
 class _Pairs:
@@ -254,6 +262,8 @@ class _Cause:
     """What it does, after "the images: "."""
     fix: str
     """What to do."""
+    of_vectors: bool = False
+    """Whether it is given one vector of each image, and no tokens any more."""
 
 
 def _cause(pairs: _Pairs, flow: Flow) -> _Cause | None:
@@ -287,7 +297,7 @@ def _mixes(step: Step, there: Step) -> _Cause | None:
         inside = f" in {layer}" if layer else ""
         if step.name == "multi_head_attention_forward" and axes == {0} and many == 3:
             return _Cause(what=f"attention{inside} runs across the batch", fix=_BATCH_FIRST)
-        if step.name in ("lstm", "gru", "rnn_tanh", "rnn_relu") and axes == {0} and many == 3:
+        if step.name in RECURRENT and axes == {0} and many == 3:
             what = f"the recurrent layer{inside} runs across the batch"
             return _Cause(what=what, fix=_BATCH_FIRST)
         if step.name == "scaled_dot_product_attention" and axes == {many - 2}:
@@ -302,6 +312,7 @@ def _mixes(step: Step, there: Step) -> _Cause | None:
                 return _Cause(
                     what=f"{step.name} is taken over the batch",
                     fix=f"{_TURN}, or take another axis.",
+                    of_vectors=many <= 2,
                 )
         if step.name == "layer_norm":
             last = len(step.given["normalized_shape"])

@@ -28,6 +28,7 @@ from vitc_inspect.untouched import (
     copied,
     leave_mode,
     memory_of,
+    tensors_copied,
     version_of,
     without_fast_path,
 )
@@ -65,6 +66,8 @@ ACTIVATIONS = frozenset(
 NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
 """Functions that normalise and leave each number in its place."""
 
+JOINS = frozenset({"cat", "concat", "concatenate"})
+RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 SUMS = frozenset({"add", "sub", "iadd", "isub", "radd", "rsub"})
 SCALINGS = frozenset({"mul", "div", "imul", "itruediv", "truediv", "rmul", "multiply", "divide"})
 
@@ -91,6 +94,7 @@ _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "cat": ("tensors", "dim"),
     "pad": ("input", "pad"),
     "conv1d": ("input", "weight"),
+    "einsum": ("equation",),
     "unfold": ("input", "kernel_size", "dilation", "padding", "stride"),  # of nn.functional
 }  # of functions whose arguments count
 
@@ -301,7 +305,7 @@ def _run(
     with ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(contents) as parameters:
         given, named = copied((tuple(inputs), dict(kwargs)), instead)
         before = _versions(contents)
-        watcher = _Watcher(contents, parameters, tensors_of((given, named)), until)
+        watcher = _Watcher(contents, parameters, tensors_copied((given, named)), until)
         try:
             evaluate(module, contents)
         except Exception as error:  # noqa: BLE001  # it is the user's code
@@ -411,7 +415,8 @@ class _Watcher(TorchFunctionMode):
         except Exception:
             if before:
                 name, _, sources = before
-                self.flow.failed = Step(-1, name, sources, (), _given(name, args, kwargs))
+                given = _given(func, name, args, kwargs)
+                self.flow.failed = Step(-1, name, sources, (), given)
             raise
         if before:
             self._guarded(self._write_down, func, args, kwargs, before, output)
@@ -446,7 +451,7 @@ class _Watcher(TorchFunctionMode):
         index = len(self.flow.steps)
         moved = _moved(func, name, args, kwargs, tensors, sources, produced)
         of_image = any(source.of_image for source in sources)
-        given = _given(name, args, kwargs)
+        given = _given(func, name, args, kwargs)
         outputs = []
         for at, tensor in enumerate(produced):
             shape = tuple(tensor.shape)
@@ -479,10 +484,10 @@ _LIKE = frozenset({"view_as", "reshape_as", "expand_as", "type_as"})  # the seco
 _ARITHMETIC = frozenset({"add", "sub", "mul", "truediv", "div", "pow", "matmul", "floordiv"})
 
 
-def _given(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def _given(func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments by name, shapes for tensors; nothing for a function that is not listed."""
     names = _ARGUMENTS.get(name)
-    if names is None:
+    if names is None or func is Tensor.unfold:  # which slides along one axis and skips nothing
         return {}
     bound = {**dict(zip(names, args, strict=False)), **kwargs}
     return {
@@ -512,7 +517,7 @@ def _stayed(
     of_image = any(each.of_image for each in sources)
     if name == "pad" and not sources[0].at_home:
         return None  # which of its sides are padded is not known
-    if name in ("cat", "concat", "concatenate"):
+    if name in JOINS:
         return Places(index, shape) if of_image and _joins_channels(sources, given) else None
     if name in _MAPPERS:
         # a table that is resized is a map as well
@@ -554,6 +559,9 @@ def _moved(
             return lambda at: None
         taken = table.numbers()[tensors[0].cpu()]
         return lambda at: Places(table.origin, table.shape, taken)
+    if name in JOINS and not any(each.of_image for each in sources):
+        joined = _joined(func, args, kwargs, tensors, sources)
+        return lambda at: joined
     if name not in MOVES or not tensors:
         return None
     places = sources[0].places
@@ -578,6 +586,33 @@ def _moved(
     if [tuple(each.shape) for each in found] != [tuple(each.shape) for each in produced]:
         return lambda at: None
     return lambda at: Places(places.origin, places.shape, found[at])
+
+
+def _joined(
+    func: Any, args: Any, kwargs: Any, tensors: Sequence[Tensor], sources: Sequence[Known]
+) -> Places | None:
+    """Places in parts of a table that are joined, -1 for others, as a class token's entry.
+
+    None where parts of several tables are joined, unless the longest was resized.
+    """
+    longest = max(sources, key=lambda each: prod(each.shape)).places
+    if longest is None or sum(prod(each.shape) for each in sources) > _MOST_NUMBERS:
+        return None
+    numbers = []
+    for tensor, known in zip(tensors, sources, strict=True):
+        same = known.places is not None and known.places.origin == longest.origin
+        if not same and isinstance(longest.origin, str):
+            return None
+        nowhere = torch.full(tuple(tensor.shape), -1, dtype=torch.int32)
+        numbers.append(known.places.numbers() if same and known.places else nowhere)
+    try:
+        if args:
+            joined = func(numbers, *args[1:], **kwargs)
+        else:
+            joined = func(**{**kwargs, "tensors": numbers})
+    except (RuntimeError, TypeError, IndexError):
+        return None
+    return Places(longest.origin, longest.shape, joined)
 
 
 def _without(kwargs: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -153,10 +153,22 @@ def _axis_of_token(step: Step) -> int | None:
     if step.name == "matmul":
         others = step.sources[1:]
         return -1 if others and not others[0].of_image else None
+    if step.name == "einsum":
+        return -1 if _weighs_last_axis(step) else None
     if step.name in ("conv1d", "conv2d"):
         taps = step.given["weight"][2:]
         return -1 - len(taps) if prod(taps) == 1 and not step.sources[0].at_home else None
     return None
+
+
+def _weighs_last_axis(step: Step) -> bool:
+    """Whether an einsum sums the last axis of its first operand with a second that is learned."""
+    equation = step.given.get("equation")
+    if not isinstance(equation, str) or len(step.sources) != 2 or step.sources[1].of_image:
+        return False
+    operands, _, result = equation.replace(" ", "").partition("->")
+    first, _, second = operands.partition(",")
+    return bool(first) and first[-1] in second and result != "" and first[-1] not in result
 
 
 def _is_image(places: Places | None, flow: Flow) -> bool:
@@ -222,7 +234,30 @@ def _judged(module: nn.Module, flow: Flow, step: Step, read: _Read) -> Explanati
     as_many = stated and stated * stated * read.sides[read.channel_axis] == read.tokens.shape[1]
     if as_many and sides != [stated, stated]:
         return _fault(step, read, stated, _words(read, 0), sure=False)
+    if not stated and _is_piece_of_row(read, patterns):
+        return _fault(step, read, patch, _words(read, 0), sure=False)
     return _turned(read, patterns)
+
+
+def _is_piece_of_row(read: _Read, patterns: Sequence[tuple[Pattern, int, int]]) -> bool:
+    """Whether each token is a piece of one row of a colour image, of as many pixels as a patch.
+
+    A view of an image with the channels last gives them, where a patch was meant.
+    """
+    channels = read.sides[read.channel_axis]
+    (down, rows), (across, columns) = (
+        (kind, many) for at, (kind, _, many) in enumerate(patterns) if at != read.channel_axis
+    )
+    side = isqrt(columns)
+    divides = not any(n % side for n in read.pixel_sides)
+    return (
+        channels in (3, 4)
+        and patterns[read.channel_axis][0] == "all"
+        and (down, rows, across) == ("run", 1, "run")
+        and 1 < side * side == columns
+        and divides
+        and read.tokens.shape[1] == channels * columns
+    )
 
 
 def _spans(read: _Read, patterns: Sequence[tuple[Pattern, int, int]]) -> bool:

@@ -19,9 +19,10 @@ from vitc_inspect.contents import contents_of
 from vitc_inspect.diagnosis.contract import Contract, faults
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.errors import SpecError
-from vitc_inspect.flow import MOVES, SUMS, Flow, Known, Step
+from vitc_inspect.flow import MOVES, RECURRENT, SUMS, Flow, Known, Step
 from vitc_inspect.raising import is_to_pass
 from vitc_inspect.reading import Reading
+from vitc_inspect.tables import one_entry
 
 PROMISES = frozenset({"stride", "width", "position table", "class token"})
 """Kinds of the faults between convolutions, tokens and position table."""
@@ -59,7 +60,8 @@ def broken_promises(module: nn.Module, flow: Flow, reading: Reading) -> Iterator
     wanted = set(PROMISES)
     if stem and (reading.complete or flow.error):
         wanted |= {"unread pixels", "linear"}
-        wanted |= {"activation"} if reading.tokens else set()
+        of_encoder = reading.tokens and not _are_features(flow, reading)
+        wanted |= {"activation"} if of_encoder else set()
     try:
         found = faults(Contract(**known))
     except SpecError:  # larger than any stem of ours
@@ -68,6 +70,22 @@ def broken_promises(module: nn.Module, flow: Flow, reading: Reading) -> Iterator
         if fault.kind in wanted:
             yield _said_of(table, fault) if table else fault
     yield from _stated_width(module, flow, reading)
+
+
+def _are_features(flow: Flow, reading: Reading) -> bool:
+    """Whether tokens are the features of a CNN, which end with an activation on purpose.
+
+    They are one row, as for reading text, go to a recurrent layer, or are multiplied with features.
+    """
+    for step in flow.steps:
+        if any(id(known) in reading.sequence for known in step.sources):
+            alone = len(step.of_image) == len(step.sources)
+            if step.name in RECURRENT or (step.name in _PRODUCTS and alone):
+                return True
+    return min(reading.grid_size) == 1
+
+
+_PRODUCTS = frozenset({"matmul", "bmm", "einsum", "baddbmm"})
 
 
 def _makes_tokens(flow: Flow, reading: Reading) -> bool:
@@ -141,6 +159,8 @@ def _table(module: nn.Module, flow: Flow, reading: Reading) -> _Table | None:
             fails = step is flow.failed
             if not fails and (name not in learned or (length > 1 and not _cut(known, steps))):
                 continue
+            if not fails and 1 < length < prod(reading.grid_size):
+                continue  # tokens share its entries, as those of one row do
             return _Table(name=name, length=length, width=width, prefix=prefix)
     return None
 
@@ -171,7 +191,8 @@ def _cut(table: Known, steps: Sequence[Step]) -> bool:
             continue
         for known in step.sources:
             if known.places and known.places.origin == origin:
-                entries = known.places.numbers().flatten() // width
+                numbers = known.places.numbers().flatten()
+                entries = numbers[numbers >= 0] // width
                 uses += torch.bincount(entries, minlength=length)
     used = int((uses > 0).sum())
     # one entry for all is another fault
@@ -231,6 +252,8 @@ def cut_table_of_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]
             if known.of_image or places is None or places.origin not in learned:
                 continue
             length = prod(places.shape[:-1])
+            if length > 1 and places.shape[-1] == tokens[2]:
+                yield from one_entry(places, cells, tokens[1])
             if prod(known.shape[:-1]) != tokens[1] or not _cut(known, flow.steps):
                 continue
             try:

@@ -6,6 +6,7 @@ nobody reads, costs, faults.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -344,11 +345,15 @@ def _way(flow: Flow, end: Step) -> tuple[Known | None, tuple[Step, ...]]:
 def _after(flow: Flow, maps: Step) -> tuple[Step, ...]:
     """What happens to the last map itself, one step after the other, while numbers stay in place.
 
-    The norm and the activation behind the last convolution are among it.
+    The norm and the activation behind the last convolution are among it. It ends where several
+    functions read the map, since none of them stands between it and the others.
     """
     chain: list[Step] = []
     last = maps.outputs[0]
+    readers = Counter(id(known) for step in flow.steps for known in set(step.of_image))
     for step in flow.steps[maps.index + 1 :]:
+        if readers[id(last)] > 1:
+            break
         if last in step.sources and step.outputs[0].places is not None:
             chain.append(step)
             last = step.outputs[0]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
 from math import prod
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitc_inspect.tracing import KeptOutput
 
@@ -221,7 +223,7 @@ def _collect(value: Any, path: str, seen: list[SeenTensor]) -> None:
 def tensors_in(
     value: Any, path: str = "", around: tuple[int, ...] = ()
 ) -> list[tuple[str, Tensor]]:
-    """Every tensor in an output, with its place in tuples, dicts, dataclasses, nested tensors."""
+    """Every tensor in an output, with its place in tuples, dicts, objects and nested tensors."""
     if isinstance(value, Tensor) and not value.is_nested:
         return [(path, value)]
     if isinstance(value, Tensor):  # of several sizes, which has no shape of its own
@@ -232,13 +234,24 @@ def tensors_in(
         parts = value.items()
     elif is_dataclass(value) and not isinstance(value, type):
         parts = [(field.name, getattr(value, field.name)) for field in fields(value)]
+    elif _holds_attributes(value):
+        parts = vars(value).items()
     else:
         return []
-    if id(value) in around:  # it holds itself
+    if id(value) in around or len(around) > _DEEPEST:  # it holds itself, or never ends
         return []
     dotted = f"{path}." if path else ""
     inner = (*around, id(value))
     return [found for key, part in parts for found in tensors_in(part, f"{dotted}{key}", inner)]
+
+
+_DEEPEST = 8  # objects within objects, of which more are no output
+
+
+def _holds_attributes(value: Any) -> bool:
+    """Whether a thing is an object that a module may return its tensors in."""
+    kinds = (type, ModuleType, nn.Module, FunctionType, MethodType, Enum)
+    return hasattr(value, "__dict__") and not isinstance(value, kinds)
 
 
 def _unbound(nested: Tensor) -> Sequence[Tensor]:

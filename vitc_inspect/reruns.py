@@ -5,6 +5,7 @@ Only the part of a module that makes the map of tokens runs again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite, prod
@@ -26,9 +27,9 @@ from vitc_inspect.flow import (
     Known,
     Step,
     output_of_step,
-    tensors_of,
 )
 from vitc_inspect.reading import Reading
+from vitc_inspect.untouched import tensors_copied
 
 _ROUNDING = 1e-4  # of the largest number of a map: less is rounding
 _LOCAL = (
@@ -56,7 +57,7 @@ class MapMaker:
     ) -> None:
         self._module, self._inputs, self._kwargs = module, inputs, kwargs
         self._step = step.index
-        self.image: Tensor = tensors_of((inputs, kwargs))[image.image or 0]
+        self.image: Tensor = tensors_copied((inputs, kwargs))[image.image or 0]
 
     @full_precision()
     def __call__(self, image: Tensor, *, grad: bool = False, drawn: bool = False) -> Tensor | None:
@@ -190,10 +191,11 @@ def _last_of_all(flow: Flow) -> tuple[Known, Step] | None:
     return (image, found) if found else None
 
 
-def affine_convolutions(reading: Reading, make_map: MapMaker) -> Iterator[Explanation]:
+def affine_convolutions(flow: Flow, reading: Reading, make_map: MapMaker) -> Iterator[Explanation]:
     """Find convolutions that are one affine map, where they are no plain chain.
 
     Args:
+        flow: The run.
         reading: The way from the image to the map.
         make_map: Runs it.
 
@@ -202,6 +204,8 @@ def affine_convolutions(reading: Reading, make_map: MapMaker) -> Iterator[Explan
     """
     convs = _most_convolutions(reading)
     if reading.stem or convs < 2 or not all(map(_is_affine, reading.before)):
+        return
+    if maps_used_elsewhere(flow, reading) or _reads_windows(reading):
         return
     rest = _affine_rest(make_map)
     if rest is None or rest > _rounding(make_map.image):
@@ -215,6 +219,25 @@ def affine_convolutions(reading: Reading, make_map: MapMaker) -> Iterator[Explan
         likelihood="certain",
         numbers={"convolutions": convs},
     )
+
+
+def maps_used_elsewhere(flow: Flow, reading: Reading) -> bool:
+    """Whether more than the next convolution reads a map on the way to the tokens.
+
+    Then the convolutions before and behind it cannot be one, as those that are added to what they
+    read, or whose map goes on to a later layer.
+    """
+    *inner, _ = [known for step in reading.before for known in step.outputs]
+    made = {id(known) for known in inner}
+    readers = Counter(id(known) for step in flow.steps for known in step.of_image)
+    readers.update(id(known) for known in flow.outputs)
+    return any(readers[each] > 1 for each in made)
+
+
+def _reads_windows(reading: Reading) -> bool:
+    """Whether a convolution reads pieces of the images as images of their own."""
+    convs = [step for step in reading.before if step.name == "conv2d"]
+    return any(step.of_image[0].shape[0] != reading.image.shape[0] for step in convs)
 
 
 def _most_convolutions(reading: Reading) -> int:
@@ -236,18 +259,25 @@ def _is_affine(step: Step) -> bool:
     return step.name in MOVES | COPIES | SUMS | {"conv2d", "pad", "avg_pool2d", "batch_norm"}
 
 
-def measured(fault: Explanation, reading: Reading, make_map: MapMaker) -> Explanation | None:
+def measured(
+    fault: Explanation, flow: Flow, reading: Reading, make_map: MapMaker
+) -> Explanation | None:
     """Measure whether all convolutions of a plain chain are one affine map, where a fault says so.
 
     Args:
         fault: Any fault; one that says something else is left as it is.
+        flow: The run.
         reading: The way from the image to the map.
         make_map: Runs it.
 
     Returns:
         The fault with what was measured; None where that contradicts it.
     """
-    if fault.kind != "linear" or fault.numbers["convolutions"] != len(reading.links):
+    if fault.kind != "linear":
+        return fault
+    if maps_used_elsewhere(flow, reading):
+        return None
+    if fault.numbers["convolutions"] != len(reading.links):
         return fault
     rest = _affine_rest(make_map)
     if rest is None:

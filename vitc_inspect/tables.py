@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from vitc_inspect.diagnosis.explanation import Explanation, explain
-from vitc_inspect.flow import SUMS, Flow, Known, Step
-from vitc_inspect.reading import Reading, read
+from vitc_inspect.flow import SUMS, Flow, Known, Places, Step
+from vitc_inspect.reading import Reading, read, same_throughout
 from vitc_inspect.variants import OtherRuns
 
 _FOLLOWED = "the entries were followed from the table to the tokens"
@@ -31,10 +31,15 @@ def table_order(flow: Flow, reading: Reading, others: OtherRuns) -> Iterator[Exp
         return
     sums = list(_sums(flow, reading))
     yield from _one_entry(sums, reading)
+    yield from _mixed_before_resize(flow, reading)
     for _, tokens, table in sums:
-        entries = _entries(table, tokens, reading)
-        if entries is not None:
-            yield from _turned(entries, table, reading)
+        rows = _numbers_along(table, tokens, reading)
+        if rows is None:
+            continue
+        if same_throughout(rows):
+            yield from _turned(rows[:, 0].long(), table, reading)
+        else:
+            yield from _mixed_entries(table, reading)
     yield from _computed(sums, reading, others)
 
 
@@ -44,6 +49,7 @@ def _sums(flow: Flow, reading: Reading) -> Iterator[tuple[Step, Known, Known]]:
         if step.name not in SUMS or len(step.sources) != 2:
             continue
         tokens = [each for each in step.sources if _is_sequence(each, reading)]
+        tokens += [each for each in step.sources if _is_map(each, reading)]
         table = [each for each in step.sources if not each.of_image]
         if tokens and table:
             yield step, tokens[0], table[0]
@@ -55,11 +61,17 @@ def _is_sequence(known: Known, reading: Reading) -> bool:
     return id(known) in reading.sequence or bool(same)
 
 
+def _is_map(known: Known, reading: Reading) -> bool:
+    """Whether this is the map itself, before it is made into tokens."""
+    places = known.places
+    return places is not None and places.origin == reading.map.index and known.at_home
+
+
 # ---- entries -----------------------------------------------------------------------------------
 
 
-def _entries(table: Known, tokens: Known, reading: Reading) -> Tensor | None:
-    """Which entry each image token gets, (n,); None where that is not known.
+def _numbers_along(table: Known, tokens: Known, reading: Reading) -> Tensor | None:
+    """Which entry each number that an image token gets is of, (n, d); None where not known.
 
     An entry is a cell where the table is a map (1, d, rows, columns) or was resized as one.
     """
@@ -73,22 +85,34 @@ def _entries(table: Known, tokens: Known, reading: Reading) -> Tensor | None:
         numbers = numbers % prod(places.shape[2:])
     else:
         return None
-    rows = _along_tokens(numbers, tokens, reading)
-    if rows is None or not torch.equal(rows, rows[:, :1].expand_as(rows)):
-        return None
-    return rows[:, 0].long()
+    return _along_tokens(numbers, tokens, reading)
 
 
 def _along_tokens(numbers: Tensor, tokens: Known, reading: Reading) -> Tensor | None:
     """What a table has for each image token, (n, d); None where it does not lie along them."""
     axes = reading.axes
     assert axes is not None
-    axis = numbers.ndim - (len(tokens.shape) - axes.axis)
     cells = prod(reading.grid_size)
+    if len(tokens.shape) == 4:
+        return _along_cells(numbers, tokens, reading)
+    axis = numbers.ndim - (len(tokens.shape) - axes.axis)
     if axis < 0 or numbers.shape[axis] not in (cells, cells + reading.sequence.get(id(tokens), 0)):
         return None
     # the tokens before the image's come first
     return numbers.movedim(axis, 0).flatten(1)[-cells:]
+
+
+def _along_cells(numbers: Tensor, tokens: Known, reading: Reading) -> Tensor | None:
+    """What a table has for each cell of a map, the channels first or last, (n, d)."""
+    if numbers.ndim not in (3, 4):
+        return None
+    last = tokens.shape[1:] == (*reading.grid_size, reading.width)
+    if last == _is_map(tokens, reading):  # neither layout, or both by chance
+        return None
+    numbers = numbers.movedim(-1, -3) if last else numbers
+    if numbers.shape[-2:] != reading.grid_size:
+        return None
+    return numbers.flatten(-2).movedim(-1, 0).flatten(1)
 
 
 def _turned(entries: Tensor, table: Known, reading: Reading) -> Iterator[Explanation]:
@@ -115,9 +139,9 @@ def _turned(entries: Tensor, table: Known, reading: Reading) -> Iterator[Explana
             numbers=numbers,
         )
         return
-    turned = cells % columns * rows + cells // columns
+    turned = [cells % columns * rows + cells // columns, cells % rows * columns + cells // rows]
     plain = in_turn or torch.equal(entries, cells)
-    if min(rows, columns) == 1 or plain or not torch.equal(entries, turned):
+    if min(rows, columns) == 1 or plain or not any(torch.equal(entries, each) for each in turned):
         return
     yield explain(
         "position table",
@@ -127,6 +151,58 @@ def _turned(entries: Tensor, table: Known, reading: Reading) -> Iterator[Explana
         because=_FOLLOWED,
         likelihood="likely",
         numbers=numbers,
+    )
+
+
+# ---- entries that are mixed ---------------------------------------------------------------------
+
+
+def _mixed_entries(table: Known, reading: Reading) -> Iterator[Explanation]:
+    """A table that a reshape gives the shape of the tokens, so that each gets parts of several."""
+    places = table.places
+    if places is None:
+        return
+    if not isinstance(places.origin, str):
+        words = "is resized as a map and then reshaped: each token"
+        yield _scrambled(places, reading, words, sure=True)
+        return
+    entries = prod(places.shape) // reading.width
+    if entries != prod(reading.grid_size) or reading.width in (entries, *reading.grid_size):
+        return
+    yield _scrambled(places, reading, "is reshaped before it is added: each token", sure=False)
+
+
+def _mixed_before_resize(flow: Flow, reading: Reading) -> Iterator[Explanation]:
+    """A table (1, n, d) that is reshaped to a map (1, d, rows, columns) and resized."""
+    for step in flow.steps:
+        if step.name not in ("interpolate", "upsample") or step.of_image:
+            continue
+        known = step.sources[0]
+        places = known.places
+        if places is None or len(known.shape) != 4 or not isinstance(places.origin, str):
+            continue
+        width, rows, columns = known.shape[1:]
+        table = width == places.shape[-1] == reading.width and len(places.shape) in (2, 3)
+        if not table or width in (rows * columns, rows, columns):
+            continue
+        if not same_throughout((places.numbers() // width).flatten(2).mT):
+            words = "is reshaped to a map and resized: each place of that map"
+            yield _scrambled(places, reading, words, sure=True)
+            return
+
+
+def _scrambled(places: Places, reading: Reading, words: str, *, sure: bool) -> Explanation:
+    rows, columns = reading.grid_size
+    learned = isinstance(places.origin, str)
+    which = f"{places.origin}, the position table," if learned else "The position table"
+    return explain(
+        "position table",
+        f"{which} {words} holds numbers of several entries, and every shape is right.",
+        "Transpose it, and do not only reshape it: reshape(1, rows, columns, -1) and then"
+        " permute(0, 3, 1, 2) make a map of (1, n, d), flatten(2).transpose(1, 2) tokens of a map.",
+        because=_FOLLOWED if sure else f"{_FOLLOWED}; a table that is learned so harms nothing",
+        likelihood="certain" if sure else "likely",
+        numbers={"rows": rows, "columns": columns, "embed_dim": reading.width},
     )
 
 
@@ -142,26 +218,49 @@ def _one_entry(sums: list[tuple[Step, Known, Known]], reading: Reading) -> Itera
         places = table.places
         if places is None or not isinstance(places.origin, str) or places.shape[-1] < 2:
             continue
-        length = prod(places.shape[:-1])
-        taken = (places.numbers() // places.shape[-1]).unique(sorted=True)  # type: ignore[no-untyped-call]
-        if places.shape[-1] != reading.width or len(taken) != 1 or length < cells:
-            continue
-        entry, count = int(taken[0]), cells + reading.sequence.get(id(tokens), 0)
-        by_count = entry in (count, cells)
-        if not by_count and "pos" not in places.origin.rpartition(".")[2].lower():
-            continue
-        yield explain(
-            "position table",
-            f"{places.origin}, the position table, has {length} entries, and each of the {count}"
-            f" tokens gets entry {entry}: no token knows its place, and every shape is right.",
-            f"Take as many entries as there are tokens: a slice [:{count}] along the tokens.",
-            because=f"{entry} is the number of tokens: an index stands where a slice is meant"
-            if by_count
-            else "the name says that it is meant for places",
-            likelihood="certain" if by_count else "likely",
-            numbers={"entry": entry, "table": length, "tokens": count},
-        )
+        count = cells + reading.sequence.get(id(tokens), 0)
+        if places.shape[-1] == reading.width:
+            faults = list(one_entry(places, cells, count))
+            if faults:
+                yield from faults
+                return
+
+
+def one_entry(places: Places, cells: int, count: int) -> Iterator[Explanation]:
+    """Say that every token gets the same entry of a position table, where that is so.
+
+    Args:
+        places: Where what is added stands in the table.
+        cells: Tokens of the image.
+        count: All tokens that something is added to.
+
+    Returns:
+        One fault of kind "position table", or nothing.
+    """
+    length, name = prod(places.shape[:-1]), str(places.origin)
+    taken = (places.numbers() // places.shape[-1]).unique(sorted=True)  # type: ignore[no-untyped-call]
+    if len(taken) != 1 or not 1 < cells <= length:
         return
+    entry = int(taken[0])
+    by_count = entry in (count, cells)
+    if not by_count and "pos" not in own_name(name).lower():
+        return
+    yield explain(
+        "position table",
+        f"{name}, the position table, has {length} entries, and each of the {count}"
+        f" tokens gets entry {entry}: no token knows its place, and every shape is right.",
+        f"Take as many entries as there are tokens: a slice [:{count}] along the tokens.",
+        because=f"{entry} is the number of tokens: an index stands where a slice is meant"
+        if by_count
+        else "the name says that it is meant for places",
+        likelihood="certain" if by_count else "likely",
+        numbers={"entry": entry, "table": length, "tokens": count},
+    )
+
+
+def own_name(parameter: str) -> str:
+    """The name that says what a parameter is for: its own, or that of an nn.Embedding around it."""
+    return parameter.removesuffix(".weight").rpartition(".")[2]
 
 
 def _varies(step: Step, tokens: Known, reading: Reading) -> bool:
@@ -205,8 +304,8 @@ def _computed(
                 " another place than its own, and every shape is right.",
                 "Let the column change fastest: torch.meshgrid(rows, columns, indexing='ij'), then"
                 " flatten.",
-                because="each number of the table depends on the row or on the column alone, if"
-                " it is read column after column",
+                because="the table is a part for the row plus a part for the column only if it is"
+                " read column after column",
                 likelihood="certain",
                 numbers={"rows": rows, "columns": columns},
             )
@@ -252,10 +351,12 @@ def _in_columns(table: Tensor, rows: int, columns: int) -> bool:
 
 
 def _by_sides(table: Tensor) -> bool:
-    """Whether each number of (first, second, d) depends on the first or on the second alone."""
+    """Whether (first, second, d) is a part by the first plus a part by the second, and has both."""
     rounding = 1e-5 * float(table.abs().max())
-    of_first = (table - table[:, :1]).abs().amax((0, 1)) <= rounding
-    of_second = (table - table[:1]).abs().amax((0, 1)) <= rounding
-    return bool((of_first | of_second).all() and (of_first != of_second).any()) and bool(
-        (of_first & ~of_second).any() and (of_second & ~of_first).any()
+    of_first, of_second = (table.mean(axis, keepdim=True) for axis in (1, 0))
+    both = of_first + of_second - table.mean((0, 1), keepdim=True)
+    if bool(((table - both).abs() > rounding).any()):
+        return False
+    return all(
+        bool(((each - each.mean((0, 1))).abs() > rounding).any()) for each in (of_first, of_second)
     )

@@ -33,14 +33,17 @@ def maps_of_tokens(flow: Flow, reading: Reading, others: OtherRuns) -> Iterator[
         The first fault of kind "token order", or nothing.
     """
     for step in flow.steps:
-        sides = _untransposed(step)
+        if _is_unpatched(step, flow, reading):
+            yield _unpatched(step, reading)
+            return
+        sides = _untransposed(step, flow)
         if sides is None:
             continue
-        there = others.same_step(step.index, reading.map, batch=True, size=True)
-        if there is None:
+        other = others.run(reading.map, batch=True, size=True, until=step.index)
+        if len(other.steps) <= step.index:
             if not _surely_tokens(step, sides, reading):
                 continue
-        elif _untransposed(there) is None:
+        elif _untransposed(other.steps[step.index], other) is None:
             continue
         tokens, width, rows, columns = sides
         of_map = f"{width}×{rows}×{columns} map"
@@ -58,6 +61,36 @@ def maps_of_tokens(flow: Flow, reading: Reading, others: OtherRuns) -> Iterator[
         return
 
 
+def _is_unpatched(step: Step, flow: Flow, reading: Reading) -> bool:
+    """Whether tokens (b, n, c·p·p) become an image (b, c, h·p, w·p) by a reshape alone."""
+    made = step.outputs[0].shape
+    if step.name not in _RESHAPES or not step.of_image or made != reading.image.shape:
+        return False
+    cells, side = prod(reading.grid_size), made[2] // max(1, reading.grid_size[0])
+    numbers = made[1] * side * side
+    fits = min(reading.grid_size) > 1 < side and cells * numbers == prod(made[1:])
+    if not fits or cells in made[1:]:  # tokens that are rows or channels of the image
+        return False
+    return any(known.shape == (made[0], cells, numbers) for known in _reshaped(step, flow))
+
+
+def _unpatched(step: Step, reading: Reading) -> Explanation:
+    _, channels, height, width = reading.image.shape
+    rows, columns = reading.grid_size
+    side = height // rows
+    return explain(
+        "token order",
+        f"{step.name} makes an image of {channels}×{height}×{width} of {rows * columns} tokens"
+        f" with the numbers in the order they have in memory: what a token says of its patch is"
+        " spread over rows of the image, and every shape is right.",
+        f"Put the patches back by einops' rearrange(x, 'b (h w) (p q c) -> b c (h p) (w q)',"
+        f" h={rows}, p={side}, q={side}).",
+        because="a reshape exchanges no axes, and the last axis of tokens is their width",
+        likelihood="likely",
+        numbers={"tokens": rows * columns, "patch_size": side},
+    )
+
+
 def _surely_tokens(step: Step, sides: tuple[int, int, int, int], reading: Reading) -> bool:
     """Whether tokens are put back to a map, by sizes alone: none is equal by chance."""
     tokens, width, rows, columns = sides
@@ -71,16 +104,29 @@ def _surely_tokens(step: Step, sides: tuple[int, int, int, int], reading: Readin
     )
 
 
-def _untransposed(step: Step) -> tuple[int, int, int, int] | None:
-    """Tokens, width, rows and columns of a reshape from (b, n, d) to (b, d, rows, columns)."""
-    if step.name not in _RESHAPES or not step.of_image:
+def _untransposed(step: Step, flow: Flow) -> tuple[int, int, int, int] | None:
+    """Tokens, width, rows and columns of a reshape from (b, n, d) to (b, d, rows, columns).
+
+    Also of several reshapes, one after the other.
+    """
+    if step.name not in _RESHAPES or not step.of_image or len(step.outputs[0].shape) != 4:
         return None
-    before, after = step.sources[0].shape, step.outputs[0].shape
-    if len(before) != 3 or len(after) != 4 or before[0] != after[0]:
-        return None
-    (_, tokens, width), (_, channels, rows, columns) = before, after
-    fits = channels == width != tokens and tokens == rows * columns
-    return (tokens, width, rows, columns) if fits and min(width, rows, columns) > 1 else None
+    batch, channels, rows, columns = step.outputs[0].shape
+    for before in _reshaped(step, flow):
+        images, tokens, width = before.shape if len(before.shape) == 3 else (0, 0, 0)
+        fits = images == batch and channels == width != tokens and tokens == rows * columns
+        if fits and min(width, rows, columns) > 1:
+            return tokens, width, rows, columns
+    return None
+
+
+def _reshaped(step: Step, flow: Flow) -> Iterator[Known]:
+    """What a reshape is given, and what the reshapes before it were."""
+    known = step.sources[0]
+    yield known
+    while known.step is not None and flow.steps[known.step].name in _RESHAPES | {"flatten"}:
+        known = flow.steps[known.step].sources[0]
+        yield known
 
 
 # ---- another width -----------------------------------------------------------------------------

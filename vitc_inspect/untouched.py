@@ -297,6 +297,18 @@ _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
 """How each is read, and how it is set."""
 
 
+def tensors_copied(value: Any) -> list[Tensor]:
+    """The tensors that `copied` copies, in order: those in tuples, lists and dicts.
+
+    What stands in other objects is left to the module, and no other can stand in its place.
+    """
+    if isinstance(value, Tensor):
+        return [] if value.is_nested else [value]
+    plain = isinstance(value, tuple) or type(value) is list
+    parts = value if plain else value.values() if type(value) is dict else ()
+    return [tensor for part in parts for tensor in tensors_copied(part)]
+
+
 def copied(value: Any, copies: dict[int, Tensor]) -> Any:
     """The same arguments with copies for tensors; one that stands twice is one copy."""
     if isinstance(value, Tensor):

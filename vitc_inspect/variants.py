@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitc_inspect.flow import Flow, Known, Step, follow, tensors_of
+from vitc_inspect.flow import Flow, Known, Step, follow
+from vitc_inspect.untouched import tensors_copied
 
 
 class OtherRuns:
@@ -35,7 +36,7 @@ class OtherRuns:
         """
         self._module, self._inputs, self._kwargs = module, inputs, kwargs
         self._flow = flow
-        self._tensors = tensors_of((inputs, kwargs))
+        self._tensors = tensors_copied((inputs, kwargs))
         self._image: Tensor = self._tensors[image.image or 0]
 
     def same_step(self, step: int, made: Step, *, batch: bool, size: bool) -> Step | None:
