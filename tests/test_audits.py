@@ -106,7 +106,6 @@ def test_a_preset_as_a_guest_has_the_faults_of_its_description(name):
         modules.append(build_vit(replace(preset.vit, depth=1)))
     for module in modules:
         found = audit_module(module.to("meta"), (given,))
-        # what has no position table in its paper runs like what adds one that fits
         assert found.stem == preset.stem
         assert found.faults == faults_of(preset.stem)
     assert {fault.kind for fault in found.faults} <= {"linear", "unread pixels"}

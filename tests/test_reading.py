@@ -49,6 +49,8 @@ def test_a_stem_is_read_from_modules_and_from_functions():
 )
 def test_a_stem_that_is_read_has_a_table_where_one_is_added(add, has_table):
     assert stem_of(Tabled(add), (image(),)).position_table == has_table
+    with_table = Tabled(lambda m, x: x + m.pos_embed, 49)  # which does not fit
+    assert audit_module(with_table, (image(),)).stem.position_table
     mapped = Runs(lambda m, x: (m.proj(x) + m.table).flatten(2).mT)
     mapped.table = nn.Parameter(torch.zeros(1, 16, 8, 8))
     assert stem_of(mapped, (image(),)).position_table

@@ -180,7 +180,8 @@ def read(flow: Flow) -> Reading | None:
         before=before,
         links=_links(before, after),
         sequence=sequence,
-        table=_has_table(flow, maps, sequence),
+        # of a run that raised it is not known, and a stem has one as a rule
+        table=flow.error is not None or _has_table(flow, maps, sequence),
         complete=tokens is not None or returned,
     )
 
