@@ -116,7 +116,7 @@ def _sure(fact: Fact) -> Likelihood:
 
 def _because(fact: Fact) -> str:
     first, *others = fact.names
-    more = f" and {len(others)} more say so" if others else " says so"
+    more = f" and {len(others)} more say so" if others else " say so"
     return f"the name and the shape of {first}{more}"
 
 
