@@ -70,8 +70,9 @@ def audit_module(
 ) -> Audit:
     """Look for faults in any module that takes an image.
 
-    The module runs once in evaluation mode, and where its convolutions have to be asked, up to
-    their last map a few times more. It is left as it was.
+    The module runs once in evaluation mode, and then a few times more: on other images, on a
+    batch of one image more, and where a fault is suspected on an image of other sides. A check
+    that fails takes no other away. The module is left as it was.
 
     Args:
         module: Any module.
