@@ -1,4 +1,4 @@
-"""Maps that windows do not divide or that cannot be merged 2×2: Swin, MaxViT, NesT."""
+"""Errors of windows: maps that they do not divide, or that cannot be merged 2×2 (Swin, MaxViT)."""
 
 from __future__ import annotations
 
