@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from vitc_inspect.contents import contents_of
-from vitc_inspect.diagnosis.contract import Contract, faults
+from vitc_inspect.diagnosis.contract import faults
 from vitc_inspect.diagnosis.explanation import Explanation, explain
+from vitc_inspect.diagnosis.parts import Contract
 from vitc_inspect.errors import SpecError
 from vitc_inspect.flow import MOVES, RECURRENT, SUMS, Flow, Known, Step
 from vitc_inspect.raising import is_to_pass

@@ -1,10 +1,9 @@
-"""Models' own assertions about the image and the maps: timm, torchvision, transformers, DINOv2."""
+"""Models' own assertions about channels, masks, heads, texts and position tables."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from math import isqrt
 
 from vitc_inspect.diagnosis.explanation import (
@@ -16,213 +15,7 @@ from vitc_inspect.diagnosis.explanation import (
     explain,
     sizes,
 )
-from vitc_inspect.diagnosis.pieces import image_in_pieces, taken_apart
-
-_NOMINAL = 16
-"""The patch size to reckon with where none is known (pixels)."""
-_BANDS = (1, 3, 4)
-"""Channels of images in grey, in colour, and with alpha."""
-
-
-# An image of another size than the model's
-
-
-def _other_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """One side of the image is not the model's."""
-    which = (match["which"] or "side").lower()
-    side, expected = int(match["side"]), int(match["expected"])
-    if min(side, expected) < 1 or side == expected:
-        return
-    if side in _BANDS and expected > 8:
-        yield _channels_at(which, side, expected)
-        return
-    numbers = {"side": side, "expected_side": expected}
-    patch = _patch(told)
-    rows = ""
-    if side % patch == 0 and expected % patch == 0:
-        unit = "columns" if which == "width" else "rows"
-        rows = f" {_at(told)} that is {side // patch} {unit} of tokens instead of"
-        rows += f" {expected // patch}."
-    if match.re is _TORCHVISION:  # its model is square
-        yield _image_size((side, side), (expected, expected), told, which=which)
-        return
-    of_image = explain(
-        "image size",
-        f"The image has a {which} of {side} pixels and the model expects {expected}.{rows}",
-        f"Resize the image to the model's size: a {which} of {expected} pixels,"
-        f" {expected}×{expected} where the model is square.",
-        f"Or build the model for this image, img_size={side} where it is square; a trained"
-        " position table is then interpolated.",
-        because="the model compares the image with the size it was built for",
-        likelihood="certain",
-        numbers=numbers,
-    )
-    image = told.facts.image
-    real = (image[1] if which == "width" else image[0]) if image else None
-    of_map = _map_between(which, side, expected, real)
-    if real is None or real == side:
-        yield replace(of_image, likelihood="likely") if of_map and real is None else of_image
-    if of_map and real != side:
-        yield of_map
-
-
-def _map_between(which: str, side: int, expected: int, real: int | None) -> Explanation | None:
-    """A map that a later stage embeds by timm's PatchEmbed, which calls it an image (Visformer)."""
-    factors = (real // side,) if real and real % side == 0 else (2, 4, 8, 16)
-    factor = next((f for f in factors if f > 1 and f * expected in _USUAL_MODELS), None)
-    if factor is None or (real is None and expected >= _USUAL_MODELS[0] // 2 + 1):
-        return None
-    return explain(
-        "image size",
-        f"A map inside the model has a {which} of {side} places and the stage that takes it"
-        f" expects {expected}: the image has {factor * side} pixels there and the model was built"
-        f" for {factor * expected}, if a stride of {factor} stands before it.",
-        f"Resize the image to {factor * expected}×{factor * expected} pixels.",
-        f"Or build the model for this image, img_size={factor * side}.",
-        because=f"the run shows an image of {real} pixels"
-        if real
-        else f"models are rarely built for {expected} pixels, and {factor}·{expected} ="
-        f" {factor * expected} is usual",
-        likelihood="likely" if real else "possible",
-        numbers={"side": factor * side, "expected_side": factor * expected},
-    )
-
-
-_USUAL_MODELS = (224, 384, 448)
-"""Sides of the images that models with stages are built for (pixels)."""
-
-
-def _channels_at(which: str, side: int, expected: int) -> Explanation:
-    """A side that is a number of channels."""
-    if which == "height":
-        return explain(
-            "channels",
-            f"The image has a height of {side} pixels and the model expects {expected}: {side} is a"
-            " number of channels, and they stand on the third axis.",
-            "Bring the image to (batch, channels, height, width): image.transpose(1, 2) where it"
-            " is (batch, height, channels, width).",
-            because=f"no image is {side} pixels high, and {side} channels are usual",
-            numbers={"side": side, "expected_side": expected},
-        )
-    return explain(
-        "channels last",
-        f"The image has a {which} of {side} pixels and the model expects {expected}: {side} is a"
-        " number of channels, so they stand last.",
-        "Put the channels first: image.permute(0, 3, 1, 2).",
-        because=f"no image is {side} pixels wide, and {side} channels are usual",
-        numbers={"side": side, "expected_side": expected},
-    )
-
-
-def _other_sides(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Both sides of the image, beside the model's."""
-    came = int(match["height"]), int(match["width"])
-    expected = int(match["model_height"]), int(match["model_width"] or match["model_height"])
-    if min(*came, *expected) < 1 or came == expected:
-        return
-    if came[1] in _BANDS and expected[1] > 8:
-        yield _channels_at("width", came[1], expected[1])
-        return
-    yield _image_size(came, expected, told)
-
-
-def _image_size(
-    came: tuple[int, int], expected: tuple[int, int], told: Told, *, which: str = ""
-) -> Explanation:
-    """An image beside the size that the model was built for."""
-    patch = _patch(told)
-    lengths = ""
-    if all(side % patch == 0 for side in (*came, *expected)):
-        real, made = (tuple(side // patch for side in size) for size in (came, expected))
-        lengths = (
-            f" {_at(told)} it would give {by(real)} = {real[0] * real[1]} tokens where"
-            f" the position table has {by(made)} = {made[0] * made[1]}."
-        )
-    opening = f"The image is {by(came)} pixels and the model expects {by(expected)}."
-    if which:
-        opening = (
-            f"The image has a {which} of {came[0]} pixels and the model expects {expected[0]}."
-        )
-        if lengths:
-            lengths = lengths.replace("it would give", "a square of it would give")
-    odd = 0 if came[0] != expected[0] else 1
-    square = by(came) if came[0] != came[1] else str(came[0])
-    return explain(
-        "image size",
-        f"{opening}{lengths}",
-        f"Resize the image to {by(expected)} pixels.",
-        f"Or build the model for {square} pixels, with a position table of that size or an"
-        " interpolated one.",
-        because="the model compares the image with the size it was built for",
-        likelihood="certain",
-        numbers={"side": came[odd], "expected_side": expected[odd]},
-    )
-
-
-def _at(told: Told) -> str:
-    """At which patch size is reckoned: that of the stem, or one for example."""
-    return f"At patch size {_patch(told)}" if told.spec else f"If a patch is {_NOMINAL} pixels,"
-
-
-def _patch(told: Told) -> int:
-    return told.spec.total_stride if told.spec else _NOMINAL
-
-
-# Sides that patches do not divide
-
-
-def _undivided(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """One side, with the patch."""
-    side, patch = int(match["side"]), int(match["patch"])
-    if min(side, patch) < 1 or side % patch == 0:
-        return
-    which = (match.groupdict().get("which") or "side").lower()
-    which = which if which in ("height", "width") else "side"
-    if side in _BANDS and patch > side:
-        yield _channels_at(which, side, patch)
-        return
-    rest = side % patch
-    fits = [f"{n} = {n // patch}·{patch}" for n in (side - rest, side - rest + patch) if n]
-    cut = {"height": f"image[..., :{side - rest}, :]", "width": f"image[..., :{side - rest}]"}
-    yield explain(
-        "image size",
-        f"A {which} of {side} pixels is not divisible by the patch: {taken_apart(side, patch)}.",
-        f"Resize the image to a {which} of {' or '.join(fits)} pixels.",
-        f"Or crop what is left over: {cut[which]}." if which in cut and side > patch else "",
-        because="the model says so",
-        likelihood="certain",
-        numbers={"side": side, "patch_size": patch, "rest": rest},
-    )
-
-
-def _undivided_pair(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Both sides, with the divisor (torchvision's RAFT)."""
-    divisor, height, width = (int(group) for group in match.groups())
-    if divisor > 0 and (height % divisor or width % divisor) and min(height, width) > 0:
-        yield image_in_pieces((height, width), (divisor, divisor), because="the model says so")
-
-
-def _undivided_unsaid(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Not divisible, without a number."""
-    spec = told.spec
-    if spec and any(side % spec.total_stride for side in spec.image_size):
-        yield image_in_pieces(
-            spec.image_size,
-            (spec.total_stride, spec.total_stride),
-            because="so it is in the stem given",
-        )
-        return
-    yield explain(
-        "image size",
-        "The sides of the image are not divisible by the patch size.",
-        "Use an image size that the patch size divides: for 16, 224 = 14·16 or 256 = 16·16.",
-        because="patches are cut in whole pixels",
-        likelihood="certain",
-        numbers={},
-    )
-
-
-# Channels, masks and heads
+from vitc_inspect.diagnosis.pieces import taken_apart
 
 
 def _image_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
@@ -304,44 +97,6 @@ def _image_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         because="the message names both",
         likelihood="certain",
         numbers=numbers,
-    )
-
-
-def _encoder_stride(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """transformers: the head for masked images gives back each patch of its own size only."""
-    patch, stride = int(match["patch"]), int(match["stride"])
-    yield explain(
-        "stride",
-        f"The head for masked images makes {stride}×{stride} pixels of each token"
-        f" (encoder_stride), and a patch is {patch}×{patch}.",
-        f"Build the configuration with encoder_stride={patch}.",
-        because="the message names both",
-        likelihood="certain",
-        numbers={"encoder_stride": stride, "patch_size": patch},
-    )
-
-
-def _undivided_shape(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A divisor and the shape of the whole input (RF-DETR)."""
-    piece, shape = int(match["piece"]), sizes(match["shape"])
-    if len(shape) == 4 and piece > 0 and any(n % piece for n in shape[2:]) and min(shape[2:]) > 0:
-        yield image_in_pieces(shape[2:], (piece, piece), because="the message names both")
-
-
-def _undivided_by(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A divisor alone."""
-    piece = int(match["piece"])
-    if piece < 2:
-        return
-    near = max(1, round(224 / piece)) * piece
-    yield explain(
-        "image size",
-        f"A side of the image is not divisible by {piece}.",
-        f"Resize the image to multiples of {piece}: {near} = {near // piece}·{piece} for example.",
-        f"Or pad it: F.pad(x, (0, -x.shape[3] % {piece}, 0, -x.shape[2] % {piece})).",
-        because="the message says so",
-        likelihood="certain",
-        numbers={"patch_size": piece},
     )
 
 
@@ -514,58 +269,7 @@ def _no_square(match: re.Match[str], told: Told) -> Iterator[Explanation]:
 
 
 _N = r"\d{1,6}"
-_DIFFERS = r"(?:doesn't|does not|don't|do not) match"
-_IMAGE = r"(?:image|img|input|pixel\w*)"
-_TORCHVISION = re.compile(
-    rf"Wrong image (?P<which>height|width)! Expected (?P<expected>{_N}) but got (?P<side>{_N})"
-)
-
 DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
-    (
-        re.compile(
-            rf"Input (?:image |img_?)?(?P<which>height|width) \(?(?P<side>{_N})\)? {_DIFFERS}"
-            rf"[a-z ]{{0,40}}\(?(?P<expected>{_N})\)?",
-            re.IGNORECASE,
-        ),
-        _other_side,
-    ),
-    (_TORCHVISION, _other_side),
-    (
-        re.compile(
-            rf"Input (?:image |img_?)?size \(?(?P<height>{_N}) ?[*x×,] ?(?P<width>{_N})\)?"
-            rf" {_DIFFERS}[a-z ]{{0,40}}\(?(?P<model_height>{_N})"
-            rf"(?: ?[*x×,] ?(?P<model_width>{_N}))?\)?",
-            re.IGNORECASE,
-        ),
-        _other_sides,
-    ),
-    (
-        re.compile(
-            rf"{_IMAGE}[ _]?(?:{_IMAGE}[ _]?)?(?P<which>height|width|size|side|dimension)s?"
-            rf"(?: \d(?= ))?[ :=]{{0,3}}\(?(?P<side>{_N})\)? (?:should|must|has to|needs to|is|was)"
-            r" (?:not )?(?:be )?(?:divisible|divided|a multiple)"
-            rf" (?:by|of) (?:the )?[a-z_ ]{{0,30}}[ :=]{{0,3}}\(?(?P<patch>{_N})\)?",
-            re.IGNORECASE,
-        ),
-        _undivided,
-    ),
-    (
-        re.compile(
-            rf"H and W should be divisible by ({_N}), instead got ({_N}) \(h\) and ({_N}) \(w\)"
-        ),
-        _undivided_pair,
-    ),
-    (
-        re.compile(
-            r"Input shape indivisible by patch size"
-            r"|Image (?:dimensions|size|height and width) (?:must|should) be divisible by"
-            r" (?:the )?patch ?size(?!\s*\(?\d)"
-            r"|`?patch_size`? (?:must|should) divide (?:`?img_size`?|image dimensions) evenly"
-            r"|squared size that is divisible by the patch size",
-            re.IGNORECASE,
-        ),
-        _undivided_unsaid,
-    ),
     (
         re.compile(
             r"number of channels of the pixel values is equal to the one set in the configuration"
@@ -581,28 +285,6 @@ DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
             rf" (?P<means>{_N})"
         ),
         _means,
-    ),
-    (
-        re.compile(
-            rf"must be equal to `?encoder_stride`?.{{0,200}}?Got `?patch_size`? ?= ?(?P<patch>{_N})"
-            rf" and `?encoder_stride`? ?= ?(?P<stride>{_N})"
-        ),
-        _encoder_stride,
-    ),
-    (
-        re.compile(
-            rf"input shape to be divisible by (?P<piece>{_N}), but got torch\.Size\("
-            r"(?P<shape>\[[\d, ]{1,200}\])\)"
-        ),
-        _undivided_shape,
-    ),
-    (
-        re.compile(
-            rf"(?:input|image|img)[\w ]{{0,40}} (?:must|should|needs to|has to) be"
-            rf" (?:divisible by|(?:a )?multiples? of) (?P<piece>{_N})(?![\d.,]*\d)",
-            re.IGNORECASE,
-        ),
-        _undivided_by,
     ),
     (
         re.compile(

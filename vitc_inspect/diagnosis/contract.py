@@ -3,138 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isqrt, prod
-from typing import Any
 
 from vitc_inspect import arithmetic
 from vitc_inspect.diagnosis.explanation import Explanation, by, heads_fault
-from vitc_inspect.diagnosis.readings import MAX_TOKENS, Reading, read_lengths, read_lengths_of
+from vitc_inspect.diagnosis.parts import Contract
+from vitc_inspect.diagnosis.readings import Reading, read_lengths, read_lengths_of
 from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import (
-    A_STEM,
-    MAX_CHANNELS,
-    MAX_SIDE,
-    check_all,
-    check_int,
-    check_pair,
-    check_type,
-)
+from vitc_inspect.fields import A_STEM, check_type
 from vitc_inspect.geometry import audit_pixels
-from vitc_inspect.spec import MAX_CONVS, ConvLayer, StemSpec, conv_names
-
-_CONVS = 'Use parse_stem("16x16/16:768").convs'
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contract:
-    """What is known of a model's parts, each as its author wrote it. None is not known."""
-
-    image_size: tuple[int, int] | None = None
-    """Height and width of the image (pixels)."""
-    in_channels: int | None = None
-    """Channels of the image; None reads as 3 where only pixels are counted."""
-    patch_size: int | None = None
-    """Pixels from token to token as the model states them, true or not."""
-    strides: tuple[int, ...] | None = None
-    """Stride of each convolution (pixels of its input); left out where `convs` are given."""
-    convs: tuple[ConvLayer, ...] | None = None
-    """The stem's convolutions in order."""
-    names: tuple[str, ...] | None = None
-    """What they are called; None reads as conv1, …, proj."""
-    embed_dim: int | None = None
-    """Numbers in one token; left out where `convs` are given."""
-    num_prefix_tokens: int | None = None
-    """Tokens put before the image's."""
-    table_length: int | None = None
-    """Entries of the position table (tokens)."""
-    table_width: int | None = None
-    """Numbers in one entry of the position table."""
-    num_patches: int | None = None
-    """Image tokens that the position table is for, as the model states them."""
-    num_heads: int | None = None
-    """Attention heads of a block."""
-
-    def __post_init__(self) -> None:
-        highest = {
-            "in_channels": MAX_CHANNELS,
-            "patch_size": MAX_SIDE,
-            "embed_dim": MAX_CHANNELS,
-            "table_length": MAX_TOKENS,
-            "num_patches": MAX_TOKENS,
-            "table_width": MAX_CHANNELS,
-            "num_heads": MAX_CHANNELS,
-        }
-        for name, most in highest.items():
-            if getattr(self, name) is not None:
-                self._keep(name, check_int(name, getattr(self, name), 1, most))
-        if self.num_prefix_tokens is not None:
-            prefix = check_int("num_prefix_tokens", self.num_prefix_tokens, 0, MAX_TOKENS)
-            self._keep("num_prefix_tokens", prefix)
-        if self.image_size is not None:
-            self._keep("image_size", check_pair("image_size", self.image_size))
-        if self.convs is not None:
-            self._keep("convs", check_all("convs", self.convs, ConvLayer, _CONVS))
-        if self.names is not None:
-            self._keep("names", check_all("names", self.names, str, 'Use ("conv1", "proj")'))
-        for twice, own in (("strides", self.strides), ("embed_dim", self.embed_dim)):
-            if self.convs is not None and own is not None:
-                reason = "the convolutions were given, and say it themselves"
-                raise SpecError(twice, own, reason, "Leave it out")
-        if self.names is not None and len(self.names) != len(self.convs or ()):
-            reason = f"there are {len(self.convs or ())} convolutions"
-            raise SpecError("names", self.names, reason, "Give as many names")
-        if self.strides is not None:
-            strides = check_all("strides", self.strides, object, "Use (2, 2, 2, 2)")
-            check_int("strides", len(strides), 0, MAX_CONVS)
-            kept = tuple(check_int("strides", stride, 1, MAX_SIDE) for stride in strides)
-            self._keep("strides", kept)
-
-    def _keep(self, name: str, value: Any) -> None:
-        """Have a field hold what its check gave back."""
-        object.__setattr__(self, name, value)
-
-    @property
-    def all_strides(self) -> tuple[int, ...] | None:
-        """Stride of each convolution (pixels of its input), where known."""
-        return self.strides if self.convs is None else tuple(c.stride for c in self.convs)
-
-    @property
-    def conv_names(self) -> tuple[str, ...]:
-        """What the convolutions are called."""
-        return conv_names(len(self.convs or ())) if self.names is None else self.names
-
-    @property
-    def width(self) -> int | None:
-        """Numbers in one token, where known."""
-        return self.convs[-1].out_channels if self.convs else self.embed_dim
-
-    @property
-    def stem(self) -> StemSpec | None:
-        """The stem, where image and convolutions are known.
-
-        Raises:
-            SpecError: when the convolutions cannot be built for the image.
-        """
-        if self.image_size is None or not self.convs:
-            return None
-        return StemSpec(
-            image_size=self.image_size,
-            in_channels=3 if self.in_channels is None else self.in_channels,
-            convs=self.convs,
-            class_token=bool(self.num_prefix_tokens),
-        )
-
-    @property
-    def grid_size(self) -> tuple[int, int] | None:
-        """Rows and columns of tokens: from the convolutions, else by division, else None."""
-        stem, strides = self.stem, self.all_strides
-        if stem:
-            return stem.grid_size
-        step = prod(strides) if strides else self.patch_size
-        if self.image_size is None or step is None:
-            return None
-        return self.image_size[0] // step, self.image_size[1] // step
+from vitc_inspect.spec import ConvLayer, StemSpec
 
 
 def faults(contract: Contract) -> tuple[Explanation, ...]:

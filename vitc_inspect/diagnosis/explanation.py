@@ -269,6 +269,10 @@ def sizes(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"-?\d{1,12}", text))
 
 
+LEAST_WIDTH = 96
+"""The narrowest tokens of models in use; narrower ones are rarely meant by a number alone."""
+
+
 def looks_like_width(number: int) -> bool:
     """Whether a number is more likely channels than tokens.
 

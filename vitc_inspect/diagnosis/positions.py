@@ -27,6 +27,9 @@ from vitc_inspect.diagnosis.readings import (
 )
 from vitc_inspect.spec import StemSpec
 
+WIDEST_MAP = 128
+"""Most columns of a map that a table of positions is made for."""
+
 
 def position_readings(
     tokens: int,

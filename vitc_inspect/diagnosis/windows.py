@@ -1,13 +1,229 @@
-"""Maps that windows do not divide or that cannot be merged 2×2: Swin, MaxViT, NesT."""
+"""Errors of windows: maps that they do not divide, or that cannot be merged 2×2 (Swin, MaxViT)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import isqrt, prod
 
-from vitc_inspect.diagnosis.explanation import Decoder, Explanation, Told, by, explain, sizes
+from vitc_inspect.diagnosis.explanation import (
+    Decoder,
+    Explanation,
+    Told,
+    by,
+    explain,
+    looks_like_width,
+    sizes,
+)
 from vitc_inspect.diagnosis.pieces import map_in_pieces, taken_apart
-from vitc_inspect.diagnosis.readings import in_squares, square_of
+from vitc_inspect.diagnosis.readings import grid_of, in_squares, square_of
+
+_LONGEST_SIDE = 2**14
+"""Longest side of what is cut into patches or windows (pixels or places)."""
+
+
+def cut_in_windows(target: tuple[int, ...], size: int, told: Told) -> Iterator[Explanation]:
+    """An image cut into patches or a map into windows that do not divide it, and the way back.
+
+    Args:
+        target: The shape that was asked for.
+        size: Numbers that came.
+        told: What was told.
+    """
+    if len(target) != 6 or target[0] < 1 or min(target[1:5]) < 1 or max(target) > _LONGEST_SIDE:
+        return
+    batch, *rest = target
+    if rest[2] == rest[3] and rest[0] * rest[1] > 1 and rest[1] != rest[3]:
+        yield from _windows_back(batch, rest, size)
+        return
+    first, rows, side, columns, last = rest  # (channels, rows, side, columns, side)
+    if side == last and not (rows == columns and looks_like_width(last)):
+        channels, channels_first = first, True
+    else:
+        (rows, side, columns, also, channels), channels_first = rest, False
+        if side != also or channels < 1:
+            return
+    places, left = divmod(size, batch * channels)
+    sides = None
+    if not left:
+        sides = _sides_of_operand(channels, channels_first, told)
+        sides = sides or _sides_cut(places, rows, columns, side, told)
+    if sides is None or not any(s % side for s in sides):  # windows that divide are no cause
+        return
+    # Swin numbers the windows of its mask in a map of one channel, which stands last
+    if channels in (3, 4) or (channels == 1 and channels_first):
+        wrong = next((s for s in sides if s % side), sides[0])
+        meaning = indivisible(
+            wrong, side, because=f"the shape has {rows}×{columns} patches of {side}", image=sides
+        )
+        yield replace(meaning, likelihood="likely")
+        return
+    padded = [-(-s // side) * side for s in sides]
+    below, right = (new - old for new, old in zip(padded, sides, strict=True))
+    pad = f"(0, {right}, 0, {below})" if channels_first else f"(0, 0, 0, {right}, 0, {below})"
+    parts = " and ".join(
+        f"{s} = {s // side}·{side} + {s % side}" for s in dict.fromkeys(sides) if s % side
+    )
+    yield explain(
+        "windows",
+        f"A map of {by(sides)} places and {channels} channels is cut into windows of"
+        f" {side}×{side}, which do not divide it: {parts or f'{rows}×{columns} are written'}.",
+        f"Pad the map first, to {by(padded)}: F.pad(x, {pad}).",
+        f"Or give an image whose map has sides that are multiples of {side}.",
+        because=f"{size:,} = {batch}·{channels}·{places} and {places} = {by(sides)}",
+        numbers={
+            "map_rows": sides[0],
+            "map_columns": sides[1],
+            "window": side,
+            "padded_rows": padded[0],
+            "padded_columns": padded[1],
+        },
+    )
+
+
+def cut_in_stripes(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
+    """A map cut into oblong windows or stripes (CSWin): (batch, channels, n, high, m, wide)."""
+    if len(target) != 6 or min(target) < 1 or max(target) > _LONGEST_SIDE:
+        return
+    batch, channels, rows, high, columns, wide = target
+    channels_last = looks_like_width(target[5]) and not looks_like_width(channels)
+    if channels_last:
+        _, rows, high, columns, wide, channels = target
+    places, left = divmod(size, batch * channels)
+    fits = [
+        (height, places // height)
+        for height in range(rows * high, (rows + 1) * high)
+        if places % height == 0 and columns == places // height // wide
+    ]
+    fits.sort(key=lambda f: f[0] != f[1])
+    if left or high == wide or not fits or not (fits[0][0] % high or fits[0][1] % wide):
+        return
+    yield map_in_pieces(
+        fits[0],
+        (high, wide),
+        channels_last=channels_last,
+        because=f"{size:,} = {batch}·{channels}·{places} and {places} = {by(fits[0])}",
+        likelihood="likely",
+    )
+
+
+def volume_windows(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
+    """A volume cut into windows that do not divide it: (batch, n, w, m, w, k, w, channels)."""
+    if len(target) != 8 or min(target) < 1:
+        return
+    batch, *axes, channels = target
+    windows = axes[1::2]
+    written = [n * window for n, window in zip(axes[::2], windows, strict=True)]
+    places, left = divmod(size, batch * channels)
+    most = prod(side + window - 1 for side, window in zip(written, windows, strict=True))
+    if left or not prod(written) < places <= most:
+        return
+    yield explain(
+        "windows",
+        f"A volume of {places:,} places and {channels} channels is cut into windows of"
+        f" {by(windows)}, and the whole windows hold {by(written)} = {prod(written):,}: a side is"
+        " not a multiple of its window.",
+        f"Pad each side to a multiple of its window first, of {by(windows)}.",
+        "Or give a volume whose map has such sides at this stage.",
+        because=f"{size:,} = {batch}·{channels}·{places}",
+        numbers={"places": places, "written": prod(written)},
+    )
+
+
+def masked_windows(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
+    """Scores (windows, heads, tokens, tokens) that are shared out to the windows of a mask."""
+    if len(target) != 5 or target[3] != target[4] or min(target[1:]) < 1:
+        return
+    _, expected, heads, tokens, _ = target
+    windows, left = divmod(size, heads * tokens**2)
+    side = isqrt(tokens)
+    if left or side**2 != tokens or windows % expected == 0:
+        return
+    grids = (f"{n} = {by(g)}" if (g := grid_of(n)) else f"{n}" for n in (windows, expected))
+    yield explain(
+        "windows",
+        f"{' windows of scores came, and the mask was made for '.join(grids)} windows of"
+        f" {side}×{side} tokens: the map is not of the size that the mask was made for.",
+        "Make the mask for the padded map at hand in forward, not once in the constructor.",
+        "Or give an image of the size that the model was built for.",
+        because=f"{size:,} = {windows}·{heads}·{tokens}·{tokens}",
+        numbers={"windows": windows, "expected_windows": expected, "window": side},
+    )
+
+
+def _sides_of_operand(channels: int, channels_first: bool, told: Told) -> tuple[int, int] | None:
+    """Sides of what the run shows to have been cut."""
+    operand = told.operands[0] if len(told.operands) == 1 else ()
+    if len(operand) != 4:
+        return None
+    sides = operand[2:] if channels_first else operand[1:3]
+    return (sides[0], sides[1]) if operand[1 if channels_first else 3] == channels else None
+
+
+def _sides_cut(
+    places: int, rows: int, columns: int, side: int, told: Told
+) -> tuple[int, int] | None:
+    """Sides of what is cut: as many pieces as written, and a rest; else a square."""
+    fits = [
+        (height, places // height)
+        for height in range(rows * side, (rows + 1) * side)
+        if places % height == 0 and columns == places // height // side
+    ]
+    square = isqrt(places)
+    fits.sort(key=lambda f: (f != told.facts.image, f[0] != f[1]))
+    if fits:
+        return fits[0]
+    return (square, square) if square > 1 and square**2 == places else None
+
+
+def _windows_back(batch: int, rest: Sequence[int], size: int) -> Iterator[Explanation]:
+    """Windows that are put back to a map: (batch, rows, columns, side, side, channels)."""
+    rows, columns, side, _, channels = rest
+    if channels < 1:
+        return
+    windows, left = divmod(size, side * side * channels)
+    if left or windows == batch * rows * columns:
+        return
+    yield explain(
+        "windows",
+        f"{windows} windows of {side}×{side} came, and {batch}·{rows}·{columns} ="
+        f" {batch * rows * columns} are written.",
+        "Count rows and columns of windows on the padded map: rows = padded height // window.",
+        because=f"{size:,} = {windows}·{side}·{side}·{channels}",
+        numbers={"windows": windows, "expected_windows": batch * rows * columns},
+    )
+
+
+def indivisible(
+    side: int, patch: int, *, because: str, image: tuple[int, int] | None = None
+) -> Explanation:
+    """The explanation of an image that patches do not divide.
+
+    Args:
+        side: The side that they do not divide (pixels).
+        patch: Side of a patch (pixels).
+        because: How it is known.
+        image: Height and width of the image, where they are known (pixels).
+    """
+    count, rest = divmod(side, patch)
+    sides = image or (side, side)
+    down = [s // patch * patch for s in sides]
+    up = [-(-s // patch) * patch if rest else (s // patch + 1) * patch for s in sides]
+    fits = [by(size) for size in (down, up) if min(size)]
+    return explain(
+        "image size",
+        f"A side of {side} pixels is not divisible by the patch: {side} = {count}·{patch} + {rest}."
+        if rest
+        else f"A side of {side} pixels is {count} patches of {patch}.",
+        f"Resize the image to {' or '.join(fits)} pixels.",
+        f"Or crop what patchify would drop: image[..., :{count * patch}] along that side."
+        if rest and count
+        else "",
+        because=because,
+        likelihood="certain" if rest else "likely",
+        numbers={"side": side, "patch_size": patch, "rest": rest},
+    )
 
 
 def _odd_map(match: re.Match[str], told: Told) -> Iterator[Explanation]:
@@ -155,7 +371,6 @@ def _common(sides: tuple[int, ...]) -> int:
 
 
 _N = r"\d{1,6}"
-
 DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
     (re.compile(rf"x size \(({_N})[*x×]({_N})\) are not even"), _odd_map),
     (re.compile(rf"x (?P<which>height|width) \(?(?P<side>{_N})\)? is not even"), _odd_side),

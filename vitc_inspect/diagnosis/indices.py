@@ -1,0 +1,87 @@
+"""Errors of indexing: an index beyond the end of a table, a mask of another length."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from vitc_inspect.diagnosis.explanation import (
+    Decoder,
+    Explanation,
+    Told,
+    by,
+    explain,
+    not_known,
+    sizes,
+)
+
+
+def _index(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """An index beyond the end of a table, of a parameter or of nn.Embedding."""
+    groups = match.groupdict()
+    weight = told.facts.attributes.get("weight", ()) if groups["size"] is None else ()
+    size = int(groups["size"]) if groups["size"] else weight[0] if len(weight) == 2 else None
+    if size is None:
+        yield not_known(
+            "An index reaches beyond the end of a table, nn.Embedding's weight for example",
+            told,
+            "Give the table as many entries as there are tokens, or cut the ids.",
+            numbers={},
+        )
+        return
+    at = f" at index {groups['index']}" if groups["index"] else ""
+    relative = ""
+    if size % 2:
+        side = (size + 1) // 2
+        relative = (
+            f" If its entries are relative positions, {size} = 2·{side} − 1: a side of {side}."
+        )
+    yield explain(
+        "table length",
+        f"A table of {size} entries is read{at}, behind its end: more tokens, words or places came"
+        f" than it was made for.{relative}",
+        "Give an image or a text of the size that the table was made for.",
+        "Or interpolate the table along that axis to the size at hand.",
+        because=f"the entries are counted from 0 to {size - 1}",
+        numbers={"table": size},
+    )
+
+
+def _boolean_mask(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """A tensor that is indexed by a mask of another length."""
+    mask, shape = sizes(match["mask"]), sizes(match["shape"])
+    axis = int(match["axis"])
+    if axis >= min(len(mask), len(shape)) or mask[axis] == shape[axis]:
+        return
+    yield explain(
+        "mask",
+        f"A tensor of {by(shape)} is indexed by a mask of {by(mask)}: along axis {axis} it has"
+        f" {shape[axis]}, and the mask {mask[axis]}. Of a model of images and text, each image"
+        " stands for as many tokens as its patches, which the mask does not count.",
+        f"Make the mask {shape[axis]} long: put False where the {shape[axis] - mask[axis]} others"
+        " stand."
+        if shape[axis] > mask[axis]
+        else f"Make the mask {shape[axis]} long, as the tensor is cut or pooled.",
+        because="the message names both shapes",
+        numbers={"axis": axis, "size": shape[axis], "mask": mask[axis]},
+    )
+
+
+DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+    (
+        re.compile(
+            r"index (?P<index>\d{1,12}) is out of bounds for dimension \d with size"
+            r" (?P<size>\d{1,12})"
+            r"|index out of range in self"
+        ),
+        _index,
+    ),
+    (
+        re.compile(
+            r"shape of the mask (?P<mask>\[[\d, ]{1,200}\]) at index (?P<axis>\d) does not match"
+            r" the shape of the indexed tensor (?P<shape>\[[\d, ]{1,200}\])"
+        ),
+        _boolean_mask,
+    ),
+)
+"""What each error is known by, and who explains it."""

@@ -1,0 +1,311 @@
+"""Errors of cat and expand, and of writing a result into a smaller tensor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from math import prod
+
+from vitc_inspect.diagnosis.explanation import (
+    LEAST_WIDTH,
+    Decoder,
+    Explanation,
+    Told,
+    by,
+    explain,
+    looks_like_width,
+    nothing_in_it,
+    sizes,
+)
+from vitc_inspect.diagnosis.positions import position_readings
+from vitc_inspect.diagnosis.readings import in_squares, square_of
+
+
+def _joined(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """`torch.cat`: the sizes must match except in one dimension."""
+    axis, expected, got, number = (int(part) for part in match.groups())
+    numbers = {"expected": expected, "got": got, "tensor": number}
+    at = _differing(axis, expected, got, number, told)
+    rank = len(told.operands[0]) if at is not None else None
+    if 0 in (expected, got):
+        yield nothing_in_it(
+            f"Tensors with {expected} and {got} along one axis are to be joined along axis {axis}",
+            because="one of the two numbers is 0",
+            numbers=numbers,
+        )
+        return
+    if (rank == 4 and at) or (rank is None and (axis == 3 or (axis == 1 and _next(expected, got)))):
+        yield _joined_maps(axis, expected, got, numbers)
+        if rank is None and axis == 1:
+            yield replace(_other_batches(axis, expected, got, numbers), likelihood="possible")
+        return
+    if rank is None and axis == 1 and _pooled(expected, got):
+        yield _joined_maps(axis, expected, got, numbers)
+        yield replace(_other_batches(axis, expected, got, numbers), likelihood="possible")
+        return
+    squares = square_of(expected), square_of(got)
+    if 1 in (expected, got) and expected != got and at in (None, 0):
+        more = max(expected, got)
+        yield explain(
+            "batch",
+            f"One tensor has 1 along the axis where the other has {more}: most likely a class token"
+            f" for one image beside the tokens of a batch of {more}.",
+            f"Expand it to the batch: cls_token.expand({more}, -1, -1), or len(x) for {more}.",
+            because="cat stretches nothing, also not an axis of length 1",
+            numbers=numbers,
+        )
+        return
+    if at == 0:
+        yield _other_batches(axis, expected, got, numbers)
+        return
+    if rank == 3 and at == 1:
+        yield explain(
+            "grid",
+            f"Sequences of {in_squares(expected)} and {in_squares(got)} tokens are to be joined"
+            f" along axis {axis}, which needs as many tokens in both.",
+            "Join them along the tokens instead: torch.cat(..., dim=1).",
+            "Or bring both to one grid: F.interpolate on the maps, before they are flattened.",
+            because="axis 1 of (batch, tokens, width) differs",
+            numbers=numbers,
+        )
+        return
+    for width, count in ((expected, got), (got, expected)):
+        if looks_like_width(width) and square_of(count) and not looks_like_width(count):
+            yield explain(
+                "transpose",
+                f"One tensor has {width} where the other has {in_squares(count)}: a width against"
+                " tokens, so one of them is (batch, width, tokens).",
+                "Transpose it after flattening: x.flatten(2).transpose(1, 2).",
+                because=f"{width} is a usual width and {count} is a grid",
+                numbers=numbers,
+            )
+            return
+    if at == 2 or (looks_like_width(expected) and looks_like_width(got)):
+        yield explain(
+            "width",
+            f"One tensor is {expected} wide and the other {got}: class token and image tokens are"
+            " of different width.",
+            f"Make the class token as wide as the last convolution has output channels:"
+            f" {expected} or {got} in both.",
+            because="axis 2 of (batch, tokens, width) differs"
+            if at == 2
+            else f"both numbers are usual widths, and the axis joined is {axis}",
+            likelihood="possible" if all(squares) and at is None else "likely",
+            numbers=numbers,
+        )
+        if axis != 0 or at == 2:
+            return
+    if axis == 0 and all(squares):
+        yield explain(
+            "image size",
+            f"Sequences of {in_squares(expected)} and {in_squares(got)} tokens cannot be put in one"
+            " batch.",
+            "Resize all images to one size before they are put in a batch.",
+            because="the axis joined is the batch",
+            numbers=numbers,
+        )
+    yield replace(_other_batches(axis, expected, got, numbers), likelihood="possible")
+
+
+def _differing(axis: int, expected: int, got: int, number: int, told: Told) -> int | None:
+    """The axis in which two tensors differ that are to be joined along another."""
+    if len(told.operands) <= number or len(told.operands[0]) != len(told.operands[number]):
+        return None
+    pairs = enumerate(zip(told.operands[0], told.operands[number], strict=True))
+    return next((at for at, pair in pairs if at != axis and pair == (expected, got)), None)
+
+
+def _pooled(first: int, second: int) -> bool:
+    """Whether one side is the other after one to three poolings by 2, as in a U-Net."""
+    least, most = sorted((first, second))
+    return 14 <= least < LEAST_WIDTH and most in (2 * least, 4 * least, 8 * least)
+
+
+def _next(first: int, second: int) -> bool:
+    """Whether two sides differ by a row, as maps do that were rounded differently."""
+    return abs(first - second) == 1 and min(first, second) > 1
+
+
+def _other_batches(axis: int, expected: int, got: int, numbers: dict[str, int]) -> Explanation:
+    return explain(
+        "batch",
+        f"One tensor has {expected} along an axis where the other has {got}; only axis {axis} may"
+        " differ. A class token expanded to a fixed batch does not fit the last, smaller batch.",
+        "Expand the class token by the batch at hand: cls_token.expand(len(x), -1, -1).",
+        because="the two differ in no width and no grid that can be told",
+        numbers=numbers,
+    )
+
+
+def _joined_maps(axis: int, expected: int, got: int, numbers: dict[str, int]) -> Explanation:
+    """Two maps of different sides that are joined along their channels."""
+    if axis == 3 and _next(expected, got):
+        odd = expected + got
+        return explain(
+            "patch merging",
+            f"Every second row and column of a channels-last map were taken, {expected} and {got}"
+            f" of a side of {odd}: patch merging needs even sides.",
+            "Pad the map to even sides first: F.pad(x, (0, 0, 0, W % 2, 0, H % 2)).",
+            "Or give an image whose map has even sides at this stage, a multiple of 32 pixels for"
+            " Swin's four stages.",
+            because="the axis joined is the last of (batch, rows, columns, channels)",
+            numbers={**numbers, "side": odd},
+        )
+    return explain(
+        "map size",
+        f"Maps with sides of {expected} and {got} are to be joined along their channels, axis"
+        f" {axis}.",
+        "Resize one of them to the other: F.interpolate(x, size=other.shape[2:])."
+        if axis == 1
+        else "Give both paths the same strides and paddings.",
+        "Or give an image whose sides are divisible by all strides together, 32 for five of 2.",
+        because="two paths round a side differently where a stride does not divide it",
+        numbers=numbers,
+    )
+
+
+def _joined_map(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """`torch.cat` of a sequence and a map."""
+    first, second = (int(part) for part in match.groups())
+    flat = {first, second} == {3, 4}
+    yield explain(
+        "flatten",
+        f"One tensor has {first} axes and the other {second}"
+        + (": a sequence (batch, tokens, width) and a map that is not flattened." if flat else "."),
+        "Flatten the map to tokens first: x.flatten(2).transpose(1, 2)."
+        if flat
+        else "Add the missing axis with unsqueeze.",
+        because="cat joins tensors of as many axes",
+        likelihood="likely" if flat else "possible",
+        numbers={"first": first, "second": second},
+    )
+
+
+def _expanded(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """`expand`, or a tensor that is written into another, of another length."""
+    wanted, has, axis = (int(part) for part in match.groups()[:3])
+    target, tensor = (sizes(part or "") for part in match.groups()[3:])
+    numbers = {"wanted": wanted, "has": has, "axis": axis}
+    if 0 in (wanted, has):
+        yield nothing_in_it(
+            f"A tensor of {has} along axis {axis} was to be expanded to {wanted}",
+            because="one of the two numbers is 0",
+            numbers=numbers,
+        )
+    elif len(target) == 2 and len(tensor) in (1, 2) and axis == 1:
+        yield explain(
+            "text length",
+            f"Positions or ids of {has} entries were to become {wanted}: a text of {wanted} tokens"
+            f" is longer than the {has} that the model keeps places for."
+            if wanted > has
+            else f"{has} entries along axis 1 were to become {wanted}.",
+            f"Cut the text to {min(wanted, has)} tokens:"
+            f" tokenizer(text, max_length={min(wanted, has)}, truncation=True).",
+            because="two axes are (batch, tokens) of ids",
+            likelihood="likely" if wanted > has else "possible",
+            numbers=numbers,
+        )
+    elif len(target) == 4 and axis >= 2 and target[2:] == (target[3],) * 2:
+        yield explain(
+            "attention",
+            f"A mask or a table of relative positions for {in_squares(has)} tokens was to become"
+            f" {in_squares(wanted)}.",
+            f"Make it for {wanted} tokens, the class token and padding counted.",
+            because="the last two axes of (batch, heads, tokens, tokens) are tokens",
+            numbers=numbers,
+        )
+    elif len(target) == 3 and axis == 1 and square_of(wanted) and square_of(has):
+        yield from position_readings(wanted, has, told.spec)
+    else:
+        holds = " The class token holds a batch already." if axis == 0 else ""
+        yield explain(
+            "batch" if axis == 0 else "expand",
+            f"{wanted} were to be made of {has} along axis {axis}; only an axis of length 1 can be"
+            f" expanded.{holds}",
+            "Keep the class token as a parameter of shape (1, 1, width), and expand that."
+            if axis == 0
+            else "Give both the same length, or length 1 to what is expanded or written.",
+            because="expand repeats without copying, so it can repeat one thing only",
+            likelihood="likely" if axis == 0 else "possible",
+            numbers=numbers,
+        )
+
+
+def _expanded_shorter(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """`expand` with fewer sizes than the tensor has axes."""
+    given, wanted = sizes(match.group(1)), match.group(2)
+    missing = ", ".join(["-1"] * (len(given) - len(sizes(wanted))))
+    yield explain(
+        "expand",
+        f"{by(given)} has {len(given)} axes, and expand was given {len(sizes(wanted))}, {wanted}.",
+        f"Give one size for each axis, −1 for those that stay: expand({wanted[1:-1]}, {missing}).",
+        because="expand takes a size for every axis",
+        likelihood="certain",
+        numbers={"axes": len(given), "sizes": len(sizes(wanted))},
+    )
+
+
+def _added_in_place(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+    """`x += table` where the result is larger than x."""
+    has, result = sizes(match.group(1)), sizes(match.group(2))
+    if not has or not result:
+        return
+    if len(has) == len(result) >= 3 and (has[-3], result[-3]) == (1, 3):
+        yield explain(
+            "channels",
+            f"An image of 1 channel, {by(has)}, meets a mean or a deviation of 3: it is grey, and"
+            " is normalised as RGB.",
+            "Give one number each: transforms.Normalize((0.5,), (0.5,)).",
+            "Or give the image three channels first: image.convert('RGB'), or"
+            f" image.expand({'3' if len(has) == 3 else '-1, 3'}, -1, -1).clone().",
+            because="only the channels differ, 1 and 3",
+            numbers={"channels": 1, "expected_channels": 3},
+        )
+        return
+    yield explain(
+        "in place",
+        f"The sum has the shape {by(result)} and cannot be written into {by(has)}.",
+        "Write x = x + table instead of x += table.",
+        f"Or give the left side the shape {by(result)} first.",
+        because="an operation in place cannot make its own tensor larger",
+        numbers={"size": prod(has), "needed": prod(result)},
+    )
+
+
+DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+    (
+        re.compile(
+            r"Sizes of tensors must match except in dimension (\d)\. Expected size (\d{1,9})"
+            r" but got size (\d{1,9}) for tensor number (\d{1,9})"
+        ),
+        _joined,
+    ),
+    (
+        re.compile(r"Tensors must have same number of dimensions: got (\d{1,3}) and (\d{1,3})"),
+        _joined_map,
+    ),
+    (
+        re.compile(
+            r"expanded size of the tensor \((\d{1,9})\) must match the existing size \((\d{1,9})\)"
+            r" at non-singleton dimension (\d)"
+            r"(?:\. Target sizes: (\[[\d, ]{1,200}\])\. Tensor sizes: (\[[\d, ]{1,200}\]))?"
+        ),
+        _expanded,
+    ),
+    (
+        re.compile(
+            r"expand\(torch\.[\w.]{1,60}\{(\[[\d, ]{1,200}\])\}, size=(\[[-\d, ]{1,200}\])\):"
+            r" the number of sizes provided"
+        ),
+        _expanded_shorter,
+    ),
+    (
+        re.compile(
+            r"output with shape (\[[\d, ]{1,200}\]) doesn't match the broadcast shape"
+            r" (\[[\d, ]{1,200}\])"
+        ),
+        _added_in_place,
+    ),
+)
+"""What each error is known by, and who explains it."""
