@@ -107,6 +107,9 @@ def _visit(guest: Guest, seconds: int) -> tuple[tuple[str, ...], list[str], bool
     sound = same and (report.failure is not None) == own_failure
     if not sound:
         said.append("ANOTHER OUTCOME THAN ALONE")
+    if not report.audited:
+        said.append(f"NOT AUDITED: {_short(report.notes[-1])}")
+        sound = False
     if own_failure:
         said.append(f"raises by itself: {_short(alone)}")
     unchecked = tuple(getattr(report, "unchecked", ()))

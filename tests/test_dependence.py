@@ -254,6 +254,17 @@ def test_a_module_of_one_fixed_batch_is_not_asked_of_others():
     assert kinds(Fixed(encode, batch_first=False), 2, 3, 32, 32) == ["image"]  # which shows
 
 
+def test_a_weight_without_numbers_is_left_as_it_is():
+    class Empty(Classifier):
+        def __init__(self):
+            super().__init__(encode)
+            self.registers = nn.Parameter(torch.zeros(1, 0, 16))
+            self.prompts = nn.Parameter(torch.zeros(0, 16))
+
+    found = audited(Empty(), 2, 3, 32, 32)
+    assert (found.faults, found.unchecked) == ((), ())
+
+
 @pytest.mark.parametrize("zero_head", [True, False])
 def test_weights_are_put_back(zero_head):
     module = Classifier(encode, zero_head=zero_head, batch_first=False).eval()

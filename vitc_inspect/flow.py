@@ -277,8 +277,9 @@ def draw_weights(weights: Iterable[Tensor], seed: int | None = None) -> None:
     draw = torch.Generator().manual_seed(seed or 0)
     for weight in weights:
         plain = weight.layout == torch.strided and not (weight.is_meta or weight.is_inference())
+        plain = plain and weight.numel() > 0
         if plain and weight.is_floating_point() and (seed is not None or not weight.any()):
-            fan_in = max(1, weight[0].numel() if weight.ndim > 1 else 1)
+            fan_in = weight[0].numel() if weight.ndim > 1 else 1
             drawn = torch.randn(weight.shape, generator=draw) / fan_in**0.5
             # a copy into it would count as a change of what autograd has kept
             weight.data = drawn.to(weight)
