@@ -108,7 +108,7 @@ def _visit(guest: Guest, seconds: int) -> tuple[tuple[str, ...], list[str], bool
     if not sound:
         said.append("ANOTHER OUTCOME THAN ALONE")
     if not report.audited:
-        said.append(f"NOT AUDITED: {_short(report.notes[-1])}")
+        said.append(f"NOT AUDITED: {report.notes[-1][:200]}")
         sound = False
     if own_failure:
         said.append(f"raises by itself: {_short(alone)}")
