@@ -111,6 +111,21 @@ def test_patches_are_put_back_to_an_image(back, found, shape):
     assert kinds(Autoencoder(back), *shape) == found
 
 
+TURNED = {
+    "reshape": lambda x, shape: x.mT.reshape(*shape[:2], *shape[:1:-1]),
+    "view": lambda x, shape: x.view(len(x), *shape[:1:-1], -1).permute(0, 3, 1, 2),
+    "einops": lambda x, shape: rearrange(x, "b (w h) d -> b d w h", h=shape[2]),
+}
+
+
+@pytest.mark.parametrize("name", TURNED)
+def test_rows_and_columns_that_are_swapped_show_on_an_oblong_map(name):
+    (fault,) = audited(Dense(TURNED[name]), 2, 3, 24, 40).faults
+    assert (fault.kind, fault.likelihood) == ("token order", "likely")
+    assert "a map of 6 rows and 10 columns back to one of 10 rows and 6 columns" in fault.sentence
+    assert kinds(Dense(TURNED[name]), 2, 3, 32, 32) == []  # where both are the same
+
+
 def test_groups_of_channels_that_look_like_tokens_are_left_alone():
     """16 channels of 4 places, as 4 groups: (b, 16, 4) -> (b, 4, 4, 4), like 16 tokens of 4."""
 

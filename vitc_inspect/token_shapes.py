@@ -36,6 +36,9 @@ def maps_of_tokens(flow: Flow, reading: Reading, others: OtherRuns) -> Iterator[
         if _is_unpatched(step, flow, reading):
             yield _unpatched(step, reading)
             return
+        if _is_turned(step, reading):
+            yield _turned(step, reading)
+            return
         sides = _untransposed(step, flow)
         if sides is None:
             continue
@@ -88,6 +91,35 @@ def _unpatched(step: Step, reading: Reading) -> Explanation:
         because="a reshape exchanges no axes, and the last axis of tokens is their width",
         likelihood="likely",
         numbers={"tokens": rows * columns, "patch_size": side},
+    )
+
+
+def _is_turned(step: Step, reading: Reading) -> bool:
+    """Whether tokens, rows first, become a map of as many rows as theirs has columns."""
+    rows, columns = reading.grid_size
+    if step.name not in _RESHAPES or not step.of_image or not reading.axes_in_rows:
+        return False
+    if rows == columns or min(rows, columns) == 1:
+        return False
+    before, after = step.sources[0].shape, step.outputs[0].shape
+    images, cells, width = before[:1], rows * columns, reading.width
+    return (before, after) in (
+        ((*images, width, cells), (*images, width, columns, rows)),
+        ((*images, cells, width), (*images, columns, rows, width)),
+    )
+
+
+def _turned(step: Step, reading: Reading) -> Explanation:
+    rows, columns = reading.grid_size
+    return explain(
+        "token order",
+        f"{step.name} puts {rows * columns} tokens of a map of {rows} rows and {columns} columns"
+        f" back to one of {columns} rows and {rows} columns: its rows run on over the ends of"
+        " theirs, and every shape is right.",
+        f"Put them back to {rows} rows and {columns} columns: rows first.",
+        because="the tokens follow row after row",
+        likelihood="likely",
+        numbers={"rows": rows, "columns": columns},
     )
 
 
