@@ -68,6 +68,15 @@ SOUND = {
     "pixels by an index": lambda x: x.flatten(1)[:, torch.randperm(3 * 64 * 64)].view(
         len(x), 64, 192
     ),
+    "cut one by one": lambda x: torch.stack(
+        [x[:, :, i : i + 8, j : j + 8] for i in range(0, 64, 8) for j in range(0, 64, 8)], dim=1
+    ).flatten(2),
+    "chunks": lambda x: torch.stack(
+        [b for a in x.chunk(8, dim=2) for b in a.chunk(8, dim=3)], dim=1
+    ).flatten(2),
+    "every other pixel as a token": lambda x: torch.cat(
+        [x[:, :, i::8, j::8].flatten(1)[:, None] for i in range(8) for j in range(8)], dim=1
+    ),
     "strips": lambda x: rearrange(x, "b c h w -> b h (w c)"),
     "columns": lambda x: rearrange(x, "b c h w -> b w (c h)"),
 }
@@ -154,6 +163,13 @@ BROKEN = {
         lambda x: rearrange(x, "b c (h p) (w q) -> b (h q) (w p c)", p=8, q=8),
         "likely",
         "columns 0, 8",
+    ),
+    "chunks put together in another order": (
+        lambda x: torch.stack(
+            [b for a in x.chunk(8, dim=2) for b in a.chunk(8, dim=3)], dim=2
+        ).reshape(len(x), 64, 192),
+        "certain",
+        "channel 0",
     ),
     "images mixed": (
         lambda x: (

@@ -560,7 +560,8 @@ def _moved(
             return lambda at: None
         taken = table.numbers()[tensors[0].cpu()]
         return lambda at: Places(table.origin, table.shape, taken)
-    if name in JOINS and not any(each.of_image for each in sources):
+    tables = name in JOINS and not any(each.of_image for each in sources)
+    if tables or (name in JOINS | {"stack"} and _are_pixels(sources)):
         joined = _joined(func, args, kwargs, tensors, sources)
         return lambda at: joined
     if name not in MOVES or not tensors:
@@ -587,6 +588,17 @@ def _moved(
     if [tuple(each.shape) for each in found] != [tuple(each.shape) for each in produced]:
         return lambda at: None
     return lambda at: Places(places.origin, places.shape, found[at])
+
+
+def _are_pixels(sources: Sequence[Known]) -> bool:
+    """Whether these are parts of one image, as patches that are cut one by one."""
+    places = [each.places for each in sources if each.of_image]
+    whole = any(each.image is not None for each in sources)  # joined to itself, as for a batch
+    return (
+        not whole
+        and len(places) == len(sources)
+        and all(each is not None and each.origin == -1 for each in places)
+    )
 
 
 def _joined(

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from vitc_inspect.contents import contents_of
 from vitc_inspect.diagnosis.explanation import Explanation, explain
-from vitc_inspect.flow import MOVES, Flow, Known, Places, Step
+from vitc_inspect.flow import JOINS, MOVES, Flow, Known, Places, Step
 
 _PIXELS = frozenset(
     {"pad", "interpolate", "upsample", "cat", "concat", "concatenate", "avg_pool2d", "max_pool2d"}
 )
 """Functions that make an image of an image: of a map that they made, patches can be cut as well."""
+_FOLLOWED = MOVES | JOINS | {"stack"}
 _MOST_TOKENS = 2**14  # of which more are not looked at; what one token is, the first ones show
 
 Pattern = Literal["all", "run", "spread", "other"]
@@ -203,7 +204,7 @@ def _picked(known: Known, flow: Flow) -> bool:
         step = flow.steps[at]
         if step.picks and step.name != "unfold":
             return True
-        at = step.sources[0].step if step.name in MOVES else None
+        at = step.sources[0].step if step.name in _FOLLOWED else None
     return False
 
 
@@ -214,7 +215,7 @@ def _dilated(known: Known, flow: Flow) -> bool:
         step = flow.steps[at]
         if step.name == "unfold" and step.picks:
             return True
-        at = step.sources[0].step if step.name in MOVES else None
+        at = step.sources[0].step if step.name in _FOLLOWED else None
     return False
 
 
