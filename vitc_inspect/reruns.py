@@ -99,46 +99,63 @@ def unread_pixels(
     image = make_map.image
     if not image.is_floating_point() or image.is_meta:
         return
+    rows, columns = _without_gradient(make_map)
+    if not (rows or columns) or len(rows) == image.shape[2]:
+        return
+    if _changes_nothing(make_map, rows, columns):
+        yield _unread(image, rows, columns, bool(reading and reading.tokens))
+
+
+def _without_gradient(make_map: MapMaker) -> tuple[list[int], list[int]]:
+    """Rows and columns of the image that no number of the map has a gradient for."""
     with torch.inference_mode(False), torch.enable_grad():
-        given = image.detach().clone().requires_grad_()
+        given = make_map.image.detach().clone().requires_grad_()
         maps = make_map(given, grad=True, drawn=True)
         if maps is None or not maps.requires_grad:
-            return
+            return [], []
         draw = torch.Generator().manual_seed(0)
         direction = torch.randn(maps.shape, generator=draw).to(maps)
         try:
             (gradient,) = torch.autograd.grad(maps, given, direction, allow_unused=True)
         except RuntimeError:  # something was written to that autograd needs
-            return
+            return [], []
     if gradient is None:
-        return
-    unread = gradient == 0  # (b, c, h, w)
-    rows = unread.flatten(0, 1).all(dim=2).all(dim=0).nonzero().flatten().tolist()
-    columns = unread.flatten(0, 1).all(dim=1).all(dim=0).nonzero().flatten().tolist()
-    height, width = image.shape[2:]
-    if not (rows or columns) or len(rows) == height:
-        return
+        return [], []
+    unread = (gradient == 0).flatten(0, 1).all(dim=0)  # (h, w)
+    rows, columns = (unread.all(dim=axis).nonzero().flatten().tolist() for axis in (1, 0))
+    return rows, columns
+
+
+def _changes_nothing(make_map: MapMaker, rows: Sequence[int], columns: Sequence[int]) -> bool:
+    """Whether other numbers in these rows and columns leave the map as it is, to the last bit."""
+    image = make_map.image
     other = image.detach().clone()
+    draw = torch.Generator().manual_seed(1)
     # far beyond every number of the image, to pass whatever threshold kept a gradient at 0
     noise = torch.randn(image.shape, generator=draw).to(image) * 10 * (1 + image.abs().max())
     other[:, :, rows] += noise[:, :, rows]
     other[:, :, :, columns] += noise[:, :, :, columns]
     before, after = (make_map(each, drawn=True) for each in (image.detach().clone(), other))
-    if before is None or after is None or not torch.equal(before, after):
-        return
-    lost = [
-        f"{len(places)} of {side} {word}s"
+    return before is not None and after is not None and torch.equal(before, after)
+
+
+def _unread(
+    image: Tensor, rows: Sequence[int], columns: Sequence[int], of_tokens: bool
+) -> Explanation:
+    """What is said of rows and columns that nothing reads."""
+    height, width = image.shape[2:]
+    sides = [
+        (places, side, word)
         for places, side, word in ((rows, height, "row"), (columns, width, "column"))
         if places
     ]
-    which = [
-        _named(places, word) for places, word in ((rows, "row"), (columns, "column")) if places
-    ]
+    lost = " and ".join(f"{len(places)} of {side} {word}s" for places, side, word in sides)
+    which = ", ".join(_named(places, word) for places, _, word in sides)
     pixels = height * width - (height - len(rows)) * (width - len(columns))
-    yield explain(
+    return explain(
         "unread pixels",
-        f"{'No token' if reading and reading.tokens else 'Nothing'} reads {' and '.join(lost)} of"
-        f" the image ({', '.join(which)}), and every shape is right.",
+        f"{'No token' if of_tokens else 'Nothing'} reads {lost} of the image ({which}), and every"
+        " shape is right.",
         f"Crop or resize the image to {by((height - len(rows), width - len(columns)))} pixels, or"
         " pad until the last window ends at its border.",
         f"Leave it so if {pixels:,} pixels of {height * width:,} do not matter.",
