@@ -21,23 +21,28 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vitc_inspect.checkpoints import save_weights
-from vitc_inspect.devices import available_devices, device_title, full_precision, resolve_device
-from vitc_inspect.errors import SpecError
-from vitc_inspect.guard import reason_of
-from vitc_inspect.guests import record_call
-from vitc_inspect.inspection import inspect_module
-from vitc_inspect.memory import predicted_memory
-from vitc_inspect.model import build_stem, build_vit
-from vitc_inspect.prediction import predict
-from vitc_inspect.presets import PRESETS, Preset
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.guard import reason_of
+from vitc_inspect.inspection.module_report import inspect_module
+from vitc_inspect.inspection.stem_report import Bench, Report, inspect_stem, inspect_vit, prepare
+from vitc_inspect.model.checkpoints import save_weights
+from vitc_inspect.model.devices import (
+    available_devices,
+    device_title,
+    full_precision,
+    resolve_device,
+)
+from vitc_inspect.model.modules import build_stem, build_vit
 from vitc_inspect.probes.cells import probe_cell
 from vitc_inspect.probes.gradients import gradient_field
-from vitc_inspect.report import Bench, Report, inspect_stem, inspect_vit, prepare
-from vitc_inspect.spec import StemSpec
-from vitc_inspect.timing import Timing, time_layers
-from vitc_inspect.tracing import KEEP_BYTES, trace
-from vitc_inspect.vit import ViTSpec
+from vitc_inspect.probes.timing import Timing, time_layers
+from vitc_inspect.stem.memory import predicted_memory
+from vitc_inspect.stem.prediction import predict
+from vitc_inspect.stem.presets import PRESETS, Preset
+from vitc_inspect.stem.spec import StemSpec
+from vitc_inspect.stem.vit import ViTSpec
+from vitc_inspect.tracing.hooks import KEEP_BYTES, trace
+from vitc_inspect.tracing.recorder import record_call
 
 _DTYPES = ("float32", "bfloat16", "float16")
 _SMALL = ("vit_p_1gf", "vit_c_1gf")  # what a CPU can check in a minute

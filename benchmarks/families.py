@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitc_inspect.inspection import ModuleReport, inspect_call
+from vitc_inspect.inspection.module_report import ModuleReport, inspect_call
 
 _COLUMNS = ("model", "rows", "differ", "uncounted", "unchecked", "faults", "seconds")
 

@@ -16,7 +16,7 @@ from playwright.sync_api import Page
 
 from tests.chromium import browser
 from tests.served import served
-from vitc_inspect.tracing import KeptOutput
+from vitc_inspect.tracing.hooks import KeptOutput
 from vitc_inspect.views.maps import wall
 
 _RUNS = 40

@@ -28,11 +28,11 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitc_inspect.guests import record_module
-from vitc_inspect.model import build_vit
-from vitc_inspect.prediction import predict
-from vitc_inspect.presets import PRESETS
-from vitc_inspect.tracing import trace
+from vitc_inspect.model.modules import build_vit
+from vitc_inspect.stem.prediction import predict
+from vitc_inspect.stem.presets import PRESETS
+from vitc_inspect.tracing.hooks import trace
+from vitc_inspect.tracing.recorder import record_module
 
 _ROUNDS = 40
 _SLOW_ROUNDS = 5  # of what takes many times the forward pass

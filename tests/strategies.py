@@ -8,7 +8,7 @@ from typing import get_args
 
 from hypothesis import strategies as st
 
-from vitc_inspect.spec import Activation, ConvLayer, Norm, StemSpec
+from vitc_inspect.stem.spec import Activation, ConvLayer, Norm, StemSpec
 
 _CHANNELS = (1, 2, 3, 4, 6, 8, 12)
 """Small widths with many common divisors, so that groups other than 1 are often possible."""

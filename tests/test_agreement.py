@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.strategies import stem_specs
-from vitc_inspect.model import build_stem
-from vitc_inspect.prediction import predict
-from vitc_inspect.presets import PRESETS
-from vitc_inspect.report import QUANTITIES, inspect_stem
-from vitc_inspect.spec import conv_stem
+from vitc_inspect.inspection.stem_report import QUANTITIES, inspect_stem
+from vitc_inspect.model.modules import build_stem
+from vitc_inspect.stem.prediction import predict
+from vitc_inspect.stem.presets import PRESETS
+from vitc_inspect.stem.spec import conv_stem
 
 SMALL = conv_stem((8, 16), embed_dim=12, image_size=(32, 40))
 
@@ -225,7 +225,7 @@ def test_a_stem_that_is_built_wrongly_is_caught(monkeypatch):
         module.pos_embed = torch.nn.Identity()
         return module
 
-    monkeypatch.setattr("vitc_inspect.report.build_stem", careless)
+    monkeypatch.setattr("vitc_inspect.inspection.stem_report.build_stem", careless)
     sentences = inspect().disagreements
     assert sentences[0] == (
         "conv1.shape: predicted (3, 32, 40) -> (8, 16, 20), observed (3, 32, 40) -> (8, 18, 20)"

@@ -14,15 +14,17 @@ import pytest
 import torch
 from PIL import Image
 
-from vitc_inspect import cli, inspection, tracing
-from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import MAX_CHANNELS
-from vitc_inspect.guard import STRICT_RULES
-from vitc_inspect.model import MAX_SEED
-from vitc_inspect.notation import parse_stem
-from vitc_inspect.paper import QUANTITIES
-from vitc_inspect.presets import PRESETS
-from vitc_inspect.report import inspect_stem
+from vitc_inspect import cli
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.guard import STRICT_RULES
+from vitc_inspect.common.validation import MAX_CHANNELS
+from vitc_inspect.inspection import module_report
+from vitc_inspect.inspection.stem_report import inspect_stem
+from vitc_inspect.model.modules import MAX_SEED
+from vitc_inspect.stem.notation import parse_stem
+from vitc_inspect.stem.paper import QUANTITIES
+from vitc_inspect.stem.presets import PRESETS
+from vitc_inspect.tracing import hooks
 from vitc_inspect.views.text import terminal_table
 
 STEM = "3x3/2:8 bn relu, 1x1:12"
@@ -167,14 +169,14 @@ def test_strict_is_content_when_all_agree(run):
 @pytest.mark.parametrize(("options", "code"), [(["--strict"], 1), ([], 0)])
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_strict_tells_of_a_disagreement_by_its_exit_code(run, monkeypatch, options, code, form):
-    monkeypatch.setattr(tracing, "count_macs", lambda module, given, output: 1)
+    monkeypatch.setattr(hooks, "count_macs", lambda module, given, output: 1)
     ended, out, err = run(*SMALL, *options, *form)
     assert (ended, err) == (code, "")
     assert "conv1.macs: predicted 69120, observed 1" in out
 
 
 def test_strict_tells_of_what_could_not_be_observed(run, monkeypatch):
-    monkeypatch.setattr(tracing, "count_macs", lambda module, given, output: None)
+    monkeypatch.setattr(hooks, "count_macs", lambda module, given, output: None)
     assert run(*SMALL, "--strict")[0] == 1
 
 
@@ -569,7 +571,7 @@ def test_a_module_that_raises_is_shown_up_to_there_and_its_error_explained(
     def ends(*args):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(inspection, "audit_module", ends)
+    monkeypatch.setattr(module_report, "audit_module", ends)
     monkeypatch.delenv(STRICT_RULES, raising=False)
     assert cli.main([*named[:2], "--input", "1,3,224,224"]) == 0
     assert cli.main([*named[:2], "--input", "1,3,224,224", "--strict"]) == 1

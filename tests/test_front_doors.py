@@ -31,11 +31,11 @@ from vitc_inspect import (
     patchify_stem,
     predict,
 )
-from vitc_inspect.errors import shown
-from vitc_inspect.fields import check_int
-from vitc_inspect.inspection import inspect_call
-from vitc_inspect.report import prepare
-from vitc_inspect.tracing import trace
+from vitc_inspect.common.errors import shown
+from vitc_inspect.common.validation import check_int
+from vitc_inspect.inspection.module_report import inspect_call
+from vitc_inspect.inspection.stem_report import prepare
+from vitc_inspect.tracing.hooks import trace
 
 
 class Silent:

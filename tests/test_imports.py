@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,91 +14,36 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vitc_inspect"
 
 ORDER = (
-    "errors",
-    "guard",
-    "apart",
-    "arithmetic",
-    "fields",
-    "spec",
-    "vit",
-    "notation",
-    "presets",
-    "prediction",
-    "formulas",
-    "geometry",
-    "cost",
-    "paper",
+    "common",
+    "stem",
     "diagnosis",
-    "memory",
     "model",
-    "formats",
-    "checkpoints",
-    "devices",
-    "contents",
-    "free_functions",
-    "counting",
     "tracing",
-    "untouched",
-    "expectation",
-    "recording",
-    "roles",
-    "raising",
-    "rows",
-    "hearing",
-    "unheard",
-    "guests",
-    "flow",
-    "reading",
-    "variants",
-    "token_order",
-    "token_shapes",
-    "patches",
-    "tables",
-    "dependence",
-    "promises",
-    "reruns",
-    "padding",
-    "audits",
-    "inspection",
-    "loading",
     "probes",
-    "reach",
-    "images",
-    "trial",
-    "report",
-    "witnesses",
-    "timing",
+    "audit",
+    "inspection",
     "views",
     "cli",
     "ui",
 )
-"""Modules and folders of the package; the files of one folder may import each other."""
+"""The wings of the package, and the terminal's way in: each imports only those before it."""
 
 AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
 """What starts the program may also import this, and all above it."""
 
-TORCH = frozenset(
-    {
-        "model", "formats", "checkpoints", "devices", "contents", "counting", "tracing",
-        "untouched",
-        "expectation", "recording", "roles", "raising", "rows", "hearing", "unheard", "guests",
-        "flow", "reading", "variants", "token_order", "token_shapes", "patches", "tables",
-        "dependence", "promises", "reruns", "padding", "audits", "inspection", "loading", "probes",
-        "reach", "trial", "report", "witnesses", "timing",
-    }
-)  # fmt: skip
+TORCH = frozenset({"model", "tracing", "probes", "audit", "inspection"})
 MAY_IMPORT = {
     "torch": TORCH,
     "einops": TORCH,
-    "safetensors": frozenset({"checkpoints"}),
+    "safetensors": frozenset({"model"}),
     "gradio": frozenset({"ui", "app"}),
-    "matplotlib": frozenset({"images", "views"}),
+    "matplotlib": frozenset({"common", "views"}),
 }
 """The only places of each heavy library."""
 
 
 def place(path: Path) -> str:
-    """Where in the order a file stands: its module, or its folder's name."""
+    """Where in the order a file stands: its wing, or its module at the top."""
     parts = path.relative_to(PACKAGE).parts if path.is_relative_to(PACKAGE) else path.parts[-1:]
     return parts[0].removesuffix(".py")
 
@@ -169,27 +115,27 @@ def test_a_file_imports_only_what_stands_above_it(path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "source", "fault"),
     [
-        ("spec", "from vitc_inspect.errors import SpecError", None),
-        ("spec", "from vitc_inspect import arithmetic", None),
-        ("spec", "from vitc_inspect.notation import parse_stem", "notation, which stands below"),
-        ("spec", "from vitc_inspect import notation", "notation, which stands below"),
-        ("spec", "import vitc_inspect.notation as n", "notation, which stands below"),
-        ("spec", "from . import notation", "notation, which stands below"),
-        ("spec", "from .notation import parse_stem", "notation, which stands below"),
-        ("spec", "def f():\n    from vitc_inspect.model import x", "model, which stands below"),
-        ("spec", "if TYPE_CHECKING:\n    from vitc_inspect.model import x", "model, which stands"),
-        ("spec", "import_module('vitc_inspect.model')", "model, which stands below"),
+        ("stem", "from vitc_inspect.common.errors import SpecError", None),
+        ("stem", "from vitc_inspect.stem import arithmetic", None),
+        ("stem", "from vitc_inspect.model.modules import build_stem", "model, which stands below"),
+        ("stem", "from vitc_inspect import model", "model, which stands below"),
+        ("stem", "import vitc_inspect.model.modules as m", "model, which stands below"),
+        ("stem", "from . import model", "model, which stands below"),
+        ("stem", "from .model import modules", "model, which stands below"),
+        ("stem", "def f():\n    from vitc_inspect.model import x", "model, which stands below"),
+        ("stem", "if TYPE_CHECKING:\n    from vitc_inspect.model import x", "model, which stands"),
+        ("stem", "import_module('vitc_inspect.model')", "model, which stands below"),
         ("views", "from vitc_inspect.views.text import count", None),
         ("views", "from vitc_inspect.ui.page import page", "ui, which stands below"),
         ("views", "import torch", "views imports torch"),
         ("views", "from torch import nn", "views imports torch"),
         ("views", "import gradio as gr", "views imports gradio"),
         ("views", "import matplotlib", None),
-        ("report", "import torch", None),
-        ("report", "import matplotlib.pyplot", "report imports matplotlib"),
-        ("prediction", "import torch.nn", "prediction imports torch"),
-        ("images", "from matplotlib import cbook", None),
-        ("images", "from einops import rearrange", "images imports einops"),
+        ("inspection", "import torch", None),
+        ("inspection", "import matplotlib.pyplot", "inspection imports matplotlib"),
+        ("stem", "import torch.nn", "stem imports torch"),
+        ("common", "from matplotlib import cbook", None),
+        ("common", "from einops import rearrange", "common imports einops"),
         ("model", "from einops.layers.torch import Rearrange", None),
         ("ui", "import gradio", None),
         ("ui", "importlib.import_module('torch')", "ui imports torch"),
@@ -210,12 +156,72 @@ def test_a_fault_is_found_and_nothing_else(where: str, source: str, fault: str |
         assert fault in found[0]
 
 
+def dotted(path: Path) -> str:
+    """The name by which a file is imported."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def imports_among(sources: dict[str, str]) -> dict[str, set[str]]:
+    """Which of these modules each of them imports.
+
+    Args:
+        sources: Python by dotted name of the module.
+    """
+    graph = {}
+    for name, source in sources.items():
+        imported = modules_imported(source, name.rpartition(".")[0])
+        graph[name] = (imported | {one.rpartition(".")[0] for one in imported}) & sources.keys()
+    return graph
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle, each beside the next; empty where none do."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    files = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    assert circle(imports_among({dotted(path): path.read_text("utf-8") for path in files})) == []
+
+
+@pytest.mark.parametrize(
+    ("sources", "found"),
+    [
+        ({"v.a": "from v.b import x", "v.b": "import v.c", "v.c": ""}, False),
+        ({"v.a": "from v.b import x", "v.b": "def f():\n    from v.a import y"}, True),
+        ({"v.a": "from v import b", "v.b": "import v.c", "v.c": "from v.a import z"}, True),
+        ({"v.a": "from . import b", "v.b": "from .a import z"}, True),
+    ],
+)
+def test_a_circle_is_found(sources: dict[str, str], found: bool) -> None:
+    assert bool(circle(imports_among(sources))) == found
+
+
+@pytest.mark.parametrize(
+    "wing", [*(name for name in ORDER if (PACKAGE / name).is_dir()), "ui/panels"]
+)
+def test_a_wing_begins_with_its_sentence(wing: str) -> None:
+    sentence = ast.get_docstring(ast.parse((PACKAGE / wing / "__init__.py").read_text("utf-8")))
+    assert sentence is not None
+    assert sentence.splitlines()[0].endswith(".")
+
+
+def test_no_wing_hides_a_public_name() -> None:
+    import vitc_inspect
+
+    assert set(ORDER) & set(vitc_inspect.__all__) == set()
+
+
 def test_relative_imports_of_a_folder_are_understood() -> None:
     assert modules_imported("from .text import count", "vitc_inspect.views") == {
         "vitc_inspect.views.text.count"
     }
-    assert modules_imported("from ..report import Report", "vitc_inspect.views") == {
-        "vitc_inspect.report.Report"
+    assert modules_imported("from ..stem.spec import StemSpec", "vitc_inspect.views") == {
+        "vitc_inspect.stem.spec.StemSpec"
     }
 
 
@@ -245,7 +251,7 @@ HEAVY = {"torch", "einops", "gradio", "matplotlib", "numpy", "PIL"}
         "from vitc_inspect import conv_stem, predict; assert predict(conv_stem()).seq_len == 197",
         "from vitc_inspect import PRESETS, explain_totals, parse_stem, format_stem, predict\n"
         "explain_totals(predict(parse_stem(format_stem(PRESETS['vit_c_4gf'].stem))))",
-        "import vitc_inspect.memory",
+        "import vitc_inspect.stem.memory",
         "from vitc_inspect.cli import main; main(['--explain', 'embed_dim must be divisible by"
         " num_heads', '--preset', 'vit_c_4gf'])",
     ],

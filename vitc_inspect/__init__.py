@@ -10,7 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vitc_inspect.checkpoints import (
+    from vitc_inspect.audit.stem_finder import stem_of
+    from vitc_inspect.common.errors import SpecError
+    from vitc_inspect.diagnosis import Contract, Explanation, explain_error, faults, faults_of
+    from vitc_inspect.inspection.module_report import ModuleReport, inspect_call, inspect_module
+    from vitc_inspect.inspection.stem_report import Report, inspect_stem, inspect_vit
+    from vitc_inspect.model.checkpoints import (
         Checkpoint,
         WeightMatch,
         load_weights,
@@ -18,64 +23,64 @@ if TYPE_CHECKING:
         put_weights,
         save_weights,
     )
-    from vitc_inspect.diagnosis import Contract, Explanation, explain_error, faults, faults_of
-    from vitc_inspect.errors import SpecError
-    from vitc_inspect.formulas import explain_layer, explain_totals
-    from vitc_inspect.inspection import ModuleReport, inspect_call, inspect_module
-    from vitc_inspect.model import build_stem, build_vit
-    from vitc_inspect.notation import format_stem, parse_stem
-    from vitc_inspect.prediction import LayerPrediction, Prediction, predict
-    from vitc_inspect.presets import PRESETS, Preset
-    from vitc_inspect.reading import stem_of
-    from vitc_inspect.report import Report, inspect_stem, inspect_vit
-    from vitc_inspect.spec import ConvLayer, StemSpec, conv_layer, conv_stem, patchify_stem
-    from vitc_inspect.views.modules import module_csv, module_html, module_markdown, module_table
-    from vitc_inspect.vit import ViTSpec
-    from vitc_inspect.witnesses import Witness, count_work
+    from vitc_inspect.model.modules import build_stem, build_vit
+    from vitc_inspect.probes.other_counters import Witness, count_work
+    from vitc_inspect.stem.derivations import explain_layer, explain_totals
+    from vitc_inspect.stem.notation import format_stem, parse_stem
+    from vitc_inspect.stem.prediction import LayerPrediction, Prediction, predict
+    from vitc_inspect.stem.presets import PRESETS, Preset
+    from vitc_inspect.stem.spec import ConvLayer, StemSpec, conv_layer, conv_stem, patchify_stem
+    from vitc_inspect.stem.vit import ViTSpec
+    from vitc_inspect.views.module_table import (
+        module_csv,
+        module_html,
+        module_markdown,
+        module_table,
+    )
 
 _HOMES = {
-    "Checkpoint": "checkpoints",
+    "Checkpoint": "model.checkpoints",
     "Contract": "diagnosis",
-    "ConvLayer": "spec",
+    "ConvLayer": "stem.spec",
     "Explanation": "diagnosis",
-    "LayerPrediction": "prediction",
-    "ModuleReport": "inspection",
-    "PRESETS": "presets",
-    "Prediction": "prediction",
-    "Preset": "presets",
-    "Report": "report",
-    "SpecError": "errors",
-    "StemSpec": "spec",
-    "ViTSpec": "vit",
-    "WeightMatch": "checkpoints",
-    "Witness": "witnesses",
-    "build_stem": "model",
-    "build_vit": "model",
-    "count_work": "witnesses",
-    "conv_layer": "spec",
-    "conv_stem": "spec",
+    "LayerPrediction": "stem.prediction",
+    "ModuleReport": "inspection.module_report",
+    "PRESETS": "stem.presets",
+    "Prediction": "stem.prediction",
+    "Preset": "stem.presets",
+    "Report": "inspection.stem_report",
+    "SpecError": "common.errors",
+    "StemSpec": "stem.spec",
+    "ViTSpec": "stem.vit",
+    "WeightMatch": "model.checkpoints",
+    "Witness": "probes.other_counters",
+    "build_stem": "model.modules",
+    "build_vit": "model.modules",
+    "count_work": "probes.other_counters",
+    "conv_layer": "stem.spec",
+    "conv_stem": "stem.spec",
     "explain_error": "diagnosis",
-    "explain_layer": "formulas",
-    "explain_totals": "formulas",
+    "explain_layer": "stem.derivations",
+    "explain_totals": "stem.derivations",
     "faults": "diagnosis",
     "faults_of": "diagnosis",
-    "format_stem": "notation",
-    "inspect_call": "inspection",
-    "inspect_module": "inspection",
-    "inspect_stem": "report",
-    "inspect_vit": "report",
-    "load_weights": "checkpoints",
-    "match_weights": "checkpoints",
-    "module_csv": "views.modules",
-    "module_html": "views.modules",
-    "module_markdown": "views.modules",
-    "module_table": "views.modules",
-    "parse_stem": "notation",
-    "patchify_stem": "spec",
-    "predict": "prediction",
-    "put_weights": "checkpoints",
-    "save_weights": "checkpoints",
-    "stem_of": "reading",
+    "format_stem": "stem.notation",
+    "inspect_call": "inspection.module_report",
+    "inspect_module": "inspection.module_report",
+    "inspect_stem": "inspection.stem_report",
+    "inspect_vit": "inspection.stem_report",
+    "load_weights": "model.checkpoints",
+    "match_weights": "model.checkpoints",
+    "module_csv": "views.module_table",
+    "module_html": "views.module_table",
+    "module_markdown": "views.module_table",
+    "module_table": "views.module_table",
+    "parse_stem": "stem.notation",
+    "patchify_stem": "stem.spec",
+    "predict": "stem.prediction",
+    "put_weights": "model.checkpoints",
+    "save_weights": "model.checkpoints",
+    "stem_of": "audit.stem_finder",
 }
 
 __all__ = [

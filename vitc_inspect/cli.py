@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from vitc_inspect.apart import (
+from vitc_inspect.common.child_process import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EndedEarly,
@@ -22,9 +22,8 @@ from vitc_inspect.apart import (
     do_apart,
     own_mistake,
 )
-from vitc_inspect.diagnosis import FAULT_KINDS, explain_error
-from vitc_inspect.errors import SpecError, one_line, shortened
-from vitc_inspect.fields import (
+from vitc_inspect.common.errors import SpecError, one_line, shortened
+from vitc_inspect.common.validation import (
     MAX_CHANNELS,
     check_choice,
     check_kinds,
@@ -33,11 +32,12 @@ from vitc_inspect.fields import (
     parse_int,
     parse_number,
 )
-from vitc_inspect.notation import ACTIVATION_WORDS, NORM_WORDS, parse_stem
-from vitc_inspect.paper import PRINTED, SOURCE
-from vitc_inspect.presets import PRESETS
-from vitc_inspect.spec import StemSpec
-from vitc_inspect.vit import MAX_DEPTH, ViTSpec
+from vitc_inspect.diagnosis import FAULT_KINDS, explain_error
+from vitc_inspect.stem.notation import ACTIVATION_WORDS, NORM_WORDS, parse_stem
+from vitc_inspect.stem.paper import PRINTED, SOURCE
+from vitc_inspect.stem.presets import PRESETS
+from vitc_inspect.stem.spec import StemSpec
+from vitc_inspect.stem.vit import MAX_DEPTH, ViTSpec
 
 EXIT_DISAGREES = 1
 EXIT_NOT_KNOWN = 1
@@ -197,11 +197,11 @@ def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
     spec = _spec(options)
     vit = _vit(spec, options)
     # torch takes a second to import, which a misspelt stem need not wait for
-    from vitc_inspect.model import MAX_SEED
-    from vitc_inspect.report import Report, inspect_stem, inspect_vit
-    from vitc_inspect.timing import time_layers, timing_dict
+    from vitc_inspect.inspection.stem_report import Report, inspect_stem, inspect_vit
+    from vitc_inspect.model.modules import MAX_SEED
+    from vitc_inspect.probes.other_counters import count_work
+    from vitc_inspect.probes.timing import time_layers, timing_dict
     from vitc_inspect.views.text import terminal_table, time_table, witness_table
-    from vitc_inspect.witnesses import count_work
 
     dtype: Any = "float32" if options.dtype is None else options.dtype
     settings = {
@@ -309,12 +309,12 @@ def _module_outcome(options: argparse.Namespace, *, grey: bool) -> Outcome:
 
 def _inspect_module(options: argparse.Namespace, *, grey: bool) -> Outcome:
     """Load a module, run it, and write its report."""
-    from vitc_inspect.devices import resolve_device
-    from vitc_inspect.inspection import inspect_call
-    from vitc_inspect.loading import load_module, made_ready, random_inputs
-    from vitc_inspect.model import MAX_SEED
+    from vitc_inspect.inspection.loading import load_module, made_ready, random_inputs
+    from vitc_inspect.inspection.module_report import inspect_call
+    from vitc_inspect.model.devices import resolve_device
+    from vitc_inspect.model.modules import MAX_SEED
     from vitc_inspect.views.explanations import explanations_text, faults_text
-    from vitc_inspect.views.modules import (
+    from vitc_inspect.views.module_table import (
         ignored_sentences,
         module_csv,
         module_markdown,
@@ -363,7 +363,7 @@ def check_has_input(inputs: Sequence[str]) -> None:
 
 def user_traceback(error: BaseException) -> str:
     """The traceback of the user's code, from its first line on."""
-    from vitc_inspect.raising import traceback_text
+    from vitc_inspect.tracing.tracebacks import traceback_text
 
     return traceback_text(error).rstrip()
 

@@ -16,8 +16,8 @@ from vitc_inspect.diagnosis.explanation import (
     looks_like_width,
     nothing_in_it,
 )
+from vitc_inspect.diagnosis.grids import grid_of, in_squares, square_of
 from vitc_inspect.diagnosis.positions import WIDEST_MAP
-from vitc_inspect.diagnosis.readings import grid_of, in_squares, square_of
 
 _WIDEST_WINDOW = 12
 """Most tokens along a side of a window in use, but for Swin-V2's 16 and 24."""

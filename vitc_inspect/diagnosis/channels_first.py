@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from vitc_inspect.diagnosis.explanation import Explanation, Told, by, explain, looks_like_width
-from vitc_inspect.diagnosis.readings import square_of
+from vitc_inspect.diagnosis.grids import square_of
 
 
 def channels_second(given: tuple[int, ...], told: Told) -> bool:

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import isqrt, prod
 
-from vitc_inspect import arithmetic
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.validation import A_STEM, check_type
 from vitc_inspect.diagnosis.explanation import Explanation, by, heads_fault
+from vitc_inspect.diagnosis.grids import Reading, read_lengths, read_lengths_of
 from vitc_inspect.diagnosis.parts import Contract
-from vitc_inspect.diagnosis.readings import Reading, read_lengths, read_lengths_of
-from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import A_STEM, check_type
-from vitc_inspect.geometry import audit_pixels
-from vitc_inspect.spec import ConvLayer, StemSpec
+from vitc_inspect.stem import arithmetic
+from vitc_inspect.stem.geometry import audit_pixels
+from vitc_inspect.stem.spec import ConvLayer, StemSpec
 
 
 def faults(contract: Contract) -> tuple[Explanation, ...]:
@@ -48,7 +48,7 @@ def faults_of(spec: StemSpec) -> tuple[Explanation, ...]:
     Returns:
         The faults, as `faults` gives them.
 
-    >>> from vitc_inspect.presets import PRESETS
+    >>> from vitc_inspect.stem.presets import PRESETS
     >>> [fault.kind for fault in faults_of(PRESETS["blog_2021"].stem)]
     ['linear']
     """

@@ -16,7 +16,7 @@ from vitc_inspect.diagnosis.explanation import (
     nothing_in_it,
     sizes,
 )
-from vitc_inspect.diagnosis.readings import in_squares, sides_for, square_of
+from vitc_inspect.diagnosis.grids import in_squares, sides_for, square_of
 
 
 def _channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:

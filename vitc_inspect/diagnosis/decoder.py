@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from vitc_inspect.common.guard import guarded
+from vitc_inspect.common.validation import A_STEM, check_all, check_type
 from vitc_inspect.diagnosis import (
     assertions,
     attention,
@@ -34,9 +36,7 @@ from vitc_inspect.diagnosis.explanation import (
     not_known,
 )
 from vitc_inspect.diagnosis.pasted import read_text
-from vitc_inspect.fields import A_STEM, check_all, check_type
-from vitc_inspect.guard import guarded
-from vitc_inspect.spec import StemSpec
+from vitc_inspect.stem.spec import StemSpec
 
 _DECODERS = (
     *weights.DECODERS,

@@ -17,8 +17,8 @@ from vitc_inspect.diagnosis.explanation import (
     looks_like_width,
     sizes,
 )
+from vitc_inspect.diagnosis.grids import in_squares, square_of
 from vitc_inspect.diagnosis.pieces import image_in_pieces, map_in_pieces, taken_apart
-from vitc_inspect.diagnosis.readings import in_squares, square_of
 
 _CONTEXT = re.compile(
     r"Error while processing \w{1,30}-reduction pattern \"(?P<pattern>[^\"]{1,300})\"\."

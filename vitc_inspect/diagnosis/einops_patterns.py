@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from vitc_inspect.diagnosis.einops_errors import MOST_BANDS, context_of
 from vitc_inspect.diagnosis.explanation import Decoder, Explanation, Told, by, explain, sizes
-from vitc_inspect.diagnosis.readings import in_squares, square_of
+from vitc_inspect.diagnosis.grids import in_squares, square_of
 
 
 def _axes_of_pattern(match: re.Match[str], told: Told) -> Iterator[Explanation]:

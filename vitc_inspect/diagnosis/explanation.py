@@ -9,8 +9,8 @@ from math import prod
 from types import MappingProxyType
 from typing import Any, Literal
 
-from vitc_inspect.fields import MAX_CHANNELS
-from vitc_inspect.spec import StemSpec
+from vitc_inspect.common.validation import MAX_CHANNELS
+from vitc_inspect.stem.spec import StemSpec
 
 Likelihood = Literal["certain", "likely", "possible"]
 """How sure an explanation is: "certain" follows from the numbers given alone."""

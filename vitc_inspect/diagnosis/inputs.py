@@ -14,7 +14,7 @@ from vitc_inspect.diagnosis.explanation import (
     looks_like_width,
     sizes,
 )
-from vitc_inspect.diagnosis.readings import in_squares, square_of
+from vitc_inspect.diagnosis.grids import in_squares, square_of
 
 
 def _needs_more(match: re.Match[str], told: Told) -> Iterator[Explanation]:

@@ -18,8 +18,8 @@ from vitc_inspect.diagnosis.explanation import (
     nothing_in_it,
     sizes,
 )
+from vitc_inspect.diagnosis.grids import in_squares, square_of
 from vitc_inspect.diagnosis.positions import position_readings
-from vitc_inspect.diagnosis.readings import in_squares, square_of
 
 
 def _joined(match: re.Match[str], told: Told) -> Iterator[Explanation]:

@@ -16,9 +16,9 @@ from vitc_inspect.diagnosis.explanation import (
     explain,
     looks_like_width,
 )
+from vitc_inspect.diagnosis.grids import USUAL_SIDES, sides_for, square_of
 from vitc_inspect.diagnosis.operands import Shapes, is_attention
 from vitc_inspect.diagnosis.positions import WIDEST_MAP
-from vitc_inspect.diagnosis.readings import USUAL_SIDES, sides_for, square_of
 from vitc_inspect.diagnosis.tokens import by_roles, channels_of_sum, two_widths
 
 _NOMINAL = 16

@@ -18,7 +18,7 @@ from vitc_inspect.diagnosis.explanation import (
     nothing_in_it,
     sizes,
 )
-from vitc_inspect.diagnosis.readings import in_squares, square_of
+from vitc_inspect.diagnosis.grids import in_squares, square_of
 
 
 def _layer_norm(match: re.Match[str], told: Told) -> Iterator[Explanation]:

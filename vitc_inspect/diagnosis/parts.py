@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from vitc_inspect.diagnosis.readings import MAX_TOKENS
-from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import MAX_CHANNELS, MAX_SIDE, check_all, check_int, check_pair
-from vitc_inspect.spec import MAX_CONVS, ConvLayer, StemSpec, conv_names
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.validation import MAX_CHANNELS, MAX_SIDE, check_all, check_int, check_pair
+from vitc_inspect.diagnosis.grids import MAX_TOKENS
+from vitc_inspect.stem.spec import MAX_CONVS, ConvLayer, StemSpec, conv_names
 
 _CONVS = 'Use parse_stem("16x16/16:768").convs'
 

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise, zip_longest
 
 from vitc_inspect.diagnosis.explanation import Told
-from vitc_inspect.spec import StemSpec
+from vitc_inspect.stem.spec import StemSpec
 
 MAX_TEXT = 200_000
 """Most characters of a text that are read, from its end."""

@@ -14,7 +14,7 @@ from vitc_inspect.diagnosis.explanation import (
     counted,
     explain,
 )
-from vitc_inspect.diagnosis.readings import (
+from vitc_inspect.diagnosis.grids import (
     Layout,
     Reading,
     other_grids,
@@ -25,7 +25,7 @@ from vitc_inspect.diagnosis.readings import (
     sides_for,
     stride_of,
 )
-from vitc_inspect.spec import StemSpec
+from vitc_inspect.stem.spec import StemSpec
 
 WIDEST_MAP = 128
 """Most columns of a map that a table of positions is made for."""

@@ -20,7 +20,7 @@ from vitc_inspect.diagnosis.explanation import (
     one_first,
     sizes,
 )
-from vitc_inspect.diagnosis.readings import USUAL_SIDES, in_squares, square_of
+from vitc_inspect.diagnosis.grids import USUAL_SIDES, in_squares, square_of
 
 
 def _linear(match: re.Match[str], told: Told) -> Iterator[Explanation]:

@@ -23,7 +23,7 @@ from vitc_inspect.diagnosis.explanation import (
     one_first,
     sizes,
 )
-from vitc_inspect.diagnosis.readings import (
+from vitc_inspect.diagnosis.grids import (
     MAX_TOKENS,
     USUAL_SIDES,
     grid_of,

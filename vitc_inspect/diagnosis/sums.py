@@ -16,9 +16,9 @@ from vitc_inspect.diagnosis.explanation import (
     nothing_in_it,
     one_first,
 )
+from vitc_inspect.diagnosis.grids import grid_of
 from vitc_inspect.diagnosis.maps import fourth_axis, of_five_axes, second_of_four, third_axis
 from vitc_inspect.diagnosis.operands import Shapes, axis_of, shapes_of
-from vitc_inspect.diagnosis.readings import grid_of
 from vitc_inspect.diagnosis.tokens import by_roles, tokens_of_two, two_widths
 
 _OPTIMIZER = re.compile(r"exp_avg|momentum_buffer|max_exp_avg|square_avg|denom")

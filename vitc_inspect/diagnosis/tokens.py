@@ -14,12 +14,12 @@ from vitc_inspect.diagnosis.explanation import (
     looks_like_width,
     not_known,
 )
+from vitc_inspect.diagnosis.grids import in_squares, read_lengths, square_of
 from vitc_inspect.diagnosis.positions import (
     interpolated_otherwise,
     position_readings,
     readings_of_run,
 )
-from vitc_inspect.diagnosis.readings import in_squares, read_lengths, square_of
 from vitc_inspect.diagnosis.videos import of_time
 
 Roles = tuple[bool, str]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from vitc_inspect.diagnosis.explanation import Explanation, Told, by, explain
-from vitc_inspect.diagnosis.readings import cube_of, frames_of, in_squares, square_of
+from vitc_inspect.diagnosis.grids import cube_of, frames_of, in_squares, square_of
 
 _TEXT_LENGTHS = frozenset({77, 512, 514, 1026, 2048, 4096})
 """Entries of the position tables of text models in use; none is a square grid of patches."""

@@ -18,6 +18,14 @@ from vitc_inspect.diagnosis.explanation import (
     sizes,
 )
 from vitc_inspect.diagnosis.facts import exchanged_windows, later_stages, words_of
+from vitc_inspect.diagnosis.grids import (
+    USUAL_SIDES,
+    Layout,
+    Reading,
+    cube_of,
+    in_squares,
+    square_of,
+)
 from vitc_inspect.diagnosis.kernels import (
     of_kernel,
     of_pixels,
@@ -28,14 +36,6 @@ from vitc_inspect.diagnosis.kernels import (
 from vitc_inspect.diagnosis.keys import Keys, names_a_stem, names_of
 from vitc_inspect.diagnosis.positions import interpolation, length_of, of_reading, readings_for
 from vitc_inspect.diagnosis.puzzle import Fact, solve
-from vitc_inspect.diagnosis.readings import (
-    USUAL_SIDES,
-    Layout,
-    Reading,
-    cube_of,
-    in_squares,
-    square_of,
-)
 
 _SHAPE = r"torch\.Size\((\[[\d, ]{0,200}\])\)"
 _NAME = r"([^\s:\"]{1,200})"

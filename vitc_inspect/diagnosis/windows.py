@@ -16,8 +16,8 @@ from vitc_inspect.diagnosis.explanation import (
     looks_like_width,
     sizes,
 )
+from vitc_inspect.diagnosis.grids import grid_of, in_squares, square_of
 from vitc_inspect.diagnosis.pieces import map_in_pieces, taken_apart
-from vitc_inspect.diagnosis.readings import grid_of, in_squares, square_of
 
 _LONGEST_SIDE = 2**14
 """Longest side of what is cut into patches or windows (pixels or places)."""

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vitc_inspect.devices import factor_rounding
-from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import check_choice, check_int
-from vitc_inspect.probes.parts import (
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.validation import check_choice, check_int
+from vitc_inspect.model.devices import factor_rounding
+from vitc_inspect.probes.submodules import (
     DoubleArray,
     beginning,
     doubles,
@@ -21,7 +21,7 @@ from vitc_inspect.probes.parts import (
     named_layers,
     taps_of,
 )
-from vitc_inspect.tracing import hooked
+from vitc_inspect.tracing.hooks import hooked
 
 BoolArray = NDArray[np.bool_]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vitc_inspect.fields import check_int
-from vitc_inspect.geometry import Span
-from vitc_inspect.model import ACTIVATIONS, ChannelNorm
-from vitc_inspect.probes.parts import named_layers, taps_of
+from vitc_inspect.common.validation import check_int
+from vitc_inspect.model.modules import ACTIVATIONS, ChannelNorm
+from vitc_inspect.probes.submodules import named_layers, taps_of
+from vitc_inspect.stem.geometry import Span
 
 _POINTWISE = (ChannelNorm, nn.Identity, *(type(make()) for make in ACTIVATIONS.values()))
 

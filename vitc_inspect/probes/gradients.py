@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vitc_inspect.devices import full_precision
-from vitc_inspect.fields import check_int
-from vitc_inspect.geometry import Span
+from vitc_inspect.common.validation import check_int
+from vitc_inspect.model.devices import full_precision
 from vitc_inspect.probes.crops import paths_of, run_along
-from vitc_inspect.probes.parts import DoubleArray, before_tokens, doubles, evaluating
-from vitc_inspect.tracing import hooked, image_statistics
+from vitc_inspect.probes.submodules import DoubleArray, before_tokens, doubles, evaluating
+from vitc_inspect.stem.geometry import Span
+from vitc_inspect.tracing.hooks import hooked, image_statistics
 
 COTANGENTS = 4
 """Random directions in which a token's gradient is taken; a pixel must be missed by all of them

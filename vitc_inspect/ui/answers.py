@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from html import escape
 from typing import Any
 
-from vitc_inspect.errors import SpecError
-from vitc_inspect.guard import guarded, reason_of
-from vitc_inspect.ui.pictures import MissingPicture
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.guard import guarded, reason_of
+from vitc_inspect.ui.uploads import MissingPicture
 
 Answer = dict[str, Any]
 """What is sent to the browser: texts and HTML by name."""

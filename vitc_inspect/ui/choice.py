@@ -6,19 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import MAX_CHANNELS, MAX_SIDE, check_choice, parse_int, parse_number
-from vitc_inspect.model import MAX_SEED, Init
-from vitc_inspect.notation import (
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.validation import (
+    MAX_CHANNELS,
+    MAX_SIDE,
+    check_choice,
+    parse_int,
+    parse_number,
+)
+from vitc_inspect.model.modules import MAX_SEED, Init
+from vitc_inspect.stem.notation import (
     ACTIVATION_WORDS,
     NORM_WORDS,
     format_convs,
     parse_fields,
     parse_stem,
 )
-from vitc_inspect.prediction import Dtype
-from vitc_inspect.presets import PRESETS
-from vitc_inspect.spec import (
+from vitc_inspect.stem.prediction import Dtype
+from vitc_inspect.stem.presets import PRESETS
+from vitc_inspect.stem.spec import (
     CONV_BOUNDS,
     MAX_CONVS,
     ConvLayer,
@@ -26,8 +32,8 @@ from vitc_inspect.spec import (
     conv_names,
     default_padding,
 )
-from vitc_inspect.tracing import NormStatistics
-from vitc_inspect.vit import MAX_DEPTH, ViTSpec
+from vitc_inspect.stem.vit import MAX_DEPTH, ViTSpec
+from vitc_inspect.tracing.hooks import NormStatistics
 
 Request = Mapping[str, Any]
 """What the page sends: texts by field, and "rows" when the stem was changed in the editor."""

@@ -22,9 +22,9 @@ from vitc_inspect.cli import (
     say,
     user_traceback,
 )
-from vitc_inspect.errors import SpecError
-from vitc_inspect.fields import check_choice, parse_int
-from vitc_inspect.presets import PRESETS
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.validation import check_choice, parse_int
+from vitc_inspect.stem.presets import PRESETS
 
 # Parameters of glibc's mallopt, from malloc.h, and what they are set to.
 _MALLOC_SETTINGS = {
@@ -89,7 +89,7 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
     torch_import.start()
     import_module("gradio")
     torch_import.join()
-    from vitc_inspect.images import SAMPLES, read_picture
+    from vitc_inspect.common.images import SAMPLES, read_picture
     from vitc_inspect.ui.page import LAUNCH_SETTINGS, look
 
     own = {}
@@ -112,8 +112,8 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
 
 def _stem_page(options: argparse.Namespace, image: str, own: dict[str, Any]) -> Any:
     """The page of stems, beginning as the options say."""
-    from vitc_inspect.checkpoints import load_weights
-    from vitc_inspect.devices import resolve_device
+    from vitc_inspect.model.checkpoints import load_weights
+    from vitc_inspect.model.devices import resolve_device
     from vitc_inspect.ui.page import build_page
 
     resolve_device(options.device)
@@ -132,9 +132,9 @@ def _stem_page(options: argparse.Namespace, image: str, own: dict[str, Any]) -> 
 
 def _module_page(options: argparse.Namespace, image: str, own: dict[str, Any]) -> Any:
     """The page of the module that the options name; its code is run here for the first time."""
-    from vitc_inspect.devices import resolve_device
-    from vitc_inspect.images import SAMPLES
-    from vitc_inspect.trial import Source
+    from vitc_inspect.common.images import SAMPLES
+    from vitc_inspect.inspection.module_run import Source
+    from vitc_inspect.model.devices import resolve_device
     from vitc_inspect.ui.module_page import build_module_page
     from vitc_inspect.ui.module_server import ModuleInspector
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import gradio as gr
 
-from vitc_inspect.images import SAMPLES, Picture
+from vitc_inspect.common.images import SAMPLES, Picture
 from vitc_inspect.ui.module_server import RANDOM, ModuleInspector, module_functions
 from vitc_inspect.ui.page import read_assets
-from vitc_inspect.ui.pictures import MAX_FILE_BYTES
+from vitc_inspect.ui.uploads import MAX_FILE_BYTES
 
 MODULE_SCRIPTS = ("common.js", "module.js", "maps.js", "tokens.js", "module-start.js")
 """The page's scripts in their order; they share one scope."""

@@ -13,25 +13,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from vitc_inspect.errors import SpecError
-from vitc_inspect.images import SAMPLES, Picture, crop_of
-from vitc_inspect.prediction import predict
-from vitc_inspect.trial import Module, Source, Trial, try_module, with_sizes
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.images import SAMPLES, Picture, crop_of
+from vitc_inspect.inspection.module_run import Module, Source, Trial, try_module, with_sizes
+from vitc_inspect.stem.prediction import predict
 from vitc_inspect.ui.answers import Answer, answering, drawn
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Request
-from vitc_inspect.ui.module_maps import failed_html, module_maps_html, output_file
-from vitc_inspect.ui.module_panels import (
+from vitc_inspect.ui.panels.module_maps import failed_html, module_maps_html, output_file
+from vitc_inspect.ui.panels.module_reach import module_reach_html
+from vitc_inspect.ui.panels.module_summary import (
     alerts_html,
     broken_html,
     module_table_html,
     status_html,
     summary_html,
 )
-from vitc_inspect.ui.module_reach import module_reach_html
-from vitc_inspect.ui.panels import error_html
-from vitc_inspect.ui.pictures import PictureStore
-from vitc_inspect.ui.pixels import pixels_html
+from vitc_inspect.ui.panels.pixels import pixels_html
+from vitc_inspect.ui.panels.summary import error_html
+from vitc_inspect.ui.uploads import PictureStore
 from vitc_inspect.views.folding import row_keys
 from vitc_inspect.views.module_strip import FAILED, module_strip_svg
 from vitc_inspect.views.pixels import photo_uri

@@ -8,15 +8,15 @@ from typing import Any, get_args
 
 import gradio as gr
 
-from vitc_inspect.devices import available_devices
-from vitc_inspect.images import SAMPLES, Picture
-from vitc_inspect.notation import format_stem
-from vitc_inspect.prediction import Dtype
-from vitc_inspect.presets import PRESETS, Preset
+from vitc_inspect.common.images import SAMPLES, Picture
+from vitc_inspect.model.devices import available_devices
+from vitc_inspect.stem.notation import format_stem
+from vitc_inspect.stem.prediction import Dtype
+from vitc_inspect.stem.presets import PRESETS, Preset
+from vitc_inspect.stem.vit import Attention
 from vitc_inspect.ui.choice import FILE
-from vitc_inspect.ui.pictures import MAX_FILE_BYTES
 from vitc_inspect.ui.server import Inspector, server_functions
-from vitc_inspect.vit import Attention
+from vitc_inspect.ui.uploads import MAX_FILE_BYTES
 
 _ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = (

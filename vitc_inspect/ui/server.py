@@ -13,27 +13,27 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.images import Picture, crop_sentence, image_array, to_image
 from vitc_inspect.diagnosis import explain_error
-from vitc_inspect.errors import SpecError
-from vitc_inspect.images import Picture, crop_sentence, image_array, to_image
-from vitc_inspect.memory import MEMORY_BUDGET, check_memory, predicted_memory
-from vitc_inspect.notation import format_convs
-from vitc_inspect.prediction import Prediction, predict
-from vitc_inspect.presets import PRESETS
-from vitc_inspect.report import Bench, Report, inspect, prepare
-from vitc_inspect.spec import StemSpec
-from vitc_inspect.timing import Timing, time_layers
-from vitc_inspect.tracing import KEEP_BYTES, packed
-from vitc_inspect.ui import cells, costs, maps, panels, tokens
+from vitc_inspect.inspection.stem_report import Bench, Report, inspect, prepare
+from vitc_inspect.probes.other_counters import count_work
+from vitc_inspect.probes.timing import Timing, time_layers
+from vitc_inspect.stem.memory import MEMORY_BUDGET, check_memory, predicted_memory
+from vitc_inspect.stem.notation import format_convs
+from vitc_inspect.stem.prediction import Prediction, predict
+from vitc_inspect.stem.presets import PRESETS
+from vitc_inspect.stem.spec import StemSpec
+from vitc_inspect.stem.vit import ViTSpec
+from vitc_inspect.tracing.hooks import KEEP_BYTES, packed
 from vitc_inspect.ui.answers import Answer, answering, drawn
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Choice, Request, editor_rows, read_choice, stem_text
-from vitc_inspect.ui.pictures import PictureStore
-from vitc_inspect.ui.pixels import pixels_html
+from vitc_inspect.ui.panels import cells, costs, maps, summary, tokens
+from vitc_inspect.ui.panels.pixels import pixels_html
+from vitc_inspect.ui.uploads import PictureStore
 from vitc_inspect.views import text
 from vitc_inspect.views.strip import strip_svg
-from vitc_inspect.vit import ViTSpec
-from vitc_inspect.witnesses import count_work
 
 REPORT_BYTES = 256 * 2**20
 """The most that the cached reports of all visitors may hold (bytes)."""
@@ -230,7 +230,7 @@ class Inspector:
         except SpecError:  # the error may be about anything
             spec = None
         explanations = explain_error(str(request.get("text", ""))[:_LONGEST_ERROR], spec=spec)
-        return {"explained": panels.explanations_html(explanations)}
+        return {"explained": summary.explanations_html(explanations)}
 
     async def save(self, request: Request) -> Answer:
         """A layer's output as a file, from the run that is on the screen."""
@@ -305,10 +305,10 @@ def _answering(request: Any) -> AbstractContextManager[Answer]:
         rows = editor_rows(_fields(request))
         return {
             "stem": stem_text(_fields(request)),
-            "editor": panels.editor_html(rows) if rows else "",
+            "editor": summary.editor_html(rows) if rows else "",
             "error": {
                 "field": error.field,
-                "html": panels.error_html(error),
+                "html": summary.error_html(error),
                 "suggestion": _suggestion(error),
             },
         }
@@ -402,7 +402,7 @@ def _stem_parts(request: Request, spec: StemSpec) -> Answer:
         about = f"{PRESETS[preset].teaches} Source: {PRESETS[preset].source}."
     return {
         "stem": format_convs(spec.convs) if "rows" in request else stem_text(request),
-        "editor": panels.editor_html(editor_rows(request) or ()),
+        "editor": summary.editor_html(editor_rows(request) or ()),
         "preset": preset,
         "about": about,
     }
@@ -430,14 +430,14 @@ def _parts(
         "layer": layer,
         "cell": request["cell"],
         "token": request["token"],
-        "totals": drawn("The summary", panels.totals_html, prediction),
-        "status": drawn("The status", panels.status_html, prediction, report),
+        "totals": drawn("The summary", summary.totals_html, prediction),
+        "status": drawn("The status", summary.status_html, prediction, report),
         "strip": drawn(
             "The strip", strip_svg, prediction, report, image_uri=thumbnail, selected=layer
         ),
         "table": drawn(
             "The table",
-            panels.table_html,
+            summary.table_html,
             prediction,
             report,
             layer,
@@ -457,7 +457,7 @@ def _run_policy(prediction: Prediction) -> Answer:
             "auto_run": False,
             "refusal": {
                 "field": refusal.field,
-                "html": panels.error_html(refusal),
+                "html": summary.error_html(refusal),
                 "suggestion": _suggestion(refusal),
             },
         }

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Union
 
-from vitc_inspect.recording import Call
+from vitc_inspect.tracing.recording import Call
 from vitc_inspect.views.terminal import one_line
 
 FLAT = 40

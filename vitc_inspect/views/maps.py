@@ -16,7 +16,7 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
-from vitc_inspect.tracing import KeptOutput
+from vitc_inspect.tracing.hooks import KeptOutput
 
 _GAP = 0  # palette index of the gaps between maps, which is transparent
 _SAMPLE = 20_000  # values that the usual size is taken from

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
-from vitc_inspect.inspection import ModuleReport, ModuleRow
-from vitc_inspect.recording import Call, Failure, NeverCalled
-from vitc_inspect.views.calls import call_name
+from vitc_inspect.inspection.module_report import ModuleReport, ModuleRow
+from vitc_inspect.tracing.recording import Call, Failure, NeverCalled
+from vitc_inspect.views.call_labels import call_name
 from vitc_inspect.views.folding import Fold, Node, folded, row_keys
 from vitc_inspect.views.maps import data_uri, face
 from vitc_inspect.views.strip import DEPTH, FACE, SEQUENCE, Block, in_a_row

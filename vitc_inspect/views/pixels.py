@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vitc_inspect.geometry import Sides, audit_pixels, token_centre
-from vitc_inspect.images import FloatArray, to_image
-from vitc_inspect.spec import StemSpec
+from vitc_inspect.common.images import FloatArray, to_image
+from vitc_inspect.stem.geometry import Sides, audit_pixels, token_centre
+from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.views.maps import UNSIGNED_MAP, data_uri, palette
 
 MOST_SIDE = 512

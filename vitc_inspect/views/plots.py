@@ -18,10 +18,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from vitc_inspect.cost import ScalePoint, at_image_sizes, at_total_strides, tokens_at
-from vitc_inspect.prediction import predict
-from vitc_inspect.spec import StemSpec
-from vitc_inspect.vit import ViTSpec
+from vitc_inspect.stem.cost import ScalePoint, at_image_sizes, at_total_strides, tokens_at
+from vitc_inspect.stem.prediction import predict
+from vitc_inspect.stem.spec import StemSpec
+from vitc_inspect.stem.vit import ViTSpec
 
 # Stand-ins that become CSS variables, since matplotlib takes colours alone.
 _INK, _SOFT, _LINE = "#010203", "#040506", "#070809"

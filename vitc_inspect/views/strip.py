@@ -8,10 +8,10 @@ from html import escape
 from math import ceil, sqrt
 from typing import Any
 
-from vitc_inspect.notation import format_convs
-from vitc_inspect.prediction import LayerPrediction, Prediction
-from vitc_inspect.report import Report, Row
-from vitc_inspect.spec import Stage
+from vitc_inspect.inspection.stem_report import Report, Row
+from vitc_inspect.stem.notation import format_convs
+from vitc_inspect.stem.prediction import LayerPrediction, Prediction
+from vitc_inspect.stem.spec import Stage
 from vitc_inspect.views.maps import data_uri, face
 from vitc_inspect.views.text import shape as shape_text
 from vitc_inspect.views.text import verdict

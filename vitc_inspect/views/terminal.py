@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from vitc_inspect.errors import one_line
+from vitc_inspect.common.errors import one_line
 
 __all__ = ["columns", "one_line"]
 

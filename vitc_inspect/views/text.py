@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vitc_inspect.paper import PRINTED, PRINTED_CORRELATIONS
-from vitc_inspect.prediction import LayerPrediction, Prediction
-from vitc_inspect.report import Report, Row
-from vitc_inspect.timing import Timing
-from vitc_inspect.witnesses import Witness
+from vitc_inspect.inspection.stem_report import Report, Row
+from vitc_inspect.probes.other_counters import Witness
+from vitc_inspect.probes.timing import Timing
+from vitc_inspect.stem.paper import PRINTED, PRINTED_CORRELATIONS
+from vitc_inspect.stem.prediction import LayerPrediction, Prediction
 
 _PREFIXES = ((10**6, "M"), (10**9, "G"), (10**12, "T"))
 _BYTE_UNITS = ((2**10, "KiB"), (2**20, "MiB"), (2**30, "GiB"))
@@ -175,8 +175,8 @@ def terminal_table(report: Report) -> str:
 def most_work(prediction: Prediction) -> str:
     """Say which convolution of the stem multiplies most, or which of them do, each as much.
 
-    >>> from vitc_inspect.spec import conv_stem
-    >>> from vitc_inspect.prediction import predict
+    >>> from vitc_inspect.stem.spec import conv_stem
+    >>> from vitc_inspect.stem.prediction import predict
     >>> most_work(predict(conv_stem()))
     'Most MACs of the stem: conv2, conv3 and conv4, 130,056,192 each'
     """

@@ -1,0 +1,244 @@
+"""What the page is answered: pictures by their content, odd requests, cached reports."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+from vitc_inspect.common.images import Picture
+from vitc_inspect.model.checkpoints import save_weights
+from vitc_inspect.model.modules import build_stem
+from vitc_inspect.stem.presets import PRESETS
+from vitc_inspect.ui import server
+from vitc_inspect.ui.cache import ByteCache
+from vitc_inspect.ui.page import controls_of
+from vitc_inspect.ui.server import Inspector, server_functions
+from vitc_inspect.ui.uploads import PictureStore, StoredPicture, address_of
+
+START = {
+    **controls_of(PRESETS["vit_c_1gf"]),
+    "image": "photo",
+    "seed": "0",
+    "device": "cpu",
+    "dtype": "float32",
+}
+
+
+def call(name: str, request: Any, inspector: Inspector | None = None) -> dict[str, Any]:
+    functions = {f.__name__: f for f in server_functions(inspector or Inspector())}
+    answer = functions[name](request)
+    return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
+
+
+def test_a_picture_is_known_by_its_shape_as_well_as_its_bytes(tmp_path: Path) -> None:
+    store = PictureStore(2**24, {})
+    noise = Image.effect_noise((64, 16), 80).convert("RGB")
+    turned = Image.frombytes("RGB", (16, 64), noise.tobytes())
+    keys = [store.open_data(address_of(image))[0] for image in (noise, turned, noise)]
+    assert keys[0] != keys[1]
+    assert keys[0] == keys[2]
+
+
+def test_a_picture_that_was_dropped_is_asked_for_again() -> None:
+    inspector = Inspector()
+    image = Image.effect_noise((8, 8), 80).convert("RGB")
+    key = call("open_picture", {"data": address_of(image)}, inspector)["key"]
+    assert "totals" in call("predict", {**START, "image": key}, inspector)
+    assert call("predict", {**START, "image": key}) == {"missing_picture": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "request_", "says"),
+    [
+        ("predict", None, "image_size"),
+        ("predict", [], "image_size"),
+        ("predict", {**START, "rows": "x"}, "convs = "),
+        ("predict", {**START, "rows": []}, "convs = "),
+        ("predict", {**START, "rows": [None]}, "proj.out_channels"),
+        ("predict", {**START, "stem": "1x1:1," * 30_000}, "the most is 4,000"),
+        ("open_picture", {"path": "/etc/passwd"}, "it was not uploaded"),
+        ("open_picture", {"path": get_upload_folder()}, "it was not uploaded"),
+        ("open_picture", {"path": "a\0b"}, "it was not uploaded"),
+        ("open_picture", {"path": "a" * 5_000}, "it was not uploaded"),
+        ("open_picture", {"data": "data:image/png;base64,é"}, "the data is damaged"),
+        ("open_picture", {"data": "http://example.invalid/"}, "the data is no PNG"),
+        ("open_picture", {}, "the data is no PNG"),
+        ("run", {**START, "device": "cuda:9"}, "device = "),
+        ("witnesses", {**START, "seed": "-1"}, "seed = -1"),
+        ("time", {**START, "dtype": "float8"}, "dtype = "),
+        ("save", {**START, "encoder": "1", "layer": "block1.qkv"}, "its output was not kept"),
+        ("run", {**START, "weights": "file:x.pt"}, "the program was not started with this file"),
+        ("predict", {**START, "weights": "ones"}, "weights = "),
+        ("predict", {**START, "norm_statistics": "none"}, "norm_statistics = "),
+        ("predict", {**START, "preset": "vit_c_5gf"}, "preset = "),
+        ("predict", {**START, "height": "a", "width": "a"}, "image_size = &#x27;a&#x27;: "),
+        ("predict", {**START, "height": "a", "width": "b"}, "image_size = a x b: "),
+        ("predict", {**START, "height": "0", "width": "0"}, "image_size = 0 x 0: "),
+    ],
+)
+def test_an_odd_request_is_answered_with_a_sentence(name: str, request_: Any, says: str) -> None:
+    assert says in call(name, request_)["error"]["html"]
+
+
+def explained(request: dict[str, str]) -> str:
+    """What a reader sees of "how these come about"."""
+    fold = call("predict", {**START, **request})["totals"].partition("<details")[2]
+    return " ".join(unescape(re.sub("<[^>]*>", " ", fold)).split())
+
+
+def test_the_totals_are_explained_from_the_image_to_the_tokens() -> None:
+    words = explained({})
+    assert "rows, columns 224 → 112 → 56 → 28 → 14 → 14; of n a convolution makes floor(" in words
+    assert "image tokens 14·14 = 196 tokens 196 + 1 = 197 width 192 numbers" in words
+    assert "dilated" not in words
+    words = explained({"height": "240", "width": "200", "stem": "3x3/2:8 d2, 16x16/16:8"})
+    assert "rows 240 → 119 → 7; of n" in words  # (240 + 2 - 5) // 2 + 1, 119 // 16
+    assert (
+        "where a dilated kernel counts as dilation·(kernel − 1) + 1 columns 200 → 99 → 6" in words
+    )
+
+
+def test_the_parts_of_a_total_add_up_to_it() -> None:
+    words = explained({"encoder": "1", "depth": "3", "num_heads": "3", "mlp_ratio": "2"})
+    sums = re.findall(r"(?:\S+ [\d,]+ \+ )+\S+ [\d,]+ = [\d,]+", words)
+    assert [line.count("attention") for line in sums] == [1, 1, 1]  # MACs, params, activations
+    for line in sums:
+        terms, _, total = line.replace(",", "").rpartition(" = ")
+        assert sum(int(term.split()[-1]) for term in terms.split(" + ")) == int(total)
+
+
+def test_too_many_rows_are_refused_and_not_cut_off() -> None:
+    row = {
+        "kernel_size": "1", "stride": "1", "padding": "0", "out_channels": "4", "dilation": "1",
+        "groups": "1", "bias": "1", "norm": "none", "activation": "none",
+    }  # fmt: skip
+    assert "totals" in call("predict", {**START, "rows": [row] * 64})
+    error = call("predict", {**START, "rows": [row] * 65})["error"]
+    assert "65 layers" in error["html"]
+    assert error["suggestion"] == []
+    assert "data-use" not in error["html"]
+
+
+def test_what_a_person_typed_is_escaped() -> None:
+    html = call("predict", {**START, "stem": "<script>alert(1)</script>"})["error"]["html"]
+    assert "<script" not in html
+    rows = [{"kernel_size": '3"><img src=x onerror=alert(1)>', "stride": "1"}]
+    answer = call("predict", {**START, "rows": rows})
+    assert "<img" not in answer["error"]["html"] + answer["editor"]
+
+
+def test_a_cached_report_is_drawn_without_waiting_for_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inspector = Inspector()
+    first = call("run", START, inspector)
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("it ran again")
+
+    monkeypatch.setattr(server, "inspect", never)
+    assert call("run", START, inspector) == first
+    panel = call("run", {**START, "layer": "conv2", "part": "panel"}, inspector)
+    assert "Output of conv2" in panel["panel"]
+
+
+def test_the_cache_keeps_to_its_budget_and_drops_what_was_used_longest_ago() -> None:
+    cache: ByteCache[str, StoredPicture] = ByteCache(3 * 100)
+    small = StoredPicture(Picture(Image.new("RGB", (10, 4))))  # 120 bytes
+    for name in ("a", "b"):
+        cache.put(name, small)
+    assert cache.get("a") is small
+    cache.put("c", small)
+    assert (cache.get("b"), cache.get("a"), cache.get("c")) == (None, small, small)
+    assert cache.bytes <= 300
+    cache.put("large", StoredPicture(Picture(Image.new("RGB", (100, 100)))))
+    assert cache.bytes <= 300
+
+
+def test_weights_of_a_file_are_those_that_run(tmp_path: Path) -> None:
+    path = tmp_path / "five.safetensors"
+    stem = PRESETS["vit_c_1gf"].stem
+    save_weights(build_stem(stem, seed=5), path)
+    inspector = Inspector(own_weights={path.name: path})
+    request = {**START, "layer": "proj", "part": "panel"}
+    by_file = call("run", {**request, "weights": "file:five.safetensors"}, inspector)
+    by_seed = call("run", {**request, "seed": "5"}, inspector)
+    other = call("run", request, inspector)
+    assert by_file == by_seed != other
+    whole = call("run", {**START, "weights": "file:five.safetensors"}, inspector)
+    assert "five.safetensors" in whole["status"]
+    assert 'norm_statistics "stored" takes the file' in unescape(whole["status"])
+
+
+@pytest.mark.parametrize("cell", ["3", "3,1,2", "nonsense", "-1", "99999"])
+@pytest.mark.parametrize(
+    "view", ["maps", "cell", "tokens", "pixels", "cost", "length", "time", "?"]
+)
+def test_every_view_answers_whatever_is_asked(view: str, cell: str) -> None:
+    request = {**START, "view": view, "cell": cell, "token": cell, "scale": cell, "sorting": cell}
+    assert "error" not in call("predict", request)
+    assert "error" not in call("run", request, SHARED)
+
+
+SHARED = Inspector()
+
+
+@pytest.mark.parametrize(
+    ("asked", "there"),
+    [
+        ({"layer": "conv2", "cell": "5"}, {"layer": "conv2", "cell": "5"}),
+        ({"layer": "conv2", "cell": "5,07,9,2"}, {"cell": "5,7,9,2"}),
+        ({"layer": "conv2", "cell": "5,7,9,99"}, {"cell": "5,7,9"}),
+        ({"layer": "act2", "cell": "5,7,9,2"}, {"layer": "act2", "cell": "5,7,9"}),
+        ({"layer": "conv2", "cell": "9999"}, {"cell": ""}),
+        ({"layer": "conv2", "cell": "5,56,0"}, {"cell": ""}),
+        ({"layer": "conv2", "cell": "5,x"}, {"cell": ""}),
+        ({"layer": "tokens", "cell": "5"}, {"layer": "tokens", "cell": ""}),
+        ({"layer": "nothing", "cell": "5"}, {"layer": "conv1", "cell": "5"}),
+        ({"token": "013,13"}, {"token": "13,13"}),
+        ({"token": "14,0"}, {"token": ""}),
+        ({"token": "3"}, {"token": ""}),
+    ],
+)
+def test_the_answer_says_which_layer_cell_and_token_there_are(
+    asked: dict[str, str], there: dict[str, str]
+) -> None:
+    """conv2 makes 48 maps of 56×56 from 24; the grid is 14×14."""
+    answer = call("predict", {**START, **asked})
+    assert {name: answer[name] for name in there} == there
+
+
+def test_the_input_channels_of_a_group_are_those_it_reads() -> None:
+    """Of 8 channels in 2 groups, map 5 of 6 reads 4 to 7."""
+    request = {**START, "stem": "3x3/2:8, 3x3/2:6 g2, 1x1:8", "layer": "conv2"}
+    for given, cell in (("3", "5,0,0"), ("4", "5,0,0,4"), ("7", "5,0,0,7"), ("8", "5,0,0")):
+        assert call("predict", {**request, "cell": f"5,0,0,{given}"})["cell"] == cell
+
+
+def test_a_measurement_goes_on_from_call_to_call_and_its_result_is_kept() -> None:
+    inspector = Inspector()
+    request = {**START, "ticket": "a", "view": "time"}
+    answers = [call("time", request, inspector)]
+    while not answers[-1]["done"]:
+        answers.append(call("time", request, inspector))
+    assert "20 runs" in answers[-1]["panel"]
+    later = call("run", {**request, "seed": "9", "image": "edges"}, inspector)
+    assert later["panel"] == answers[-1]["panel"]
+    other = call("run", {**request, "dtype": "bfloat16"}, inspector)
+    assert "Time every layer" in other["panel"]
+
+
+def test_a_measurement_of_another_ticket_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_TIMING_SECONDS", 0.0)
+    inspector = Inspector()
+    first = [call("time", {**START, "ticket": "a"}, inspector)["panel"] for _ in range(2)]
+    assert "1 of 20 runs" in first[0]
+    assert "2 of 20 runs" in first[1]
+    assert "1 of 20 runs" in call("time", {**START, "ticket": "b"}, inspector)["panel"]

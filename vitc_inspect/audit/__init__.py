@@ -1,0 +1,1 @@
+"""Faults of a module that keep every shape right, found by following one more run of it."""

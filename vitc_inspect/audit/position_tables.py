@@ -1,0 +1,362 @@
+"""Position tables of any module: which entry of a table each token gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+
+import torch
+from torch import Tensor
+
+from vitc_inspect.audit.stem_finder import Reading, read, same_throughout
+from vitc_inspect.audit.variants import OtherRuns
+from vitc_inspect.diagnosis.explanation import Explanation, explain
+from vitc_inspect.tracing.dataflow import SUMS, Flow, Known, Places, Step
+
+_FOLLOWED = "the entries were followed from the table to the tokens"
+
+
+def table_order(flow: Flow, reading: Reading, others: OtherRuns) -> Iterator[Explanation]:
+    """Find tables that are added in another order than the tokens, and one entry for all tokens.
+
+    Args:
+        flow: The run.
+        reading: The way from the image to the tokens.
+        others: Runs of the same module on other inputs.
+
+    Returns:
+        Faults of kind "position table".
+    """
+    if reading.tokens is None or reading.axes is None:
+        return
+    sums = list(_sums(flow, reading))
+    yield from _one_entry(sums, reading)
+    yield from _mixed_before_resize(flow, reading)
+    for _, tokens, table in sums:
+        rows = _numbers_along(table, tokens, reading)
+        if rows is None:
+            continue
+        if same_throughout(rows):
+            yield from _turned(rows[:, 0].long(), table, reading)
+        else:
+            yield from _mixed_entries(table, reading)
+    yield from _computed(sums, reading, others)
+
+
+def _sums(flow: Flow, reading: Reading) -> Iterator[tuple[Step, Known, Known]]:
+    """Every sum of the tokens and something that depends on no image."""
+    for step in flow.steps:
+        if step.name not in SUMS or len(step.sources) != 2:
+            continue
+        tokens = [each for each in step.sources if _is_sequence(each, reading)]
+        tokens += [each for each in step.sources if _is_map(each, reading)]
+        table = [each for each in step.sources if not each.of_image]
+        if tokens and table:
+            yield step, tokens[0], table[0]
+
+
+def _is_sequence(known: Known, reading: Reading) -> bool:
+    """Whether these are the tokens, also as they are before a vector was added to each."""
+    same = known.places is not None and reading.tokens and known.places is reading.tokens.places
+    return id(known) in reading.sequence or bool(same)
+
+
+def _is_map(known: Known, reading: Reading) -> bool:
+    """Whether this is the map itself, before it is made into tokens."""
+    places = known.places
+    return places is not None and places.origin == reading.map.index and known.at_home
+
+
+# ---- entries -----------------------------------------------------------------------------------
+
+
+def _numbers_along(table: Known, tokens: Known, reading: Reading) -> Tensor | None:
+    """Which entry each number that an image token gets is of, (n, d); None where not known.
+
+    An entry is a cell where the table is a map (1, d, rows, columns) or was resized as one.
+    """
+    places = table.places
+    if places is None or len(places.shape) < 2:
+        return None
+    numbers = places.numbers()
+    if places.shape[-1] == reading.width:
+        numbers = numbers // reading.width
+    elif len(places.shape) >= 3 and places.shape[1] == reading.width:
+        numbers = numbers % prod(places.shape[2:])
+    else:
+        return None
+    return _along_tokens(numbers, tokens, reading)
+
+
+def _along_tokens(numbers: Tensor, tokens: Known, reading: Reading) -> Tensor | None:
+    """What a table has for each image token, (n, d); None where it does not lie along them."""
+    axes = reading.axes
+    assert axes is not None
+    cells = prod(reading.grid_size)
+    if len(tokens.shape) == 4:
+        return _along_cells(numbers, tokens, reading)
+    axis = numbers.ndim - (len(tokens.shape) - axes.axis)
+    if axis < 0 or numbers.shape[axis] not in (cells, cells + reading.sequence.get(id(tokens), 0)):
+        return None
+    # the tokens before the image's come first
+    return numbers.movedim(axis, 0).flatten(1)[-cells:]
+
+
+def _along_cells(numbers: Tensor, tokens: Known, reading: Reading) -> Tensor | None:
+    """What a table has for each cell of a map, the channels first or last, (n, d)."""
+    if numbers.ndim not in (3, 4):
+        return None
+    last = tokens.shape[1:] == (*reading.grid_size, reading.width)
+    if last == _is_map(tokens, reading):  # neither layout, or both by chance
+        return None
+    numbers = numbers.movedim(-1, -3) if last else numbers
+    if numbers.shape[-2:] != reading.grid_size:
+        return None
+    return numbers.flatten(-2).movedim(-1, 0).flatten(1)
+
+
+def _turned(entries: Tensor, table: Known, reading: Reading) -> Iterator[Explanation]:
+    """Rows and columns exchanged in the table and not in the tokens."""
+    assert table.places is not None
+    assert reading.axes is not None
+    rows, columns = reading.grid_size
+    cells = torch.tensor(reading.axes.order)
+    entries = entries - entries.min()
+    made = table.places.shape[-2:]
+    numbers = {"rows": rows, "columns": columns}
+    name = table.places.origin
+    which = name if isinstance(name, str) else "The position table"
+    in_turn = torch.equal(entries, torch.arange(len(entries)))
+    if not isinstance(name, str) and in_turn and rows != columns and made == (columns, rows):
+        yield explain(
+            "position table",
+            f"The position table is resized to {columns} rows and {rows} columns, and the tokens"
+            f" have {rows} rows and {columns} columns: the entries of its rows run on over the"
+            " ends of theirs, and every shape is right.",
+            f"Resize it to ({rows}, {columns}): rows first.",
+            because=_FOLLOWED,
+            likelihood="certain",
+            numbers=numbers,
+        )
+        return
+    turned = [cells % columns * rows + cells // columns, cells % rows * columns + cells // rows]
+    plain = in_turn or torch.equal(entries, cells)
+    if min(rows, columns) == 1 or plain or not any(torch.equal(entries, each) for each in turned):
+        return
+    yield explain(
+        "position table",
+        f"{which} is turned before it is added: the token in row 1, column 0 gets the entry of"
+        " row 0, column 1, and every shape is right.",
+        f"Keep rows before columns: reshape(1, {rows}, {columns}, -1) without a transpose of them.",
+        because=_FOLLOWED,
+        likelihood="likely",
+        numbers=numbers,
+    )
+
+
+# ---- entries that are mixed ---------------------------------------------------------------------
+
+
+def _mixed_entries(table: Known, reading: Reading) -> Iterator[Explanation]:
+    """A table that a reshape gives the shape of the tokens, so that each gets parts of several."""
+    places = table.places
+    if places is None:
+        return
+    if not isinstance(places.origin, str):
+        words = "is resized as a map and then reshaped: each token"
+        yield _scrambled(places, reading, words, sure=True)
+        return
+    entries = prod(places.shape) // reading.width
+    if entries != prod(reading.grid_size) or reading.width in (entries, *reading.grid_size):
+        return
+    yield _scrambled(places, reading, "is reshaped before it is added: each token", sure=False)
+
+
+def _mixed_before_resize(flow: Flow, reading: Reading) -> Iterator[Explanation]:
+    """A table (1, n, d) that is reshaped to a map (1, d, rows, columns) and resized."""
+    for step in flow.steps:
+        if step.name not in ("interpolate", "upsample") or step.of_image:
+            continue
+        known = step.sources[0]
+        places = known.places
+        if places is None or len(known.shape) != 4 or not isinstance(places.origin, str):
+            continue
+        width, rows, columns = known.shape[1:]
+        table = width == places.shape[-1] == reading.width and len(places.shape) in (2, 3)
+        if not table or width in (rows * columns, rows, columns):
+            continue
+        if not same_throughout((places.numbers() // width).flatten(2).mT):
+            words = "is reshaped to a map and resized: each place of that map"
+            yield _scrambled(places, reading, words, sure=True)
+            return
+
+
+def _scrambled(places: Places, reading: Reading, words: str, *, sure: bool) -> Explanation:
+    rows, columns = reading.grid_size
+    learned = isinstance(places.origin, str)
+    which = f"{places.origin}, the position table," if learned else "The position table"
+    return explain(
+        "position table",
+        f"{which} {words} holds numbers of several entries, and every shape is right.",
+        "Transpose it, and do not only reshape it: reshape(1, rows, columns, -1) and then"
+        " permute(0, 3, 1, 2) make a map of (1, n, d), flatten(2).transpose(1, 2) tokens of a map.",
+        because=_FOLLOWED if sure else f"{_FOLLOWED}; a table that is learned so harms nothing",
+        likelihood="certain" if sure else "likely",
+        numbers={"rows": rows, "columns": columns, "embed_dim": reading.width},
+    )
+
+
+# ---- one entry for all -------------------------------------------------------------------------
+
+
+def _one_entry(sums: list[tuple[Step, Known, Known]], reading: Reading) -> Iterator[Explanation]:
+    """A table of many entries of which every token gets the same."""
+    cells = prod(reading.grid_size)
+    if any(_varies(step, tokens, reading) for step, tokens, _ in sums):
+        return  # the tokens have their places from elsewhere
+    for _, tokens, table in sums:
+        places = table.places
+        if places is None or not isinstance(places.origin, str) or places.shape[-1] < 2:
+            continue
+        count = cells + reading.sequence.get(id(tokens), 0)
+        if places.shape[-1] == reading.width:
+            faults = list(one_entry(places, cells, count))
+            if faults:
+                yield from faults
+                return
+
+
+def one_entry(places: Places, cells: int, count: int) -> Iterator[Explanation]:
+    """Say that every token gets the same entry of a position table, where that is so.
+
+    Args:
+        places: Where what is added stands in the table.
+        cells: Tokens of the image.
+        count: All tokens that something is added to.
+
+    Returns:
+        One fault of kind "position table", or nothing.
+    """
+    length, name = prod(places.shape[:-1]), str(places.origin)
+    taken = (places.numbers() // places.shape[-1]).unique(sorted=True)  # type: ignore[no-untyped-call]
+    if len(taken) != 1 or not 1 < cells <= length:
+        return
+    entry = int(taken[0])
+    by_count = entry in (count, cells)
+    if not by_count and "pos" not in own_name(name).lower():
+        return
+    yield explain(
+        "position table",
+        f"{name}, the position table, has {length} entries, and each of the {count}"
+        f" tokens gets entry {entry}: no token knows its place, and every shape is right.",
+        f"Take as many entries as there are tokens: a slice [:{count}] along the tokens.",
+        because=f"{entry} is the number of tokens: an index stands where a slice is meant"
+        if by_count
+        else "the name says that it is meant for places",
+        likelihood="certain" if by_count else "likely",
+        numbers={"entry": entry, "table": length, "tokens": count},
+    )
+
+
+def own_name(parameter: str) -> str:
+    """The name that says what a parameter is for: its own, or that of an nn.Embedding around it."""
+    return parameter.removesuffix(".weight").rpartition(".")[2]
+
+
+def _varies(step: Step, tokens: Known, reading: Reading) -> bool:
+    """Whether a sum adds something else to each token."""
+    if step.added is None or step.added.is_meta:
+        return True
+    axes = reading.axes
+    assert axes is not None
+    axis = step.added.ndim - (len(tokens.shape) - axes.axis)
+    return axis >= 0 and not torch.equal(
+        step.added, step.added.narrow(axis, 0, 1).expand_as(step.added)
+    )
+
+
+# ---- computed tables ---------------------------------------------------------------------------
+
+
+def _computed(
+    sums: list[tuple[Step, Known, Known]], reading: Reading, others: OtherRuns
+) -> Iterator[Explanation]:
+    """A table of rows and columns, as of sines, that is worked out column after column.
+
+    On a square grid it is one whose halves are exchanged, which harms nothing; there the module
+    is run on an oblong image.
+    """
+    for step, tokens, _ in sums:
+        table = _values(step, tokens, reading)
+        if table is None:
+            continue
+        rows, columns = reading.grid_size
+        if rows == columns and _by_sides(table.view(rows, columns, -1)):
+            other = read(others.run(reading.map, batch=False, size=True))
+            found = _in_columns_elsewhere(other, step.index, others, reading) if other else None
+        else:
+            found = _in_columns(table, rows, columns)
+        if found:
+            yield explain(
+                "position table",
+                "The position table is worked out column after column, and the tokens follow row"
+                " after row: on an image that is not square the token in row 1, column 0 gets"
+                " another place than its own, and every shape is right.",
+                "Let the column change fastest: torch.meshgrid(rows, columns, indexing='ij'), then"
+                " flatten.",
+                because="the table is a part for the row plus a part for the column only if it is"
+                " read column after column",
+                likelihood="certain",
+                numbers={"rows": rows, "columns": columns},
+            )
+            return
+
+
+def _in_columns_elsewhere(other: Reading, step: int, others: OtherRuns, reading: Reading) -> bool:
+    """The same of a run on an image of other sides."""
+    there = others.same_step(step, reading.map, batch=False, size=True)
+    if there is None or other.tokens is None or other.axes is None:
+        return False
+    for tokens in there.of_image:
+        cells = prod(other.grid_size)
+        axis = other.axes.axis
+        if there.added is None or len(tokens.shape) <= axis:
+            continue
+        prefix = tokens.shape[axis] - cells
+        if prefix not in (0, reading.prefix):
+            continue
+        rows = there.added.movedim(there.added.ndim - (len(tokens.shape) - axis), 0)
+        table = rows.flatten(1)[-cells:].double()
+        return len(table) == cells and _in_columns(table, *other.grid_size)
+    return False
+
+
+def _values(step: Step, tokens: Known, reading: Reading) -> Tensor | None:
+    """What a sum adds to each image token, (n, d), where that is not learned."""
+    table = step.added
+    if table is None or table.is_meta or not table.is_floating_point():
+        return None
+    known = next((each for each in step.sources if not each.of_image), None)
+    if known is None or (known.places and not isinstance(known.places.origin, str)):
+        return None
+    rows = _along_tokens(table, tokens, reading)
+    return None if rows is None or not reading.axes_in_rows else rows.double()
+
+
+def _in_columns(table: Tensor, rows: int, columns: int) -> bool:
+    """Whether a table is one of rows and columns only if it is read column after column."""
+    if min(rows, columns) == 1 or rows == columns:
+        return False
+    return _by_sides(table.view(columns, rows, -1)) and not _by_sides(table.view(rows, columns, -1))
+
+
+def _by_sides(table: Tensor) -> bool:
+    """Whether (first, second, d) is a part by the first plus a part by the second, and has both."""
+    rounding = 1e-5 * float(table.abs().max())
+    of_first, of_second = (table.mean(axis, keepdim=True) for axis in (1, 0))
+    both = of_first + of_second - table.mean((0, 1), keepdim=True)
+    if bool(((table - both).abs() > rounding).any()):
+        return False
+    return all(
+        bool(((each - each.mean((0, 1))).abs() > rounding).any()) for each in (of_first, of_second)
+    )

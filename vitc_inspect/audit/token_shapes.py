@@ -1,0 +1,251 @@
+"""Tokens that a view gives another width, and tokens that are put back to a map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isqrt, prod
+
+from torch import Tensor, nn
+
+from vitc_inspect.audit.stem_finder import Reading, cells_in_full, same_throughout, whole_cells
+from vitc_inspect.audit.variants import OtherRuns
+from vitc_inspect.diagnosis.explanation import Explanation, explain
+from vitc_inspect.tracing.dataflow import MOVES, Flow, Known, Step
+from vitc_inspect.tracing.module_tree import contents_of
+
+_WIDTHS = ("embed_dim", "hidden_dim", "hidden_size", "d_model")
+_RESHAPES = frozenset({"reshape", "view", "unflatten", "reshape_as", "view_as"})
+_FEWEST = 8  # numbers of a token; of fewer, sizes are equal by chance too often
+
+
+# ---- maps of tokens ----------------------------------------------------------------------------
+
+
+def maps_of_tokens(flow: Flow, reading: Reading, others: OtherRuns) -> Iterator[Explanation]:
+    """Find tokens (b, n, d) that are put back to a map (b, d, rows, columns) by a reshape alone.
+
+    Args:
+        flow: The run.
+        reading: The way from the image to the tokens.
+        others: Runs of the same module on other inputs.
+
+    Returns:
+        The first fault of kind "token order", or nothing.
+    """
+    for step in flow.steps:
+        if _is_unpatched(step, flow, reading):
+            yield _unpatched(step, reading)
+            return
+        if _is_turned(step, reading):
+            yield _turned(step, reading)
+            return
+        sides = _untransposed(step, flow)
+        if sides is None:
+            continue
+        other = others.run(reading.map, batch=True, size=True, until=step.index)
+        if len(other.steps) <= step.index:
+            if not _surely_tokens(step, sides, reading):
+                continue
+        elif _untransposed(other.steps[step.index], other) is None:
+            continue
+        tokens, width, rows, columns = sides
+        of_map = f"{width}×{rows}×{columns} map"
+        yield explain(
+            "token order",
+            f"{step.name} puts {tokens} tokens of {width} numbers back to a {of_map}"
+            " with the numbers in the order they have in memory: each cell holds numbers of"
+            " several tokens, and every shape is right.",
+            f"Transpose first: x.transpose(1, 2).reshape(len(x), {width}, {rows}, {columns}), or"
+            f" einops' rearrange(x, 'b (h w) d -> b d h w', h={rows}).",
+            because="a reshape exchanges no axes, and the last axis of tokens is their width",
+            likelihood="certain",
+            numbers={"tokens": tokens, "embed_dim": width, "rows": rows, "columns": columns},
+        )
+        return
+
+
+def _is_unpatched(step: Step, flow: Flow, reading: Reading) -> bool:
+    """Whether tokens (b, n, c·p·p) become an image (b, c, h·p, w·p) by a reshape alone."""
+    made = step.outputs[0].shape
+    if step.name not in _RESHAPES or not step.of_image or made != reading.image.shape:
+        return False
+    cells, side = prod(reading.grid_size), made[2] // max(1, reading.grid_size[0])
+    numbers = made[1] * side * side
+    fits = min(reading.grid_size) > 1 < side and cells * numbers == prod(made[1:])
+    if not fits or cells in made[1:]:  # tokens that are rows or channels of the image
+        return False
+    return any(known.shape == (made[0], cells, numbers) for known in _reshaped(step, flow))
+
+
+def _unpatched(step: Step, reading: Reading) -> Explanation:
+    _, channels, height, width = reading.image.shape
+    rows, columns = reading.grid_size
+    side = height // rows
+    return explain(
+        "token order",
+        f"{step.name} makes an image of {channels}×{height}×{width} of {rows * columns} tokens"
+        f" with the numbers in the order they have in memory: what a token says of its patch is"
+        " spread over rows of the image, and every shape is right.",
+        f"Put the patches back by einops' rearrange(x, 'b (h w) (p q c) -> b c (h p) (w q)',"
+        f" h={rows}, p={side}, q={side}).",
+        because="a reshape exchanges no axes, and the last axis of tokens is their width",
+        likelihood="likely",
+        numbers={"tokens": rows * columns, "patch_size": side},
+    )
+
+
+def _is_turned(step: Step, reading: Reading) -> bool:
+    """Whether tokens, rows first, become a map of as many rows as theirs has columns."""
+    rows, columns = reading.grid_size
+    if step.name not in _RESHAPES or not step.of_image or not reading.axes_in_rows:
+        return False
+    if rows == columns or min(rows, columns) == 1:
+        return False
+    before, after = step.sources[0].shape, step.outputs[0].shape
+    images, cells, width = before[:1], rows * columns, reading.width
+    return (before, after) in (
+        ((*images, width, cells), (*images, width, columns, rows)),
+        ((*images, cells, width), (*images, columns, rows, width)),
+    )
+
+
+def _turned(step: Step, reading: Reading) -> Explanation:
+    rows, columns = reading.grid_size
+    return explain(
+        "token order",
+        f"{step.name} puts {rows * columns} tokens of a map of {rows} rows and {columns} columns"
+        f" back to one of {columns} rows and {rows} columns: its rows run on over the ends of"
+        " theirs, and every shape is right.",
+        f"Put them back to {rows} rows and {columns} columns: rows first.",
+        because="the tokens follow row after row",
+        likelihood="likely",
+        numbers={"rows": rows, "columns": columns},
+    )
+
+
+def _surely_tokens(step: Step, sides: tuple[int, int, int, int], reading: Reading) -> bool:
+    """Whether tokens are put back to a map, by sizes alone: none is equal by chance."""
+    tokens, width, rows, columns = sides
+    images = step.sources[0].shape[0]
+    return (
+        reading.tokens is not None
+        and (tokens, width) == (prod(reading.grid_size), reading.width)
+        and width >= _FEWEST
+        and len({images, tokens, width}) == 3
+        and width not in (rows, columns)  # else (b, rows, columns, d) is what it may mean
+    )
+
+
+def _untransposed(step: Step, flow: Flow) -> tuple[int, int, int, int] | None:
+    """Tokens, width, rows and columns of a reshape from (b, n, d) to (b, d, rows, columns).
+
+    Also of several reshapes, one after the other.
+    """
+    if step.name not in _RESHAPES or not step.of_image or len(step.outputs[0].shape) != 4:
+        return None
+    batch, channels, rows, columns = step.outputs[0].shape
+    for before in _reshaped(step, flow):
+        images, tokens, width = before.shape if len(before.shape) == 3 else (0, 0, 0)
+        fits = images == batch and channels == width != tokens and tokens == rows * columns
+        if fits and min(width, rows, columns) > 1:
+            return tokens, width, rows, columns
+    return None
+
+
+def _reshaped(step: Step, flow: Flow) -> Iterator[Known]:
+    """What a reshape is given, and what the reshapes before it were."""
+    known = step.sources[0]
+    yield known
+    while known.step is not None and flow.steps[known.step].name in _RESHAPES | {"flatten"}:
+        known = flow.steps[known.step].sources[0]
+        yield known
+
+
+# ---- another width -----------------------------------------------------------------------------
+
+
+def other_widths(module: nn.Module, flow: Flow, reading: Reading) -> Iterator[Explanation]:
+    """Find tokens whose width a view made, as some attribute says that it is, of other numbers.
+
+    Args:
+        module: The module that ran.
+        flow: Its run.
+        reading: The way from the image to the map.
+
+    Returns:
+        The first fault of kind "width", or nothing.
+    """
+    stated = {
+        value: name
+        for owner in contents_of(module).layers.values()
+        for name in _WIDTHS
+        if type(value := vars(owner).get(name)) is int
+    }
+    seen: set[int] = set()
+    for step in (*flow.steps, None):
+        ends = flow.outputs if step is None else () if step.name in MOVES else step.sources
+        for known in ends:
+            if known.places is None or id(known.places) in seen:
+                continue
+            seen.add(id(known.places))
+            width = known.shape[-1] if known.shape else 0
+            what = _of_cells(known, reading) if width in stated else None
+            if what is None:
+                continue
+            cells, channels = prod(reading.grid_size), reading.width
+            yield explain(
+                "width",
+                f"The map has {cells} cells of {channels} numbers, and a view makes"
+                f" {known.shape[-2]} tokens of {width} = {stated[width]} numbers of them: {what}.",
+                f"Let the last convolution have {width} output channels.",
+                f"Or set {stated[width]} to {channels}, and make tokens by"
+                " x.flatten(2).transpose(1, 2).",
+                because="the places of the numbers were followed through the module",
+                likelihood="certain" if what == _MIXED else "likely",
+                numbers={"embed_dim": width, "out_channels": channels},
+            )
+            return
+
+
+_MIXED = "each holds numbers of several cells, and none of them in full"
+
+
+def _of_cells(known: Known, reading: Reading) -> str | None:
+    """What tokens of another width than the map's hold of its cells; None where that is meant."""
+    places, channels = known.places, reading.width
+    if places is None or places.origin != reading.map.index or places.moved is None:
+        return None
+    moved, (_, columns) = places.moved, reading.grid_size
+    width = moved.shape[-1]
+    if moved.ndim != 3 or width == channels or moved.numel() != prod(places.shape):
+        return None
+    if {width, channels} & {prod(reading.grid_size), *reading.grid_size}:  # equal by chance
+        return None
+    image, cell = moved // (channels * prod(reading.grid_size)), moved % prod(reading.grid_size)
+    if same_throughout(image, cell):
+        return f"each is a {channels // width}th of a cell" if channels % width == 0 else None
+    each = cells_in_full(image, cell, channels)
+    if each is None:
+        return None if _of_one_channel(moved, reading) and not _fits(width, channels) else _MIXED
+    many = width // channels
+    square = isqrt(many) ** 2 == many and whole_cells(image, cell, channels, columns)
+    if square and _is_square(each, many, columns):
+        return None  # neighbours are merged by twos or fours on purpose
+    return f"each is {many} neighbouring cells, one after the other"
+
+
+def _fits(width: int, channels: int) -> bool:
+    """Whether one of two widths is a multiple of the other."""
+    return width % channels == 0 or channels % width == 0
+
+
+def _of_one_channel(moved: Tensor, reading: Reading) -> bool:
+    """Whether each token has numbers of one channel alone, as a row of a map has."""
+    channel = moved // prod(reading.grid_size) % reading.width
+    return bool((channel == channel[..., :1]).all())
+
+
+def _is_square(cell: Tensor, many: int, columns: int) -> bool:
+    """Whether the cells of a token are as many rows as columns."""
+    rows = cell // columns
+    return bool((rows.amax(2) - rows.amin(2) + 1 == isqrt(many)).all())

@@ -1,0 +1,1 @@
+"""What every other part uses: errors, checked values, images, guarded calls."""

@@ -1,0 +1,1 @@
+"""The stem as PyTorch modules, its weights and its device."""

@@ -1,0 +1,110 @@
+"""The devices of this machine: which there are, which is taken, its title, how it rounds."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitc_inspect.common.errors import SpecError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+"""What may be asked for; a CUDA device may carry its number, as in "cuda:1"."""
+
+
+_NAME = re.compile(r"(cpu|cuda|mps)(?:(?<=cuda):(0|[1-9][0-9]{0,2}))?")
+
+
+def available_devices() -> tuple[str, ...]:
+    """Devices that "auto" tries, fastest first, as far as this machine has them."""
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return (*(name for name, there in found.items() if there), "cpu")
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn a device's name into the device.
+
+    Args:
+        name: "auto" for the first of cuda, mps and cpu that is there; or one of them.
+
+    Returns:
+        A device that is there.
+
+    Raises:
+        SpecError: field "device", when it is unknown or not on this machine.
+    """
+    if isinstance(name, str) and name == "auto":
+        return torch.device(available_devices()[0])
+    match = _NAME.fullmatch(name) if isinstance(name, str) else None
+    if match is None:
+        raise SpecError(
+            "device", name, f"it is not one of {', '.join(DEVICES)}", "Use auto", "auto"
+        )
+    kind, number = match.groups()
+    if kind not in available_devices():
+        here = " and ".join(available_devices())
+        raise SpecError(
+            "device", name, f"PyTorch finds only {here} on this machine", "Use auto", "auto"
+        )
+    if number and int(number) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise SpecError(
+            "device", name, f"the CUDA devices are 0 to {count - 1}", "Use cuda:0", "cuda:0"
+        )
+    return torch.device(name)
+
+
+def device_title(device: torch.device) -> str:
+    """The device's own name, for example "NVIDIA H100 80GB HBM3"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    processor = _linux_processor() or platform.processor() or platform.machine()
+    return f"{processor} GPU" if device.type == "mps" else processor
+
+
+def _linux_processor() -> str:
+    """The model name Linux gives for the processor; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")
+
+
+def factor_rounding(tensor: Tensor) -> float:
+    """By how much a device may round numbers of float32 before it multiplies them, as a share.
+
+    TensorFloat-32 keeps 11 bits of the 24: torch.backends.cudnn.conv.fp32_precision. It is asked
+    for there, since allow_tf32 raises where convolutions and recurrent layers differ.
+    """
+    on_gpu = tensor.is_cuda and tensor.dtype == torch.float32
+    return 2.0**-11 if on_gpu and any(p.fp32_precision == "tf32" for p in _precisions()) else 0.0
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Have a GPU multiply numbers of float32 as they are, as where a result is to be exact.
+
+    TensorFloat-32 is off inside the block and as it was after it, also by an exception. The
+    setting is the process's, so other threads are exact for that time too.
+    """
+    before = [(place, place.fp32_precision) for place in _precisions()]
+    try:
+        for place, _ in before:
+            place.fp32_precision = "ieee"
+        yield
+    finally:
+        for place, precision in before:
+            place.fp32_precision = precision
+
+
+def _precisions() -> tuple[Any, Any]:
+    """Where torch holds how it multiplies: in convolutions, and in products of matrices."""
+    cudnn: Any = torch.backends.cudnn  # whose stubs lack conv
+    return cudnn.conv, torch.backends.cuda.matmul

@@ -1,0 +1,245 @@
+"""Other counts of the same model's work, each with its convention and what it leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
+
+from vitc_inspect.model.devices import resolve_device
+from vitc_inspect.model.modules import build_stem, build_vit
+from vitc_inspect.stem.memory import MEMORY_BUDGET, check_memory
+from vitc_inspect.stem.prediction import Prediction, predict
+from vitc_inspect.stem.spec import StemSpec
+from vitc_inspect.stem.vit import ViTSpec
+from vitc_inspect.tracing.hooks import Trace, layers_of, trace
+
+Status = Literal["complete", "partial", "unavailable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Witness:
+    """One way to count, and what it found."""
+
+    name: str
+    """What counted: "closed form", "hooks", "PyTorch dispatcher", "torchinfo" or
+    "FlopCounterMode as it comes"."""
+    macs: int | None
+    """Multiply-accumulates for one image; None when it could not count."""
+    convention: str
+    """What it counts as one, in words."""
+    status: Status
+    """"complete" when nothing that multiplies was left out, as far as it can tell."""
+    reason: str
+    """Why it is not complete, or differs from the closed form, in a sentence; else empty."""
+    layers: Mapping[str, int]
+    """Multiply-accumulates by name of the layer, for the layers it tells apart."""
+
+
+def closed_form(prediction: Prediction) -> Witness:
+    """The prediction's own total."""
+    return Witness(
+        name="closed form",
+        macs=prediction.macs,
+        convention="one multiply-accumulate counts 1; bias, norm, activation and softmax count 0",
+        status="complete",
+        reason="",
+        layers={layer.name: layer.macs for layer in prediction.layers},
+    )
+
+
+def hooks(trace: Trace) -> Witness:
+    """The sum over the layers that ran, from the shapes that went through them."""
+    unknown = [record.name for record in trace.records if record.macs is None]
+    batch = trace.records[0].in_shape[0]
+    total = sum(record.macs or 0 for record in trace.records) // batch
+    return Witness(
+        name="hooks",
+        macs=total,
+        convention="the same, for every module that ran",
+        status="partial" if unknown else "complete",
+        reason=f"It has no count for {_some(unknown)}." if unknown else "",
+        layers={
+            record.name: record.macs // batch for record in trace.records if record.macs is not None
+        },
+    )
+
+
+def dispatcher(module: nn.Module, input: Tensor) -> tuple[Witness, Witness]:
+    """PyTorch's FlopCounterMode, halved: with the formulas it lacks for attention, and without.
+
+    Args:
+        module: The model, in evaluation mode.
+        input: (1, c, h, w), on the model's device and in its dtype.
+
+    Returns:
+        The count with the formulas, partial when an operation ran that neither has one nor is
+        known to multiply nothing; and the count as it comes, partial also without them.
+
+    Source:
+        torch.utils.flop_counter; the missing formula is pytorch/pytorch#195460.
+    """
+    seen = _Operations()
+    counter = FlopCounterMode(display=False, custom_mapping=dict(_MISSING_FORMULAS))
+    with torch.no_grad(), counter, seen:
+        module(input)
+    known = {*flop_registry, *_MISSING_FORMULAS}
+    unknown = sorted(
+        str(name) for name in seen.packets if name not in known and str(name) not in _FREE
+    )
+    lacking = sorted(str(name) for name in seen.packets if name in _MISSING_FORMULAS)
+    flops = counter.get_flop_counts()
+    root = type(module).__name__  # what the counter puts before each name
+
+    def counted(name: str, macs: Callable[[Mapping[Any, int]], int], lacks: list[str]) -> Witness:
+        return Witness(
+            name=name,
+            macs=macs(flops.get("Global", {})),
+            convention="FLOPs of matrix products and convolutions, 2 a multiply-accumulate; halved",
+            status="partial" if lacks else "complete",
+            reason=f"It has no formula for {_some(lacks)}." if lacks else "",
+            layers={
+                layer: macs(flops.get(f"{root}.{layer}", {})) for layer, _ in layers_of(module)
+            },
+        )
+
+    return (
+        counted("PyTorch dispatcher", lambda ops: sum(ops.values()) // 2, unknown),
+        counted("FlopCounterMode as it comes", _without_ours, [*unknown, *lacking]),
+    )
+
+
+def _without_ours(flops: Mapping[Any, int]) -> int:
+    """MACs without the operations whose formulas we have added."""
+    return sum(count for name, count in flops.items() if name not in _MISSING_FORMULAS) // 2
+
+
+def by_torchinfo(module: nn.Module, input: Tensor, trace: Trace) -> Witness:
+    """torchinfo's "mult-adds", and the layers it counts too low.
+
+    Args:
+        module: The model, in evaluation mode.
+        input: (1, c, h, w), on the model's device and in its dtype.
+        trace: A trace of the same run, to hold each layer against.
+
+    Returns:
+        The count; partial when a layer's is below the multiplications its shapes need,
+        unavailable where torchinfo is not installed.
+
+    Source:
+        torchinfo 1.8.0; TylerYep/torchinfo#77 and #226.
+    """
+    convention = "parameters × output positions: biases and norms are counted too"
+    try:
+        import torchinfo  # a witness, which all else does without
+    except ImportError:
+        return Witness(
+            name="torchinfo",
+            macs=None,
+            convention=convention,
+            status="unavailable",
+            reason="It is not installed.",
+            layers={},
+        )
+    summary = torchinfo.summary(module, input_data=input, verbose=0, col_names=("mult_adds",))
+    counted: dict[int, int] = {}
+    for layer in summary.summary_list:
+        counted[layer.layer_id] = counted.get(layer.layer_id, 0) + layer.macs
+    names = {id(layer): name for name, layer in module.named_modules()}
+    by_name = {names.get(key, ""): macs for key, macs in counted.items()}
+    low = [
+        record.name for record in trace.records if by_name.get(record.name, 0) < (record.macs or 0)
+    ]
+    return Witness(
+        name="torchinfo",
+        macs=summary.total_mult_adds,
+        convention=convention,
+        status="partial" if low else "complete",
+        reason=f"It counts too little for {_some(low)}: a Linear over many tokens counts as over"
+        " one, and attention as nothing."
+        if low
+        else "",
+        layers={record.name: by_name.get(record.name, 0) for record in trace.records},
+    )
+
+
+def count_work(spec: StemSpec | ViTSpec, *, device: str = "auto") -> tuple[Witness, ...]:
+    """Count the work of a stem or a whole ViT in every way there is.
+
+    Args:
+        spec: The stem, or the model.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+
+    Returns:
+        The closed form, the hooks, PyTorch's dispatcher, torchinfo, and PyTorch's counter
+        without the formulas we add to it.
+
+    Raises:
+        SpecError: field "device"; "image_size" or "conv2.out_channels" when the run would not
+            fit in memory.
+    """
+    prediction = predict(spec)
+    target = resolve_device(device)
+    check_memory(prediction, keep_bytes=0, budget=MEMORY_BUDGET)
+    module = (build_stem(spec) if isinstance(spec, StemSpec) else build_vit(spec)).to(target)
+    image = torch.zeros(1, prediction.spec.in_channels, *prediction.spec.image_size, device=target)
+    seen = trace(module, image, keep_bytes=0)
+    completed, as_it_comes = dispatcher(module, image)
+    return (
+        closed_form(prediction),
+        hooks(seen),
+        completed,
+        by_torchinfo(module, image, seen),
+        as_it_comes,
+    )
+
+
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Remembers which operations the dispatcher was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.packets: set[Any] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.packets.add(func._overloadpacket)
+        return func(*args, **(kwargs or {}))
+
+
+def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """FLOPs of scaled dot product attention from the shapes of its operands."""
+    flops: int = sdpa_flop_count(query, key, value)  # type: ignore[no-untyped-call]
+    return flops
+
+
+_MISSING_FORMULAS: Mapping[Any, Callable[..., int]] = MappingProxyType(
+    {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+        torch.ops.aten._scaled_dot_product_attention_math_for_mps: _attention,
+    }
+)
+
+_MOVES = (
+    "view", "_unsafe_view", "reshape", "permute", "transpose", "t", "expand", "unsqueeze",
+    "squeeze", "select", "slice", "cat", "clone", "unbind", "detach", "alias", "contiguous",
+    "_to_copy", "empty",
+)  # fmt: skip
+_ONE_BY_ONE = (
+    "add", "add_", "div", "mul", "sum", "mean", "relu", "gelu", "silu", "hardswish", "elu",
+    "native_batch_norm", "_native_batch_norm_legit_no_training", "native_layer_norm",
+    "cudnn_batch_norm", "miopen_batch_norm",
+)  # fmt: skip
+_FREE = frozenset(f"aten.{name}" for name in (*_MOVES, *_ONE_BY_ONE))
+"""Operations without a multiply-accumulate, by the convention that is used here."""
+
+
+def _some(names: list[str]) -> str:
+    """A list in words, shortened."""
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

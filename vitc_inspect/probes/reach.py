@@ -1,0 +1,168 @@
+"""How far a place of any call's output reaches back into the image, found by gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.validation import check_int
+from vitc_inspect.model.devices import full_precision
+from vitc_inspect.probes.gradients import COTANGENTS
+from vitc_inspect.probes.submodules import DoubleArray
+from vitc_inspect.stem.geometry import Span
+from vitc_inspect.tracing.hooks import KEEP_BYTES, KeptOutput, keep_output
+from vitc_inspect.tracing.recorder import look_at_call
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """Which pixels move one place of an output, and how strongly."""
+
+    heat: DoubleArray
+    """(h, w): the size of the gradient of random combinations of the place's numbers, added up
+    over the image's channels; mean over `COTANGENTS` combinations, the same each time."""
+
+    @property
+    def rows(self) -> Span:
+        """Rows from the first pixel with a gradient to the last (pixels); none where it is 0."""
+        return _extent(self.heat, axis=1)
+
+    @property
+    def columns(self) -> Span:
+        """Columns likewise (pixels)."""
+        return _extent(self.heat, axis=0)
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels have a gradient."""
+        return int(np.count_nonzero(self.heat))
+
+
+@full_precision()
+def reach(
+    module: nn.Module,
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    image: Tensor,
+    call: int,
+    place: tuple[int, ...],
+) -> Reach | None:
+    """Measure how strongly each pixel moves one place of a call's output.
+
+    A pixel with a gradient is read. The reverse does not hold: behind a ReLU that is off, a pixel
+    is read and has none.
+
+    Args:
+        module: Any module, in the mode in which it is to run. It is left as it was.
+        inputs, kwargs: What its forward is to be given.
+        image: The one of them that is looked back to, (b, c, h, w).
+        call: Place of the call among those of the recording, from 0.
+        place: (row, column) of an output (b, c, h, w), (token,) of one of (b, n, d), and () for
+            all of an output (b, d).
+
+    Returns:
+        The reach for the first image; None where no gradient leads from there to the image.
+
+    Raises:
+        SpecError: field "place", when the output has no such place, when the module has written
+            over numbers that the gradient needs, or when the gradient is no number somewhere.
+
+    Source:
+        Luo et al. 2016, arXiv:1701.04128, section 3: the effective receptive field.
+    """
+
+    def look(output: Tensor, leaf: Tensor | None) -> Reach | SpecError | None:
+        if leaf is None or not output.requires_grad:
+            return None
+        try:
+            found = _reach_of(vector_at(output[0], place), leaf)
+            if found is None or not np.isnan(found.heat).any():
+                return found
+            # 0 times infinity, also at pixels that are not read
+            reason = "its gradient is no number at some pixels, as that of a square root at 0"
+            return SpecError("place", place, reason, "Choose a row before it, or another input")
+        except SpecError as error:
+            return error  # raised below, since the user's code stands in between
+        except RuntimeError as error:  # what the gradient needs was written over before
+            says = str(error).partition("\n")[0].split(": [")[0].rstrip(".")
+            reason = f"PyTorch cannot form its gradient: {says}"
+            return SpecError("place", place, reason, "Choose a row before it")
+
+    found = look_at_call(module, inputs, kwargs, call=call, look=look, leaf=image)
+    if isinstance(found, SpecError):
+        raise found
+    return found
+
+
+def _reach_of(vector: Tensor, leaf: Tensor) -> Reach | None:
+    """The mean size of the gradients of random combinations of a place's numbers."""
+    heat = torch.zeros(leaf.shape[2:], dtype=torch.float64)
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(COTANGENTS):
+        direction = torch.randn(vector.shape, generator=draw).to(vector)
+        (gradient,) = torch.autograd.grad(
+            vector, leaf, direction, retain_graph=True, allow_unused=True
+        )
+        if gradient is None:
+            return None
+        heat += gradient[0].detach().cpu().double().abs().sum(dim=0)  # (c, h, w) -> (h, w)
+    return Reach(heat=(heat / COTANGENTS).numpy())
+
+
+def vector_at(output: Tensor, place: tuple[int, ...]) -> Tensor:
+    """The numbers of one place of an output: (c, h, w), (n, d) or (d,) -> (c,) or (d,).
+
+    Raises:
+        SpecError: field "place".
+    """
+    sizes = {3: output.shape[1:], 2: output.shape[:1], 1: ()}.get(output.ndim)
+    if sizes is None or len(place) != len(sizes):
+        reason = f"an output of shape {tuple(output.shape)} has no place of {len(place)} numbers"
+        raise SpecError("place", place, reason, "Choose a row and a column, or a token")
+    for index, size in zip(place, sizes, strict=True):
+        check_int("place", index, 0, size - 1)
+    if output.ndim == 3:
+        return output[:, place[0], place[1]]
+    return output[place[0]] if place else output
+
+
+def output_of(
+    module: nn.Module,
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    call: int,
+    keep_bytes: int = KEEP_BYTES,
+) -> KeptOutput | None:
+    """Run a module again as far as one call, and keep what came out of it for the first image.
+
+    Args:
+        module, inputs, kwargs, call: As in `reach`.
+        keep_bytes: The most that is kept (bytes).
+
+    Returns:
+        The output; None where it is nothing that can be drawn: whole numbers, or more than a map.
+    """
+
+    def look(output: Tensor, _: Tensor | None) -> KeptOutput | None:
+        if output.is_meta or not output.is_floating_point() or not 2 <= output.ndim <= 4:
+            return None
+        if not output.numel():
+            return None
+        kept = keep_output(output[0], keep_bytes)
+        return kept and KeptOutput(values=kept.values.cpu(), step=kept.step, dropped=kept.dropped)
+
+    return look_at_call(module, inputs, kwargs, call=call, look=look)
+
+
+def _extent(heat: DoubleArray, *, axis: int) -> Span:
+    """From the first that is not 0 to the last, looking along an axis."""
+    at = np.flatnonzero(heat.max(axis=axis))
+    return Span(start=int(at[0]), stop=int(at[-1]) + 1) if at.size else Span(start=0, stop=0)

@@ -1,0 +1,155 @@
+"""Which cell of a map becomes which token, found by sending a map through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.probes.submodules import evaluating
+from vitc_inspect.stem.spec import StemSpec
+
+IntArray = NDArray[np.int64]
+
+_PROOF_NUMBERS = 2**18  # of a map that is sent through to find the order of its cells
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenOrder:
+    """Where each number of each token came from, found by experiment."""
+
+    cells: IntArray
+    """(tokens, channels): the cell of the map, counted row by row."""
+    channels: IntArray
+    """(tokens, channels): the channel of the map."""
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some token holds numbers of several cells."""
+        return bool((self.cells != self.cells[:, :1]).any())
+
+    @property
+    def order(self) -> IntArray | None:
+        """(tokens,): the cell that became each token; None where tokens are mixed."""
+        return None if self.mixed else self.cells[:, 0]
+
+    @property
+    def rows_first(self) -> bool:
+        """Whether token n is cell n, all its channels in their places."""
+        tokens, channels = self.cells.shape
+        in_place = self.cells == np.arange(tokens)[:, None]
+        return bool((in_place & (self.channels == np.arange(channels))).all())
+
+
+def _flatten_rows_first(map: Tensor) -> Tensor:
+    tokens: Tensor = rearrange(map, "b c h w -> b (h w) c")
+    return tokens
+
+
+def _flatten_columns_first(map: Tensor) -> Tensor:
+    tokens: Tensor = rearrange(map, "b c h w -> b (w h) c")
+    return tokens
+
+
+def _flatten_scrambled(map: Tensor) -> Tensor:
+    """(b, c, h, w) -> (b, h w, c), the numbers left in the order they have in memory."""
+    batch, channels, height, width = map.shape
+    return map.reshape(batch, height * width, channels)
+
+
+FLATTENINGS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
+    {
+        "rows first": _flatten_rows_first,
+        "columns first": _flatten_columns_first,
+        "reshape alone": _flatten_scrambled,
+    }
+)
+"""Ways to make tokens of a map: the right one, and two that give every shape right."""
+
+
+def flattenings(map: Tensor) -> dict[str, Tensor]:
+    """Flatten a map in each of the `FLATTENINGS`.
+
+    Args:
+        map: (b, c, h, w).
+
+    Returns:
+        (b, h w, c) by name.
+    """
+    return {name: flatten(map) for name, flatten in FLATTENINGS.items()}
+
+
+def order_of(
+    flatten: Callable[[Tensor], Tensor], grid_size: tuple[int, int], channels: int
+) -> TokenOrder:
+    """Find out which cell of a map becomes which token, by sending a map through.
+
+    Every number of the map says where it stands, so that each can be found again.
+
+    Args:
+        flatten: The function, (1, c, h, w) -> (1, h w, c); it is called once.
+        grid_size: Rows and columns of the map.
+        channels: Channels of the map.
+
+    Returns:
+        Where each number of each token came from.
+
+    Raises:
+        SpecError: field "flatten", when what comes out is not what went in, in another order.
+    """
+    rows, columns = grid_size
+    shape = (rows * columns, channels)
+    positions = torch.arange(channels * rows * columns, dtype=torch.float64)
+    with torch.inference_mode():
+        tokens = flatten(positions.view(1, channels, rows, columns)).cpu()
+    if tuple(tokens.shape) != (1, *shape):
+        given = f"the tokens of {channels} x {rows} x {columns} numbers have the shape"
+        raise SpecError("flatten", flatten, f"{given} {tuple(tokens.shape)}", f"Give (1, *{shape})")
+    if not torch.equal(tokens.flatten().sort().values, positions):
+        raise SpecError(
+            "flatten", flatten, "it changes numbers", "Give a function that only moves them"
+        )
+    found: IntArray = tokens[0].to(torch.int64).numpy()
+    return TokenOrder(cells=found % shape[0], channels=found // shape[0])
+
+
+def proof_channels(grid_size: tuple[int, int], channels: int) -> int:
+    """How many channels a map needs to have to show an order without growing large.
+
+    No flattening asks for the number of channels, so those of a large grid need not be all.
+
+    Args:
+        grid_size: Rows and columns of the map.
+        channels: Channels of the stem's own map.
+
+    >>> proof_channels((14, 14), 384), proof_channels((128, 128), 768)
+    (384, 16)
+    """
+    rows, columns = grid_size
+    return min(channels, max(2, _PROOF_NUMBERS // (rows * columns)))
+
+
+def keeps_order(module: nn.Sequential, spec: StemSpec) -> bool:
+    """Whether a stem's own layer "tokens" puts the rows of the map one after the other.
+
+    Args:
+        module: The stem.
+        spec: Its description.
+
+    Returns:
+        True when token n is cell n of the map, rows first, all its channels in their places;
+        found with a map of `proof_channels` channels.
+
+    Raises:
+        SpecError: field "flatten", as `order_of`.
+    """
+    channels = proof_channels(spec.grid_size, spec.embed_dim)
+    with evaluating(module):
+        return order_of(module.get_submodule("tokens"), spec.grid_size, channels).rows_first

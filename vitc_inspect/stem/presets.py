@@ -1,0 +1,228 @@
+"""Named stems of the field, each with where it was read and what it teaches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from vitc_inspect.stem.notation import parse_stem
+from vitc_inspect.stem.spec import StemSpec, conv_stem, patchify_stem
+from vitc_inspect.stem.vit import ViTSpec
+
+_PAPER = "Xiao et al. 2021, arXiv:2106.14881"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A stem with a name."""
+
+    name: str
+    """Key in PRESETS and on the command line."""
+    title: str
+    """The name the field uses."""
+    stem: StemSpec
+    """The stem."""
+    vit: ViTSpec | None = None
+    """The whole model, where the source has one."""
+    source: str
+    """Where the stem was read."""
+    teaches: str
+    """What a reader can learn from it, in one sentence."""
+
+
+_HEADS_AND_RATIO = {192: (3, 3), 384: (6, 3), 768: (12, 4), 1024: (16, 4)}
+"""Attention heads and MLP ratio of the paper's models by token width (Table 1)."""
+
+
+def _paper_vit(stem: StemSpec) -> ViTSpec:
+    """The paper's model on a stem: one block less behind convolutions, for equal cost."""
+    width = stem.embed_dim
+    heads, ratio = _HEADS_AND_RATIO[width]
+    depth = (14 if width == 1024 else 12) - (len(stem.convs) > 1)
+    return ViTSpec(stem=stem, depth=depth, num_heads=heads, mlp_ratio=ratio)
+
+
+def _paper_patchify(size: str, embed_dim: int, teaches: str) -> Preset:
+    stem = patchify_stem(16, embed_dim)
+    return Preset(
+        name=f"vit_p_{size}",
+        title=f"ViT_P-{size.upper()}",
+        stem=stem,
+        vit=_paper_vit(stem),
+        source=f"{_PAPER}, Table 1",
+        teaches=teaches,
+    )
+
+
+def _paper_conv(
+    size: str, channels: tuple[int, ...], strides: tuple[int, ...], embed_dim: int, teaches: str
+) -> Preset:
+    stem = conv_stem(channels, strides, embed_dim)
+    return Preset(
+        name=f"vit_c_{size}",
+        title=f"ViT_C-{size.upper()}",
+        stem=stem,
+        vit=_paper_vit(stem),
+        source=f"{_PAPER}, section 4; strides from the authors' configurations",
+        teaches=teaches,
+    )
+
+
+def _table3(row: str, notation: str, teaches: str) -> Preset:
+    return Preset(
+        name=f"table3_{row.lower()}",
+        title=f"Table 3, {row}",
+        stem=parse_stem(notation),
+        source=f"{_PAPER}, Table 3",
+        teaches=teaches,
+    )
+
+
+_SIX_CHANNELS, _SIX_STRIDES = (64, 128, 128, 256, 256, 512), (2, 2, 1, 2, 1, 2)
+
+_ALL = (
+    _paper_conv(
+        "1gf",
+        (24, 48, 96, 192),
+        (2, 2, 2, 2),
+        192,
+        "Four convolutions of stride 2 divide each side by 16, like one patch of 16 pixels.",
+    ),
+    _paper_conv(
+        "4gf",
+        (48, 96, 192, 384),
+        (2, 2, 2, 2),
+        384,
+        "The stem of the paper's main model: same 196 tokens as patchify, 7.5 times its work.",
+    ),
+    _paper_conv(
+        "18gf",
+        _SIX_CHANNELS,
+        _SIX_STRIDES,
+        768,
+        "Two of six convolutions have stride 1: they see further and divide nothing.",
+    ),
+    _paper_conv(
+        "36gf",
+        _SIX_CHANNELS,
+        _SIX_STRIDES,
+        1024,
+        "The same six convolutions as 18GF; only the last 1×1 widens to 1024.",
+    ),
+    _paper_patchify(
+        "1gf",
+        192,
+        "One convolution of kernel and stride 16 is all there is between image and tokens.",
+    ),
+    _paper_patchify(
+        "4gf", 384, "Doubling the token width doubles the stem, and not one token more."
+    ),
+    _paper_patchify(
+        "18gf", 768, "ViT-B/16: a 16×16×3 patch has 768 numbers, and so has its token."
+    ),
+    _paper_patchify("36gf", 1024, "A token wider than its patch: 768 numbers become 1024."),
+    _table3(
+        "S1",
+        "3x3/2:52 bn relu, 3x3/2:104 bn relu, 3x3/2:208 bn relu, 2x2/2:416 bn relu, 1x1:384",
+        "The last overlap given up; the paper prints 42 channels, its own costs need 52.",
+    ),
+    _table3(
+        "S2",
+        "3x3/2:32 bn relu, 3x3/2:64 bn relu, 3x3:128 bn relu, 4x4/4:256 bn relu, 1x1:384",
+        "Three convolutions, then patches of 4×4 features.",
+    ),
+    _table3(
+        "S3",
+        "3x3/2:17 bn relu, 3x3:34 bn relu, 3x3:68 bn relu, 8x8/8:136 bn relu, 1x1:384",
+        "Three convolutions, then patches of 8×8 features.",
+    ),
+    _table3(
+        "S4",
+        "3x3:8 bn relu, 3x3:16 bn relu, 3x3:32 bn relu, 16x16/16:64 bn relu, 1x1:384",
+        "Convolutions at full resolution, then patchify: most activations, least accuracy.",
+    ),
+    Preset(
+        name="blog_2021",
+        title="Blog stem, 2021",
+        stem=parse_stem("3x3/2:48, 3x3/2:96, 3x3/2:192, 3x3/2:384, 1x1:384"),
+        source="Etheredge 2021, the stem as written in his blog",
+        teaches="No norm and no activation: five layers that are one linear map.",
+    ),
+    Preset(
+        name="forum_64x4",
+        title="Forum stem, 4 × 64",
+        stem=parse_stem(
+            "3x3/2:64 bn relu, 3x3/2:64 bn relu, 3x3/2:64 bn relu, 3x3/2:64 bn relu, 1x1:768"
+        ),
+        source="torchvision's [ConvStemConfig(64, 3, 2)] * 4, as passed on in forums",
+        teaches="It gives 197 tokens, yet is not the paper's stem: the channels never grow.",
+    ),
+    Preset(
+        name="moco_v3_s",
+        title="MoCo v3 ConvStem",
+        stem=conv_stem(),
+        source="facebookresearch/moco-v3, vits.py",
+        teaches="Another code base, the same stem as ViT_C-4GF to the last parameter.",
+    ),
+    Preset(
+        name="levit_256",
+        title="LeViT-256",
+        stem=parse_stem(
+            "3x3/2:32 bn hardswish, 3x3/2:64 bn hardswish, 3x3/2:128 bn hardswish, 3x3/2:256 bn",
+            class_token=False,
+            position_table=False,  # a bias for each offset in every attention instead
+        ),
+        source="Graham et al. 2021, arXiv:2104.01136; timm, levit.py",
+        teaches="No closing 1×1: the last 3×3 gives the token width itself.",
+    ),
+    Preset(
+        name="xcit_s12_16",
+        title="XCiT-S12/16",
+        stem=parse_stem(
+            "3x3/2:48 bn gelu, 3x3/2:96 bn gelu, 3x3/2:192 bn gelu, 3x3/2:384 bn",
+            class_token=False,
+            position_table=False,  # sines and cosines through a 1×1 convolution instead
+        ),
+        source="El-Nouby et al. 2021, arXiv:2106.09681; timm, xcit.py",
+        teaches="GELU between the convolutions; the class token joins only after the encoder.",
+    ),
+    Preset(
+        name="pit_s",
+        title="PiT-S",
+        stem=parse_stem("16x16/8p0:144"),
+        source="Heo et al. 2021, arXiv:2103.16302; timm, pit.py",
+        teaches="Patches that overlap by half: 27×27 tokens, not 224 / 8 = 28 a side.",
+    ),
+    Preset(
+        name="swin_t",
+        title="Swin-T",
+        stem=parse_stem("4x4/4:96 ln bias", class_token=False, position_table=False),
+        source="Liu et al. 2021, arXiv:2103.14030; timm, patch_embed.py",
+        teaches="Patches of 4 pixels give 3136 tokens; only attention in windows can afford them.",
+    ),
+    Preset(
+        name="pvt_v2_b2",
+        title="PVTv2-B2",
+        stem=parse_stem("7x7/4:64 ln bias", class_token=False, position_table=False),
+        source="Wang et al. 2021, arXiv:2106.13797; timm, pvt_v2.py",
+        teaches="Overlapping patches: a 7×7 window every 4 pixels.",
+    ),
+    Preset(
+        name="dinov2_s14",
+        title="DINOv2 ViT-S/14",
+        stem=parse_stem("14x14/14:384"),
+        source="Oquab et al. 2023, arXiv:2304.07193; timm, patch_embed.py",
+        teaches="A patch of 14 pixels: the same 224 pixels become 16×16 tokens.",
+    ),
+    Preset(
+        name="vitpose_b",
+        title="ViTPose-B",
+        stem=parse_stem("16x16/16p2:768", image_size=(256, 192), class_token=False),
+        source="Xu et al. 2022, arXiv:2204.12484; ViTAE-Transformer/ViTPose, issue 125",
+        teaches="Padding 2 keeps every shape right and loses the last two rows and columns.",
+    ),
+)
+
+PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in _ALL})
+"""Every preset by name; the paper's own first."""

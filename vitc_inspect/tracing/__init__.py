@@ -1,0 +1,1 @@
+"""One forward pass of any module, recorded; the module is left as it was."""

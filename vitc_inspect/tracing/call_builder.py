@@ -1,0 +1,119 @@
+"""A row of a recording while it is written down, and the call as which it is handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from torch import nn
+
+from vitc_inspect.common.guard import guarded
+from vitc_inspect.tracing.hooks import KeptOutput
+from vitc_inspect.tracing.leaf_modules import Role, is_childless
+from vitc_inspect.tracing.recording import Call, SeenTensor, Values
+from vitc_inspect.tracing.tracebacks import Place, source_line
+
+
+class Row:
+    """A call as it is being written down; its fields are those of `recording.Call`."""
+
+    __slots__ = (
+        "arguments", "inputs", "inside", "kept", "layer", "macs", "name", "outputs", "overwritten",
+        "returned", "source", "turn", "unchecked", "uncounted",
+    )  # fmt: skip
+
+    def __init__(
+        self, name: str, inside: str, layer: nn.Module | None, inputs: list[SeenTensor]
+    ) -> None:
+        self.name, self.inside, self.inputs = name, inside, inputs
+        self.layer = layer  # the module; None for a function
+        self.outputs: list[SeenTensor] = []
+        self.arguments = 1
+        self.returned = False
+        self.turn = 1
+        self.macs = 0
+        self.uncounted: tuple[str, ...] = ()
+        self.unchecked: tuple[str, ...] = ()  # what rules of ours raised
+        self.source: Place | None = None
+        self.overwritten: tuple[str, Place | None] | None = None  # by what, and where
+        self.kept: KeptOutput | None = None
+
+    @property
+    def kind(self) -> str:
+        """Class of the module, or "function"."""
+        return "function" if self.layer is None else type(self.layer).__name__
+
+
+def calls_of(
+    rows: Iterable[Row], roles: Mapping[str, Role], weights: Mapping[str, int]
+) -> tuple[Call, ...]:
+    """Hand out rows, once the module has run.
+
+    Args:
+        rows: In the order in which they began.
+        roles: Of each module that is a row, by its name.
+        weights: Learned numbers of each module itself, by its name, for those that have any.
+    """
+    values = Values()
+    calls = []
+    for row in rows:
+        call, reason = guarded(_call, row, values, roles, weights)
+        calls.append(call or _name_alone(row, reason or ""))
+    return tuple(calls)
+
+
+def _name_alone(row: Row, reason: str) -> Call:
+    """A call of which nothing could be told but that it was made."""
+    return Call(
+        name=row.name,
+        kind=row.kind,
+        inside=row.inside,
+        turn=row.turn,
+        inputs=(),
+        outputs=(),
+        returned=row.returned,
+        params=0,
+        macs=None,
+        uncounted=(row.name or row.kind,),
+        source=None,
+        overwritten_by=None,
+        overwritten_at=None,
+        kept=None,
+        unchecked=(*row.unchecked, reason),
+    )
+
+
+def _call(row: Row, values: Values, roles: Mapping[str, Role], weights: Mapping[str, int]) -> Call:
+    by, at = row.overwritten or (None, None)
+    return Call(
+        name=row.name,
+        kind=row.kind,
+        inside=row.inside,
+        turn=row.turn,
+        inputs=values.of(row.inputs),
+        outputs=values.of(row.outputs),
+        returned=row.returned,
+        params=_params(row, roles, weights),
+        macs=None if row.uncounted else int(row.macs),  # a tensor in torch.jit.trace
+        uncounted=tuple(dict.fromkeys(row.uncounted)),
+        source=source_line(row.source),
+        overwritten_by=by,
+        overwritten_at=source_line(at),
+        # fetched only now: a GPU would have to finish its work each time
+        kept=row.kept and replace(row.kept, values=row.kept.values.cpu()),
+        unchecked=tuple(dict.fromkeys(row.unchecked)),
+        arguments=row.arguments,
+    )
+
+
+def _params(row: Row, roles: Mapping[str, Role], weights: Mapping[str, int]) -> int:
+    """Learned numbers of a row; a layer that is one row answers for all inside it."""
+    if row.layer is None:
+        return 0
+    own = weights.get(row.name, 0)
+    if roles[row.name] != "library" or is_childless(row.layer):
+        return own
+    inside = f"{row.name}." if row.name else ""
+    return sum(
+        number for owner, number in weights.items() if owner == row.name or owner.startswith(inside)
+    )

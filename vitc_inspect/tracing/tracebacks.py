@@ -1,0 +1,188 @@
+"""Whose a line of Python is, and where in a forward pass an exception came from."""
+
+from __future__ import annotations
+
+import dis
+import linecache
+import traceback
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import einops
+import torch
+from torch import nn
+
+from vitc_inspect.tracing.recording import (
+    Failure,
+    SeenTensor,
+    SourceLine,
+    Value,
+    tensors_given,
+    values_of,
+)
+
+
+def module_file(name: str) -> str:
+    """The file of a module, without importing it: `listener` imports this file."""
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(name)
+    return spec.origin
+
+
+_TORCH = str(Path(torch.__file__).parent / "_")[:-1]  # with the separator: torchvision is another
+_EINOPS = str(Path(einops.__file__).parent / "_")[:-1]
+_OURS = str(Path(__file__).parents[1] / "_")[:-1]
+_HERE = module_file(f"{__package__}.listener")  # where a module is called, and its calls recorded
+_LAYERS = str(Path(nn.__file__).parent / "modules" / "_")[:-1]
+_CALLING = str(Path(_LAYERS) / "module.py")  # where a module's forward is called from
+
+
+class Stop(BaseException):
+    """Ends a run that has come far enough; raised by this package alone."""
+
+
+def is_to_pass(error: BaseException) -> bool:
+    """Whether an exception that ended a run is no failure of the module: Ctrl+C, or a `Stop`.
+
+    An interrupt arises between two lines; a KeyboardInterrupt that a `raise` has made is the
+    module's own, like any exception.
+
+    Source:
+        docs.python.org, library/dis, RAISE_VARARGS; library/signal, default_int_handler.
+    """
+    if isinstance(error, Stop):
+        return True
+    last = error.__traceback__
+    if not isinstance(error, KeyboardInterrupt) or last is None:
+        return isinstance(error, KeyboardInterrupt)
+    while last.tb_next is not None:
+        last = last.tb_next
+    return dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] != "RAISE_VARARGS"
+
+
+Place = tuple[str, int]  # file and number of a line
+
+
+def place_of(file: str) -> str:
+    """Whose file it is: ours, torch's, einops' or the user's."""
+    if file in (_HERE, _CALLING):
+        return "here" if file == _HERE else "calling"
+    if file.startswith(_EINOPS):
+        return "einops"
+    if file.startswith(_LAYERS):
+        return "layer"
+    return "torch" if file.startswith(_TORCH) else "user"
+
+
+def source_line(place: Place | None) -> SourceLine | None:
+    """A line with its text; None for none."""
+    if place is None:
+        return None
+    file, line = place
+    return SourceLine(file=file, line=line, text=linecache.getline(file, line).strip())
+
+
+def failure_of(
+    error: BaseException,
+    failed: tuple[BaseException, str, Sequence[SeenTensor]] | None,
+    failed_in: tuple[BaseException | None, str] | None,
+) -> Failure:
+    """Where an exception came from: the function, its operands, the module, the line.
+
+    Args:
+        error: What the forward raised.
+        failed: The function that last raised: the exception, its name, the tensors it was given.
+        failed_in: The module that was first left by an exception: the exception, its name.
+    """
+    operation: str | None = None
+    operands: tuple[Value, ...] = ()
+    chain = list(_chain(error))
+    if failed and any(link is failed[0] for link in chain):
+        _, operation, seen = failed
+        operands = values_of(seen)
+    steps = list(traceback.walk_tb(error.__traceback__))
+    places = [place_of(frame.f_code.co_filename) for frame, _ in steps]
+    own = [at for at, place in enumerate(places) if place == "user"]
+    at = own[-1] if own else None
+    # einops names the whole pattern, where torch would name the step that did not work
+    if "einops" in places[at:]:
+        frame, _ = steps[places.index("einops", at or 0)]
+        given = [
+            frame.f_locals[name]
+            for name in frame.f_code.co_varnames
+            if name in frame.f_locals and name != "self"  # of a layer of einops
+        ]
+        layer = frame.f_locals.get("self")
+        operation = f"einops.{frame.f_code.co_name if layer is None else type(layer).__name__}"
+        operands = values_of(tensors_given(given[:1], {}))
+    # a norm looks at the axes of its input before it calls anything
+    elif not operands and steps and steps[-1][0].f_code.co_name == "_check_input_dim":
+        operands = values_of(tensors_given([steps[-1][0].f_locals.get("input")], {}))
+    inside = failed_in[1] if failed_in and failed_in[0] in chain else ""
+    source = (steps[at][0].f_code.co_filename, steps[at][1]) if at is not None else None
+    return Failure(
+        kind=type(error).__name__,
+        message=_message_of(error),
+        inside=inside,
+        operation=operation,
+        operands=operands,
+        source=source_line(source),
+        traceback=traceback_text(error),
+    )
+
+
+def bare_failure(error: BaseException) -> Failure:
+    """An exception of which nothing can be told but what it says."""
+    kind, message = type(error).__name__, _message_of(error)
+    return Failure(
+        kind=kind,
+        message=message,
+        inside="",
+        operation=None,
+        operands=(),
+        source=None,
+        traceback=f"{kind}: {message}\n",
+    )
+
+
+def _message_of(error: BaseException) -> str:
+    """What an exception says; where that raises another, what Python shows in its place."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # it is the user's code
+        return "<exception str() failed>"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception, and those that it was raised from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def traceback_text(error: BaseException) -> str:
+    """Write an exception's traceback as Python does, without this package's and torch's calling.
+
+    Args:
+        error: The exception, with those that it was raised from.
+
+    Returns:
+        Lines that end in a newline each.
+    """
+    report = traceback.TracebackException.from_exception(error)
+    link: traceback.TracebackException | None = report
+    while link is not None:
+        kept = [step for step in link.stack if _is_of_interest(step.filename)]
+        link.stack = traceback.StackSummary.from_list(kept)
+        link = link.__cause__ or link.__context__
+    return "".join(report.format())
+
+
+def _is_of_interest(file: str) -> bool:
+    """Whether a step of a traceback is neither ours nor the way to a module's forward."""
+    ways = (_OURS, _CALLING, "<frozen importlib")
+    return not file.startswith(ways)

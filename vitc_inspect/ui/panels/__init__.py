@@ -1,0 +1,1 @@
+"""The tabs of the page as HTML, one file each."""

@@ -1,0 +1,160 @@
+"""Pictures people open: kept by their content, so that a link or a restart loses nothing.
+
+The browser holds an opened picture; the server only caches it, and asks for it again.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.images import SAMPLES, Picture, read_picture
+from vitc_inspect.inspection.stem_report import read_input
+from vitc_inspect.ui.cache import ByteCache
+
+KEPT_SIDE = 1024
+"""Longest side of an opened picture that is kept (pixels)."""
+MAX_FILE_BYTES = 8 * 2**20
+"""Largest file that may be opened."""
+_PREFIX = "upload-"
+_DATA = "data:image/png;base64,"
+
+
+@dataclass(frozen=True)
+class StoredPicture:
+    """A picture in the cache."""
+
+    picture: Picture
+    """The picture with its notes."""
+
+    @property
+    def bytes(self) -> int:
+        """Memory held (bytes): three for each pixel."""
+        return 3 * self.picture.image.width * self.picture.image.height
+
+
+class MissingPicture(Exception):
+    """A question to the browser, not a fault: it is to send this picture again."""
+
+
+class PictureStore:
+    """Opened pictures by the hash of their pixels."""
+
+    def __init__(self, budget: int, own: Mapping[str, Picture]) -> None:
+        """Start with the program's own pictures.
+
+        Args:
+            budget: The most that opened pictures may hold together (bytes).
+            own: Pictures by name that are never dropped.
+        """
+        self._cache: ByteCache[str, StoredPicture] = ByteCache(budget)
+        self._own = own
+
+    def open_file(self, path: Path) -> tuple[str, Picture]:
+        """Read a file and keep its picture.
+
+        Returns:
+            The key of the picture, and the picture, at most KEPT_SIDE pixels a side.
+
+        Raises:
+            SpecError: field "image".
+        """
+        picture = read_picture(path)
+        image, notes = picture.image, picture.notes
+        if max(image.size) > KEPT_SIDE:
+            notes = (*notes, f"It was reduced to {KEPT_SIDE} pixels on its longer side.")
+            image.thumbnail((KEPT_SIDE, KEPT_SIDE))
+        return self._keep(Picture(image, notes))
+
+    def open_data(self, address: str) -> tuple[str, Picture]:
+        """Take back a picture that `address_of` has given out.
+
+        Raises:
+            SpecError: field "image", when it is no such address.
+        """
+        if not address.startswith(_DATA) or len(address) > 2 * MAX_FILE_BYTES:
+            raise SpecError("image", "upload", "the data is no PNG", "Open the file again", "photo")
+        try:
+            content = b64decode(address.removeprefix(_DATA), validate=True)
+        except (Base64Error, ValueError):
+            raise SpecError(
+                "image", "upload", "the data is damaged", "Open the file again", "photo"
+            ) from None
+        picture = read_picture(content)
+        picture.image.thumbnail((KEPT_SIDE, KEPT_SIDE))
+        return self._keep(picture)
+
+    def take_in(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Take in a picture: a file that was uploaded ("path"), or one given back ("data").
+
+        Returns:
+            "key" by which it is found, "data" for the browser to hold, "notes" on what was done.
+
+        Raises:
+            SpecError: field "image".
+        """
+        if "path" in request:
+            path = _uploaded(str(request["path"]))
+            try:
+                key, picture = self.open_file(path)
+            finally:
+                if path.is_file():
+                    path.unlink()
+        else:
+            key, picture = self.open_data(str(request.get("data", "")))
+        return {"key": key, "data": address_of(picture.image), "notes": list(picture.notes)}
+
+    def find(self, image: str) -> Picture | str:
+        """The picture or the test pattern an image's name stands for.
+
+        Raises:
+            MissingPicture: when it was opened in a browser and is not in the cache.
+            SpecError: field "image", when it is neither opened nor a sample.
+        """
+        if image in self._own:
+            return self._own[image]
+        if image in SAMPLES:
+            return read_input(image)
+        stored = self._cache.get(image)
+        if stored:
+            return stored.picture
+        if image.startswith(_PREFIX):
+            raise MissingPicture
+        raise SpecError(
+            "image", image, f"it is not one of {', '.join(SAMPLES)}", "Use photo", "photo"
+        )
+
+    def _keep(self, picture: Picture) -> tuple[str, Picture]:
+        content = repr((picture.image.size, picture.notes)).encode() + picture.image.tobytes()
+        key = _PREFIX + sha256(content).hexdigest()[:32]
+        self._cache.put(key, StoredPicture(picture))
+        return key, picture
+
+
+def _uploaded(name: str) -> Path:
+    """The path of an uploaded file; any other path is refused unread."""
+    try:
+        path = Path(name).resolve()
+        uploaded = path.is_relative_to(Path(get_upload_folder()).resolve()) and path.is_file()
+    except (OSError, ValueError):
+        uploaded = False
+    if not uploaded:
+        raise SpecError("image", Path(name).name, "it was not uploaded", "Open a file", "photo")
+    return path
+
+
+def address_of(image: Image.Image) -> str:
+    """A picture as a data: address, without loss, for the browser to hold."""
+    file = BytesIO()
+    image.save(file, "PNG", compress_level=3)
+    return _DATA + b64encode(file.getvalue()).decode()
