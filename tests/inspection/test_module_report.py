@@ -195,7 +195,7 @@ def test_an_exception_without_a_message_ends_in_a_full_stop():
             raise ValueError()
 
     (line,) = [each for each in str(report_on(Silent())).splitlines() if "Raised" in each]
-    assert line.startswith("Raised ValueError at test_inspection.py:")
+    assert line.startswith("Raised ValueError at test_module_report.py:")
     assert line.endswith("raise ValueError().")
 
 
