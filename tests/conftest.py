@@ -13,6 +13,10 @@ from tests.served import Served, free_port, served
 # machine with other work for a hundred times as long as the arithmetic takes.
 torch.set_num_threads(1)
 
+pytest.register_assert_rewrite(
+    "tests.diagnosis.raised", "tests.diagnosis.runs", "tests.stem.specs", "tests.tracing.modules"
+)
+
 
 @pytest.fixture(scope="session")
 def app() -> Iterator[Served]:

@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 from tests import faulty, recreated
-from tests.tracing.test_recorder import Runs, assert_same, image, state_of
+from tests.audit.audits import audited, kinds
+from tests.tracing.modules import Runs, assert_same, image, state_of
 from vitc_inspect import inspect_module
 from vitc_inspect.audit import audit
 from vitc_inspect.audit.audit import audit_module
@@ -45,14 +46,6 @@ NAMED = [
     (faulty.WidthNormed, "norm", "16 neighbours in a row, and not the 8", "GroupNorm(1, 8)"),
     (faulty.Misstated, "width", "16 numbers, and embed_dim says 32", "set embed_dim to 16"),
 ]  # fmt: skip
-
-
-def audited(module, *shape):
-    return audit_module(module.eval(), (image(*(shape or (2, 3, 32, 32))),))
-
-
-def kinds(module, *shape):
-    return [fault.kind for fault in audited(module, *shape).faults]
 
 
 @pytest.mark.parametrize(("module", "kind", "words", "fix"), NAMED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from html import unescape
 from pathlib import Path
@@ -12,29 +11,15 @@ import pytest
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+from tests.ui.requests import START, call
 from vitc_inspect.common.images import Picture
 from vitc_inspect.model.checkpoints import save_weights
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.ui import server
 from vitc_inspect.ui.cache import ByteCache
-from vitc_inspect.ui.page import controls_of
-from vitc_inspect.ui.server import Inspector, server_functions
+from vitc_inspect.ui.server import Inspector
 from vitc_inspect.ui.uploads import PictureStore, StoredPicture, address_of
-
-START = {
-    **controls_of(PRESETS["vit_c_1gf"]),
-    "image": "photo",
-    "seed": "0",
-    "device": "cpu",
-    "dtype": "float32",
-}
-
-
-def call(name: str, request: Any, inspector: Inspector | None = None) -> dict[str, Any]:
-    functions = {f.__name__: f for f in server_functions(inspector or Inspector())}
-    answer = functions[name](request)
-    return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
 
 
 def test_a_picture_is_known_by_its_shape_as_well_as_its_bytes(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests import faulty
-from tests.views.test_folding import small_vit
+from tests.views.models import small_vit
 from vitc_inspect.inspection.module_report import ModuleReport, inspect_call
 from vitc_inspect.views.module_strip import FAILED, module_strip_svg
 
