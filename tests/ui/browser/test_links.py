@@ -45,7 +45,7 @@ LINKS = [
         ("Cost", None),
         {"encoder": True, "depth": "2", "num_heads": "4", "mlp_ratio": "4", "attention": "softmax"},
     ),
-    (  # linear attention: in each of 4 heads of 16, 17 tokens make a 16×16 matrix, its sum, and read
+    (  # linear attention: 17 tokens make a 16×16 matrix in each head, and a sum
         f"{PATCHES}{SMALL}&encoder=2,4,2.5,linear&layer=proj&view=maps",
         "17 tokens = 4 × 4 + 1 class token",
         16 * 768 * 64 + 2 * (17 * 9 * 64**2 + 2 * 17 * 4 * 16**2 + 17 * 64) + 64 * 1000,
