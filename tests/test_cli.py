@@ -610,5 +610,6 @@ def test_two_formats_at_once_are_refused_before_the_module_is_run(run):
     code, out, err = run("--module", "nowhere.py:Any", "--input", "1,3", "--json", "--html")
     assert (code, out) == (2, "")
     assert err == (
-        "html = True: --json was given as well, and a report is printed once. Give one of the two.\n"
+        "html = True: --json was given as well, and a report is printed once."
+        " Give one of the two.\n"
     )
