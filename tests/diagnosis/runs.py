@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from vitc_inspect.diagnosis import Explanation
-from vitc_inspect.inspection.module_report import ModuleReport, inspect_call
+from vitc_inspect.inspection.module_inspection import inspect_call
+from vitc_inspect.inspection.module_report import ModuleReport
 
 WIDTH = 16
 

@@ -12,7 +12,7 @@ from tests.diagnosis.errors import best_of, words
 from tests.diagnosis.raised import assert_explained, raised
 from tests.diagnosis.runs import Made, best, run
 from vitc_inspect.diagnosis import explain_error
-from vitc_inspect.inspection.module_report import inspect_module
+from vitc_inspect.inspection.module_inspection import inspect_module
 
 
 @raised("inputs")

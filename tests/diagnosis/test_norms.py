@@ -10,7 +10,7 @@ from torch import Tensor, nn, zeros
 from tests.diagnosis.raised import assert_explained, raised
 from tests.diagnosis.runs import WIDTH, Made, cut, run, tokens
 from vitc_inspect.diagnosis import explain_error
-from vitc_inspect.inspection.module_report import inspect_module
+from vitc_inspect.inspection.module_inspection import inspect_module
 
 
 @raised("norms")

@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.stem.specs import model, random_vit
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.inspection.stem_report import inspect_vit
+from vitc_inspect.inspection.stem_inspection import inspect_vit
 from vitc_inspect.model.modules import (
     Block,
     LinearAttention,
