@@ -79,6 +79,7 @@ class Output:
 
 
 X = torch.zeros(2, 3, dtype=torch.float16)
+PARTS = ["0.a", "out.logits", "out.hidden.0", "out.hidden.1"]
 
 
 @pytest.mark.parametrize(
