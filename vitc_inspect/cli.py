@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 from vitc_inspect.common.child_process import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
-    EndedEarly,
+    ChildFailed,
     Outcome,
-    do_apart,
-    own_mistake,
+    internal_error,
+    run_in_child,
 )
 from vitc_inspect.common.errors import SpecError, one_line, shortened
 from vitc_inspect.common.validation import (
@@ -105,7 +105,7 @@ def ended(main: Callable[[], int]) -> int:
         return EXIT_UNREAD
     except Exception as error:  # noqa: BLE001  # the last resort
         traceback.print_exc()
-        complain(own_mistake(error))
+        complain(internal_error(error))
         return EXIT_FAILED
 
 
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None, *, apart: bool = False) -> int:
 
     Args:
         arguments: The command line without the program; None means sys.argv.
-        apart: Whether a module is run in a child process, as `do_apart` does. What it prints by
+        apart: Whether a module is run in a child process, as `run_in_child` does. What it prints by
             itself can then not get into the report, and it cannot end the program.
 
     Returns:
@@ -279,8 +279,8 @@ def _run_module(options: argparse.Namespace, apart: bool) -> int:
         _deliver(outcome)
         return outcome.code
     try:
-        return do_apart(work, _deliver)
-    except EndedEarly as end:
+        return run_in_child(work, _deliver)
+    except ChildFailed as end:
         reason = f"it ended Python itself, {end.how}, before there was a report"
         fix = "Look for what leaves the program, as os._exit does, or run it alone to see"
         if end.killed:
