@@ -39,14 +39,14 @@ def maps_of_tokens(flow: Flow, reading: Reading, others: OtherRuns) -> Iterator[
         if _is_turned(step, reading):
             yield _turned(step, reading)
             return
-        sides = _not_transposed(step, flow)
+        sides = _untransposed(step, flow)
         if sides is None:
             continue
         other = others.run(reading.map, batch=True, size=True, until=step.index)
         if len(other.steps) <= step.index:
             if not _surely_tokens(step, sides, reading):
                 continue
-        elif _not_transposed(other.steps[step.index], other) is None:
+        elif _untransposed(other.steps[step.index], other) is None:
             continue
         tokens, width, rows, columns = sides
         of_map = f"{width}×{rows}×{columns} map"
@@ -136,7 +136,7 @@ def _surely_tokens(step: Step, sides: tuple[int, int, int, int], reading: Readin
     )
 
 
-def _not_transposed(step: Step, flow: Flow) -> tuple[int, int, int, int] | None:
+def _untransposed(step: Step, flow: Flow) -> tuple[int, int, int, int] | None:
     """Tokens, width, rows and columns of a reshape from (b, n, d) to (b, d, rows, columns).
 
     Also of several reshapes, one after the other.

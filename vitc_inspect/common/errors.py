@@ -54,14 +54,8 @@ class SpecError(ValueError):
 
     def within(self, owner: str) -> SpecError:
         """Return this error with the name of a layer before the field: `conv2.stride`."""
-        return SpecError(
-            f"{owner}.{self.field}",
-            self.value,
-            self.reason,
-            self.fix,
-            self.suggestion,
-            self.column,
-        )
+        field = f"{owner}.{self.field}"
+        return SpecError(field, self.value, self.reason, self.fix, self.suggestion, self.column)
 
 
 def shown(value: Any, *, bare: bool = False) -> str:

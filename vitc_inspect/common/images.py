@@ -112,13 +112,8 @@ def read_picture(source: str | Path | bytes) -> Picture:
     with image:
         width, height = image.size
         if width * height > MAX_PIXELS:
-            raise SpecError(
-                "image",
-                name,
-                f"{width:,} x {height:,} pixels are more than {MAX_PIXELS:,}",
-                "Use a smaller image",
-                "photo",
-            )
+            reason = f"{width:,} x {height:,} pixels are more than {MAX_PIXELS:,}"
+            raise SpecError("image", name, reason, "Use a smaller image", "photo")
         try:
             return picture_of(image)
         except _BROKEN_FILE:

@@ -71,13 +71,8 @@ class ConvLayer:
         check_choice("norm", self.norm, get_args(Norm))
         check_choice("activation", self.activation, get_args(Activation))
         if self.out_channels % self.groups:
-            raise SpecError(
-                "groups",
-                self.groups,
-                f"it does not divide the {self.out_channels} output channels",
-                "Use 1",
-                1,
-            )
+            reason = f"it does not divide the {self.out_channels} output channels"
+            raise SpecError("groups", self.groups, reason, "Use 1", 1)
 
     @property
     def window(self) -> dict[str, int]:
@@ -325,21 +320,7 @@ def conv_stem(
     >>> conv_stem().seq_len
     197
     """
-    for field, given in (("channels", channels), ("strides", strides)):
-        every_2 = field == "strides" and given is None
-        if not every_2 and (isinstance(given, str) or not isinstance(given, Sequence)):
-            raise SpecError(
-                field, given, "it is not one number for each convolution", "Use (48, 96)", (48, 96)
-            )
-    strides = (2,) * len(channels) if strides is None else tuple(strides)
-    if len(strides) != len(channels):
-        raise SpecError(
-            "strides",
-            tuple(strides),
-            f"there are {len(strides)} strides for {len(channels)} convolutions",
-            f"Give {len(channels)} strides",
-            (2,) * len(channels),
-        )
+    strides = _check_strides(channels, strides)
     convs = []
     names = conv_names(len(channels) + 1)
     for name, out_channels, stride in zip(names, channels, strides, strict=False):
@@ -356,6 +337,20 @@ def conv_stem(
         class_token=class_token,
         position_table=position_table,
     )
+
+
+def _check_strides(channels: Sequence[int], strides: Sequence[int] | None) -> Sequence[int]:
+    """Return the strides, one for each number of channels; None means 2 each."""
+    for field, given in (("channels", channels), ("strides", (2,) if strides is None else strides)):
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            reason = "it is not one number for each convolution"
+            raise SpecError(field, given, reason, "Use (48, 96)", (48, 96))
+    default = (2,) * len(channels)
+    strides = default if strides is None else tuple(strides)
+    if len(strides) != len(channels):
+        reason = f"there are {len(strides)} strides for {len(channels)} convolutions"
+        raise SpecError("strides", strides, reason, f"Give {len(channels)} strides", default)
+    return strides
 
 
 def patchify_stem(
@@ -419,13 +414,8 @@ def _conv_shape(shape: tuple[int, int, int], conv: ConvLayer) -> tuple[int, int,
     in_channels, *sides = shape
     if in_channels % conv.groups:
         divisor = _divisor(gcd(in_channels, conv.out_channels), conv.groups)
-        raise SpecError(
-            "groups",
-            conv.groups,
-            f"it does not divide the {in_channels} input channels",
-            f"Use {divisor}",
-            divisor,
-        )
+        reason = f"it does not divide the {in_channels} input channels"
+        raise SpecError("groups", conv.groups, reason, f"Use {divisor}", divisor)
     outputs = {  # shorter side first, so that its suggestion fits both
         side: arithmetic.output_size(side, **conv.window) for side in sorted(sides)
     }

@@ -51,13 +51,8 @@ class ViTSpec:
         width = self.stem.embed_dim
         if width % self.num_heads:
             heads = max(n for n in range(1, self.num_heads) if width % n == 0)
-            raise SpecError(
-                "num_heads",
-                self.num_heads,
-                f"it does not divide the token width {width}",
-                f"Use {heads}",
-                heads,
-            )
+            reason = f"it does not divide the token width {width}"
+            raise SpecError("num_heads", self.num_heads, reason, f"Use {heads}", heads)
         object.__setattr__(self, "mlp_ratio", _check_ratio(self.mlp_ratio, width))
 
     @property
