@@ -134,7 +134,7 @@ def _other_batches(axis: int, expected: int, got: int, numbers: dict[str, int]) 
         f"One tensor has {expected} along an axis where the other has {got}; only axis {axis} may"
         " differ. A class token expanded to a fixed batch does not fit the last, smaller batch.",
         "Expand the class token by the batch at hand: cls_token.expand(len(x), -1, -1).",
-        because="the two differ in no width and no grid that can be told",
+        because="the two differ in no width and no grid that can be identified",
         numbers=numbers,
     )
 

@@ -73,7 +73,7 @@ def cut_in_windows(
         f"A map of {by(sides)} positions and {channels} channels is split into windows of"
         f" {side}×{side}, which do not divide it: {parts or f'{rows}×{columns} are given'}.",
         f"Pad the map first, to {by(padded)}: F.pad(x, {pad}).",
-        f"Or give an image whose map has multiples of {side}.",
+        f"Or give an image whose map has sides that are multiples of {side}.",
         because=f"{size:,} = {batch}·{channels}·{places} and {places} = {by(sides)}",
         numbers={
             "map_rows": sides[0],
