@@ -45,7 +45,6 @@ def _presets() -> str:
 _TABLES = {"wings": _wings, "presets": _presets}
 
 
-def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    columns = tuple(columns)
-    lines = (columns, ("---",) * len(columns), *rows)
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    head, *body = (f"| {' | '.join(line)} |\n" for line in (columns, *rows))
+    return f"{head}|{'---|' * len(columns)}\n{''.join(body)}"
