@@ -128,7 +128,8 @@ def test_every_command_is_of_one_of_these_kinds() -> None:
 
 
 def test_ci_runs_the_test_command_as_it_is_written() -> None:
-    start, test = (block.text.strip() for block in blocks_of(README) if block.language == "sh")
+    (block,) = (block for block in blocks_of(README) if block.language == "sh")
+    start, test = commands(block)
     assert test in read(ROOT / ".ci" / "run").splitlines()
     assert (
         start.replace("requirements.txt", "requirements-dev.txt").replace("app.py", "-m pytest")
