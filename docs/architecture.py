@@ -19,7 +19,7 @@ from tests.test_imports import ORDER, PACKAGE, modules_imported, place, source_f
 PICTURE = Path(__file__).parent / "architecture.svg"
 
 _BOX, _HEIGHT, _STEP, _MARGIN = 740, 40, 58, 12
-_TEXT_AT, _LETTER = 110, 6.4  # where a sentence begins in its box, and the width of a letter
+_TEXT_AT, _LETTER = 110, 7.0  # where a sentence begins in its box, and the width of a letter
 _REACH = 27  # how far an arrow bends for each box that it passes
 _COLOURS = ("#0969da", "#8250df", "#1a7f37", "#bc4c00", "#bf3989", "#57606a")
 """Read on white and on black; the arrows of a wing have its colour."""
@@ -42,10 +42,9 @@ def imports_between_wings() -> Counter[tuple[str, str]]:
 
 
 def sentence_of(wing: str) -> str:
-    """The first sentence of a wing, or of the file where it is one."""
-    folder = PACKAGE / wing
-    path = folder / "__init__.py" if folder.is_dir() else PACKAGE / f"{wing}.py"
-    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines()[0]
+    """The first sentence of a wing."""
+    source = (PACKAGE / wing / "__init__.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
 
 
 def picture() -> str:
@@ -69,15 +68,14 @@ def _box(at: int, wing: str) -> Iterator[str]:
     """A wing: its name and its sentence, white on its colour."""
     top = _MARGIN + at * _STEP
     middle = top + _HEIGHT / 2 + 4.5
-    name = wing if (PACKAGE / wing).is_dir() else f"{wing}.py"
-    sentence, room = sentence_of(wing), _BOX - _TEXT_AT - 12
+    sentence, room = sentence_of(wing).replace("`", ""), _BOX - _TEXT_AT - 12
     squeezed = f' textLength="{room}"' if len(sentence) * _LETTER > room else ""
     yield (
         f'<rect x="{_MARGIN}" y="{top}" width="{_BOX}" height="{_HEIGHT}" rx="6"'
         f' fill="{_colour(at)}"/>'
     )
     yield (
-        f'<text x="{_MARGIN + 12}" y="{middle}" fill="#fff" font-weight="700">{name}</text>'
+        f'<text x="{_MARGIN + 12}" y="{middle}" fill="#fff" font-weight="700">{wing}</text>'
         f'<text x="{_MARGIN + _TEXT_AT}" y="{middle}" fill="#fff"{squeezed}'
         f' lengthAdjust="spacingAndGlyphs">{escape(sentence)}</text>'
     )

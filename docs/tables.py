@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from docs.architecture import sentence_of
-from tests.test_imports import ORDER, PACKAGE
+from tests.test_imports import ORDER
 from vitc_inspect import PRESETS, predict
 
 _PLACE = re.compile(r"<!-- (\w+) -->\n.*?<!-- end -->\n", re.DOTALL)
@@ -24,10 +24,7 @@ def filled(source: str) -> str:
 
 
 def _wings() -> str:
-    rows = []
-    for wing in ORDER:
-        name = f"{wing}/" if (PACKAGE / wing).is_dir() else f"{wing}.py"
-        rows.append((f"`{name}`", sentence_of(wing)))
+    rows = ((f"`{wing}/`", sentence_of(wing)) for wing in ORDER)
     return _table(("folder", "what stands in it"), rows)
 
 
