@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vitc_inspect import cli
+from vitc_inspect import cli, module_csv, module_markdown
 from vitc_inspect.cli import options, output
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.guard import STRICT_RULES
@@ -26,6 +26,7 @@ from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.paper import QUANTITIES
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.tracing import hooks
+from vitc_inspect.views.report_table import report_page
 
 STEM = "3x3/2:8 bn relu, 1x1:12"
 SMALL = (STEM, "--image-size", "32x40", "--device", "cpu")
@@ -580,3 +581,35 @@ def test_a_module_that_raises_is_shown_up_to_there_and_its_error_explained(
     assert cli.main([*named[:2], "--input", "1,3,224,224"]) == 0
     assert cli.main([*named[:2], "--input", "1,3,224,224", "--strict"]) == 1
     assert "the audit ended with MemoryError: no room." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flag", "write"),
+    [("--csv", module_csv), ("--markdown", module_markdown), ("--html", report_page)],
+)
+def test_a_stem_is_printed_in_every_format(run, flag, write):
+    report = inspect_stem(parse_stem(STEM, image_size=(32, 40)), device="cpu")
+    assert run(*SMALL, flag) == (0, write(report) + "\n", "")
+
+
+@pytest.mark.parametrize("flag", ["--markdown", "--html"])
+def test_other_counts_follow_the_report_in_every_format_of_text(run, flag):
+    code, out, err = run(*SMALL, "--witnesses", flag)
+    assert (code, err) == (0, "")
+    assert "MACs by every witness" in out
+
+
+@pytest.mark.parametrize("flag", ["--csv", "--markdown", "--html"])
+def test_a_module_is_printed_in_every_format(run, flag):
+    code, out, _ = run("--module", "tests/faulty.py:Sized", "--input", "1,3,32,32", flag)
+    assert code == 0
+    assert "LayerNorm" in out
+
+
+def test_two_formats_at_once_are_refused_before_the_module_is_run(run):
+    code, out, err = run("--module", "nowhere.py:Any", "--input", "1,3", "--json", "--html")
+    assert (code, out) == (2, "")
+    assert err == (
+        "html = True: --json was given as well, and a report is printed once."
+        " Give one of the two.\n"
+    )

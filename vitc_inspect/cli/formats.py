@@ -21,7 +21,7 @@ def format_of(options: argparse.Namespace) -> str | None:
     given = [name for name in FORMATS if getattr(options, name)]
     if len(given) > 1:
         reason = f"--{given[0]} was given as well, and a report is printed once"
-        raise SpecError(given[1], "on", reason, "Give one of the two")
+        raise SpecError(given[1], True, reason, "Give one of the two")
     return given[0] if given else None
 
 

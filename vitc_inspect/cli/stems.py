@@ -72,7 +72,7 @@ def _refuse_beside(options: argparse.Namespace, name: str | None) -> None:
     for flag in ("witnesses", "time"):
         if name == "csv" and getattr(options, flag):
             reason = "CSV holds the rows of the report alone"
-            raise SpecError(flag, "on", reason, f"Use --json --{flag}")
+            raise SpecError(flag, True, reason, f"Use --json --{flag}")
 
 
 def spec_of(options: argparse.Namespace) -> StemSpec:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from html import escape
-from io import StringIO
 from itertools import groupby
 from typing import cast
 
@@ -115,6 +114,13 @@ def module_markdown(report: Report) -> str:
     return "\n".join(lines)
 
 
+class _Lines(list[str]):
+    """What csv writes, line by line."""
+
+    def write(self, line: str) -> None:
+        self.append(line.removesuffix("\r\n"))
+
+
 def module_csv(report: Report) -> str:
     """Write the rows of a report on a stem or on any module as CSV, numbers in full.
 
@@ -124,8 +130,8 @@ def module_csv(report: Report) -> str:
         SpecError: field "report", for what is no report.
     """
     _check(report)
-    lines = StringIO(newline="")
-    table = csv.DictWriter(lines, _CSV_HEADER, restval="")
+    lines = _Lines()
+    table = csv.DictWriter(lines, _CSV_HEADER, restval="")  # quotes a name with a line break
     table.writeheader()
     table.writerows(map(_csv_row, report.rows))
     failure = report.failure
@@ -145,7 +151,7 @@ def module_csv(report: Report) -> str:
         inside = layer.name.rpartition(".")[0]
         line = {"layer": layer.name, "kind": layer.kind, "inside": inside}
         table.writerow({**line, "verdict": _NOT_REACHED})
-    return lines.getvalue().removesuffix("\r\n")
+    return "\n".join(lines)
 
 
 def _csv_row(row: Row) -> dict[str, object]:
@@ -226,11 +232,12 @@ def report_page(report: Report, *, behind: str = "") -> str:
         report: The report on a stem or on any module.
         behind: Text that follows the report.
     """
+    table = module_html(report)
     more = f"<pre>{escape(behind)}</pre>" if behind else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>{escape(report.title)}</title></head>"
-        f'<body style="color-scheme:light dark">{module_html(report)}{more}</body></html>'
+        f'<body style="color-scheme:light dark">{table}{more}</body></html>'
     )
 
 
