@@ -82,6 +82,19 @@ def test_an_example_that_has_changed_is_noticed(tmp_path: Path) -> None:
     assert as_it_should_be(block).endswith("\n$ echo $?\n2\n```\n")
 
 
+@PAGES
+def test_every_block_is_of_a_kind_that_is_run(page: Path) -> None:
+    """Or is what the code above it prints; those of the API are signatures and doctests."""
+    fences = re.findall(r"^```(.*)$", read(page), re.MULTILINE)[::2]
+    if page == api.PAGE:
+        assert set(fences) == {"py", "pycon"}
+        return
+    run = [block.language for block in blocks_of(page)]
+    printed = [block for block in blocks_of(page) if block.printed is not None]
+    assert set(run) <= {"console", "python", "sh"}
+    assert len(fences) == len(run) + len(printed)
+
+
 # ---- commands that are shown without their output --------------------------------------------
 
 
