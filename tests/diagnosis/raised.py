@@ -185,7 +185,7 @@ RAISED: dict[str, list[tuple[str, Callable[[], Any], str, str, str]]] = {
             "two devices",
             lambda: zeros(1, 197, 8, device="meta") + zeros(1, 197, 8),
             "device",
-            "One tensor lies on meta and another on cpu",
+            "One tensor is on meta and another on cpu",
             "Move both",
         ),
     ],
@@ -194,7 +194,7 @@ RAISED: dict[str, list[tuple[str, Callable[[], Any], str, str, str]]] = {
             "view after permute",
             lambda: zeros(1, 8, 4, 4).permute(0, 2, 3, 1).view(1, 4, 32),
             "view",
-            "exchanged before view",
+            "permuted before view",
             "Use reshape",
         ),
         (
@@ -203,13 +203,6 @@ RAISED: dict[str, list[tuple[str, Callable[[], Any], str, str, str]]] = {
             "batch",
             "no channels and no batch",
             "image[None, None]",
-        ),
-        (
-            "no batch",
-            lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))(zeros(3, 32, 32)),
-            "batch",
-            "the image came without a batch",
-            "image.unsqueeze(0)",
         ),
         (
             "a batch too many",
@@ -245,7 +238,7 @@ RAISED: dict[str, list[tuple[str, Callable[[], Any], str, str, str]]] = {
             "class token of one image",
             lambda: torch.cat((zeros(1, 1, 384), zeros(2, 196, 384)), dim=1),
             "batch",
-            "a class token for one image beside the tokens of a batch of 2",
+            "a class token for one image and the tokens of a batch of 2",
             "cls_token.expand(2, -1, -1)",
         ),
         (
@@ -298,6 +291,15 @@ RAISED: dict[str, list[tuple[str, Callable[[], Any], str, str, str]]] = {
             "x = x + table",
         ),
     ],
+    "map_to_tokens": [
+        (
+            "class token not reckoned with",
+            lambda: zeros(1, 197, 768).reshape(1, 196, 768),
+            "class token",
+            "197 = 14×14 + 1 tokens, and 196 = 14×14 are expected",
+            "Write 197 instead of 196.",
+        ),
+    ],
     "maps": [
         (
             "maps of another size",
@@ -314,6 +316,13 @@ RAISED: dict[str, list[tuple[str, Callable[[], Any], str, str, str]]] = {
             "channels",
             "BatchNorm2d(48) gets a map of 96 channels",
             "BatchNorm2d(96)",
+        ),
+        (
+            "no batch",
+            lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))(zeros(3, 32, 32)),
+            "batch",
+            "the image has no batch axis",
+            "image.unsqueeze(0)",
         ),
         (
             "LayerNorm on a map",
@@ -416,13 +425,6 @@ RAISED: dict[str, list[tuple[str, Callable[[], Any], str, str, str]]] = {
             "class token",
             "197 = 14×14 + 1: 1 token before the image's is still there",
             "x[:, 1:]",
-        ),
-        (
-            "class token not reckoned with",
-            lambda: zeros(1, 197, 768).reshape(1, 196, 768),
-            "class token",
-            "197 = 14×14 + 1 tokens, and 196 = 14×14 are expected",
-            "Write 197 instead of 196.",
         ),
         (
             "heads of another width",

@@ -131,7 +131,7 @@ CHANNELS = (
             " 100 and max_position_embeddings: 77",
             "text length",
             "certain",
-            "The text is 100 tokens, and the model keeps places for 77",
+            "The text is 100 tokens, and the model has positions for 77",
         ),
         ("Input a dog is too long for context length 77", "text length", "certain", "for 77"),
         (
@@ -149,7 +149,7 @@ CHANNELS = (
             "Image features and image tokens do not match: tokens: 1991, features 2990",
             "image tokens",
             "likely",
-            "999 more: the text was cut",  # 2990 − 1991
+            "999 more: the text was truncated",  # 2990 − 1991
         ),
         (
             "Image features and image tokens do not match, tokens: 720, features: 360",

@@ -84,7 +84,7 @@ def test_a_stem_without_a_position_table_has_no_part_in_a_message_about_one(name
     for each, alone in zip(
         explain_error(text, spec=PRESETS[name].stem), explain_error(text), strict=True
     ):
-        assert "The stem that was given has no position table" in each.sentence
+        assert "The given stem has no position table" in each.sentence
         assert each.sentence.startswith(alone.sentence)
         assert each.likelihood == "possible"
     own = explain_error(text, spec=PRESETS["vit_c_4gf"].stem)[0]

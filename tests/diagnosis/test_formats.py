@@ -18,13 +18,13 @@ from vitc_inspect.diagnosis import explain_error
             "Input type (torch.cuda.FloatTensor) and weight type (torch.FloatTensor) should be the"
             " same",
             "device",
-            "The image lies on cuda and the weights on cpu",
+            "The image is on cuda and the weights on cpu",
         ),
         (
             "Input type (torch.FloatTensor) and weight type (torch.cuda.HalfTensor) should be the"
             " same or input should be a MKLDNN tensor and weight is a dense tensor",
             "device",
-            "The image lies on cpu and the weights on cuda",
+            "The image is on cpu and the weights on cuda",
         ),
         (
             "Input type (torch.cuda.ByteTensor) and weight type (torch.cuda.FloatTensor) should be"

@@ -128,7 +128,7 @@ def test_a_stage_that_calls_its_map_an_image_is_told_from_the_image() -> None:
     """2·112 = 224 and 2·128 = 256: the run shows that 128 is the map."""
     stage = Made(asserts(HEIGHT, 2, 112), first=nn.Conv2d(3, 8, 7, 2, 3))
     (only,) = run(stage, 1, 3, 256, 256).explanations
-    assert "A map inside the model has a height of 128 places" in only.sentence
+    assert "A map inside the model has a height of 128 positions" in only.sentence
     assert only.fixes[0] == "Resize the image to 224×224 pixels."
     assert run(stage, 1, 3, 224, 224).failure is None
     whole = Made(asserts(HEIGHT, 2, 112), first=nn.Identity())
@@ -172,7 +172,7 @@ def test_what_models_say_is_known_and_no_surer_than_it_is(
 
 def test_a_map_between_stages_is_the_other_reading_of_a_small_model() -> None:
     of_image, of_map = explain_error("Input height (128) doesn't match model (112).")
-    assert "A map inside the model has a height of 128 places" in of_map.sentence
+    assert "A map inside the model has a height of 128 positions" in of_map.sentence
     assert (of_map.numbers["side"], of_map.numbers["expected_side"]) == (256, 224)
     assert of_image.likelihood == "likely"
     assert len(explain_error("Input height (192) doesn't match model (224).")) == 1

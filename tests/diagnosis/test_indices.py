@@ -42,7 +42,7 @@ def test_ids_beyond_an_embedding_name_its_length() -> None:
             " tensor [8, 668, 336] at index 1",
             "mask",
             "likely",
-            "put False where the 320 others stand",  # 668 − 348
+            "put False where the 320 others are",  # 668 − 348
         ),
     ],
 )

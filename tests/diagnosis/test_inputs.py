@@ -74,7 +74,10 @@ class Unpacks(nn.Module):
 
 @pytest.mark.parametrize(
     ("shape", "says", "axes"),
-    [((3, 8, 8), "the tensor has 3 axes", 3), ((1, 2, 3, 8, 8), "a video, or a batch too many", 5)],
+    [
+        ((3, 8, 8), "the tensor has 3 axes", 3),
+        ((1, 2, 3, 8, 8), "a video, or an extra batch axis", 5),
+    ],
 )
 def test_a_shape_that_is_taken_apart_into_other_names(
     shape: tuple[int, ...], says: str, axes: int

@@ -112,7 +112,7 @@ def without(shapes: Shapes, *names: str) -> dict[str, tuple[int, ...]]:
             vit() | {"norm.weight": (8,), "norm.bias": (8,)},
             vit() | {"fc_norm.weight": (8,), "fc_norm.bias": (8,)},
             "pooling",
-            "a norm behind the mean of the tokens (fc_norm)",
+            "a norm after the mean of the tokens (fc_norm)",
         ),
         (
             vit() | {"blocks.0.attn.relative_position_index": (4, 4)},

@@ -30,7 +30,7 @@ def test_a_channels_last_table_of_another_map(rows: int, columns: int) -> None:
     table = torch.zeros(1, 2 * rows, 2 * columns, WIDTH)
     model = Made(lambda m, x: m.stem(x).permute(0, 2, 3, 1) + m.table, stem=cut(), table=table)
     meaning = best(model, 1, 3, rows * 8, columns * 8)
-    assert f"channels-last map of {rows}×{columns} beside a table of {2 * rows}×{2 * columns}" in (
+    assert f"channels-last map of {rows}×{columns} and a table of {2 * rows}×{2 * columns}" in (
         meaning.sentence
     )
     made = meaning.numbers["table_image_height"], meaning.numbers["table_image_width"]

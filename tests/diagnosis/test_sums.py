@@ -65,7 +65,7 @@ def test_raised_sums(faulty: Callable[[], Any], kind: str, says: str, fix: str) 
         (385, 1025, 3, "attention", "385 = 16×24 + 1 against 1025 = 32×32 + 1"),
         (2305, 1601, 3, "attention", "2305 = 48×48 + 1"),
         # PiT: a table (1, channels, 27, 27); two paths differ by a factor or by one
-        (31, 27, 3, "position table", "a map 31 wide beside a table of positions 27 wide"),
+        (31, 27, 3, "position table", "a map 31 wide and a table of positions 27 wide"),
         (56, 28, 3, "map size", "2 times as large"),
         (28, 27, 3, "map size", "28 and 27"),
         (150, 152, 3, "map size", "150 and 152"),
@@ -90,7 +90,7 @@ def test_raised_sums(faulty: Callable[[], Any], kind: str, says: str, fix: str) 
         (101, 20, 1, "not known", "101 and 20"),
         (257, 193, 1, "position table", "193 = 12×16 + 1"),
         # a map beside the same that was flattened: 14·14 = 196
-        (14, 196, 3, "flatten", "a map of 14×14 places"),
+        (14, 196, 3, "flatten", "a map of 14×14 positions"),
         # (tokens, width) of CLIP's table, against batches
         (197, 257, 0, "position table", "197 = 14×14 + 1"),
         (91, 7, 0, "batch", "91"),

@@ -41,11 +41,11 @@ def test_a_mask_for_the_patches_of_another_image() -> None:
         (
             "embeddings = embeddings * (1.0 - mask) + mask_tokens * mask",
             "mask",
-            "256 = 16×16 tokens came, and the mask was made for 196 = 14×14",
+            "256 = 16×16 tokens are given, and the mask is for 196 = 14×14",
         ),
-        ("x = mask * x", "mask", "196 = 14×14 tokens came, and the mask was made for 256"),
-        ("x = x + self.pos_embed", "position table", "the position table has 196"),
-        ("x = x + self.pos_embed[mask]", "position table", "the position table has 196"),
+        ("x = mask * x", "mask", "196 = 14×14 tokens are given, and the mask is for 256"),
+        ("x = x + self.pos_embed", "position table", "a position table of 196"),
+        ("x = x + self.pos_embed[mask]", "position table", "a position table of 196"),
     ],
 )
 @pytest.mark.parametrize("frame", ['  File "model.py", line 9, in forward\n', ""])

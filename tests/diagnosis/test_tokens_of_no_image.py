@@ -44,7 +44,7 @@ from tests.diagnosis.errors import all_words, explain
         (
             lambda: zeros(1, 4, 3, 144, 144) + zeros(4, 1, 49, 49),
             "attention",
-            "relative positions for 7×7",
+            "relative position table for 7×7",
         ),
         (lambda: zeros(1, 12, 197, 197) + zeros(1, 1, 196, 196), "attention", "197 = 14×14 + 1"),
         (lambda: zeros(1, 8, 56, 56) + zeros(1, 8, 28, 28), "map size", "2 times as large"),
@@ -58,7 +58,7 @@ from tests.diagnosis.errors import all_words, explain
         (
             lambda: zeros(72, 7, 7, 96).view(1, 8, 8, 7, 7, 96),
             "windows",
-            "72 windows of 7×7 came, and 1·8·8 = 64",
+            "72 windows of 7×7, and the target has 1·8·8 = 64",
         ),
         (
             lambda: zeros(1, 1569, 768).reshape(1, 768, 8, 14, 14),
@@ -68,7 +68,7 @@ from tests.diagnosis.errors import all_words, explain
         (
             lambda: zeros(1, 197, 2304).reshape(1, 196, 3, 12, 64),
             "tokens",
-            "197 = 14×14 + 1 tokens of 3·768 numbers, and 196",
+            "197 = 14×14 + 1 tokens of 3·768 numbers, and the target has 196",
         ),
         (
             lambda: torch.cat([zeros(1, 8, 15, 15), zeros(1, 8, 14, 14)], 1),
@@ -87,7 +87,7 @@ from tests.diagnosis.errors import all_words, explain
             "196 = 14×14 tokens was to become 197",
         ),
         (lambda: nn.Conv2d(3, 8, 8)(zeros(4, 197, 384)), "tokens", "(batch, tokens, width)"),
-        (lambda: nn.Conv2d(3, 8, 8)(zeros(3, 1, 64, 64)), "batch", "behind the channels"),
+        (lambda: nn.Conv2d(3, 8, 8)(zeros(3, 1, 64, 64)), "batch", "after the channels"),
         (lambda: nn.Conv2d(3, 8, 8)(zeros(1, 6, 64, 64)), "channels", "the image has 6"),
         (lambda: nn.GroupNorm(1, 16)(zeros(2, 64, 16)), "norm", "channels-last"),
         (lambda: torch.bmm(zeros(12, 9, 4), zeros(6, 4, 9)), "batch", "12 matrices"),

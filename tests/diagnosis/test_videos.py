@@ -31,7 +31,7 @@ def test_a_video_is_counted_in_frames_and_not_in_pixels() -> None:
     ("sides", "says"),
     [
         ((32, 32, 32), "64 = 4×4×4 and 216 = 6×6×6"),
-        ((48, 48, 32), "6×6×4 places came, 144 tokens, and the position table has 216"),
+        ((48, 48, 32), "6×6×4 positions, 144 tokens, and the position table 216"),
     ],
 )
 def test_a_volume_is_counted_in_three_dimensions(sides: tuple[int, ...], says: str) -> None:

@@ -22,10 +22,10 @@ def test_a_checkpoint_with_another_position_table() -> None:
     [
         (
             "pos_embed", "1,14,14,768 1,16,20,768", "position table",
-            "14×14 places in the checkpoint and 16×20",
+            "14×14 positions in the checkpoint and 16×20",
         ),
         ("pos_embed", "1,768,14,14 1,768,16,16", "position table", "224×224 and 256×256"),
-        ("stem.pos_emb", "1,32,32,64 1,64,64,64", "position table", "32×32 places"),
+        ("stem.pos_emb", "1,32,32,64 1,64,64,64", "position table", "32×32 positions"),
         ("pos_embed", "1,1568,768 1,784,768", "frames", "1568 = 8·14·14 entries"),
         ("vivit.position_embeddings", "1,3137,768 1,197,768", "frames", "3137 = 16·14·14 + 1"),
         ("pos_embed", "1,785,768 1,197,768", "position table", "785 = 28×28 + 1"),

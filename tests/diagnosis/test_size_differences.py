@@ -49,7 +49,7 @@ FACTS: list[tuple[str, Shapes, Shapes, list[tuple[str, str]]]] = [
         [
             ("width", "384 wide and the model's 192"),
             ("depth", "5 blocks in “blocks” and the model 3"),
-            ("classes", "1000 classes apart in the checkpoint and 10 in the model"),
+            ("classes", "1000 classes in the checkpoint and 10 in the model"),
         ],
     ),
     (
@@ -151,7 +151,7 @@ FACTS: list[tuple[str, Shapes, Shapes, list[tuple[str, str]]]] = [
         {"b.attn.rel_pos_h": (63, 64), "b.attn.rel_pos_w": (63, 64), "pos_embed": (1, 32, 32, 96)},
         [
             ("relative positions", "127 = 2·64 − 1 offsets in the checkpoint and 63 = 2·32 − 1"),
-            ("position table", "64×64 places in the checkpoint and 32×32 in the model"),
+            ("position table", "64×64 positions in the checkpoint and 32×32 in the model"),
         ],
     ),
     (

@@ -13,7 +13,7 @@ from torch import Tensor, nn, zeros
 
 from tests.diagnosis.errors import SUM, Embedding, error_of, explain
 from vitc_inspect.diagnosis import explain_error
-from vitc_inspect.diagnosis.pasted import read_text
+from vitc_inspect.diagnosis.error_text import read_text
 
 
 @pytest.mark.parametrize(
