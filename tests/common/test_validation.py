@@ -29,7 +29,7 @@ from vitc_inspect.common.validation import (
     parse_int,
     parse_number,
     plain,
-    why_unreadable,
+    unreadable_reason,
 )
 
 PRESETS = ("vit_c_1gf", "vit_c_4gf", "vitpose_b")
@@ -282,10 +282,10 @@ def test_an_image_size_reads_back(height: int, width: int) -> None:
 def test_why_a_path_cannot_be_read(tmp_path: Path) -> None:
     file = tmp_path / "weights.pt"
     file.touch()
-    assert why_unreadable(file) == why_unreadable(str(file)) == ""
-    assert why_unreadable(tmp_path) == "it is a folder"
+    assert unreadable_reason(file) == unreadable_reason(str(file)) == ""
+    assert unreadable_reason(tmp_path) == "it is a folder"
     for path in (tmp_path / "none.pt", file / "inside", "", "a\x00b", "x" * 10_000):
-        assert why_unreadable(path) == "there is no such file"
+        assert unreadable_reason(path) == "there is no such file"
     os.mkfifo(tmp_path / "pipe")
-    assert why_unreadable(tmp_path / "pipe") == "it is no plain file"
-    assert why_unreadable("https://example.org/a.pt").startswith("it is an address")
+    assert unreadable_reason(tmp_path / "pipe") == "it is no plain file"
+    assert unreadable_reason("https://example.org/a.pt").startswith("it is an address")
