@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from tests import recreated
-from tests.audit.test_audit import audited, kinds
-from tests.tracing.test_recorder import assert_same, image, state_of
+from tests.audit.audits import audited, kinds
+from tests.tracing.modules import assert_same, image, state_of
 from vitc_inspect.audit.audit import audit_module
 
 

@@ -8,8 +8,7 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
-from tests.audit.test_audit import audited, kinds
-from tests.audit.test_contract_checks import Tabled
+from tests.audit.audits import Tabled, audited, kinds
 from vitc_inspect import inspect_module
 
 

@@ -11,7 +11,7 @@ from einops.layers.torch import Rearrange, Reduce
 from torch import nn
 from torch.nn import functional
 
-from tests.tracing.test_counted_products import tensor
+from tests.tracing.modules import tensor
 from vitc_inspect import cli
 from vitc_inspect.common.guard import STRICT_RULES
 from vitc_inspect.inspection import layer_rules, module_inspection, module_report

@@ -8,7 +8,7 @@ from einops.layers.torch import Rearrange
 from hypothesis import given, settings
 from torch import nn
 
-from tests.probes.test_crops import SMALL, noise
+from tests.probes.stems import SMALL, noise
 from tests.strategies import stem_specs
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.model.modules import build_stem

@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from tests import faulty
+from tests.tracing.modules import Runs, assert_same, hook_count, image, names, silent, state_of
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.model.modules import build_stem, build_vit
 from vitc_inspect.stem.spec import conv_stem
@@ -32,41 +33,8 @@ from vitc_inspect.tracing.leaf_modules import QUIET
 from vitc_inspect.tracing.recorder import record_call, record_module
 
 
-def image(*shape):
-    return torch.randn(*(shape or (2, 3, 32, 32)), generator=torch.Generator().manual_seed(0))
-
-
-def names(recording):
-    return [call.name for call in recording.calls]
-
-
 def shapes(recording):
     return [call.out_shape for call in recording.calls]
-
-
-def silent(recording):
-    return {layer.name: layer.reason for layer in recording.never_called}
-
-
-def hook_count(module):
-    return sum(
-        len(hooks)
-        for layer in module.modules()
-        for name, hooks in vars(layer).items()
-        if name.startswith(("_forward", "_backward")) and hasattr(hooks, "__len__")
-    )
-
-
-class Runs(nn.Module):
-    """Runs a function of a module with one convolution."""
-
-    def __init__(self, run):
-        super().__init__()
-        self.proj = nn.Conv2d(3, 16, 4, 4)
-        self.run = run
-
-    def forward(self, *args, **kwargs):
-        return self.run(self, *args, **kwargs)
 
 
 # ---- every fault, and the sound stem beside it
@@ -516,31 +484,6 @@ def test_copies_fit_in_their_budget():
 
 
 # ---- guests leave nothing behind
-
-
-def state_of(module):
-    """Everything that a guest might change, in comparable form."""
-    return {
-        "values": {name: value.clone() for name, value in module.state_dict().items()},
-        "tensors": [id(value) for value in (*module.parameters(), *module.buffers())],
-        "pointers": [value.data_ptr() for value in (*module.parameters(), *module.buffers())],
-        "dtypes": [value.dtype for value in (*module.parameters(), *module.buffers())],
-        "grads": [id(value.grad) for value in module.parameters()],
-        "wanted": [value.requires_grad for value in module.parameters()],
-        "modes": [layer.training for layer in module.modules()],
-        "attributes": [list(vars(layer)) for layer in module.modules()],
-        "hooks": hook_count(module),
-        "random": (torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[2]),
-        "fast path": torch.backends.mha.get_fastpath_enabled(),
-        "grad": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
-    }
-
-
-def assert_same(before, after):
-    values, values_after = before.pop("values"), after.pop("values")
-    assert list(values) == list(values_after)
-    assert [name for name in values if not torch.equal(values[name], values_after[name])] == []
-    assert before == after
 
 
 class RemembersAndRaises(faulty.Remembering):

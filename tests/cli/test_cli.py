@@ -407,7 +407,7 @@ def test_an_image_size_that_cannot_be_read_suggests_one_that_can(text):
     assert replace(parse_stem(STEM), image_size=caught.value.suggestion).image_size == (224, 224)
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def program(*arguments, encoding="utf-8"):

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.served import free_port, served
-from tests.ui.test_browser import CONTRAST, TABLE_FITS, TOO_SMALL
+from tests.ui.browser.screen import CONTRAST, TABLE_FITS, TOO_SMALL
 
 OWN = """
 from torch import nn

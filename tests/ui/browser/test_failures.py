@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.served import Served, free_port, served
-from tests.ui.test_browser import CONTRAST, confirmed, opened_view
+from tests.ui.browser.screen import CONTRAST, confirmed, opened_view
 from vitc_inspect.common.guard import STRICT_RULES
 
 SENTENCE = re.compile("ZeroDivisionError: by nothing. This is a fault of vitc_inspect;")

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.served import Served
-from tests.ui.test_browser import CONTRAST, PHONE, confirmed
+from tests.ui.browser.screen import CONTRAST, PHONE, confirmed
 
 STAGE, MAP = ".token-stage", "[data-token-map]"
 VITPOSE = "stem=16x16/16p2:768&size=256x192&class_token=0"

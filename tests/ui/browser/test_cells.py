@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.served import Served
-from tests.ui.test_browser import CONTRAST, PHONE, confirmed
+from tests.ui.browser.screen import CONTRAST, PHONE, confirmed
 
 CONV2 = "?view=cell&layer=conv2&cell=7,0,12"
 PATCHIFY = "?view=cell&stem=16x16/16:768&layer=proj&cell=5,3,4"
