@@ -384,7 +384,7 @@ def test_an_option_that_would_be_ignored_is_refused(run, arguments, says):
 
 
 def test_every_option_is_of_use_somewhere():
-    names = vars(cli._parser().parse_args([]))
+    names = vars(cli._parser("vitc-inspect", "").parse_args([]))
     assert {name for taken in cli._TAKES.values() for name in taken} == set(names)
 
 

@@ -1,4 +1,4 @@
-"""The terminal's way in: `python -m vitc_inspect "16x16/16:768"`."""
+"""The command line of reports: `vitc-inspect "16x16/16:768"`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn
 
+import vitc_inspect
 from vitc_inspect.common.child_process import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -23,6 +24,7 @@ from vitc_inspect.common.child_process import (
     own_mistake,
 )
 from vitc_inspect.common.errors import SpecError, one_line, shortened
+from vitc_inspect.common.extras import MissingPackage, require
 from vitc_inspect.common.validation import (
     MAX_CHANNELS,
     check_choice,
@@ -93,8 +95,8 @@ def ended(main: Callable[[], int]) -> int:
     """Run a program to its end; who stops it, or stops reading it, gets no traceback.
 
     Returns:
-        Its exit code, 130 for an interrupt, 141 where nobody reads on, 70 for a mistake of this
-        package's own.
+        Its exit code, 130 for an interrupt, 141 where nobody reads on, 2 where a package is
+        missing, 70 for a mistake of this package's own.
     """
     try:
         return main()
@@ -103,6 +105,9 @@ def ended(main: Callable[[], int]) -> int:
     except BrokenPipeError:  # `| head` has read enough
         _drop_output()
         return EXIT_UNREAD
+    except MissingPackage as error:
+        complain(error)
+        return EXIT_BAD_INPUT
     except Exception as error:  # noqa: BLE001  # the last resort
         traceback.print_exc()
         complain(own_mistake(error))
@@ -137,13 +142,21 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def main(arguments: Sequence[str] | None = None, *, apart: bool = False) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    apart: bool = False,
+    prog: str = "python -m vitc_inspect",
+    verbs: str = "",
+) -> int:
     """Inspect a stem or anybody's module and print its report, or explain an error.
 
     Args:
         arguments: The command line without the program; None means sys.argv.
         apart: Whether a module is run in a child process, as `do_apart` does. What it prints by
             itself can then not get into the report, and it cannot end the program.
+        prog: What the person typed to start the program.
+        verbs: What else the program does, in sentences for the help.
 
     Returns:
         Exit code: 0 for a report or an explanation, 1 for an error that is not known and with
@@ -151,13 +164,16 @@ def main(arguments: Sequence[str] | None = None, *, apart: bool = False) -> int:
         bad input or an output that cannot be written, 3 for a module whose forward raised or that
         ended Python itself.
     """
-    parser = _parser()
+    parser = _parser(prog, verbs)
     options = parser.parse_args(arguments)
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal has no ×
     try:
         _refuse_what_has_no_use(options, parser)
+        if options.version:
+            say(f"vitc-inspect {vitc_inspect.__version__}")
+            return 0
         if options.explain is not None:
             text, known = _explain(options)
             say(text)
@@ -174,7 +190,7 @@ def main(arguments: Sequence[str] | None = None, *, apart: bool = False) -> int:
 
 def _refuse_what_has_no_use(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Refuse an option that was given and would be ignored; _TAKES says which go together."""
-    asked = ("--explain", "--module", "--paper")
+    asked = ("--explain", "--module", "--paper", "--version")
     given = [flag for flag in asked if getattr(options, flag[2:]) not in (None, False)]
     what = given[0] if given else _A_STEM
     for name, value in vars(options).items():
@@ -196,6 +212,7 @@ def _inspect(options: argparse.Namespace) -> tuple[str, bool]:
     """The text to print and whether prediction and observation agree."""
     spec = _spec(options)
     vit = _vit(spec, options)
+    require("torch", by="Running a stem")
     # torch takes a second to import, which a misspelt stem need not wait for
     from vitc_inspect.inspection.stem_report import Report, inspect_stem, inspect_vit
     from vitc_inspect.model.modules import MAX_SEED
@@ -269,6 +286,7 @@ def _error_text(text: str) -> str:
 def _run_module(options: argparse.Namespace, apart: bool) -> int:
     """Print the report on the module that --module names, and return the exit code."""
     check_has_input(options.input)
+    require("torch", by="--module")
     grey = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
     def work() -> Outcome:
@@ -448,6 +466,7 @@ _TAKES: Mapping[str, tuple[str, ...]] = {
     ),
     "--explain": ("explain", *_DESCRIBED, "json"),
     "--paper": ("paper", "json"),
+    "--version": ("version",),
 }
 _FLAGS = {"stem": _A_STEM, "num_heads": "--heads"}
 _FILES = {
@@ -474,12 +493,13 @@ def _beside(spec: StemSpec, options: argparse.Namespace) -> StemSpec:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str, verbs: str) -> argparse.ArgumentParser:
     parser = OneSentenceParser(
-        prog="python -m vitc_inspect",
+        prog=prog,
         description="Predict the shapes of a Vision Transformer's stem, run it, and compare.",
-        epilog=f"Presets: {', '.join(PRESETS)}.",
+        epilog=f"{verbs} Presets: {', '.join(PRESETS)}.".strip(),
     )
+    parser.add_argument("--version", action="store_true", help="print the version")
     parser.add_argument("stem", nargs="?", help='notation, for example "3x3/2:48 bn relu, 1x1:384"')
     parser.add_argument("--preset", metavar="NAME", help="a named stem instead of a notation")
     parser.add_argument(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from vitc_inspect.inspection.stem_report import Report, Row
-from vitc_inspect.probes.other_counters import Witness
-from vitc_inspect.probes.timing import Timing
 from vitc_inspect.stem.paper import PRINTED, PRINTED_CORRELATIONS
 from vitc_inspect.stem.prediction import LayerPrediction, Prediction
+
+if TYPE_CHECKING:  # the paper's tables are printed without torch
+    from vitc_inspect.inspection.stem_report import Report, Row
+    from vitc_inspect.probes.other_counters import Witness
+    from vitc_inspect.probes.timing import Timing
 
 _PREFIXES = ((10**6, "M"), (10**9, "G"), (10**12, "T"))
 _BYTE_UNITS = ((2**10, "KiB"), (2**20, "MiB"), (2**30, "GiB"))
