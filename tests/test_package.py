@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
@@ -90,23 +91,35 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+def installing(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Future[Installed]]:
+    """The wheel with all that the page needs; it takes a while, in which other tests run."""
+    folder = tmp_path_factory.mktemp("full")
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(install, f"{wheel}[app]", folder)
+    Thread(target=shutil.rmtree, args=(folder,)).start()  # a gigabyte, which takes a while too
+
+
+@pytest.fixture(scope="module")
+def bare(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory, installing: Future[Installed]
+) -> Installed:
     """The wheel without any extra."""
     return install(str(wheel), tmp_path_factory.mktemp("bare"))
 
 
 @pytest.fixture(scope="module")
-def full(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    """The wheel with all that the page needs: a gigabyte, removed while other tests run."""
-    folder = tmp_path_factory.mktemp("full")
-    yield install(f"{wheel}[app]", folder)
-    Thread(target=shutil.rmtree, args=(folder,)).start()
+def full(installing: Future[Installed]) -> Installed:
+    """The wheel with all that the page needs."""
+    return installing.result()
 
 
 @pytest.fixture(scope="module")
 def page_server(full: Installed) -> Iterator[Served]:
     command = [str(full.scripts / "vitc-inspect"), "app", "--port", str(free_port())]
-    with serving(command, cwd=full.elsewhere, environment=full.environment) as running:
+    elsewhere, environment = full.elsewhere, full.environment
+    with serving(command, cwd=elsewhere, environment=environment, seconds=300) as running:
         yield running
 
 
