@@ -9,6 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vitc_inspect.common.extras import require
+
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from vitc_inspect.audit.stem_finder import stem_of
     from vitc_inspect.common.errors import SpecError
@@ -134,7 +138,12 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        home = import_module(f"{__name__}.{_HOMES[name]}")
+    except ModuleNotFoundError:
+        require("torch", by=name)
+        raise
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

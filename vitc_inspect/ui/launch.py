@@ -18,6 +18,7 @@ from vitc_inspect.cli.modules import check_has_input, user_traceback
 from vitc_inspect.cli.options import OneSentenceParser, add_module_options
 from vitc_inspect.cli.output import EXIT_BAD_INPUT, say
 from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.extras import require
 from vitc_inspect.common.validation import check_choice, parse_int
 from vitc_inspect.stem.presets import PRESETS
 
@@ -35,18 +36,23 @@ _WHY_NOT = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, prog: str = "python app.py") -> int:
     """Serve the page until interrupted.
 
     Args:
         arguments: The command line without the program; None means sys.argv.
+        prog: What the person typed to start the program.
 
     Returns:
         Exit code: 0 after an interrupt, 2 for bad input or an output that cannot be written.
+
+    Raises:
+        MissingPackage: when a package of the extra "app" is not installed.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser(prog).parse_args(arguments)
     try:
         _check(options)
+        require("app", by="The page")
         port = _free_port(options.host, options.port)
         _serve(port, options)
     except SpecError as error:
@@ -187,9 +193,9 @@ def _keep_memory_flat() -> None:
                 mallopt(parameter, value)
 
 
-def _parser() -> OneSentenceParser:
+def _parser(prog: str) -> OneSentenceParser:
     parser = OneSentenceParser(
-        prog="python app.py", description="Inspect the stem of a Vision Transformer in the browser."
+        prog=prog, description="Inspect the stem of a Vision Transformer in the browser."
     )
     parser.add_argument(
         "--host",

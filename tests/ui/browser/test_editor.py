@@ -183,7 +183,7 @@ def test_statistics_and_weights_are_part_of_the_choice(page: Page) -> None:
     confirmed(page)
     expect(panel).to_contain_text("it only divides by √(1 + 1e-5)")
     before = panel.locator(".wall img").get_attribute("src")
-    expect(page.locator("[data-slot=from_file]")).to_contain_text("python app.py --weights PATH")
+    expect(page.locator("[data-slot=from_file]")).to_contain_text("start with --weights PATH")
     page.locator("[data-field=weights]").select_option("trunc_normal")
     confirmed(page)
     assert panel.locator(".wall img").get_attribute("src") == before  # it draws proj alone anew
