@@ -83,7 +83,7 @@ def broken(*args, **kwargs):
 PLACES = [
     *((listener, name) for name in (
         "count_function_macs", "tensors_given", "tensors_in", "dot_length", "version_of", "_kept",
-        "_has_tensor", "_overlap", "values_of", "place_of", "_forward_code", "rows_of", "is_free",
+        "_overlap", "values_of", "place_of", "_forward_code", "rows_of", "is_free",
         "_Function",
     )),
     *((listener.Run, name) for name in (

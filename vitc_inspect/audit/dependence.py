@@ -22,16 +22,10 @@ from vitc_inspect.tracing.dataflow import (
     Step,
     draw_weights,
     follow,
-    tensors_of,
 )
 from vitc_inspect.tracing.module_tree import contents_of, evaluate
-from vitc_inspect.tracing.restore import (
-    ONE_AT_A_TIME,
-    as_it_was,
-    copied,
-    tensors_copied,
-    without_fast_path,
-)
+from vitc_inspect.tracing.restore import ONE_AT_A_TIME, as_it_was, without_fast_path
+from vitc_inspect.tracing.tensors import copied, tensors_copied, tensors_of
 
 _CHANGE = 1e-4  # of the largest number of an output: less is rounding
 _WEIGHED = frozenset(

@@ -29,7 +29,7 @@ from vitc_inspect.tracing.dataflow import (
     Step,
     output_of_step,
 )
-from vitc_inspect.tracing.restore import tensors_copied
+from vitc_inspect.tracing.tensors import tensors_copied
 
 _ROUNDING = 1e-4  # of the largest number of a map: less is rounding
 _LOCAL = (

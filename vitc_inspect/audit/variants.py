@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vitc_inspect.tracing.dataflow import Flow, Known, Step, follow
-from vitc_inspect.tracing.restore import tensors_copied
+from vitc_inspect.tracing.tensors import tensors_copied
 
 
 class OtherRuns:

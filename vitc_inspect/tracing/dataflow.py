@@ -19,18 +19,16 @@ from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.common.guard import reason_of, strict_rules
 from vitc_inspect.tracing.module_tree import Contents, contents_of, evaluate
-from vitc_inspect.tracing.recording import tensors_in
 from vitc_inspect.tracing.restore import (
     ONE_AT_A_TIME,
     Parameters,
     as_it_was,
-    copied,
     leave_mode,
     memory_of,
-    tensors_copied,
     version_of,
     without_fast_path,
 )
+from vitc_inspect.tracing.tensors import copied, tensors_copied, tensors_of
 from vitc_inspect.tracing.tracebacks import Stop, is_to_pass
 
 MOVES = frozenset(
@@ -283,13 +281,6 @@ def draw_weights(weights: Iterable[Tensor], seed: int | None = None) -> None:
             drawn = torch.randn(weight.shape, generator=draw) / fan_in**0.5
             # a copy into it would count as a change of what autograd has kept
             weight.data = drawn.to(weight)
-
-
-def tensors_of(value: Any) -> list[Tensor]:
-    """Every tensor in nested tuples, lists, dicts and dataclasses, in order."""
-    if isinstance(value, Tensor) and not value.is_nested:
-        return [value]
-    return [tensor for _, tensor in tensors_in(value)]
 
 
 def _run(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from threading import get_ident
 from types import CodeType, FrameType
@@ -32,10 +32,10 @@ from vitc_inspect.tracing.recording import (
     SeenTensor,
     Value,
     tensors_given,
-    tensors_in,
     values_of,
 )
 from vitc_inspect.tracing.restore import Parameters, leave_mode, version_of
+from vitc_inspect.tracing.tensors import tensors_in
 from vitc_inspect.tracing.tracebacks import Place, bare_failure, failure_of, is_to_pass, place_of
 
 # what entering and leaving a mode does, of which a `with` takes several times as long
@@ -242,7 +242,7 @@ class Run(TorchFunctionMode):
                     except Exception as error:  # noqa: BLE001
                         self.miss(error, row, type(layer).__name__, uncounted=True)
                 try:
-                    self.finish(row, output)
+                    self.finish(row, tensors_in(output))
                 except Exception as error:  # noqa: BLE001
                     self.miss(error, row)
 
@@ -356,8 +356,8 @@ class Run(TorchFunctionMode):
             raise
         try:
             written = counted and tensor._version != before  # type: ignore[union-attr]
-            produced = tensor if written and output is None else output
-            if not isinstance(produced, Tensor) and not _has_tensor(produced):
+            produced = tensors_in(tensor if written and output is None else output)
+            if not produced:
                 return output
             top = self._stack[-1]
             for argument in (*args, *kwargs.values()) if kwargs else args:
@@ -481,15 +481,10 @@ class Run(TorchFunctionMode):
 
     # outputs, and what happens to them later
 
-    def finish(self, row: Row, output: Any) -> None:
+    def finish(self, row: Row, tensors: Sequence[tuple[str, Tensor]]) -> None:
         """Write down what came out of a row's call, and remember at which version it was."""
         row.returned = True
-        if isinstance(output, Tensor) and not output.is_nested:
-            tensors = [("", output)]
-            row.outputs = [("", output.shape, output.dtype)]
-        else:
-            tensors = tensors_in(output)
-            row.outputs = [(path, tensor.shape, tensor.dtype) for path, tensor in tensors]
+        row.outputs = [(path, tensor.shape, tensor.dtype) for path, tensor in tensors]
         for _, tensor in tensors:
             self._alive.append((row, weakref.ref(tensor), version_of(tensor)))
         if isinstance(row.layer, nn.Conv2d) and tensors:
@@ -542,12 +537,6 @@ def _forward_code(kind: type[nn.Module]) -> CodeType | None:
     """The code of a module's forward; the class of a compiled one cannot be asked for it."""
     compiled = issubclass(kind, torch.jit.ScriptModule)
     return None if compiled else getattr(kind.forward, "__code__", None)
-
-
-def _has_tensor(value: Any) -> bool:
-    if isinstance(value, Tensor):
-        return True
-    return isinstance(value, (tuple, list)) and any(map(_has_tensor, value))
 
 
 def _overlap(one: Tensor, other: Tensor) -> bool:

@@ -18,14 +18,14 @@ from vitc_inspect.common.guard import attempted
 from vitc_inspect.tracing.call_builder import Row, calls_of
 from vitc_inspect.tracing.listener import Run, outputs_of
 from vitc_inspect.tracing.module_tree import Contents, contents_of
-from vitc_inspect.tracing.recording import Recording, Value, tensors_given, tensors_in, values_of
+from vitc_inspect.tracing.recording import Recording, Value, tensors_given, values_of
 from vitc_inspect.tracing.restore import (
     ONE_AT_A_TIME,
     Parameters,
     as_it_was,
-    copied,
     without_fast_path,
 )
+from vitc_inspect.tracing.tensors import copied
 from vitc_inspect.tracing.tracebacks import Stop
 from vitc_inspect.tracing.uncalled import (
     fast_path_notes,
@@ -168,13 +168,12 @@ class _Look(Run):
         self.look: Callable[[Tensor], Any] = lambda output: None
         self.found: Any = None
 
-    def finish(self, row: Row, output: Any) -> None:
+    def finish(self, row: Row, tensors: Sequence[tuple[str, Tensor]]) -> None:
         """Look, where it is the row; einops' rows may be finished again by a later step."""
-        super().finish(row, output)
+        super().finish(row, tensors)
         at = self._call_wanted
         if len(self.rows) <= at or self.rows[at] is not row:
             return
-        tensors = tensors_in(output)
         self.found = self.look(self.batched(tensors[0][1])) if tensors else None
         if not row.name.startswith("einops."):
             raise _SeenEnough

@@ -295,30 +295,3 @@ _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.backends.cuda.mem_efficient_sdp_enabled, torch.backends.cuda.enable_mem_efficient_sdp),
 )
 """How each is read, and how it is set."""
-
-
-def tensors_copied(value: Any) -> list[Tensor]:
-    """The tensors that `copied` copies, in order: those in tuples, lists and dicts.
-
-    What stands in other objects is left to the module, and no other can stand in its place.
-    """
-    if isinstance(value, Tensor):
-        return [] if value.is_nested else [value]
-    plain = isinstance(value, tuple) or type(value) is list
-    parts = value if plain else value.values() if type(value) is dict else ()
-    return [tensor for part in parts for tensor in tensors_copied(part)]
-
-
-def copied(value: Any, copies: dict[int, Tensor]) -> Any:
-    """The same arguments with copies for tensors; one that stands twice is one copy."""
-    if isinstance(value, Tensor):
-        with torch.inference_mode(False):
-            return copies.setdefault(id(value), value.detach().clone())
-    if isinstance(value, tuple):
-        parts = [copied(part, copies) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    if type(value) is list:
-        return [copied(part, copies) for part in value]
-    if type(value) is dict:
-        return {key: copied(part, copies) for key, part in value.items()}
-    return value
