@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.common.guard import reason_of, strict_rules
+from vitc_inspect.tracing.functions import TorchFunction
 from vitc_inspect.tracing.module_tree import Contents, contents_of, evaluate
 from vitc_inspect.tracing.restore import (
     ONE_AT_A_TIME,
@@ -352,9 +353,8 @@ class Saving(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """A function is called; inside it this mode is off."""
         kwargs = kwargs or {}
-        first = kwargs["out"] if "out" in kwargs else args[0] if args else None
-        if isinstance(first, Tensor) and name_of(func)[1]:
-            self._parameters.save(first)
+        for each in TorchFunction(func).written(args, kwargs):
+            self._parameters.save(each)
         return func(*args, **kwargs)
 
 
@@ -427,10 +427,10 @@ class _Watcher(TorchFunctionMode):
 
     def _before(self, func: Any, args: Any, kwargs: Any) -> _Before:
         """The function's name, the tensors it is given, and what is known of each."""
-        name, writes = name_of(func)
-        first = kwargs["out"] if "out" in kwargs else args[0] if args else None
-        if writes and isinstance(first, Tensor):
-            self._parameters.save(first)
+        function = TorchFunction(func)
+        name = function.bare_name
+        for each in function.written(args, kwargs):
+            self._parameters.save(each)
         tensors = tensors_of((args, kwargs))
         return name, tensors, tuple(map(self.known, tensors[:1] if name in _LIKE else tensors))
 
@@ -461,19 +461,7 @@ class _Watcher(TorchFunctionMode):
         self._tensors[id(tensor)] = weakref.ref(tensor), known
 
 
-def name_of(func: Any) -> tuple[str, bool]:
-    """A function's name without its underscores, and whether it writes to its first argument."""
-    name = getattr(func, "__name__", "") or type(func).__name__
-    if name == "__get__":
-        return getattr(func.__self__, "__name__", ""), False
-    dunder = name.startswith("__")
-    plain = name.strip("_")
-    writes = plain == "setitem" or (dunder and plain.startswith("i") and plain[1:] in _ARITHMETIC)
-    return plain, writes or (not dunder and name.endswith("_"))
-
-
 _LIKE = frozenset({"view_as", "reshape_as", "expand_as", "type_as"})  # the second only shows how
-_ARITHMETIC = frozenset({"add", "sub", "mul", "truediv", "div", "pow", "matmul", "floordiv"})
 
 
 def _given(func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from vitc_inspect.common.guard import attempted, guarded, reason_of, strict_rule
 from vitc_inspect.tracing.call_builder import Row
 from vitc_inspect.tracing.counting import count_function_macs, dot_length
 from vitc_inspect.tracing.free_functions import is_free
+from vitc_inspect.tracing.functions import TorchFunction, target_of
 from vitc_inspect.tracing.hooks import KeptOutput, keep_output
 from vitc_inspect.tracing.leaf_modules import WITH_PRODUCTS, Role, rows_of
 from vitc_inspect.tracing.module_tree import Contents
@@ -112,23 +113,15 @@ class _Open:
         self.handling = sys.exc_info()[1]  # what is being handled by whoever calls
 
 
-class _Function:
-    """What there is to know about a function before it is called."""
+class _Function(TorchFunction):
+    """What is known of a function before it is called, with what it is recorded as."""
 
-    __slots__ = ("free", "name", "silent", "writes")
+    __slots__ = ("free", "silent")
 
     def __init__(self, func: Any) -> None:
-        self.name: str = getattr(func, "__name__", "") or type(func).__name__
-        getter = self.name == "__get__"
-        if getter:
-            self.name = getattr(func.__self__, "__name__", "")
-        self.silent = getter and self.name not in _SHAPE_GETTERS  # a fact about a tensor
+        super().__init__(func)
+        self.silent = self.is_getter and self.name not in _SHAPE_GETTERS  # a fact about a tensor
         self.free = is_free(self.name)
-        self.writes = self.name.endswith("_") and (
-            not self.name.endswith("__")
-            or self.name == "__setitem__"
-            or self.name.startswith("__i")
-        )  # to its first argument, as its name says
 
 
 class Run(TorchFunctionMode):
@@ -337,13 +330,13 @@ class Run(TorchFunctionMode):
             if function is None:
                 function = self._functions[func] = _Function(func)
             if not function.silent:
-                first = kwargs["out"] if "out" in kwargs else args[0] if args else None
-                tensor = first if isinstance(first, Tensor) else None
+                target = target_of(args, kwargs)
+                tensor = target if isinstance(target, Tensor) else None
                 counted = tensor is not None and not tensor.is_inference()
                 if counted:
                     before = tensor._version  # type: ignore[union-attr]  # counted says so
-                if function.writes and tensor is not None:
-                    self.parameters.save(tensor)
+                for each in function.written(args, kwargs):
+                    self.parameters.save(each)
         except Exception as error:  # noqa: BLE001  # nothing that is heard may end what is running
             name = function.name if function else "a function"
             self.miss(error, self._sealed_row(), name, uncounted=True)
