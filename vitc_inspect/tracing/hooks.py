@@ -302,16 +302,10 @@ def hooked(layers: list[tuple[str, nn.Module]], observe: Observer) -> Iterator[N
 
     The hooks are gone when the block is left, also by an exception.
     """
-    # where register_forward_hook would put them, without a handle with weak references for each:
-    # for a hundred layers these take as long as the hooks themselves
-    key = object()
-    try:
+    with ExitStack() as stack:
         for name, layer in layers:
-            layer._forward_hooks[key] = partial(observe, name)  # type: ignore[index]
+            stack.callback(layer.register_forward_hook(partial(observe, name)).remove)
         yield
-    finally:
-        for _, layer in layers:
-            layer._forward_hooks.pop(key, None)  # type: ignore[call-overload]
 
 
 def keep_output(output: Tensor, allowance: int) -> KeptOutput | None:

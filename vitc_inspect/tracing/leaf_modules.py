@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from vitc_inspect.tracing.torch_internals import forward_hooks, own_modules
+
 Role = Literal["quiet", "library", "leaf", "open"]
 # A layer of torch or einops, or one of the user's with no others inside: one row, whatever
 # happens in it. Any other with parameters of its own: a row, and rows for what happens in it.
@@ -68,7 +70,7 @@ def _is_quiet(layer: nn.Module) -> bool:
         and not layer.training
         and not attributes.get("inplace")
         and "forward" not in attributes
-        and not layer._forward_hooks  # functions of these are part of the layer's row
+        and not forward_hooks(layer)  # functions of these are part of the layer's row
     )
 
 
@@ -80,4 +82,4 @@ def can_be_called(kind: type[nn.Module]) -> bool:
 def is_childless(layer: nn.Module) -> bool:
     """Whether it holds no other module."""
     # its own children() may say anything
-    return all(child is None for child in layer._modules.values())
+    return all(child is None for child in own_modules(layer).values())

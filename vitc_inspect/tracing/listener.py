@@ -20,7 +20,7 @@ from torch.nn.parameter import Parameter
 from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.common.errors import with_article
-from vitc_inspect.common.guard import attempted, guarded, reason_of, strict_rules
+from vitc_inspect.common.guard import attempted, guarded, noted, reason_of, strict_rules
 from vitc_inspect.tracing.call_builder import Row
 from vitc_inspect.tracing.counting import count_function_macs, dot_length
 from vitc_inspect.tracing.free_functions import is_free
@@ -37,12 +37,15 @@ from vitc_inspect.tracing.recording import (
 )
 from vitc_inspect.tracing.restore import Parameters, leave_mode, version_of
 from vitc_inspect.tracing.tensors import tensors_in
+from vitc_inspect.tracing.torch_internals import (
+    DisableTorchFunction,
+    count_function_modes,
+    is_wrapped,
+    pop_function_mode,
+    push_function_mode,
+    version_counter,
+)
 from vitc_inspect.tracing.tracebacks import Place, bare_failure, failure_of, is_to_pass, place_of
-
-# what entering and leaving a mode does, of which a `with` takes several times as long
-_pop_mode = torch._C._pop_torch_function_stack
-_push_mode = torch._C._push_on_torch_function_stack
-_count_modes = torch._C._len_torch_function_stack
 
 _SHAPE_GETTERS = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 """Attributes of a tensor that are another tensor; all others are facts about it."""
@@ -75,7 +78,7 @@ def outputs_of(
             return (), failure or bare_failure(error)
         run.returned = with_article(type(output).__name__)
         run.leave(module, given, output)
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             attempted(run.missed, "what was written over", None, run.sweep_at_end)
             return attempted(run.missed, "what came out", (), _values_returned, output), None
     finally:
@@ -140,14 +143,16 @@ class Run(TorchFunctionMode):
         self.parameters = parameters
         self.missed: list[str] = []  # what could not be worked out of the whole, and why
         self.broken: Exception | None = None  # what a rule raised, where that is wanted
-        none: dict[str, int] = {}
-        self.weights = attempted(self.missed, "learned numbers", none, lambda: contents.weights)
-        no_roles: dict[str, Role] = {}
-        self.roles = attempted(self.missed, "the rows", no_roles, _roles_of, layers, self.weights)
-        codes = {
-            kind: attempted(self.missed, kind.__name__, None, _forward_code, kind)
-            for kind in set(map(type, layers.values()))
-        }
+        self.weights: dict[str, int] = {}
+        with noted(self.missed, "learned numbers"):
+            self.weights = contents.weights
+        self.roles: dict[str, Role] = {}
+        with noted(self.missed, "the rows"):
+            self.roles = dict(rows_of(layers, self.weights))
+        codes: dict[type, CodeType | None] = dict.fromkeys(map(type, layers.values()))
+        for kind in codes:
+            with noted(self.missed, kind.__name__):
+                codes[kind] = _forward_code(kind)
         self._roles_and_codes = {
             name: (self.roles.get(name), codes[type(layer)]) for name, layer in layers.items()
         }
@@ -191,7 +196,7 @@ class Run(TorchFunctionMode):
                 row, own = Row(name, above.name if above else "", layer, []), True
                 row.turn, row.arguments = turn, len(args) + len(kwargs)
                 self.rows.append(row)
-                with torch._C.DisableTorchFunction():
+                with DisableTorchFunction():
                     row.inputs = tensors_given(args, kwargs)
             entry = _Open(name, layer, code, row, own, role)
             self._stack.append(entry)
@@ -228,7 +233,7 @@ class Run(TorchFunctionMode):
                 self.failed_in = raised, entry.name
         elif entry.own and (row := entry.row):
             row.returned = True
-            with torch._C.DisableTorchFunction():
+            with DisableTorchFunction():
                 if entry.aside and isinstance(layer, WITH_PRODUCTS):
                     try:
                         row.macs = output.numel() * dot_length(layer)
@@ -279,7 +284,7 @@ class Run(TorchFunctionMode):
     def __enter__(self) -> Run:
         """Hear of functions from now on."""
         super().__enter__()  # type: ignore[no-untyped-call]
-        self._modes = _count_modes()
+        self._modes = count_function_modes()
         return self
 
     def __exit__(self, *raised: Any) -> None:
@@ -290,15 +295,15 @@ class Run(TorchFunctionMode):
     def _unheard(self) -> bool:
         """Whether functions are: torch takes a mode away while it asks it for one, in whose body
         modules may be called."""
-        return _count_modes() < self._modes
+        return count_function_modes() < self._modes
 
     def _step_aside(self) -> bool:
         """Have torch call no function of this mode, until it comes back."""
         if self._unheard:
             return True
-        top = _pop_mode()
+        top = pop_function_mode()
         if top is not self:  # a mode of the user's stands above this one
-            _push_mode(top)
+            push_function_mode(top)
             return False
         self._aside = True
         return True
@@ -306,7 +311,7 @@ class Run(TorchFunctionMode):
     def come_back(self) -> None:
         """Hear of functions again."""
         if self._aside:
-            _push_mode(self)
+            push_function_mode(self)
             self._aside = False
 
     def _listen_again(self, layer: nn.Module, given: _Given, error: BaseException) -> None:
@@ -334,7 +339,7 @@ class Run(TorchFunctionMode):
                 tensor = target if isinstance(target, Tensor) else None
                 counted = tensor is not None and not tensor.is_inference()
                 if counted:
-                    before = tensor._version  # type: ignore[union-attr]  # counted says so
+                    before = version_counter(tensor)  # type: ignore[arg-type]  # counted says so
                 for each in function.written(args, kwargs):
                     self.parameters.save(each)
         except Exception as error:  # noqa: BLE001  # nothing that is heard may end what is running
@@ -348,7 +353,7 @@ class Run(TorchFunctionMode):
             self._fail(error, function.name, args, kwargs)
             raise
         try:
-            written = counted and tensor._version != before  # type: ignore[union-attr]
+            written = counted and version_counter(tensor) != before  # type: ignore[arg-type]
             produced = tensors_in(tensor if written and output is None else output)
             if not produced:
                 return output
@@ -522,10 +527,6 @@ class Run(TorchFunctionMode):
         self._stack.clear()
 
 
-def _roles_of(layers: Mapping[str, nn.Module], weights: Mapping[str, int]) -> dict[str, Role]:
-    return dict(rows_of(layers, weights))
-
-
 def _forward_code(kind: type[nn.Module]) -> CodeType | None:
     """The code of a module's forward; the class of a compiled one cannot be asked for it."""
     compiled = issubclass(kind, torch.jit.ScriptModule)
@@ -549,6 +550,6 @@ def _kept(output: Tensor, allowance: int) -> KeptOutput | None:
     """A copy of the first image's output; None for what has no image to show."""
     if output.is_meta or not output.is_floating_point() or not 2 <= output.ndim <= 4:
         return None
-    if torch._C._functorch.is_functorch_wrapped_tensor(output):  # of no use after its vmap
+    if is_wrapped(output):  # of no use after its vmap
         return None
     return keep_output(output[0], allowance) if output.numel() else None

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vitc_inspect.common.guard import attempted
+from vitc_inspect.common.guard import attempted, noted
 from vitc_inspect.tracing.call_builder import Row, calls_of
 from vitc_inspect.tracing.listener import Run, outputs_of
 from vitc_inspect.tracing.module_tree import Contents, contents_of
@@ -78,7 +78,9 @@ def record_call(
     with ONE_AT_A_TIME, as_it_was(contents) as parameters:
         run = Run(contents, parameters, keep_bytes, keep_each)
         missed = run.missed
-        notes = attempted(missed, _NOTES, (), fast_path_notes, contents.layers)
+        notes: tuple[str, ...] = ()
+        with noted(missed, _NOTES):
+            notes = fast_path_notes(contents.layers)
         with torch.inference_mode(False), torch.no_grad(), without_fast_path(), _listening(run):
             outputs, failure = outputs_of(run, module, given, named)
     if failure is None and not outputs:
@@ -199,15 +201,12 @@ def _listening(run: Run) -> Iterator[None]:
 
     Hooks stand in containers of their module, which `as_it_was` puts back.
     """
-    before, after = object(), object()
     leave = _Hook(run.leave)
     for name, layer in run.layers.items():
         if name and not isinstance(layer, torch.jit.ScriptModule):
-            # as register_forward_hook does, without a handle with weak references for each
-            layer._forward_pre_hooks[before] = _Hook(run.enter, name)  # type: ignore[index]
-            layer._forward_pre_hooks_with_kwargs[before] = True  # type: ignore[index]
-            layer._forward_hooks[after] = leave  # type: ignore[index]
-            layer._forward_hooks_always_called[after] = True  # type: ignore[index]
+            # torch's own methods, which the class of a layer may have overridden
+            nn.Module.register_forward_pre_hook(layer, _Hook(run.enter, name), with_kwargs=True)
+            nn.Module.register_forward_hook(layer, leave, always_call=True)
     with run:
         try:
             yield

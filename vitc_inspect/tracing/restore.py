@@ -17,6 +17,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.tracing.module_tree import Contents
+from vitc_inspect.tracing.torch_internals import (
+    compiler_is_loaded,
+    count_function_modes,
+    default_device,
+    pop_function_mode,
+    push_function_mode,
+    version_counter,
+)
 
 ONE_AT_A_TIME = RLock()
 """Held while a module runs: the fast path of attention is a switch of the whole program."""
@@ -24,7 +32,7 @@ ONE_AT_A_TIME = RLock()
 
 def version_of(tensor: Tensor | None) -> int:
     """How often the tensor's memory was written to; an inference tensor keeps no count."""
-    return 0 if tensor is None or tensor.is_inference() else tensor._version
+    return 0 if tensor is None or tensor.is_inference() else version_counter(tensor)
 
 
 def memory_of(tensor: Tensor) -> int:
@@ -41,9 +49,8 @@ def without_fast_path() -> Iterator[None]:
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     # asking for a stance loads the compiler, which takes a second
-    compiles = "torch._dynamo" in sys.modules
     try:
-        with torch.compiler.set_stance("force_eager") if compiles else nullcontext():
+        with torch.compiler.set_stance("force_eager") if compiler_is_loaded() else nullcontext():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
@@ -52,13 +59,13 @@ def without_fast_path() -> Iterator[None]:
 def leave_mode(mode: TorchFunctionMode) -> None:
     """Take a mode away, also from below one that the user's code entered and never left."""
     above = []
-    while torch._C._len_torch_function_stack():
-        top = torch._C._pop_torch_function_stack()
+    while count_function_modes():
+        top = pop_function_mode()
         if top is mode:
             break
         above.append(top)
     for other in reversed(above):
-        torch._C._push_on_torch_function_stack(other)
+        push_function_mode(other)
 
 
 class Parameters:
@@ -267,14 +274,8 @@ def _autocast(kind: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
     return read, put
 
 
-def _default_device() -> Any:
-    """The device of new tensors, or None, which torch.get_default_device tells for the CPU."""
-    modes = sys.modules.get("torch.utils._device")  # loaded when one is first set
-    return modes.CURRENT_DEVICE if modes else None
-
-
 _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
-    (_default_device, torch.set_default_device),
+    (default_device, torch.set_default_device),
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_num_threads, torch.set_num_threads),
     (_deterministic, _set_deterministic),

@@ -21,6 +21,7 @@ from vitc_inspect.tracing.recording import (
     tensors_given,
     values_of,
 )
+from vitc_inspect.tracing.torch_internals import INPUT_CHECK
 
 
 def module_file(name: str) -> str:
@@ -118,7 +119,7 @@ def failure_of(
         operation = f"einops.{frame.f_code.co_name if layer is None else type(layer).__name__}"
         operands = values_of(tensors_given(given[:1], {}))
     # a norm looks at the axes of its input before it calls anything
-    elif not operands and steps and steps[-1][0].f_code.co_name == "_check_input_dim":
+    elif not operands and steps and steps[-1][0].f_code.co_name == INPUT_CHECK:
         operands = values_of(tensors_given([steps[-1][0].f_locals.get("input")], {}))
     inside = failed_in[1] if failed_in and failed_in[0] in chain else ""
     source = (steps[at][0].f_code.co_filename, steps[at][1]) if at is not None else None

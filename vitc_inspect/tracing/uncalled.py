@@ -11,6 +11,7 @@ from vitc_inspect.tracing.leaf_modules import can_be_called
 from vitc_inspect.tracing.listener import Run
 from vitc_inspect.tracing.module_tree import Contents
 from vitc_inspect.tracing.recording import NOT_REACHED, Failure, NeverCalled
+from vitc_inspect.tracing.torch_internals import is_compiled
 
 _NOT_COMPILED = (
     "torch.compile was left out for the run: its layers ran one by one, as hooks need it."
@@ -100,7 +101,7 @@ def fast_path_notes(layers: Mapping[str, nn.Module]) -> tuple[str, ...]:
     Args:
         layers: Every module inside, by its name.
     """
-    compiled = any(map(_is_compiled, layers.values()))
+    compiled = any(map(is_compiled, layers.values()))
     notes = (_NOT_COMPILED,) if compiled else ()
     fused = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
     found = any(isinstance(layer, fused) and not layer.training for layer in layers.values())
@@ -111,11 +112,6 @@ def fast_path_notes(layers: Mapping[str, nn.Module]) -> tuple[str, ...]:
         "PyTorch's fused attention was switched off for the run, since it calls no hooks; in use"
         " PyTorch may take it, unless torch.backends.mha.set_fastpath_enabled(False) forbids it.",
     )
-
-
-def _is_compiled(layer: nn.Module) -> bool:
-    """Whether torch.compile made it; its class is loaded with the compiler alone."""
-    return type(layer).__name__ == "OptimizedModule" or layer._compiled_call_impl is not None
 
 
 def unregistered_notes(run: Run) -> tuple[str, ...]:
