@@ -18,7 +18,7 @@ from vitc_inspect.inspection import module_run
 from vitc_inspect.inspection.module_run import Source
 from vitc_inspect.ui.module_server import ModuleInspector, module_functions
 
-FAULTY = Path(__file__).with_name("faulty.py")
+FAULTY = Path(__file__).parents[1] / "faulty.py"
 
 
 def inspector(name: str, *inputs: str, file: Path = FAULTY) -> ModuleInspector:
