@@ -676,21 +676,21 @@ class RemovesItsHooks(Passing):
         return super().forward(x)
 
 
-class Stop(BaseException):
+class EndOfRun(BaseException):
     """Goes past torch's own handlers, which would have told of the end."""
 
 
 class Stops(Passing):
     def forward(self, x):
         self.seen = super().forward(x)
-        raise Stop
+        raise EndOfRun
 
 
 class GoesOn(nn.Sequential):
     def forward(self, x):
         try:
             return super().forward(x)
-        except Stop:
+        except EndOfRun:
             return self[1].seen
 
 

@@ -14,16 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from vitc_inspect.diagnosis.explanation import Explanation, explain
-from vitc_inspect.tracing.dataflow import (
-    RECURRENT,
-    Flow,
-    Known,
-    Saving,
-    Step,
-    draw_weights,
-    follow,
-)
+from vitc_inspect.tracing.dataflow import Flow, SavedParameters, Step, draw_weights, follow
+from vitc_inspect.tracing.function_kinds import RECURRENT
 from vitc_inspect.tracing.module_tree import contents_of, evaluate
+from vitc_inspect.tracing.positions import TracedTensor
 from vitc_inspect.tracing.restore import ONE_AT_A_TIME, as_it_was, without_fast_path
 from vitc_inspect.tracing.tensors import copied, tensors_copied, tensors_of
 
@@ -228,7 +222,7 @@ def outputs_again(
             draw_weights(contents.parameters, redrawn)
             try:
                 evaluate(module, contents)
-                with Saving(parameters):
+                with SavedParameters(parameters):
                     return [each.detach() for each in tensors_of(module(*given, **named))]
             except Exception:  # noqa: BLE001  # it is the user's code, on what it was not made for
                 return None
@@ -334,7 +328,7 @@ def _normalises_the_batch(flow: Flow) -> bool:
 
 def _unmoved(cause: _Cause | None, flow: Flow) -> Explanation:
     why = f": {cause.what}, so that no token meets the others of its image" if cause else ""
-    known: Known | None = flow.outputs[0] if flow.outputs else None
+    known: TracedTensor | None = flow.outputs[0] if flow.outputs else None
     never = "" if known is None or known.of_image else " Nothing that is returned is made of it."
     return explain(
         "image",

@@ -12,11 +12,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitc_inspect.tracing.dataflow import Flow, Known, Step, follow
+from vitc_inspect.tracing.dataflow import Flow, Step, follow
+from vitc_inspect.tracing.positions import TracedTensor
 from vitc_inspect.tracing.tensors import tensors_copied
 
 
-class OtherRuns:
+class VariantRuns:
     """Runs of a module on inputs of other sizes, each as far as it is asked for."""
 
     def __init__(
@@ -25,7 +26,7 @@ class OtherRuns:
         inputs: Sequence[Any],
         kwargs: Mapping[str, Any],
         flow: Flow,
-        image: Known,
+        image: TracedTensor,
     ) -> None:
         """Prepare them.
 

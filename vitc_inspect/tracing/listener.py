@@ -94,7 +94,7 @@ def _values_returned(output: Any) -> tuple[Value, ...]:
 _Given = tuple[tuple[Any, ...], Mapping[str, Any]]  # arguments by place and by name
 
 
-class _Open:
+class _ActiveModule:
     """A module that is running."""
 
     __slots__ = ("aside", "code", "handling", "layer", "name", "own", "row", "sealed", "watched")
@@ -167,7 +167,7 @@ class Run(TorchFunctionMode):
         self.failed: tuple[BaseException, str, list[SeenTensor]] | None = None
         self.failed_in: tuple[BaseException | None, str] | None = None
         self._thread = get_ident()
-        self._stack: list[_Open] = []
+        self._stack: list[_ActiveModule] = []
         self._alive: list[tuple[Row, weakref.ref[Tensor], int]] = []
         self._library_frame: FrameType | None = None  # the einops function that is running
         self._places: dict[str, str] = {}
@@ -198,7 +198,7 @@ class Run(TorchFunctionMode):
                 self.rows.append(row)
                 with DisableTorchFunction():
                     row.inputs = tensors_given(args, kwargs)
-            entry = _Open(name, layer, code, row, own, role)
+            entry = _ActiveModule(name, layer, code, row, own, role)
             self._stack.append(entry)
             if role == "quiet":
                 if self._step_aside():
@@ -208,7 +208,9 @@ class Run(TorchFunctionMode):
         except Exception as error:  # noqa: BLE001  # nothing that is heard may end what is running
             self.miss(error, row, name or type(layer).__name__)
             if not (self._stack and self._stack[-1].layer is layer):
-                self._stack.append(_Open(name, layer, None, row, own, "library" if row else None))
+                self._stack.append(
+                    _ActiveModule(name, layer, None, row, own, "library" if row else None)
+                )
 
     def leave(self, layer: nn.Module, args: Any, output: Any) -> None:
         """A module ends, or is left by an exception."""
@@ -268,7 +270,7 @@ class Run(TorchFunctionMode):
         """Whether the module is running, as far as was told."""
         return any(entry.layer is layer for entry in self._stack)
 
-    def _back_to(self, layer: nn.Module) -> _Open:
+    def _back_to(self, layer: nn.Module) -> _ActiveModule:
         """The innermost entry of a module, once those of which no end was told are gone.
 
         Torch calls no hook after an exception that is no Exception, nor one that was removed.
@@ -410,7 +412,7 @@ class Run(TorchFunctionMode):
         return row
 
     def _function_row(
-        self, name: str, top: _Open, args: Any, kwargs: Mapping[str, Any]
+        self, name: str, top: _ActiveModule, args: Any, kwargs: Mapping[str, Any]
     ) -> tuple[Row, Place]:
         """A row for a function; for one that einops calls, the row of einops' own function."""
         place, library = self._caller(sys._getframe(2), top)
@@ -424,7 +426,9 @@ class Run(TorchFunctionMode):
         self.rows.append(row)
         return row, place
 
-    def _caller(self, frame: FrameType | None, top: _Open) -> tuple[Place, FrameType | None]:
+    def _caller(
+        self, frame: FrameType | None, top: _ActiveModule
+    ) -> tuple[Place, FrameType | None]:
         """The line outside torch and einops that led here, and the function of einops on the way.
 
         The way up ends where the running module's forward was called; a line of a layer of

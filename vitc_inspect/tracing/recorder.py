@@ -26,7 +26,7 @@ from vitc_inspect.tracing.restore import (
     without_fast_path,
 )
 from vitc_inspect.tracing.tensors import copied
-from vitc_inspect.tracing.tracebacks import Stop
+from vitc_inspect.tracing.tracebacks import EndOfRun
 from vitc_inspect.tracing.uncalled import (
     fast_path_notes,
     never_called,
@@ -148,20 +148,20 @@ def look_at_call(
         with ONE_AT_A_TIME, as_it_was(contents) as parameters:
             for parameter in contents.parameters if wanted else ():
                 parameter.requires_grad_(False)  # only the input's gradient is asked for
-            run = _Look(contents, parameters, call)
+            run = _RunToCall(contents, parameters, call)
             run.look = lambda output: look(output, leaf_copy if wanted else None)
-            with without_fast_path(), _listening(run), suppress(_SeenEnough):
+            with without_fast_path(), _listening(run), suppress(_CallReached):
                 # how it may fail before it comes there, the run before has told
                 outputs_of(run, module, given, named)
     found: Seen | None = run.found
     return found
 
 
-class _SeenEnough(Stop):
+class _CallReached(EndOfRun):
     """Ends a run that has come to the call it was made for; no handler of the user's catches it."""
 
 
-class _Look(Run):
+class _RunToCall(Run):
     """A run for the sake of one call, which ends there."""
 
     def __init__(self, contents: Contents, parameters: Parameters, call: int) -> None:
@@ -178,7 +178,7 @@ class _Look(Run):
             return
         self.found = self.look(self.batched(tensors[0][1])) if tensors else None
         if not row.name.startswith("einops."):
-            raise _SeenEnough
+            raise _CallReached
 
 
 # ---- guests leave nothing behind ------------------------------------------------------------

@@ -40,12 +40,12 @@ _LAYERS = str(Path(nn.__file__).parent / "modules" / "_")[:-1]
 _CALLING = str(Path(_LAYERS) / "module.py")  # where a module's forward is called from
 
 
-class Stop(BaseException):
+class EndOfRun(BaseException):
     """Ends a run that has come far enough; raised by this package alone."""
 
 
 def is_to_pass(error: BaseException) -> bool:
-    """Whether an exception that ended a run is no failure of the module: Ctrl+C, or a `Stop`.
+    """Whether an exception that ended a run is no failure of the module: Ctrl+C, or a `EndOfRun`.
 
     An interrupt arises between two lines; a KeyboardInterrupt that a `raise` has made is the
     module's own, like any exception.
@@ -53,7 +53,7 @@ def is_to_pass(error: BaseException) -> bool:
     Source:
         docs.python.org, library/dis, RAISE_VARARGS; library/signal, default_int_handler.
     """
-    if isinstance(error, Stop):
+    if isinstance(error, EndOfRun):
         return True
     last = error.__traceback__
     if not isinstance(error, KeyboardInterrupt) or last is None:
