@@ -28,7 +28,7 @@ from vitc_inspect.stem.vit import ViTSpec
 from vitc_inspect.tracing.counting import count_function_macs
 from vitc_inspect.tracing.dataflow import follow
 from vitc_inspect.tracing.hooks import trace
-from vitc_inspect.tracing.leaf_modules import QUIET
+from vitc_inspect.tracing.leaf_modules import OPAQUE
 from vitc_inspect.tracing.recorder import record_call, record_module
 
 
@@ -227,7 +227,7 @@ QUIET_CASES = [
 
 
 def test_every_quiet_layer_is_tested():
-    assert {type(layer) for layer, _ in QUIET_CASES} == QUIET
+    assert {type(layer) for layer, _ in QUIET_CASES} == OPAQUE
 
 
 @pytest.mark.parametrize("given", ["right", "a shape", "nothing", "by name"])
@@ -242,13 +242,13 @@ def test_a_quiet_layer_is_recorded_as_if_it_were_heard(layer, right, given):
         module = Runs(run)
         module.layer = copy.deepcopy(layer)
         module.layer.register_forward_hook(lambda *call: None)
-        if mode == "quiet":
+        if mode == "opaque":
             module.layer._forward_hooks.clear()
         recording = record_module(module.eval(), right)
         failure = recording.failure and replace(recording.failure, traceback="")
         return recording.calls, recording.outputs, recording.never_called, failure
 
-    assert recorded("quiet") == recorded("heard")
+    assert recorded("opaque") == recorded("heard")
 
 
 def heard_by_a_mode_of_the_users(run):

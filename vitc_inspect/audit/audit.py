@@ -1,7 +1,6 @@
-"""Faults of anybody's module that keep every shape right, found by following one more run of it.
+"""Audit a module: find faults that keep every shape right, such as tokens in a wrong order.
 
-Here stand those that the run shows by itself: tokens in a wrong order, layers that do not do what
-was meant. What parts promise each other and what other images show have files of their own.
+The data flow of one more run shows most of them; some checks run the module again on other images.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ def audit_module(
     found: list[Explanation] = []
     unchecked = [f"the stem: {reason}"] if reason else []
     for name, check in _checks(module, inputs, kwargs, flow, stem_path):
-        faults, reason = guarded(_told, check, tuple(found))
+        faults, reason = guarded(_faults_of, check, tuple(found))
         found += faults or ()
         unchecked += [f"{name}: {reason}"] if reason else []
     if flow.error:
@@ -111,7 +110,7 @@ def audit_module(
 _Check = Callable[[Sequence[Explanation]], Iterable[Explanation]]  # given what was found before
 
 
-def _told(check: _Check, found: Sequence[Explanation]) -> list[Explanation]:
+def _faults_of(check: _Check, found: Sequence[Explanation]) -> list[Explanation]:
     """What a check finds, all of it at once."""
     return list(check(found))
 
@@ -123,7 +122,7 @@ def _checks(
     flow: Flow,
     stem_path: StemPath | None,
 ) -> Iterator[tuple[str, _Check]]:
-    """Every search for a fault, with its name, in the order in which they are told."""
+    """Every search for a fault, with its name, in the order in which they are reported."""
     if stem_path:
         make_map = MapRunner(module, inputs, kwargs, stem_path.image, stem_path.map)
         others = VariantRuns(module, inputs, kwargs, flow, stem_path.image)

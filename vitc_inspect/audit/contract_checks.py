@@ -1,7 +1,7 @@
-"""What the parts of anybody's module promise each other, and which of it is not kept.
+"""Check that a module's convolutions, tokens and position table fit each other.
 
-Strides promise a number of tokens, a position table has room for so many, and attributes such as
-`patch_size` state what convolutions are to do.
+The strides give a number of tokens, a position table has a number of entries, and attributes such
+as `patch_size` state what the convolutions are to do.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def cut_table_of_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]
             if prod(known.shape[:-1]) != tokens[1] or not _cut(known, flow.steps):
                 continue
             try:
-                told = faults(
+                found = faults(
                     Contract(
                         image_size=image[2:],  # type: ignore[arg-type]  # the image is 4-d
                         in_channels=image[1],
@@ -260,7 +260,7 @@ def cut_table_of_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]
                 )
             except SpecError:  # larger than any stem of ours, or fewer tokens than cells
                 return
-            for fault in told:
+            for fault in found:
                 if fault.kind == "position table":
                     yield _named(fault, str(positions.origin))
             return

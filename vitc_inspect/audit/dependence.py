@@ -1,4 +1,4 @@
-"""Whether a module's output depends on its image, and on no other image of the batch.
+"""Check that a module's output depends on its image, and on no other image of the batch.
 
 The module runs again on other numbers. Parameters that are all zero get random numbers for it,
 since many heads and branches start at zero.

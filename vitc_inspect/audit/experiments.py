@@ -1,6 +1,6 @@
-"""What runs on other images show: pixels that nobody reads, convolutions that are one affine map.
+"""Faults that runs on other images show: unread pixels, convolutions that are one affine map.
 
-Only the part of a module that makes the map of tokens runs again.
+Only the part of a module that makes the feature map runs again.
 """
 
 from __future__ import annotations

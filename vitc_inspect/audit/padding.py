@@ -1,6 +1,6 @@
-""" "Same" padding as TensorFlow, Keras and Flax reckon it, and where it puts the tokens' centres.
+"""Padding "same" as TensorFlow, Keras and Flax compute it, and how far it shifts the tokens.
 
-Its shapes are those of PyTorch's usual padding, and its windows lie elsewhere.
+The shapes are those of PyTorch's usual padding, but the windows lie elsewhere.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Patches that are cut out of an image by moving its pixels, and whether they are patches.
+"""Check the patches that a module cuts out of an image by moving its pixels.
 
-A patch is one rectangle of pixels with all channels. What a layer really reads as one token shows
-by the places of the numbers that it is given.
+A patch is one rectangle of pixels with all channels. The positions of the numbers that a layer is
+given show what it reads as one token.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Position tables of any module: which entry of a table each token gets."""
+"""Check position tables: which entry of a table is added to each token."""
 
 from __future__ import annotations
 

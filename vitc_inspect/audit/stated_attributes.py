@@ -1,4 +1,4 @@
-"""Attributes of a module, such as `patch_size`, held against the convolutions that it has."""
+"""Check attributes of a module, such as `patch_size`, against its convolutions."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from vitc_inspect.tracing.positions import TracedTensor
 
 @dataclass(frozen=True, kw_only=True)
 class StemConv:
-    """A convolution on the way, with what follows it."""
+    """A convolution of a stem, with the norm and the activation that follow it."""
 
     name: str
     """Name of the convolution in the module; "" where its weight is no parameter."""
@@ -25,7 +25,7 @@ class StemConv:
 
 
 def stem_convs(before: Sequence[Step], after: Sequence[Step]) -> tuple[StemConv, ...]:
-    """The convolutions of a way without branches; nothing where it has others than these."""
+    """List the convolutions of a path without branches; none where it passes any other layer."""
     convs: list[StemConv] = []
     group: list[Step] = []
     last: TracedTensor | None = None

@@ -1,7 +1,7 @@
-"""A stem read out of anybody's module: the convolutions that an image passes on its way to tokens.
+"""Find the stem of a module: the convolutions that an image passes on its way to tokens.
 
-What can be read as a `StemSpec` has all that stems of our own have: receptive fields, pixels that
-nobody reads, costs, faults.
+A stem that can be described by a `StemSpec` gets what a described stem gets: receptive fields,
+unread pixels, costs, faults.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def find_stem_path(flow: Flow) -> StemPath | None:
         flow: The run.
 
     Returns:
-        The reading; None where no image goes through a convolution.
+        The path; None where no image goes through a convolution.
     """
     tokens, axes, maps = _tokens(flow)
     if maps is None:

@@ -1,4 +1,4 @@
-"""How a feature map stands in a tensor of tokens, from where the numbers of each token come."""
+"""Find out how a feature map was made into tokens, from where the numbers of each token come."""
 
 from __future__ import annotations
 

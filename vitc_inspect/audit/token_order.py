@@ -1,4 +1,4 @@
-"""The order of tokens: maps that are made into tokens otherwise than cell by cell, rows first."""
+"""Check the order of tokens: maps made into tokens otherwise than cell by cell, rows first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens that a view gives another width, and tokens that are put back to a map."""
+"""Check tokens that a view gives another width, and tokens that are made a map again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A module run on another batch and on an image of other sides, so that no two axes are alike.
+"""Run a module on another batch size and on an image of other sides, to tell its axes apart.
 
-Sizes may be equal by chance: heads that are as many as the images, channels that are as many as
-the columns. What an axis is shows by what it follows.
+Sizes may be equal by chance: as many heads as images, as many channels as columns. An axis is
+identified by the size that it follows.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ _SPARSE = (
 
 def _convolution(given: _Given, output: Tensor) -> int:
     """Each element of the output is the product of a window with its filter."""
-    if given(6, "transposed") is True:  # torch.convolution alone is told so there
+    if given(6, "transposed") is True:  # torch.convolution alone has this argument
         return _transposed_convolution(given, output)
     return prod(output.shape) * prod(given.shape(1, "weight")[1:])
 

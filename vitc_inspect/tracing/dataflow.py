@@ -1,8 +1,4 @@
-"""How numbers travel through anybody's module: which function made each tensor, and from where.
-
-A map's numbers are followed by their places: wherever a function only moves numbers, it moves a
-map of whole numbers along, each of which says where it stood.
-"""
+"""The data flow of one forward pass: which function made each tensor, from which tensors."""
 
 from __future__ import annotations
 
@@ -57,7 +53,7 @@ _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Step:
-    """One call of a function of torch on something that is followed."""
+    """One call of a function of torch on a tensor that is followed."""
 
     index: int
     """Which step it is, counted from 0."""
@@ -95,7 +91,7 @@ class Step:
 
 @dataclass(eq=False, slots=True)
 class Flow:
-    """Everything that one forward pass did with its inputs, in order."""
+    """Every function that one forward pass called on its inputs or what came of them, in order."""
 
     steps: list[Step] = field(default_factory=list)
     """The functions that got something that is followed."""
@@ -110,11 +106,11 @@ class Flow:
 
 
 class FollowError(RuntimeError):
-    """The numbers could not be followed, which the run alone would not have shown."""
+    """The data flow could not be followed, although the module by itself may run."""
 
 
 class _StepReached(EndOfRun):
-    """The step that is waited for has been taken."""
+    """Ends a run that has reached its last step."""
 
 
 def follow(
@@ -125,7 +121,7 @@ def follow(
     instead: Mapping[int, Tensor] | None = None,
     until: int | None = None,
 ) -> Flow:
-    """Run a module once in evaluation mode and write down how its numbers travel.
+    """Run a module once in evaluation mode and record its data flow.
 
     Args:
         module: Any module; it is left as it was.
@@ -249,7 +245,7 @@ _Any = TypeVar("_Any")
 
 
 class SavedParameters(TorchFunctionMode):
-    """Has parameters saved before a function writes to them."""
+    """A mode that saves parameters before a function writes to them."""
 
     def __init__(self, parameters: Parameters) -> None:
         super().__init__()
@@ -260,7 +256,7 @@ class SavedParameters(TorchFunctionMode):
         leave_mode(self)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """A function is called; inside it this mode is off."""
+        """Call a function; in its body this mode is off."""
         kwargs = kwargs or {}
         for each in TorchFunction(func).written(args, kwargs):
             self._parameters.save(each)
@@ -268,7 +264,7 @@ class SavedParameters(TorchFunctionMode):
 
 
 class _FlowRecorder(TorchFunctionMode):
-    """Hears of every function of torch while a module runs."""
+    """Records the data flow while a module runs."""
 
     def __init__(
         self,
@@ -295,7 +291,7 @@ class _FlowRecorder(TorchFunctionMode):
             )
 
     def __exit__(self, *raised: Any) -> None:
-        """Hear of nothing more."""
+        """Record no more functions."""
         leave_mode(self)
 
     def known(self, tensor: Tensor) -> TracedTensor:
@@ -310,7 +306,7 @@ class _FlowRecorder(TorchFunctionMode):
         self._tensors.clear()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """A function is called; inside it this mode is off."""
+        """Call a function; in its body this mode is off."""
         kwargs = kwargs or {}
         before = self._guarded(self._before, func, args, kwargs)
         try:
@@ -326,7 +322,7 @@ class _FlowRecorder(TorchFunctionMode):
         return output
 
     def _guarded(self, rule: Callable[..., _Any], *args: Any) -> _Any | None:
-        """Do what this mode does; once that has failed, the module runs on unheard."""
+        """Apply a rule of this mode; once one has failed, the module runs on unrecorded."""
         if self.broken is not None:
             return None
         try:
@@ -346,7 +342,7 @@ class _FlowRecorder(TorchFunctionMode):
         return name, tensors, tuple(map(self.known, tensors[:1] if name in _LIKE else tensors))
 
     def _write_down(self, func: Any, args: Any, kwargs: Any, before: _Before, output: Any) -> None:
-        """Remember what a function made of what is followed."""
+        """Record what a function made of what is followed."""
         name, tensors, sources = before
         produced = tensors_of(output)
         if not produced or not any(source.of_image or source.positions for source in sources):

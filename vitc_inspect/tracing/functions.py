@@ -35,9 +35,10 @@ class TorchFunction:
             a tensor, the attribute's name.
         is_getter: Whether it is such a getter.
         is_in_place: Whether it writes to its first argument, as its name says.
+        writes: Whether it may write to an argument, whatever it is given by name.
     """
 
-    __slots__ = ("_updates_any", "is_getter", "is_in_place", "name")
+    __slots__ = ("_updates_any", "is_getter", "is_in_place", "name", "writes")
 
     def __init__(self, func: Any) -> None:
         """Read the name of a function.
@@ -55,6 +56,7 @@ class TorchFunction:
         # a private one may write to any tensor of the lists it takes, as _foreach_add_
         on_lists = trailing and base.startswith("_")
         self._updates_any = on_lists or base.lstrip("_") in _UPDATES
+        self.writes = self.is_in_place or self._updates_any
 
     @property
     def bare_name(self) -> str:

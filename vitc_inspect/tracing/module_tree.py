@@ -32,7 +32,7 @@ class Contents:
     in several places by the first."""
     repeats: tuple[tuple[str, str], ...]
     """Each further name of a module that stands in several places, beside its first; the modules
-    inside it are not told of again."""
+    inside it are not listed again."""
     owned: tuple[tuple[str, Tensor], ...]
     """Each parameter beside the name of the module that owns it; one that several own, for each."""
     named: tuple[tuple[str, Tensor], ...]
@@ -153,7 +153,7 @@ def evaluate(module: nn.Module, contents: Contents) -> None:
 
 
 def _has_own_mode(layer: nn.Module) -> bool:
-    """Whether somebody has written what its train or eval does."""
+    """Whether its class overrides train or eval."""
     for name in ("train", "eval"):
         does = vars(layer).get(name, getattr(type(layer), name))
         exported = str(getattr(does, "__module__", "")).startswith("torch.export.")

@@ -1,4 +1,4 @@
-"""What one forward pass of anybody's module did, call by call, as it is handed out."""
+"""The recording of one forward pass of a module: its calls, tensors, failure and notes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceLine:
-    """A line of somebody's Python."""
+    """A line of Python source."""
 
     file: str
     """Path of the file."""
@@ -111,7 +111,7 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class NeverCalled:
-    """A layer of the module that no hook heard of."""
+    """A layer of the module that was not called."""
 
     name: str
     """Name of the layer."""
@@ -128,7 +128,7 @@ class NeverCalled:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Where and how the forward pass raised."""
+    """Where and how the forward pass raised an exception."""
 
     kind: str
     """Class of the exception."""
@@ -193,13 +193,13 @@ class Recording:
         return sum(call.kept.bytes for call in self.calls if call.kept)
 
 
-# ---- tensors as they are seen ----------------------------------------------------------------
+# ---- tensors while they are recorded ---------------------------------------------------------
 
 SeenTensor = tuple[str, tuple[int, ...], torch.dtype]  # path, shape and format of a tensor
 
 
 def tensors_given(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[SeenTensor]:
-    """Every tensor among the arguments, by place or by name."""
+    """List every tensor among the arguments, positional or by name."""
     seen: list[SeenTensor] = []
     for path, value in chain(enumerate(args), kwargs.items()):
         if isinstance(value, Tensor) and not value.is_nested:  # nearly every one
@@ -210,7 +210,7 @@ def tensors_given(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[SeenTe
 
 
 class Values:
-    """What was seen, as it is handed out; equal values are one."""
+    """Makes values of recorded tensors; equal ones are the same object."""
 
     def __init__(self) -> None:
         self._known: dict[SeenTensor, Value] = {}
@@ -236,5 +236,5 @@ class Values:
 
 
 def values_of(seen: Sequence[SeenTensor]) -> tuple[Value, ...]:
-    """A value for each tensor that was seen."""
+    """Make a value for each tensor."""
     return Values().of(seen)

@@ -1,4 +1,4 @@
-"""A module, torch and the random numbers put back as they were before a forward pass."""
+"""Put a module, torch's settings and the random state back as they were before a forward pass."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def memory_of(tensor: Tensor) -> int:
 
 @contextmanager
 def without_fast_path() -> Iterator[None]:
-    """Have attention and what torch.compile made call their layers, for the hooks to hear."""
+    """Make attention and compiled modules call their layers, so that forward hooks run."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     # asking for a stance loads the compiler, which takes a second
@@ -57,7 +57,7 @@ def without_fast_path() -> Iterator[None]:
 
 
 def leave_mode(mode: TorchFunctionMode) -> None:
-    """Take a mode away, also from below one that the user's code entered and never left."""
+    """Remove a mode from the stack, also below one that the user's code entered and never left."""
     above = []
     while count_function_modes():
         top = pop_function_mode()

@@ -1,4 +1,4 @@
-"""Whose a line of Python is, and where in a forward pass an exception came from."""
+"""Where in a forward pass an exception was raised, and which package a source file belongs to."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _CALLING = str(Path(_LAYERS) / "module.py")  # where a module's forward is calle
 
 
 class EndOfRun(BaseException):
-    """Ends a run that has come far enough; raised by this package alone."""
+    """Ends a run that has got far enough; raised by this package alone."""
 
 
 def is_to_pass(error: BaseException) -> bool:
-    """Whether an exception that ended a run is no failure of the module: Ctrl+C, or a `EndOfRun`.
+    """Whether an exception that ended a run is no failure of the module: Ctrl+C or `EndOfRun`.
 
     An interrupt arises between two lines; a KeyboardInterrupt that a `raise` has made is the
     module's own, like any exception.
@@ -63,11 +63,16 @@ def is_to_pass(error: BaseException) -> bool:
     return dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] != "RAISE_VARARGS"
 
 
-Place = tuple[str, int]  # file and number of a line
+CodeLine = tuple[str, int]  # file and number of a line
 
 
-def place_of(file: str) -> str:
-    """Whose file it is: ours, torch's, einops' or the user's."""
+def owner_of(file: str) -> str:
+    """The owner of a source file.
+
+    Returns:
+        "here" for `listener`, "calling" for the file in which torch calls a module's forward,
+        "einops", "layer" for a layer of torch, "torch", or "user" for all other files.
+    """
     if file in (_HERE, _CALLING):
         return "here" if file == _HERE else "calling"
     if file.startswith(_EINOPS):
@@ -77,7 +82,7 @@ def place_of(file: str) -> str:
     return "torch" if file.startswith(_TORCH) else "user"
 
 
-def source_line(place: Place | None) -> SourceLine | None:
+def source_line(place: CodeLine | None) -> SourceLine | None:
     """A line with its text; None for none."""
     if place is None:
         return None
@@ -104,7 +109,7 @@ def failure_of(
         _, operation, seen = failed
         operands = values_of(seen)
     steps = list(traceback.walk_tb(error.__traceback__))
-    places = [place_of(frame.f_code.co_filename) for frame, _ in steps]
+    places = [owner_of(frame.f_code.co_filename) for frame, _ in steps]
     own = [at for at, place in enumerate(places) if place == "user"]
     at = own[-1] if own else None
     # einops names the whole pattern, where torch would name the step that did not work
@@ -135,7 +140,7 @@ def failure_of(
 
 
 def bare_failure(error: BaseException) -> Failure:
-    """An exception of which nothing can be told but what it says."""
+    """A failure of which only the exception's class and message are known."""
     kind, message = type(error).__name__, _message_of(error)
     return Failure(
         kind=kind,
