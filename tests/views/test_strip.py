@@ -142,7 +142,8 @@ def test_a_stem_is_a_block_for_each_stage_and_step() -> None:
             f"pos_embed, 97×24, {word}",
         ]
         made = re.findall(r'class="made"[^>]*>([^<]*)<', svg)
-        assert made[:4] == ["3x3/2", "bn relu", "3x3/2", "ln gelu"]
+        assert made[:5] == ["3x3/2", "bn relu", "3x3/2", "ln gelu", "1x1"]
+        assert made[-4:] == ["prepend", "1 token", "add", "positions"]
         assert svg.count('class="prefix"') == 2  # the class token, and what follows it
         assert ("<image" in svg) == ran
 

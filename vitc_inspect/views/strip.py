@@ -182,7 +182,7 @@ def _block(
         css = "function"
         shrunk = {key: _OF_FUNCTIONS * size for key, size in sizes.items() if key != "height"}
         sizes = {**shrunk, "height": max(_LEAST, _OF_FUNCTIONS * sizes["height"])}
-    elif not of_group[0].stage:
+    elif not made[1]:
         made = (made[0], " ".join(filter(None, map(_word, of_group[1:]))))
     title = _title(name)
     return Block(
