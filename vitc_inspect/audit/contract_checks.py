@@ -18,9 +18,9 @@ from vitc_inspect.audit.position_tables import one_entry
 from vitc_inspect.audit.stated_attributes import stated_cells, stated_patch, stated_width_faults
 from vitc_inspect.audit.stem_finder import StemPath
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.diagnosis.contract import faults
+from vitc_inspect.diagnosis.contract import Contract
+from vitc_inspect.diagnosis.contract_faults import faults
 from vitc_inspect.diagnosis.explanation import Explanation
-from vitc_inspect.diagnosis.parts import Contract
 from vitc_inspect.tracing.dataflow import Flow, Step
 from vitc_inspect.tracing.function_kinds import MOVES, RECURRENT, SUMS
 from vitc_inspect.tracing.module_tree import contents_of
