@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
 
 from vitc_inspect.model.devices import resolve_device
@@ -19,6 +18,11 @@ from vitc_inspect.stem.prediction import Prediction, predict
 from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.stem.vit import ViTSpec
 from vitc_inspect.tracing.hooks import Trace, layers_of, trace
+from vitc_inspect.tracing.torch_internals import (
+    UNCOUNTED_ATTENTION,
+    TorchDispatchMode,
+    operation_of,
+)
 
 Status = Literal["complete", "partial", "unavailable"]
 
@@ -208,7 +212,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.packets: set[Any] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.packets.add(func._overloadpacket)
+        self.packets.add(operation_of(func))
         return func(*args, **(kwargs or {}))
 
 
@@ -219,10 +223,7 @@ def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
 
 
 _MISSING_FORMULAS: Mapping[Any, Callable[..., int]] = MappingProxyType(
-    {
-        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-        torch.ops.aten._scaled_dot_product_attention_math_for_mps: _attention,
-    }
+    dict.fromkeys(UNCOUNTED_ATTENTION, _attention)
 )
 
 _MOVES = (
