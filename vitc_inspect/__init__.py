@@ -17,13 +17,11 @@ if TYPE_CHECKING:
     from vitc_inspect.inspection.stem_report import Report, inspect_stem, inspect_vit
     from vitc_inspect.model.checkpoints import (
         Checkpoint,
-        WeightMatch,
         load_weights,
-        match_weights,
-        put_weights,
         save_weights,
     )
     from vitc_inspect.model.modules import build_stem, build_vit
+    from vitc_inspect.model.weight_matching import WeightMatch, match_weights, put_weights
     from vitc_inspect.probes.other_counters import Witness, count_work
     from vitc_inspect.stem.derivations import explain_layer, explain_totals
     from vitc_inspect.stem.notation import format_stem, parse_stem
@@ -52,7 +50,7 @@ _HOMES = {
     "SpecError": "common.errors",
     "StemSpec": "stem.spec",
     "ViTSpec": "stem.vit",
-    "WeightMatch": "model.checkpoints",
+    "WeightMatch": "model.weight_matching",
     "Witness": "probes.other_counters",
     "build_stem": "model.modules",
     "build_vit": "model.modules",
@@ -70,7 +68,7 @@ _HOMES = {
     "inspect_stem": "inspection.stem_report",
     "inspect_vit": "inspection.stem_report",
     "load_weights": "model.checkpoints",
-    "match_weights": "model.checkpoints",
+    "match_weights": "model.weight_matching",
     "module_csv": "views.module_table",
     "module_html": "views.module_table",
     "module_markdown": "views.module_table",
@@ -78,7 +76,7 @@ _HOMES = {
     "parse_stem": "stem.notation",
     "patchify_stem": "stem.spec",
     "predict": "stem.prediction",
-    "put_weights": "model.checkpoints",
+    "put_weights": "model.weight_matching",
     "save_weights": "model.checkpoints",
     "stem_of": "audit.stem_finder",
 }
