@@ -139,10 +139,10 @@ BAD = [
     ("mine.py:", "it is not a file or a module, a colon and a name"),
     ("mine.py::Stem", "it is not a file or a module, a colon and a name. Use mine.py:Stem."),
     ("::Stem", "it is not a file or a module, a colon and a name. Use stem.py:Stem."),
-    ("http://example.org/a.py:Stem", "there is no file http://example.org/a.py."),
-    ("nowhere.py:Stem", "there is no file nowhere.py"),
-    ("no/where:Stem", "there is no file no/where"),
-    ("package:Stem", "package is a folder"),
+    ("http://example.org/a.py:Stem", "it is an address, and only files are read."),
+    ("nowhere.py:Stem", "there is no such file"),
+    ("no/where:Stem", "there is no such file"),
+    ("package:Stem", "it is a folder"),
     ("nowhere.at.all:Stem", "there is no module nowhere.at.all to import"),
     ("no where:Stem", "there is no module no where to import"),
     ("mine.py:Stemm", "there is no Stemm in it. Use Stem."),
@@ -173,7 +173,7 @@ def test_a_file_that_may_not_be_read_is_said_to_be(folder, run, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, how: False)  # root may read whatever there is
     code, out, err = run("--module", "mine.py:Stem", "--input", "1,3,32,32")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "this user may not read mine.py. Give the path of a file that may be read." in err
+    assert "this user may not read it. Give the path of a readable Python file." in err
 
 
 def test_the_line_of_a_function_is_that_of_the_file_as_it_is(folder, run):

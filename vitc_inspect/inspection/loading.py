@@ -157,7 +157,7 @@ def _first_on_path(folder: Path) -> Iterator[None]:
 
 def _run_file(text: str, path: Path) -> ModuleType:
     """Run a file, and return it as a module."""
-    if reason := why_unreadable(path):
+    if reason := why_unreadable(text.rpartition(":")[0]):
         raise SpecError("module", text, reason, "Give the path of a readable Python file")
     file = str(path.resolve())
     home = ModuleType(_LOADED_AS)

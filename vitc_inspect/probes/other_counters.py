@@ -162,8 +162,8 @@ def by_torchinfo(module: nn.Module, input: Tensor, trace: Trace) -> Witness:
         macs=summary.total_mult_adds,
         convention=convention,
         status="partial" if low else "complete",
-        reason=f"It counts too little for {first_three(low)}: a Linear over many tokens counts as over"
-        " one, and attention as nothing."
+        reason=f"It undercounts {first_three(low)}: a Linear over many tokens counts as over one,"
+        " and attention as nothing."
         if low
         else "",
         layers={record.name: by_name.get(record.name, 0) for record in trace.records},
@@ -238,5 +238,3 @@ _ONE_BY_ONE = (
 )  # fmt: skip
 _FREE = frozenset(f"aten.{name}" for name in (*_MOVES, *_ONE_BY_ONE))
 """Operations without multiply-accumulates by the convention used here."""
-
-
