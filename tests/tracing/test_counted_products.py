@@ -17,7 +17,7 @@ from torch.overrides import get_testing_overrides
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from tests.tracing.test_recorder import Runs
-from vitc_inspect.inspection.module_report import inspect_module
+from vitc_inspect.inspection.module_inspection import inspect_module
 from vitc_inspect.tracing.counting import _PRODUCTS, NOT_COUNTED, count_function_macs
 from vitc_inspect.tracing.free_functions import is_free, plain_name
 from vitc_inspect.tracing.recorder import record_module

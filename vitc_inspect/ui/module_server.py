@@ -30,8 +30,8 @@ from vitc_inspect.ui.panels.module_summary import (
 )
 from vitc_inspect.ui.panels.pixels import pixels_html
 from vitc_inspect.views.folding import row_keys
-from vitc_inspect.views.module_strip import FAILED, module_strip_svg
 from vitc_inspect.views.pixels import photo_uri
+from vitc_inspect.views.strip import FAILED, strip_svg
 
 INPUT_BYTES = 64 * 2**20
 """Most memory for inputs whose sizes are typed into the page (bytes)."""
@@ -39,6 +39,7 @@ RUN_BYTES = 256 * 2**20
 """Budget of the cache of runs (bytes)."""
 RANDOM = "random"
 """Name that stands for random numbers instead of a picture."""
+_STRIP_WIDTH = 1340  # pixels: this page has no controls beside the strip
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,18 @@ class ModuleInspector(PageServer):
             "summary": drawn("The summary", summary_html, report),
             "status": drawn("The status", status_html, report, words),
             "strip": drawn(
-                "The strip", module_strip_svg, report, selected=key, image_uri=image_uri
+                "The strip",
+                strip_svg,
+                report.rows,
+                keys=row_keys(report.rows),
+                inputs=[value.shape for value in report.inputs],
+                selected=key,
+                failure=report.failure,
+                never_called=report.never_called,
+                label="The module from its input to its output",
+                css="of-module",
+                full=_STRIP_WIDTH,
+                image_uri=image_uri,
             ),
             "table": drawn("The table", module_table_html, report, key, request.opened),
             "panel": panel,
@@ -200,7 +212,7 @@ def _row_of(request: Request, run: ModuleRun) -> tuple[int | None, str]:
     Returns:
         Its index in the report, None for the operation that failed, and its key.
     """
-    keys = row_keys([row.call for row in run.report.rows])
+    keys = row_keys(run.report.rows)
     if request.layer in keys:
         return keys.index(request.layer), request.layer
     if run.report.failure:

@@ -16,7 +16,8 @@ from typing import Any
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import Picture, crop_sentence, image_array, to_image
 from vitc_inspect.diagnosis import explain_error
-from vitc_inspect.inspection.stem_report import Bench, Report, inspect, prepare
+from vitc_inspect.inspection.stem_inspection import PreparedRun, inspect, prepare
+from vitc_inspect.inspection.stem_report import Report, rows_before_the_run
 from vitc_inspect.probes.other_counters import count_work
 from vitc_inspect.probes.timing import Timing, time_layers
 from vitc_inspect.stem.memory import MEMORY_BUDGET, check_memory, predicted_memory
@@ -77,7 +78,7 @@ class Inspector(PageServer):
         super().__init__(own_pictures)
         self._weights = dict(own_weights or {})
         self._reports: ByteCache[Choice, Report] = ByteCache(REPORT_BYTES)
-        self._prepared: ByteCache[Choice, Bench] = ByteCache(PREPARED_BYTES)
+        self._prepared: ByteCache[Choice, PreparedRun] = ByteCache(PREPARED_BYTES)
         self._timings: ByteCache[Hashable, Timing] = ByteCache(TIMING_BYTES)
         self._running: ByteCache[str, _RunningTiming] = ByteCache(MEMORY_BUDGET)
 
@@ -149,7 +150,9 @@ class Inspector(PageServer):
             return _panel(request, report.prediction, report, None)
         return maps.one_map_html(prepared, report, layer, channel, scale=request.scale)
 
-    def _prepare(self, choice: Choice, spec: StemSpec | ViTSpec, picture: Picture | str) -> Bench:
+    def _prepare(
+        self, choice: Choice, spec: StemSpec | ViTSpec, picture: Picture | str
+    ) -> PreparedRun:
         return prepare(
             spec,
             picture,
@@ -326,6 +329,7 @@ def _parts(
 ) -> Answer:
     """The parts of the page that show a stem, for a resolved request."""
     layer = request.layer
+    rows = report.rows if report else rows_before_the_run(prediction)
     return {
         "layer": layer,
         "cell": request.cell,
@@ -333,7 +337,15 @@ def _parts(
         "totals": drawn("The summary", summary.totals_html, prediction),
         "status": drawn("The status", summary.status_html, prediction, report),
         "strip": drawn(
-            "The strip", strip_svg, prediction, report, image_uri=thumbnail, selected=layer
+            "The strip",
+            strip_svg,
+            rows,
+            keys=[row.name for row in rows],
+            inputs=[(1, prediction.spec.in_channels, *prediction.spec.image_size)],
+            selected=layer,
+            image_uri=thumbnail,
+            label="The stem from image to tokens",
+            css="" if report else "unconfirmed",
         ),
         "table": drawn(
             "The table",
