@@ -92,12 +92,16 @@ class PositionTable(nn.Module):
         return tokens + self.table
 
 
-class SoftmaxAttention(nn.Module):
-    """Scaled dot-product attention of each head: softmax(q kᵀ / sqrt(head_dim)) v."""
+class _Attention(nn.Module):
+    """Attention of several heads over projected queries, keys and values."""
 
     def __init__(self, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
+
+
+class SoftmaxAttention(_Attention):
+    """Scaled dot-product attention of each head: softmax(q kᵀ / sqrt(head_dim)) v."""
 
     def forward(self, qkv: Tensor) -> Tensor:
         """(b, n, 3 d) -> (b, n, d)"""
@@ -105,12 +109,8 @@ class SoftmaxAttention(nn.Module):
         return _merge_heads(nn.functional.scaled_dot_product_attention(q, k, v))
 
 
-class LinearAttention(nn.Module):
+class LinearAttention(_Attention):
     """Linear attention: key-value products are summed over the n tokens first, in O(n)."""
-
-    def __init__(self, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
 
     def forward(self, qkv: Tensor) -> Tensor:
         """(b, n, 3 d) -> (b, n, d)"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -55,21 +55,35 @@ def closed_form(prediction: Prediction) -> Witness:
     )
 
 
+def _witness(
+    name: str,
+    macs: int,
+    convention: str,
+    layers: Mapping[str, int],
+    reason: str,
+    lacks: Sequence[str],
+) -> Witness:
+    """A count that is partial if it lacks something, which the reason names."""
+    return Witness(
+        name=name,
+        macs=macs,
+        convention=convention,
+        status="partial" if lacks else "complete",
+        reason=reason.format(first_three(lacks)) if lacks else "",
+        layers=layers,
+    )
+
+
 def hooks(trace: Trace) -> Witness:
     """Count the MACs of the layers that ran, from the shapes observed by hooks."""
     unknown = [record.name for record in trace.records if record.macs is None]
     batch = trace.records[0].in_shape[0]
     total = sum(record.macs or 0 for record in trace.records) // batch
-    return Witness(
-        name="hooks",
-        macs=total,
-        convention="the same, for every module that ran",
-        status="partial" if unknown else "complete",
-        reason=f"It has no count for {first_three(unknown)}." if unknown else "",
-        layers={
-            record.name: record.macs // batch for record in trace.records if record.macs is not None
-        },
-    )
+    convention = "the same, for every module that ran"
+    layers = {
+        record.name: record.macs // batch for record in trace.records if record.macs is not None
+    }
+    return _witness("hooks", total, convention, layers, "It has no count for {}.", unknown)
 
 
 def dispatcher(module: nn.Module, input: Tensor) -> tuple[Witness, Witness]:
@@ -97,18 +111,12 @@ def dispatcher(module: nn.Module, input: Tensor) -> tuple[Witness, Witness]:
     lacking = sorted(str(name) for name in seen.packets if name in _MISSING_FORMULAS)
     flops = counter.get_flop_counts()
     root = type(module).__name__  # prefix of each name in the counter
+    convention = "FLOPs of matrix products and convolutions, 2 a multiply-accumulate; halved"
 
     def counted(name: str, macs: Callable[[Mapping[Any, int]], int], lacks: list[str]) -> Witness:
-        return Witness(
-            name=name,
-            macs=macs(flops.get("Global", {})),
-            convention="FLOPs of matrix products and convolutions, 2 a multiply-accumulate; halved",
-            status="partial" if lacks else "complete",
-            reason=f"It has no formula for {first_three(lacks)}." if lacks else "",
-            layers={
-                layer: macs(flops.get(f"{root}.{layer}", {})) for layer, _ in layers_of(module)
-            },
-        )
+        layers = {layer: macs(flops.get(f"{root}.{layer}", {})) for layer, _ in layers_of(module)}
+        total = macs(flops.get("Global", {}))
+        return _witness(name, total, convention, layers, "It has no formula for {}.", lacks)
 
     return (
         counted("PyTorch dispatcher", lambda ops: sum(ops.values()) // 2, unknown),
@@ -157,17 +165,11 @@ def by_torchinfo(module: nn.Module, input: Tensor, trace: Trace) -> Witness:
     low = [
         record.name for record in trace.records if by_name.get(record.name, 0) < (record.macs or 0)
     ]
-    return Witness(
-        name="torchinfo",
-        macs=summary.total_mult_adds,
-        convention=convention,
-        status="partial" if low else "complete",
-        reason=f"It undercounts {first_three(low)}: a Linear over many tokens counts as over one,"
-        " and attention as nothing."
-        if low
-        else "",
-        layers={record.name: by_name.get(record.name, 0) for record in trace.records},
+    layers = {record.name: by_name.get(record.name, 0) for record in trace.records}
+    why = (
+        "It undercounts {}: a Linear over many tokens counts as over one, and attention as nothing."
     )
+    return _witness("torchinfo", summary.total_mult_adds, convention, layers, why, low)
 
 
 def count_work(spec: StemSpec | ViTSpec, *, device: str = "auto") -> tuple[Witness, ...]:

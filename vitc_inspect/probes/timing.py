@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -198,61 +199,33 @@ def timing_dict(timing: Timing) -> dict[str, Any]:
     }
 
 
-class _Clock(Protocol):
-    """Marks points in the work of a device; times between marks are known after `wait`."""
+@dataclass(frozen=True)
+class _Clock:
+    """A clock that marks points in the work of a device."""
 
-    def mark(self) -> Any: ...
-
-    def wait(self) -> None: ...
-
-    def between(self, start: Any, end: Any) -> float: ...
-
-
-class _ProcessorClock:
-    """CPU clock; a call is finished when it returns."""
-
-    def mark(self) -> float:
-        return time.perf_counter()
-
-    def wait(self) -> None:
-        """Do nothing."""
-
-    def between(self, start: float, end: float) -> float:
-        return end - start
-
-
-class _EventClock:
-    """CUDA events in the device's stream, so that layers need not be synchronised."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-
-    def mark(self) -> Any:
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        # in the stream of this device, which may not be the current one
-        event.record(torch.cuda.current_stream(self._device))
-        return event
-
-    def wait(self) -> None:
-        torch.cuda.synchronize(self._device)
-
-    def between(self, start: Any, end: Any) -> float:
-        milliseconds: float = start.elapsed_time(end)
-        return milliseconds / 1000
-
-
-class _WaitingClock(_ProcessorClock):
-    """CPU clock, read when all work of the MPS device is finished."""
-
-    def mark(self) -> float:
-        torch.mps.synchronize()
-        return time.perf_counter()
+    mark: Callable[[], Any]
+    wait: Callable[[], None]  # until the times between marks are known
+    between: Callable[[Any, Any], float]  # seconds
 
 
 def _clock_of(device: torch.device) -> _Clock:
+    """CUDA events, so that layers need not be synchronised; elsewhere the clock of the CPU."""
+
+    def cuda_event() -> Any:
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        # in the stream of this device, which may not be the current one
+        event.record(torch.cuda.current_stream(device))
+        return event
+
+    def mps_time() -> float:
+        torch.mps.synchronize()
+        return time.perf_counter()
+
     if device.type == "cuda":
-        return _EventClock(device)
-    return _WaitingClock() if device.type == "mps" else _ProcessorClock()
+        wait = partial(torch.cuda.synchronize, device)
+        return _Clock(cuda_event, wait, lambda start, end: start.elapsed_time(end) / 1000)
+    mark = mps_time if device.type == "mps" else time.perf_counter
+    return _Clock(mark, lambda: None, lambda start, end: end - start)
 
 
 def _bare_run(module: nn.Module, image: Tensor, clock: _Clock) -> float:
@@ -273,7 +246,7 @@ def _hooked_run(
     ends: dict[str, Any] = {}
     with ExitStack() as stack, torch.inference_mode():
         for name, layer in layers_of(module):
-            before, after = _stopwatch(name, starts, ends, clock)
+            before, after = _marking(starts, name, clock), _marking(ends, name, clock)
             stack.callback(layer.register_forward_pre_hook(before).remove)
             stack.callback(layer.register_forward_hook(after).remove)
         start = clock.mark()
@@ -285,18 +258,13 @@ def _hooked_run(
     return clock.between(start, end)
 
 
-def _stopwatch(
-    name: str, starts: dict[str, Any], ends: dict[str, Any], clock: _Clock
-) -> tuple[Any, Any]:
-    """Hooks that mark the start and the end of a layer."""
+def _marking(marks: dict[str, Any], name: str, clock: _Clock) -> Callable[..., None]:
+    """A hook that marks the present point under a layer's name."""
 
-    def before(layer: nn.Module, inputs: Any) -> None:
-        starts[name] = clock.mark()
+    def hook(*_: Any) -> None:
+        marks[name] = clock.mark()
 
-    def after(layer: nn.Module, inputs: Any, output: Any) -> None:
-        ends[name] = clock.mark()
-
-    return before, after
+    return hook
 
 
 def _floor(clock: _Clock, image: Tensor) -> float:

@@ -90,7 +90,9 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
     own = {}
     image = "photo" if options.image is None else options.image
     if image not in SAMPLES:
-        own[Path(image).name] = read_picture(image)
+        picture = read_picture(image)
+        image = Path(image).name
+        own[image] = picture
     page_of = _stem_page if options.module is None else _module_page
     page = page_of(options, image, own)
     _, address, _ = page.launch(
@@ -127,16 +129,14 @@ def _stem_page(options: argparse.Namespace, image: str, own: dict[str, Any]) -> 
 
 def _module_page(options: argparse.Namespace, image: str, own: dict[str, Any]) -> Any:
     """Build the page of a module; this runs the module's code for the first time."""
-    from vitc_inspect.common.images import SAMPLES
     from vitc_inspect.inspection.module_run import Source
     from vitc_inspect.model.devices import resolve_device
     from vitc_inspect.ui.module_page import build_module_page
     from vitc_inspect.ui.module_server import ModuleInspector
 
     source = Source(options.module, resolve_device(options.device))
-    first = image if image in SAMPLES else next(iter(own))
-    inspector = ModuleInspector(source, options.input, own, image=first)
-    return build_module_page(inspector, title=options.module, image=first, own_pictures=own)
+    inspector = ModuleInspector(source, options.input, own, image=image)
+    return build_module_page(inspector, title=options.module, image=image, own_pictures=own)
 
 
 def _free_port(host: str, text: str | None) -> int | None:

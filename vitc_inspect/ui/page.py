@@ -84,7 +84,7 @@ def build_page(
             **ENCODER_START,
             **controls_of(PRESETS[preset]),
             "encoder": "0",
-            "image": image if image in SAMPLES else next(iter(own)),
+            "image": image,
             "seed": "0",
             "device": device,
             "dtype": "float32",
