@@ -283,9 +283,9 @@ def test_a_costly_stem_runs_when_it_is_told_to(page: Page) -> None:
     assert rows(page)["conv1"][:3] == ["512×224×224", "", ""]
     for view in ("Tokens", "Cell"):
         expect(opened_view(page, view)).to_have_text(
-            re.compile("^It costs too much to run by itself")
+            re.compile("^This run is too expensive to start by itself")
         )
-    expect(opened_view(page, "Maps")).to_contain_text("press Run, above, to see it")
+    expect(opened_view(page, "Maps")).to_contain_text("press Run above to see it")
     run.click()
     confirmed(page)
     assert rows(page)["conv1"][:3] == ["512×224×224", "512×224×224", "✓ agrees"]
