@@ -216,10 +216,10 @@ def peak_memory(machine: Machine) -> Seen:
             trace(module, image, keep_bytes=keep_bytes)
         peaks.append(torch.cuda.max_memory_allocated(machine.device))
     bare, looked = peaks
-    foretold = predicted_memory(predict(spec), keep_bytes=KEEP_BYTES)
-    mebibytes = [f"{each / 2**20:.0f}" for each in (bare, looked, foretold)]
-    seen = f"bare {mebibytes[0]} MiB, inspected {mebibytes[1]}, foretold {mebibytes[2]}"
-    return seen, looked <= bare + KEEP_BYTES + 2**20 and looked <= foretold
+    predicted = predicted_memory(predict(spec), keep_bytes=KEEP_BYTES)
+    mebibytes = [f"{each / 2**20:.0f}" for each in (bare, looked, predicted)]
+    seen = f"bare {mebibytes[0]} MiB, inspected {mebibytes[1]}, predicted {mebibytes[2]}"
+    return seen, looked <= bare + KEEP_BYTES + 2**20 and looked <= predicted
 
 
 def waiting(machine: Machine) -> Seen:
@@ -231,8 +231,8 @@ def waiting(machine: Machine) -> Seen:
         marked = nn.Sequential(SyncMode("warn"), module, SyncMode("default"))
         trace(marked, image, keep_bytes=0)  # whatever is set up once
         traced = synchronisations(lambda m=marked, i=image: trace(m, i))  # type: ignore[misc]
-        heard = synchronisations(lambda m=marked, i=image: record_call(m, (i,)))  # type: ignore[misc]
-        counts.append((traced, heard))
+        found = synchronisations(lambda m=marked, i=image: record_call(m, (i,)))  # type: ignore[misc]
+        counts.append((traced, found))
     most = tuple(map(max, zip(*counts, strict=True)))
     return f"{most[0]} while traced, {most[1]} while recorded", most == (0, 0)
 
@@ -308,7 +308,7 @@ def gradients(machine: Machine) -> Seen:
         expected = gradient_field(module, image, row, column)
         found = gradient_field(module.to(machine.device), image.to(machine.device), row, column)
         if ((found != 0) & (expected == 0)).any():
-            return f"{preset.name}: a pixel that nobody reads has a gradient", False
+            return f"{preset.name}: a pixel that is not read has a gradient", False
         worst = max(worst, float(abs(found - expected).max() / expected.max()))
     return f"{worst:.0e} of the largest apart, none outside the field", worst < 1e-3
 
@@ -428,7 +428,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     *((f"cells are their sums, {dtype}", cells(dtype)) for dtype in _DTYPES),
     ("gradients", gradients),
     ("weights from a file", weights),
-    ("a module of somebody's own", own_module),
+    ("a user's module", own_module),
     ("tensors on two devices", two_devices),
 )
 """All checks by name."""

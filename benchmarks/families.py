@@ -112,7 +112,7 @@ def _visit(guest: Guest, seconds: int) -> tuple[tuple[str, ...], list[str], bool
         said.append(f"NOT AUDITED: {report.notes[-1][:200]}")
         sound = False
     if own_failure:
-        said.append(f"raises by itself: {_short(alone)}")
+        said.append(f"raises without an inspection: {_short(alone)}")
     unchecked = tuple(getattr(report, "unchecked", ()))
     cells = (
         str(len(report.rows)),

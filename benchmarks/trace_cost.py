@@ -55,7 +55,7 @@ def main() -> int:
         with torch.inference_mode():
             module(image)
 
-    def heard_by_nobody() -> None:
+    def empty_function_mode() -> None:
         with torch.inference_mode(), _empty_hooks(module), _EmptyMode():
             module(image)
 
@@ -73,7 +73,7 @@ def main() -> int:
         "our trace": lambda: trace(module, image, keep_bytes=0),
         "our inspection, stem's maps kept": lambda: trace(module, image, keep=stem_layers),
         "our recording, with functions": lambda: record_module(module, image),
-        "hooks and a function mode that do nothing": heard_by_nobody,
+        "hooks and a function mode that do nothing": empty_function_mode,
         "torchinfo": lambda: torchinfo.summary(module, input_data=image, verbose=0),
         "FlopCounterMode": count,
     }

@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from vitc_inspect.common.validation import check_int
 from vitc_inspect.model.devices import full_precision
-from vitc_inspect.probes.crops import paths_of, run_along
+from vitc_inspect.probes.crops import Paths, paths_of, run_along
 from vitc_inspect.probes.submodules import DoubleArray, before_tokens, doubles, evaluating
 from vitc_inspect.stem.geometry import Span
 from vitc_inspect.tracing.hooks import hooked, image_statistics
@@ -121,21 +121,32 @@ def token_field(
         copies = COTANGENTS if small else 1
         for first in range(0, COTANGENTS, copies):
             images = part.repeat(copies, 1, 1, 1).requires_grad_()
-            if paths is None:
-                grid: Tensor = functional_call(maps, weights, (images,))  # (b, d, rows, columns)
-                at = (row, column)
-            else:
-                grid = run_along(maps, weights, images, paths)
-                at = (row - paths[0][-1].has.start, column - paths[1][-1].has.start)
-            check_int("row", at[0], 0, grid.shape[2] - 1)
-            check_int("column", at[1], 0, grid.shape[3] - 1)
-            tokens = grid[:, :, at[0], at[1]]  # (b, d)
+            tokens = _tokens_at(maps, weights, images, paths, (row, column))  # (b, d)
             directions = _directions(tokens.shape[1])[first : first + copies].to(tokens)
             (gradients,) = torch.autograd.grad(tokens, images, directions)
             heat += gradients.abs().sum(dim=(0, 1))  # (b, c, h, w) -> (h, w)
     return TokenField(
         rows=rows, columns=columns, heat=doubles(heat / COTANGENTS), vector=doubles(tokens[0])
     )
+
+
+def _tokens_at(
+    maps: nn.Sequential,
+    weights: dict[str, Tensor],
+    images: Tensor,
+    paths: Paths | None,
+    place: tuple[int, int],
+) -> Tensor:
+    """Compute one token of each image, or of each part of one: (b, c, h, w) -> (b, d)."""
+    row, column = place
+    if paths is None:
+        grid: Tensor = functional_call(maps, weights, (images,))  # (b, d, rows, columns)
+    else:
+        grid = run_along(maps, weights, images, paths)
+        row, column = row - paths[0][-1].has.start, column - paths[1][-1].has.start
+    check_int("row", row, 0, grid.shape[2] - 1)
+    check_int("column", column, 0, grid.shape[3] - 1)
+    return grid[:, :, row, column]
 
 
 def _directions(width: int) -> Tensor:

@@ -164,14 +164,7 @@ def time_layers(
         hooked.append(_hooked_run(module, image, clock, times))
         yield Timing(
             prediction=prediction,
-            layers=tuple(
-                LayerTime(
-                    name=name,
-                    spread=_spread(taken),
-                    resolved=statistics.median(taken) >= _RESOLVED * floor,
-                )
-                for name, taken in times.items()
-            ),
+            layers=tuple(_layer_time(name, taken, floor) for name, taken in times.items()),
             bare=_spread(bare),
             hooked=_spread(hooked),
             floor=floor,
@@ -274,6 +267,11 @@ def _floor(clock: _Clock, image: Tensor) -> float:
     for _ in range(_EMPTY_CALLS):
         _hooked_run(nothing, image, clock, times)
     return statistics.quantiles(times["0"], n=20)[-1]
+
+
+def _layer_time(name: str, taken: Sequence[float], floor: float) -> LayerTime:
+    resolved = statistics.median(taken) >= _RESOLVED * floor
+    return LayerTime(name=name, spread=_spread(taken), resolved=resolved)
 
 
 def _spread(taken: Sequence[float]) -> Spread:

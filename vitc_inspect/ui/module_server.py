@@ -195,7 +195,7 @@ class ModuleInspector(PageServer):
         if part and isinstance(picture, Picture):
             whole = f"{picture.image.height}×{picture.image.width}"
             cut = f", cropped to its middle {part[0]}×{part[1]} of {whole} px"
-        title = SAMPLES.get(request.image, "a picture of yours")
+        title = SAMPLES.get(request.image, "an opened picture")
         others = "" if len(run.report.inputs) == 1 else "; random numbers for the others"
         return f"{title}{cut}, at {height}×{width} px{others}"
 
