@@ -565,7 +565,7 @@ def test_a_module_that_raises_is_shown_up_to_there_and_its_error_explained(
     printed, complaint = capsys.readouterr()
     assert re.search(r"^transpose +function +1×8×256 +1×256×8 ", printed, re.MULTILINE)
     assert "add was given 1×256×8 float32 and 1×196×8 float32" in printed
-    assert "256 = 16×16 tokens came and the position table has 196 = 14×14" in printed
+    assert "256 = 16×16 tokens for a position table of 196 = 14×14" in printed
     assert "Resize the image to 224×224 pixels" in printed
     assert "return x + self.pos_embed" in complaint  # the traceback of the user's own code
     assert cli.main([*named, "--json"]) == output.EXIT_RAISED

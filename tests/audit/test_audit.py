@@ -39,7 +39,7 @@ NAMED = [
     (faulty.Linear, "linear", "one convolution of kernel 7×7 and stride 4", "bn relu"),
     (faulty.Blog, "linear", "These 5 convolutions have no activation", "bn relu"),
     (faulty.Biased, "bias", "stem.0, stem.3 have a bias before BatchNorm", "bias=False"),
-    (faulty.LastActivated, "activation", "relu stands behind the last convolution", "bare"),
+    (faulty.LastActivated, "activation", "relu follows the last convolution", "bare"),
     (faulty.Overpadded, "unread pixels", "2 of 32 rows and 2 of 32 columns", "padding to 0"),
     (faulty.Cropped, "unread pixels", "2 of 32 rows and 2 of 32 columns", "30×30 pixels"),
     (faulty.WidthNormed, "norm", "16 neighbours in a row, and not the 8", "GroupNorm(1, 8)"),

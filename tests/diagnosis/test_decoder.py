@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from tests.served import ROOT
 from vitc_inspect import cli
 from vitc_inspect.diagnosis import Explanation, explain_error
-from vitc_inspect.diagnosis.grids import read_lengths, sides_for
+from vitc_inspect.diagnosis.grids import sides_for
+from vitc_inspect.diagnosis.length_readings import read_lengths
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.prediction import predict
 from vitc_inspect.stem.presets import PRESETS
@@ -357,7 +358,7 @@ def test_a_checkpoint_of_other_classes() -> None:
     model = Embedding()
     model.head = nn.Linear(12, 1000)
     (best,) = loading(model, Embedding())
-    assert "head.weight tells 10 classes apart in the checkpoint and 1000" in best.sentence
+    assert "head.weight has 10 classes in the checkpoint and 1000" in best.sentence
 
 
 @pytest.mark.parametrize("norm", [True, False])
@@ -542,7 +543,7 @@ CASES: list[tuple[str, Callable[[], Any], str, str, str]] = [
         "view after permute",
         lambda: zeros(1, 8, 4, 4).permute(0, 2, 3, 1).view(1, 4, 32),
         "view",
-        "exchanged before view",
+        "permuted before view",
         "Use reshape",
     ),
     (
@@ -598,7 +599,7 @@ CASES: list[tuple[str, Callable[[], Any], str, str, str]] = [
         "no batch",
         lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))(zeros(3, 32, 32)),
         "batch",
-        "the image came without a batch",
+        "the image has no batch axis",
         "image.unsqueeze(0)",
     ),
     (
@@ -717,7 +718,7 @@ CASES: list[tuple[str, Callable[[], Any], str, str, str]] = [
         "class token of one image",
         lambda: torch.cat((zeros(1, 1, 384), zeros(2, 196, 384)), dim=1),
         "batch",
-        "a class token for one image beside the tokens of a batch of 2",
+        "a class token for one image and the tokens of a batch of 2",
         "cls_token.expand(2, -1, -1)",
     ),
     (
@@ -857,7 +858,7 @@ CASES: list[tuple[str, Callable[[], Any], str, str, str]] = [
         "two devices",
         lambda: zeros(1, 197, 8, device="meta") + zeros(1, 197, 8),
         "device",
-        "One tensor lies on meta and another on cpu",
+        "One tensor is on meta and another on cpu",
         "Move both",
     ),
     (
@@ -913,13 +914,13 @@ def test_what_pytorch_and_einops_really_raise_is_explained(
             "Input type (torch.cuda.FloatTensor) and weight type (torch.FloatTensor) should be the"
             " same",
             "device",
-            "The image lies on cuda and the weights on cpu",
+            "The image is on cuda and the weights on cpu",
         ),
         (
             "Input type (torch.FloatTensor) and weight type (torch.cuda.HalfTensor) should be the"
             " same or input should be a MKLDNN tensor and weight is a dense tensor",
             "device",
-            "The image lies on cpu and the weights on cuda",
+            "The image is on cpu and the weights on cuda",
         ),
         (
             "Input type (torch.cuda.ByteTensor) and weight type (torch.cuda.FloatTensor) should be"

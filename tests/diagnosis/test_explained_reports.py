@@ -40,7 +40,7 @@ def words(explanation: Explanation) -> str:
         (385, 1025, 3, "attention", "385 = 16×24 + 1 against 1025 = 32×32 + 1"),
         (2305, 1601, 3, "attention", "2305 = 48×48 + 1"),
         # PiT: a table (1, channels, 27, 27); two paths differ by a factor or by one
-        (31, 27, 3, "position table", "a map 31 wide beside a table of positions 27 wide"),
+        (31, 27, 3, "position table", "a map 31 wide and a table of positions 27 wide"),
         (56, 28, 3, "map size", "2 times as large"),
         (28, 27, 3, "map size", "28 and 27"),
         (150, 152, 3, "map size", "150 and 152"),
@@ -65,7 +65,7 @@ def words(explanation: Explanation) -> str:
         (101, 20, 1, "not known", "101 and 20"),
         (257, 193, 1, "position table", "193 = 12×16 + 1"),
         # a map beside the same that was flattened: 14·14 = 196
-        (14, 196, 3, "flatten", "a map of 14×14 places"),
+        (14, 196, 3, "flatten", "a map of 14×14 positions"),
         # (tokens, width) of CLIP's table, against batches
         (197, 257, 0, "position table", "197 = 14×14 + 1"),
         (91, 7, 0, "batch", "91"),
@@ -86,11 +86,11 @@ def test_what_two_operands_are_follows_from_their_axis_and_lengths(
         (
             "embeddings = embeddings * (1.0 - mask) + mask_tokens * mask",
             "mask",
-            "256 = 16×16 tokens came, and the mask was made for 196 = 14×14",
+            "256 = 16×16 tokens are given, and the mask is for 196 = 14×14",
         ),
-        ("x = mask * x", "mask", "196 = 14×14 tokens came, and the mask was made for 256"),
-        ("x = x + self.pos_embed", "position table", "the position table has 196"),
-        ("x = x + self.pos_embed[mask]", "position table", "the position table has 196"),
+        ("x = mask * x", "mask", "196 = 14×14 tokens are given, and the mask is for 256"),
+        ("x = x + self.pos_embed", "position table", "a position table of 196"),
+        ("x = x + self.pos_embed[mask]", "position table", "a position table of 196"),
     ],
 )
 @pytest.mark.parametrize("frame", ['  File "model.py", line 9, in forward\n', ""])
@@ -133,7 +133,7 @@ def test_a_stem_without_a_position_table_has_no_part_in_a_message_about_one(name
     for each, alone in zip(
         explain_error(text, spec=PRESETS[name].stem), explain_error(text), strict=True
     ):
-        assert "The stem that was given has no position table" in each.sentence
+        assert "The given stem has no position table" in each.sentence
         assert each.sentence.startswith(alone.sentence)
         assert each.likelihood == "possible"
     own = explain_error(text, spec=PRESETS["vit_c_4gf"].stem)[0]
@@ -186,14 +186,24 @@ def test_no_numbers_of_two_operands_raise(
         # CSWin: stripes of 14×12 on a map of 14×14
         ("[1, 192, 1, 14, 1, 12]", 192 * 14 * 14, "window", "14 = 1·12 + 2"),
         # TransMorph: 52·48·54 = 134784 places, and 50·48·49 in windows
-        ("[1, 10, 5, 8, 6, 7, 7, 6]", 808704, "windows", "134,784 places"),
+        ("[1, 10, 5, 8, 6, 7, 7, 6]", 808704, "windows", "134,784 positions"),
         # 12 heads of 64 and tokens of 1024 are no map of 12×64
         ("[1, 197, 12, 64]", 197 * 1024, "heads", "A token has 1024 numbers"),
         ("[1, 768, 14, 14]", 768 * 197, "class token", "197 = 14×14 + 1"),
         # GCViT at 112 pixels: 4·4 = 16 tokens of a window of 7·7 = 49
-        ("[32, 1, 49, 3, 32]", 32 * 16 * 3 * 32, "grid", "16 = 4×4 places, and 49 = 7×7"),
+        (
+            "[32, 1, 49, 3, 32]",
+            32 * 16 * 3 * 32,
+            "grid",
+            "16 = 4×4 positions, and the target has 49 = 7×7",
+        ),
         # RVSA without its windows: 1280 tokens
-        ("[2, 12, 7, 7, 64]", 2 * 12 * 1280 * 64, "grid", "1280 places, and 7×7 = 49"),
+        (
+            "[2, 12, 7, 7, 64]",
+            2 * 12 * 1280 * 64,
+            "grid",
+            "1280 positions, and the target has 7×7 = 49",
+        ),
         ("[2, 37, 3, 12, 66]", 2 * 37 * 3 * 796, "heads", "796 = 12·66 + 4"),
         ("[7, 11]", 78, "reshape", "7×11 needs 7·11 = 77"),
     ],
@@ -251,7 +261,7 @@ def test_old_words_of_joining_are_read_as_the_new_ones(text: str, kind: str) -> 
             " 100 and max_position_embeddings: 77",
             "text length",
             "certain",
-            "The text is 100 tokens, and the model keeps places for 77",
+            "The text is 100 tokens, and the model has positions for 77",
         ),
         ("Input a dog is too long for context length 77", "text length", "certain", "for 77"),
         (
@@ -292,7 +302,7 @@ def test_old_words_of_joining_are_read_as_the_new_ones(text: str, kind: str) -> 
             " tensor [8, 668, 336] at index 1",
             "mask",
             "likely",
-            "put False where the 320 others stand",  # 668 − 348
+            "put False where the 320 others are",  # 668 − 348
         ),
         (
             "Given groups=1, weight of size [32, 3, 4, 4], expected input[1, 224, 224, 4] to have"
@@ -312,7 +322,7 @@ def test_old_words_of_joining_are_read_as_the_new_ones(text: str, kind: str) -> 
             "Image features and image tokens do not match: tokens: 1991, features 2990",
             "image tokens",
             "likely",
-            "999 more: the text was cut",  # 2990 − 1991
+            "999 more: the text was truncated",  # 2990 − 1991
         ),
         (
             "Image features and image tokens do not match, tokens: 720, features: 360",
@@ -364,7 +374,7 @@ def test_what_its_own_numbers_refute_is_not_explained(text: str) -> None:
 
 def test_a_map_between_stages_is_the_other_reading_of_a_small_model() -> None:
     of_image, of_map = explain_error("Input height (128) doesn't match model (112).")
-    assert "A map inside the model has a height of 128 places" in of_map.sentence
+    assert "A map inside the model has a height of 128 positions" in of_map.sentence
     assert (of_map.numbers["side"], of_map.numbers["expected_side"]) == (256, 224)
     assert of_image.likelihood == "likely"
     assert len(explain_error("Input height (192) doesn't match model (224).")) == 1

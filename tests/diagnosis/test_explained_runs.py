@@ -120,7 +120,7 @@ def test_a_table_that_was_interpolated_by_a_factor() -> None:
     model = Made(forward, stem=cut(2), **parts)
     model.size = None
     meaning = best(model, 1, 3, 86, 86)
-    assert "The table is 37×37, interpolate made 42×42 of it, and 43×43 tokens came" in (
+    assert "The table is 37×37, interpolate made 42×42 of it, and 43×43 tokens are given" in (
         meaning.sentence
     )
     assert "scale_factor" in meaning.sentence
@@ -136,7 +136,7 @@ def test_a_table_interpolated_to_another_size_is_no_matter_of_a_factor() -> None
 
     model = Made(forward, stem=cut(), table=torch.zeros(1, WIDTH, 4, 4))
     meaning = best(model, 1, 3, 64, 64)
-    assert "interpolate made 5×5 of it, and 8×8 tokens came" in meaning.sentence
+    assert "interpolate made 5×5 of it, and 8×8 tokens are given" in meaning.sentence
     assert "factor" not in meaning.sentence
     assert "size=(8, 8)" in meaning.fixes[0]
 
@@ -147,7 +147,7 @@ def test_a_channels_last_table_of_another_map(rows: int, columns: int) -> None:
     table = torch.zeros(1, 2 * rows, 2 * columns, WIDTH)
     model = Made(lambda m, x: m.stem(x).permute(0, 2, 3, 1) + m.table, stem=cut(), table=table)
     meaning = best(model, 1, 3, rows * 8, columns * 8)
-    assert f"channels-last map of {rows}×{columns} beside a table of {2 * rows}×{2 * columns}" in (
+    assert f"channels-last map of {rows}×{columns} and a table of {2 * rows}×{2 * columns}" in (
         meaning.sentence
     )
     made = meaning.numbers["table_image_height"], meaning.numbers["table_image_width"]
@@ -258,7 +258,7 @@ def test_a_map_that_windows_do_not_divide_is_padded(rows: int, columns: int) -> 
     model = Made(forward, stem=cut(8, 32), pad=nn.Identity())
     meaning = best(model, 1, 3, rows * 8, columns * 8)
     assert meaning.kind == "windows"
-    assert f"A map of {rows}×{columns} places and 32 channels" in meaning.sentence
+    assert f"A map of {rows}×{columns} positions and 32 channels" in meaning.sentence
     expression = re.search(r"F\.pad\(.*\)", meaning.fixes[0])
     assert expression
     model.pad = Made(lambda m, x: eval(expression[0], {"F": F, "x": x}).contiguous())
@@ -338,7 +338,7 @@ def test_a_mask_for_another_number_of_windows(windows: int) -> None:
         return
     meaning = best(model, windows, 3, 49, 49)
     assert meaning.kind == "windows"
-    assert "9 = 3×3 windows of scores came, and the mask was made for 16 = 4×4" in meaning.sentence
+    assert "9 = 3×3 windows of scores are given, and the mask is for 16 = 4×4" in meaning.sentence
 
 
 @pytest.mark.parametrize(("count", "made"), [(17, 10), (16, 9), (12, 20)])
@@ -494,7 +494,7 @@ def test_a_spectrogram_has_the_grid_of_its_map() -> None:
     parts = {"cls": torch.zeros(1, 2, 8), "pos_embed": torch.zeros(1, 5 * 40 + 2, 8)}
     model = Made(forward, stem=nn.Conv2d(1, 8, 4, 4), **parts)
     found = run(model, 1, 20, 100).explanations
-    assert all("127 = 5×25 + 2 tokens came" in meaning.sentence for meaning in found)
+    assert all("127 = 5×25 + 2 tokens for" in meaning.sentence for meaning in found)
     assert any("202 = 5×40 + 2" in meaning.sentence for meaning in found)
     for meaning in found:
         made = meaning.numbers["table_image_height"], meaning.numbers["table_image_width"]
@@ -601,7 +601,7 @@ def test_a_stage_that_calls_its_map_an_image_is_told_from_the_image() -> None:
     """2·112 = 224 and 2·128 = 256: the run shows that 128 is the map."""
     stage = Made(asserts(HEIGHT, 2, 112), first=nn.Conv2d(3, 8, 7, 2, 3))
     (only,) = run(stage, 1, 3, 256, 256).explanations
-    assert "A map inside the model has a height of 128 places" in only.sentence
+    assert "A map inside the model has a height of 128 positions" in only.sentence
     assert only.fixes[0] == "Resize the image to 224×224 pixels."
     assert run(stage, 1, 3, 224, 224).failure is None
     whole = Made(asserts(HEIGHT, 2, 112), first=nn.Identity())
@@ -651,7 +651,7 @@ def test_a_mask_for_the_patches_of_another_image() -> None:
     ("sides", "says"),
     [
         ((32, 32, 32), "64 = 4×4×4 and 216 = 6×6×6"),
-        ((48, 48, 32), "6×6×4 places came, 144 tokens, and the position table has 216"),
+        ((48, 48, 32), "6×6×4 positions, 144 tokens, and the position table 216"),
     ],
 )
 def test_a_volume_is_counted_in_three_dimensions(sides: tuple[int, ...], says: str) -> None:

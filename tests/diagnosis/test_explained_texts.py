@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitc_inspect.diagnosis import Explanation, explain_error
+from vitc_inspect.diagnosis.error_text import read_text
 from vitc_inspect.diagnosis.explanation import RunFacts
 from vitc_inspect.diagnosis.grids import frames_of, stride_of
-from vitc_inspect.diagnosis.pasted import read_text
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.stem.spec import StemSpec
@@ -50,7 +50,7 @@ def words(explanations: tuple[Explanation, ...]) -> str:
             "8x8/8:64",
             (96, 128),
             (193, 181),
-            "193 = 12×16 + 1 tokens came and the position table has 181 = 12×15 + 1: at stride 8"
+            "193 = 12×16 + 1 tokens for a position table of 181 = 12×15 + 1: at stride 8"
             " the image is 96×128 pixels, and the table was made for 96×120, or for another grid"
             " of 180",
         ),
@@ -69,8 +69,8 @@ def test_readings_of_the_stem_that_was_given_leave_no_others(
         strides = each.numbers["total_stride"], each.numbers["table_stride"]
         assert spec.total_stride in strides
         if strides != (spec.total_stride, spec.total_stride):
-            assert "another stem's" in each.sentence
-            assert "another stem's" in each.because
+            assert "another stem" in each.sentence
+            assert "another stem" in each.because
 
 
 @settings(deadline=None, derandomize=True, max_examples=120, database=None)
@@ -117,7 +117,7 @@ def test_each_reading_has_the_range_of_its_own_stride() -> None:
             assert stride == 16
     # the stem has 14 rows as the table has, and 785 = 28·28 + 1 may be stride 8
     found = explain_error(SUM.format(785, 197, 1), spec=PRESETS["vit_c_4gf"].stem)
-    assert any("another stem's" in each.sentence for each in found)
+    assert any("another stem" in each.sentence for each in found)
 
 
 def test_a_width_that_the_stem_does_not_have_is_not_spoken_of() -> None:
@@ -175,7 +175,7 @@ def test_the_strides_of_a_reshape_are_those_of_the_stem(stem: str) -> None:
         (
             lambda: zeros(1, 4, 3, 144, 144) + zeros(4, 1, 49, 49),
             "attention",
-            "relative positions for 7×7",
+            "relative position table for 7×7",
         ),
         (lambda: zeros(1, 12, 197, 197) + zeros(1, 1, 196, 196), "attention", "197 = 14×14 + 1"),
         (lambda: zeros(1, 8, 56, 56) + zeros(1, 8, 28, 28), "map size", "2 times as large"),
@@ -189,7 +189,7 @@ def test_the_strides_of_a_reshape_are_those_of_the_stem(stem: str) -> None:
         (
             lambda: zeros(72, 7, 7, 96).view(1, 8, 8, 7, 7, 96),
             "windows",
-            "72 windows of 7×7 came, and 1·8·8 = 64",
+            "72 windows of 7×7, and the target has 1·8·8 = 64",
         ),
         (
             lambda: zeros(1, 1569, 768).reshape(1, 768, 8, 14, 14),
@@ -199,7 +199,7 @@ def test_the_strides_of_a_reshape_are_those_of_the_stem(stem: str) -> None:
         (
             lambda: zeros(1, 197, 2304).reshape(1, 196, 3, 12, 64),
             "tokens",
-            "197 = 14×14 + 1 tokens of 3·768 numbers, and 196",
+            "197 = 14×14 + 1 tokens of 3·768 numbers, and the target has 196",
         ),
         (
             lambda: torch.cat([zeros(1, 8, 15, 15), zeros(1, 8, 14, 14)], 1),
@@ -218,7 +218,7 @@ def test_the_strides_of_a_reshape_are_those_of_the_stem(stem: str) -> None:
             "196 = 14×14 tokens was to become 197",
         ),
         (lambda: nn.Conv2d(3, 8, 8)(zeros(4, 197, 384)), "tokens", "(batch, tokens, width)"),
-        (lambda: nn.Conv2d(3, 8, 8)(zeros(3, 1, 64, 64)), "batch", "behind the channels"),
+        (lambda: nn.Conv2d(3, 8, 8)(zeros(3, 1, 64, 64)), "batch", "after the channels"),
         (lambda: nn.Conv2d(3, 8, 8)(zeros(1, 6, 64, 64)), "channels", "the image has 6"),
         (lambda: nn.GroupNorm(1, 16)(zeros(2, 64, 16)), "norm", "channels-last"),
         (lambda: torch.bmm(zeros(12, 9, 4), zeros(6, 4, 9)), "batch", "12 matrices"),

@@ -46,7 +46,7 @@ def code_in(explanation: Explanation, opening: str) -> str:
     [
         # a map in windows, its channels last and first
         ((1, 3, 3, 384), SWIN_LIKE, {"h": 24, "w_h": 7, "w_w": 7}, "window", "3 = 0·7 [+] 3"),
-        ((1, 10, 14, 96), WINDOWS, {"v": 7, "w": 7}, "window", "10×14 places .* 10 = 1·7 [+] 3"),
+        ((1, 10, 14, 96), WINDOWS, {"v": 7, "w": 7}, "window", "10×14 positions .* 10 = 1·7 [+] 3"),
         ((1, 96, 14, 15), WINDOWS_FIRST, {"v": 7, "w": 7}, "window", "15 = 2·7 [+] 1"),
         ((2, 64, 20, 20), WINDOWS_FIRST, {"v": 7, "w": 7}, "window", "20 = 2·7 [+] 6"),
         # an image in patches
@@ -162,26 +162,26 @@ def test_two_numbers_alone_are_certain_of_nothing() -> None:
         (
             lambda: rearrange(zeros(1, 3, 4, 4), "b c h w -> b (h w)"),
             "pattern",
-            "c stands on the left side of the pattern only",
+            "c is on the left side of the pattern only",
             "reduce(x, 'b c h w -> b (h w)', 'mean')",
         ),
         (
             lambda: rearrange(zeros(1, 3, 4), "b c h -> b c h w"),
             "pattern",
-            "w stands on the right side of the pattern only",
+            "w is on the right side of the pattern only",
             "w=…",
         ),
         (
             lambda: repeat(zeros(1, 3), "b c -> b"),
             "pattern",
-            "c stands on the left",
+            "c is on the left",
             "reduce first",
         ),
         (lambda: repeat(zeros(1, 3), "() d -> b d"), "pattern", "how long the new axes", "each: b"),
         (lambda: reduce(zeros(1, 3), "b d -> b d x", "mean"), "pattern", "makes no axes", "repeat"),
         (lambda: rearrange(zeros(1, 16), "b (h w) -> b h w"), "pattern", "no length", "but one"),
         (lambda: rearrange(zeros(1, 16), "b n -> n b", p=4), "pattern", "given for p", "Write p"),
-        (lambda: rearrange(zeros(4, 4), "n n -> n"), "pattern", "n stands twice", "n and n2"),
+        (lambda: rearrange(zeros(4, 4), "n n -> n"), "pattern", "n occurs twice", "n and n2"),
         (
             lambda: rearrange(zeros(4, 4), "n d -> ... n d"),
             "pattern",
@@ -194,8 +194,13 @@ def test_two_numbers_alone_are_certain_of_nothing() -> None:
             "a number other than 1",
             "letter",
         ),
-        (lambda: rearrange(zeros(4, 4), "(n d -> n d"), "pattern", "do not close", "Close each"),
-        (lambda: rearrange(zeros(4, 4), "((n) d) e -> n"), "pattern", "inside each other", "Close"),
+        (
+            lambda: rearrange(zeros(4, 4), "(n d -> n d"),
+            "pattern",
+            "are not balanced",
+            "Close each",
+        ),
+        (lambda: rearrange(zeros(4, 4), "((n) d) e -> n"), "pattern", "are nested", "Close"),
     ],
 )
 def test_a_pattern_that_does_not_fit_is_mended_where_it_is_wrong(
@@ -367,7 +372,7 @@ def test_what_is_dropped_by_reduce_as_said_runs() -> None:
         ),
         # Swin, MaxViT, NesT
         ("x size (7*7) are not even.", "merging", "7 = 2·3 + 1", "multiples of 32"),
-        ("input feature has wrong size", "image size", "H×W places", "img_size"),
+        ("input feature has wrong size", "image size", "H×W positions", "img_size"),
         (
             "height (20) must be divisible by window (7)",
             "window",
@@ -375,7 +380,12 @@ def test_what_is_dropped_by_reduce_as_said_runs() -> None:
             "21 instead of 20",
         ),
         ("width 20 must be divisible by grid 7", "window", "20 = 2·7 + 6", "21 instead of 20"),
-        ("BlockAggregation requires even input spatial dims", "merging", "an odd side", "of 32"),
+        (
+            "BlockAggregation requires even input spatial dims",
+            "merging",
+            "an odd side",
+            "32 for patches of 4",
+        ),
     ],
 )
 def test_what_models_assert_of_themselves_is_known(
@@ -523,7 +533,10 @@ class Unpacks(nn.Module):
 
 @pytest.mark.parametrize(
     ("shape", "says", "axes"),
-    [((3, 8, 8), "the tensor has 3 axes", 3), ((1, 2, 3, 8, 8), "a video, or a batch too many", 5)],
+    [
+        ((3, 8, 8), "the tensor has 3 axes", 3),
+        ((1, 2, 3, 8, 8), "a video, or an extra batch axis", 5),
+    ],
 )
 def test_a_shape_that_is_taken_apart_into_other_names(
     shape: tuple[int, ...], says: str, axes: int

@@ -151,7 +151,7 @@ FACTS: list[tuple[str, Shapes, Shapes, list[tuple[str, str]]]] = [
         [
             ("width", "384 wide and the model's 192"),
             ("depth", "5 blocks in “blocks” and the model 3"),
-            ("classes", "1000 classes apart in the checkpoint and 10 in the model"),
+            ("classes", "1000 classes in the checkpoint and 10 in the model"),
         ],
     ),
     (
@@ -253,7 +253,7 @@ FACTS: list[tuple[str, Shapes, Shapes, list[tuple[str, str]]]] = [
         {"b.attn.rel_pos_h": (63, 64), "b.attn.rel_pos_w": (63, 64), "pos_embed": (1, 32, 32, 96)},
         [
             ("relative positions", "127 = 2·64 − 1 offsets in the checkpoint and 63 = 2·32 − 1"),
-            ("position table", "64×64 places in the checkpoint and 32×32 in the model"),
+            ("position table", "64×64 positions in the checkpoint and 32×32 in the model"),
         ],
     ),
     (
@@ -330,15 +330,15 @@ PATCH, OFFSETS = "patch_embed.proj.weight", "b.attn.relative_position_bias_table
     ("name", "shapes", "kind", "says"),
     [
         # a table of four axes is no kernel
-        ("pos_embed", "1,14,14,768 1,14,14,512", "width", "14×14 places with its channels last"),
+        ("pos_embed", "1,14,14,768 1,14,14,512", "width", "14×14 positions with its channels last"),
         ("pos_embed", "1,14,14,768 1,14,14,512", "width", "768 wide and the model's 512"),
         ("pos_embed", "1,768,14,14 1,384,14,14", "width", "with its channels first"),
         (
             "pos_embed", "1,14,14,768 1,16,20,768", "position table",
-            "14×14 places in the checkpoint and 16×20",
+            "14×14 positions in the checkpoint and 16×20",
         ),
         ("pos_embed", "1,768,14,14 1,768,16,16", "position table", "224×224 and 256×256"),
-        ("stem.pos_emb", "1,32,32,64 1,64,64,64", "position table", "32×32 places"),
+        ("stem.pos_emb", "1,32,32,64 1,64,64,64", "position table", "32×32 positions"),
         # and a kernel is one
         (PATCH, "768,3,14,14 768,3,16,16", "patch", "patches of 14×14 pixels"),
         (PATCH, "768,3,16,8 768,3,16,16", "patch", "patches of 16×8 pixels"),
@@ -361,12 +361,12 @@ PATCH, OFFSETS = "patch_embed.proj.weight", "b.attn.relative_position_bias_table
         (OFFSETS, "169,3 225,3", "window", "7×7 tokens in the checkpoint and 8×8"),
         (OFFSETS, "169,3 169,4", "heads", "3 heads in the checkpoint and 4"),
         (OFFSETS, "732,12 729,12", "class token", "732 = 27² + 3"),
-        (OFFSETS, "143,12 169,12", "window", "one is no square"),
+        (OFFSETS, "143,12 169,12", "window", "one of which is not a square"),
         (
             "b.attn.relative_position_index", "49,49 64,64", "window",
             "7×7 tokens in the checkpoint and 8×8",
         ),
-        ("b.attn.attention_biases", "4,196 4,256", "relative positions", "14×14 places"),
+        ("b.attn.attention_biases", "4,196 4,256", "relative positions", "14×14 positions"),
         # videos
         (PATCH, "768,3,2,16,16 768,3,14,14", "video", "cuts 2 frames of 16×16 pixels"),
         ("pos_embed", "1,1568,768 1,784,768", "frames", "1568 = 8·14·14 entries"),
@@ -596,7 +596,7 @@ def without(shapes: Shapes, *names: str) -> dict[str, tuple[int, ...]]:
             vit() | {"norm.weight": (8,), "norm.bias": (8,)},
             vit() | {"fc_norm.weight": (8,), "fc_norm.bias": (8,)},
             "pooling",
-            "a norm behind the mean of the tokens (fc_norm)",
+            "a norm after the mean of the tokens (fc_norm)",
         ),
         (
             vit() | {"blocks.0.attn.relative_position_index": (4, 4)},

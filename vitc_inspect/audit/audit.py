@@ -29,7 +29,7 @@ from vitc_inspect.audit.token_order import token_order
 from vitc_inspect.audit.token_shapes import maps_of_tokens, other_widths
 from vitc_inspect.audit.variants import OtherRuns
 from vitc_inspect.common.guard import guarded
-from vitc_inspect.diagnosis.contract import bias_fault
+from vitc_inspect.diagnosis.contract_faults import bias_fault
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.tracing.dataflow import (

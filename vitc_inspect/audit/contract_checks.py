@@ -18,9 +18,9 @@ from torch import nn
 from vitc_inspect.audit.position_tables import one_entry
 from vitc_inspect.audit.stem_finder import Reading
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.diagnosis.contract import faults
+from vitc_inspect.diagnosis.contract import Contract
+from vitc_inspect.diagnosis.contract_faults import faults
 from vitc_inspect.diagnosis.explanation import Explanation, explain
-from vitc_inspect.diagnosis.parts import Contract
 from vitc_inspect.tracing.dataflow import MOVES, RECURRENT, SUMS, Flow, Known, Step
 from vitc_inspect.tracing.module_tree import contents_of
 from vitc_inspect.tracing.tracebacks import is_to_pass

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None, *, apart: bool = False) -> int:
 
     Args:
         arguments: The command line without the program; None means sys.argv.
-        apart: Whether a module is run in a child process, as `do_apart` does. What it prints by
+        apart: Whether a module is run in a child process, as `run_in_child` does. What it prints by
             itself can then not get into the report, and it cannot end the program.
 
     Returns:

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from vitc_inspect.common.child_process import EXIT_FAILED, EXIT_INTERRUPTED, own_mistake
+from vitc_inspect.common.child_process import EXIT_FAILED, EXIT_INTERRUPTED, internal_error
 from vitc_inspect.common.errors import SpecError
 
 EXIT_DISAGREES = 1
@@ -33,7 +33,7 @@ def ended(main: Callable[[], int]) -> int:
         return EXIT_UNREAD
     except Exception as error:  # noqa: BLE001  # the last resort
         traceback.print_exc()
-        complain(own_mistake(error))
+        complain(internal_error(error))
         return EXIT_FAILED
 
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from vitc_inspect.common.errors import SpecError, message_of, with_article
-from vitc_inspect.common.validation import why_unreadable
+from vitc_inspect.common.validation import unreadable_reason
 from vitc_inspect.stem.memory import MEMORY_BUDGET
 from vitc_inspect.tracing.module_tree import bring_to, contents_of, evaluate
 from vitc_inspect.tracing.tracebacks import is_to_pass
@@ -157,7 +157,7 @@ def _first_on_path(folder: Path) -> Iterator[None]:
 
 def _run_file(text: str, path: Path) -> ModuleType:
     """Run a file, and return it as a module."""
-    if reason := why_unreadable(text.rpartition(":")[0]):
+    if reason := unreadable_reason(text.rpartition(":")[0]):
         raise SpecError("module", text, reason, "Give the path of a readable Python file")
     file = str(path.resolve())
     home = ModuleType(_LOADED_AS)

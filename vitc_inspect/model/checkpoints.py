@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vitc_inspect.common.errors import SpecError, first_three, one_line, with_article
-from vitc_inspect.common.validation import check_type, why_unreadable
+from vitc_inspect.common.validation import check_type, unreadable_reason
 from vitc_inspect.model.checkpoint_formats import (
     COUNTER,
     READ_BYTES,
@@ -156,7 +156,7 @@ def _checked(path: str | Path) -> Path:
     fix = "Use the path of a .safetensors or .pt file"
     if not isinstance(path, (str, Path)):
         raise SpecError("weights", type(path).__name__, "it is not a path", fix)
-    if reason := why_unreadable(path):
+    if reason := unreadable_reason(path):
         raise SpecError("weights", str(path), reason, fix)
     file = Path(path)
     size = file.stat().st_size

@@ -1,15 +1,15 @@
-"""What was pasted: a message or a traceback, and what stands in it beside the message itself."""
+"""Parse a pasted error: the message, and the code and operands that a traceback shows."""
 
 from __future__ import annotations
 
 import re
 from itertools import pairwise, zip_longest
 
-from vitc_inspect.diagnosis.explanation import Told
+from vitc_inspect.diagnosis.explanation import ErrorContext
 from vitc_inspect.stem.spec import StemSpec
 
 MAX_TEXT = 200_000
-"""Most characters of a text that are read, from its end."""
+"""Longest text that is read, counted from its end (characters)."""
 
 _FRAME = re.compile(r'\s*File ".{1,500}", line \d')
 _ARROW = re.compile(r"(?:-+> ?\d+|>) +(\S.{0,500})")
@@ -21,23 +21,23 @@ _PYTEST = re.compile(r"^E +", re.MULTILINE)
 _GAPS = re.compile(r"[\s│|]+")
 
 
-def read_text(text: str, spec: StemSpec | None) -> Told:
-    """Take apart what was pasted: a message, or a traceback of Python, IPython, pytest or jit.
+def read_text(text: str, spec: StemSpec | None) -> ErrorContext:
+    """Parse a message, or a traceback of Python, IPython, pytest or TorchScript.
 
     Args:
-        text: Anything; only its last MAX_TEXT characters are read.
-        spec: The stem, where it is known.
+        text: Any text; only its last MAX_TEXT characters are read.
+        spec: The stem, if it is known.
 
     Returns:
-        The text in PyTorch's usual words, the line of code it shows last, and the operands that
+        The message in its usual wording, the last line of code, and the operands that
         torch.compile names.
     """
     text = text[-MAX_TEXT:].replace("’", "'").replace("‘", "'")
     source, marked = _last_line(text.splitlines())
     plain = _GAPS.sub(" ", _PYTEST.sub("", text)).strip()
     operation, operands, parameters = _fake_operands(plain)
-    return Told(
-        text=_usual_words(plain),
+    return ErrorContext(
+        text=_usual_wording(plain),
         source=source,
         marked=marked,
         spec=spec,
@@ -48,7 +48,7 @@ def read_text(text: str, spec: StemSpec | None) -> Told:
 
 
 def _last_line(lines: list[str]) -> tuple[str, str]:
-    """The line of code that a traceback shows last, and what of it is marked with ~ and ^."""
+    """The last line of code in a traceback, and the part of it marked with ~ and ^."""
     source = marked = ""
     for before, line, after, under in zip_longest(
         ["", *lines[:-1]], lines, lines[1:], lines[2:], fillvalue=""
@@ -64,7 +64,7 @@ def _last_line(lines: list[str]) -> tuple[str, str]:
 
 
 def _above_the_error(lines: list[str]) -> str:
-    """A line of code that was pasted with the error below it, without its frame."""
+    """A line of code directly above the error, pasted without its frame."""
     for line, after in pairwise(lines):
         if _ERROR.match(after) and _CODE.match(line[:500]):
             return line[:500].strip()
@@ -72,7 +72,7 @@ def _above_the_error(lines: list[str]) -> str:
 
 
 def _marked(line: str, marks: str) -> str:
-    """The part of a line that stands above marks."""
+    """The part of a line that has marks below it."""
     start = len(marks) - len(marks.lstrip())
     return line[start : len(marks.rstrip())].strip()
 
@@ -88,13 +88,13 @@ _FAKE = re.compile(r"(Parameter\()?FakeTensor\(\.\.\., size=\(([\d, ]{0,100})\)"
 
 
 def _fake_operands(text: str) -> tuple[str, tuple[tuple[int, ...], ...], tuple[bool, ...]]:
-    """The function that torch.compile could not run, its operands, and which are parameters."""
+    """The function that torch.compile failed on, its operands, and which are parameters."""
     calls = list(_FAKE_CALL.finditer(text[-_NEAR_THE_END:]))
     if not calls:
         return "", (), ()
     name, arguments = calls[-1].groups()
     found = _FAKE.findall(arguments)
-    if len(found) != arguments.count("FakeTensor("):  # some sizes are symbols
+    if len(found) != arguments.count("FakeTensor("):  # some sizes are symbolic
         return name, (), ()
     shapes = tuple(tuple(map(int, re.findall(r"\d+", size))) for _, size in found)
     return name, shapes, tuple(bool(parameter) for parameter, _ in found)
@@ -117,15 +117,15 @@ _JOINED_BEFORE = re.compile(
     r"(Sizes of tensors must match except in dimension) (\d)\. Got (\d{1,9}) and (\d{1,9})"
     r"(?P<where> in dimension \d)?(?: \(The offending index is (?P<which>\d{1,9})\))?"
 )
-"""torch up to 1.9; where it names no dimension behind the sizes, the first one is that of these."""
+"""torch up to 1.9; if no dimension follows the sizes, the first one is theirs."""
 _NORMED = re.compile(
     r"(Given normalized_shape=\[[\d, ]{1,60}\], expected input with shape) \[([\d, ]{1,60})\],"
     r" but got input of size torch\.Size\((\[[\d, ]{1,200}\])\)"
 )
 
 
-def _usual_words(text: str) -> str:
-    """The text with what torch.compile says in the words in which torch says it elsewhere."""
+def _usual_wording(text: str) -> str:
+    """Rewrite messages of torch.compile and old versions in today's eager wording."""
     text = _BROADCAST.sub(_as_sum, text)
     text = _REDUCED.sub(r"mat1 and mat2 shapes cannot be multiplied (\1x\2 and \3x\4)", text)
     text = _JOINED.sub(r"\1 size \2 but got size \4 for tensor number", text)
@@ -134,7 +134,7 @@ def _usual_words(text: str) -> str:
 
 
 def _as_joined(match: re.Match[str]) -> str:
-    """What torch said of tensors that cannot be joined before 1.10, as it says it now."""
+    """Rewrite the message of torch.cat before 1.10 in today's wording."""
     axis = match[2] if match["where"] else min(int(match[2]), 1)
     return (
         f"{match[1]} {axis}. Expected size {match[3]} but got size {match[4]} for tensor number"
@@ -143,7 +143,7 @@ def _as_joined(match: re.Match[str]) -> str:
 
 
 def _as_sum(match: re.Match[str]) -> str:
-    """The sum that a failed broadcast was, with the axis counted from the first."""
+    """Rewrite a failed broadcast as a failed sum, with the axis counted from the first."""
     wanted = [int(number) for number in re.findall(r"\d+", match[5])]
     had = [int(number) for number in re.findall(r"\d+", match[4])]
     back = -int(match[2]) if match[2].startswith("-") else max(1, len(had) - int(match[2]))

@@ -65,14 +65,14 @@ def test_what_agrees_gets_no_word() -> None:
             "384 numbers and an entry of the position table 768",
             "384",
         ),
-        ({"table_width": 1}, "width", "nothing complains", "Make the position table 384 wide"),
+        ({"table_width": 1}, "width", "no error is raised", "Make the position table 384 wide"),
         ({"table_length": 257}, "position table", "made for 16×16 + 1", "Interpolate"),
         ({"table_length": 145}, "position table", "made for 12×12 + 1", "Interpolate"),
-        ({"table_length": 1}, "position table", "no token knows its place", "(1, 197, width)"),
+        ({"table_length": 1}, "position table", "no token knows its position", "(1, 197, width)"),
         (
             {"num_prefix_tokens": 0},
             "class token",
-            "197 = 14×14 + 1 entries, and only the 196 image tokens come",
+            "197 = 14×14 + 1 entries, and only the 196 image tokens are given",
             "Put the class token first",
         ),
         ({"table_length": 196}, "class token", "it has no entry", "Add the table to the image"),
@@ -89,7 +89,7 @@ def test_a_broken_promise_is_named_with_its_fix(
 
 def test_a_table_too_long_is_told_apart_from_one_that_is_too_short() -> None:
     (long,), (short,) = changed(table_length=257), changed(table_length=145)
-    assert "cuts it to [:, :197] every shape is right" in long.sentence
+    assert "slices it to [:, :197] every shape is right" in long.sentence
     assert "197 tokens = 14×14 + 1: 52 tokens have none" in short.sentence
 
 
@@ -98,9 +98,9 @@ def test_a_table_too_long_is_told_apart_from_one_that_is_too_short() -> None:
     [
         (257, 1, "certain"),  # 16·16 + 1, behind the class token as the tokens are
         (576, 0, "certain"),  # 24·24
-        (5000, 0, "possible"),  # a longest length; 50·100 is one grid of many
+        (5000, 0, "possible"),  # a maximum length; 50·100 is one grid of many
         (1024, 0, "possible"),  # 32·32, and a usual longest length
-        (1001, 1, "possible"),  # 1000 is no square
+        (1001, 1, "possible"),  # 1000 is not a square
     ],
 )
 def test_a_longer_table_is_certainly_of_another_grid_only_where_its_length_is_one(
@@ -110,7 +110,7 @@ def test_a_longer_table_is_certainly_of_another_grid_only_where_its_length_is_on
         Contract(image_size=(64, 64), patch_size=8, table_length=length, num_prefix_tokens=prefix)
     )
     assert (fault.kind, fault.likelihood) == ("position table", sure)
-    assert ("a longest length" in fault.sentence) == (sure == "possible")
+    assert ("a maximum length" in fault.sentence) == (sure == "possible")
     assert "made for" not in fault.sentence or sure == "certain" or "If it was" in fault.sentence
 
 

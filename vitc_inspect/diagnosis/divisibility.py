@@ -1,4 +1,4 @@
-"""Sides that pieces do not divide: patches of an image, windows of a map."""
+"""Explain sides that are not divisible: an image by its patches, a feature map by windows."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from vitc_inspect.diagnosis.explanation import Explanation, Likelihood, by, explain
 
 
-def taken_apart(side: int, piece: int) -> str:
-    """A side in pieces and what is left: 225 = 14·16 + 1."""
+def division_text(side: int, piece: int) -> str:
+    """Format a division with remainder: 225 = 14·16 + 1."""
     rest = side % piece
     return f"{side} = {side // piece}·{piece}{f' + {rest}' if rest else ''}"
 
 
-def image_in_pieces(
+def indivisible_image(
     sides: Sequence[int],
     patches: Sequence[int],
     *,
@@ -21,14 +21,14 @@ def image_in_pieces(
     because: str = "patches are cut in whole pixels",
     likelihood: Likelihood = "certain",
 ) -> Explanation:
-    """Explain an image that patches do not divide.
+    """Explain an image that is not divisible by the patch size.
 
     Args:
         sides: Height and width (pixels).
-        patches: Height and width of a patch (pixels); 1 where a side is not cut.
+        patches: Height and width of a patch (pixels); 1 if a side is not split.
         channels_last: Whether the image is (batch, height, width, channels).
-        because: Why it is thought so.
-        likelihood: How sure it is.
+        because: The evidence.
+        likelihood: How likely it is.
     """
     pairs = list(zip(sides, patches, strict=True))
     short = [side - side % patch for side, patch in pairs]
@@ -40,7 +40,7 @@ def image_in_pieces(
     return explain(
         "image size",
         f"A side of {first[0]} pixels is not divisible by the patch: "
-        + " and ".join(taken_apart(*pair) for pair in odd)
+        + " and ".join(division_text(*pair) for pair in odd)
         + ".",
         f"Resize the image to {' or '.join(fits)} pixels.",
         f"Or crop what patchify would drop: image[..., {crop}{', :' if channels_last else ''}]."
@@ -52,7 +52,7 @@ def image_in_pieces(
     )
 
 
-def map_in_pieces(
+def indivisible_map(
     sides: Sequence[int],
     pieces: Sequence[int],
     *,
@@ -60,14 +60,14 @@ def map_in_pieces(
     because: str = "the channels are those of a map, not of an image",
     likelihood: Likelihood = "certain",
 ) -> Explanation:
-    """Explain a map that windows do not divide.
+    """Explain a feature map that is not divisible by the window size.
 
     Args:
-        sides: Rows and columns of the map (places).
-        pieces: Rows and columns of a window (places).
+        sides: Rows and columns of the map.
+        pieces: Rows and columns of a window.
         channels_last: Whether the map is (batch, rows, columns, channels).
-        because: Why it is thought so.
-        likelihood: How sure it is.
+        because: The evidence.
+        likelihood: How likely it is.
     """
     pairs = list(zip(sides, pieces, strict=True))
     long = [-(-side // piece) * piece for side, piece in pairs]
@@ -78,8 +78,8 @@ def map_in_pieces(
     windows = by(pieces) if len(set(pieces)) > 1 else f"{pieces[0]}"
     return explain(
         "window",
-        f"A map of {by(sides)} places does not divide into windows of {windows}: "
-        + " and ".join(taken_apart(*pair) for pair in odd)
+        f"A map of {by(sides)} positions is not divisible into windows of {windows}: "
+        + " and ".join(division_text(*pair) for pair in odd)
         + ".",
         f"Pad the map to {by(long)} first, F.pad(x, {pad}), and cut the padding off after the"
         " windows are joined.",
