@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from tests.tracing.modules import Runs, image
-from vitc_inspect.audit.variants import OtherRuns
+from vitc_inspect.audit.variants import VariantRuns
 from vitc_inspect.tracing.dataflow import follow
 
 
-def other_runs(run: Callable[..., Any], *given: Tensor) -> tuple[OtherRuns, Any, int]:
+def other_runs(run: Callable[..., Any], *given: Tensor) -> tuple[VariantRuns, Any, int]:
     """The runs, the step that made the map, and its number."""
     module = Runs(run).eval()
     inputs = given or (image(2, 3, 32, 32),)
     flow = follow(module, inputs, {})
     (number,) = [n for n, step in enumerate(flow.steps) if step.name.startswith("conv")][:1]
     made = flow.steps[number]
-    return OtherRuns(module, inputs, {}, flow, made.sources[0]), made, number
+    return VariantRuns(module, inputs, {}, flow, made.sources[0]), made, number
 
 
 def tokens(module: nn.Module, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
-from vitc_inspect.tracing.leaf_modules import QUIET, can_be_called, is_childless, rows_of
+from vitc_inspect.tracing.leaf_modules import OPAQUE, can_be_called, is_childless, rows_of
 
 
 class Childless(nn.Module):
@@ -59,8 +59,8 @@ def role_of(layer: nn.Module) -> str | None:
 @pytest.mark.parametrize(
     ("layer", "role"),
     [
-        (nn.Linear(1, 1), "quiet"),
-        (nn.ReLU(), "quiet"),
+        (nn.Linear(1, 1), "opaque"),
+        (nn.ReLU(), "opaque"),
         (nn.ReLU(inplace=True), "library"),  # writes to its input
         (hooked(), "library"),  # a hook may call anything
         (patched(), "library"),
@@ -88,18 +88,18 @@ def test_a_layer_in_training_is_listened_to() -> None:
     whole = nn.ModuleDict({"drop": nn.Dropout(), "norm": nn.BatchNorm2d(1)})
     assert {role for _, role in rows_of(dict(whole.named_modules()), {})} == {"library"}
     whole.eval()
-    assert {role for _, role in rows_of(dict(whole.named_modules()), {})} == {"quiet"}
+    assert {role for _, role in rows_of(dict(whole.named_modules()), {})} == {"opaque"}
 
 
 def test_the_whole_is_a_row_only_as_a_layer_of_a_library() -> None:
     assert dict(rows_of({"": nn.Linear(1, 1).eval()}, {"": 2})) == {"": "library"}
     own = Own(scaled=True)
-    assert dict(rows_of(dict(own.eval().named_modules()), {"": 1})) == {"inner": "quiet"}
+    assert dict(rows_of(dict(own.eval().named_modules()), {"": 1})) == {"inner": "opaque"}
     assert dict(rows_of({"": Childless()}, {})) == {}
 
 
-@pytest.mark.parametrize("kind", sorted(QUIET, key=lambda kind: kind.__name__))
-def test_a_quiet_layer_is_torchs_and_holds_no_other(kind: type[nn.Module]) -> None:
+@pytest.mark.parametrize("kind", sorted(OPAQUE, key=lambda kind: kind.__name__))
+def test_an_opaque_layer_is_torchs_and_holds_no_other(kind: type[nn.Module]) -> None:
     assert kind.__module__.startswith("torch.nn.modules.")
     assert can_be_called(kind)
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.tracing.module_tree import contents_of
 from vitc_inspect.tracing.restore import (
     as_it_was,
-    copied,
     leave_mode,
     memory_of,
-    tensors_copied,
     version_of,
     without_fast_path,
 )
@@ -234,25 +232,3 @@ def test_what_is_without_memory_or_count_is_0() -> None:
     sparse = torch.zeros(2, 2).to_sparse()
     assert memory_of(sparse) == 0
     assert memory_of(written) == written.data_ptr() != 0
-
-
-Pair = namedtuple("Pair", "first second")
-
-
-def test_arguments_are_copied_with_their_structure_and_a_tensor_twice_is_one_copy() -> None:
-    x, y = torch.ones(2, requires_grad=True), torch.zeros(3)
-    other = object()
-    given = (x, [y, x], {"a": Pair(x, other)}, other, None, 3)
-    copies: dict[int, Tensor] = {}
-    made = copied(given, copies)
-    assert isinstance(made[2]["a"], Pair)
-    assert made[0] is made[1][1] is made[2]["a"].first
-    assert made[0] is not x
-    assert torch.equal(made[0], x)
-    assert not made[0].requires_grad
-    assert made[2]["a"].second is made[3] is other
-    made[1][0] += 1
-    assert y.tolist() == [0, 0, 0]
-    assert [id(each) for each in tensors_copied(given)] == [id(x), id(y), id(x), id(x)]
-    assert set(copies) == {id(x), id(y)}
-    assert tensors_copied(other) == tensors_copied({1, 2}) == []

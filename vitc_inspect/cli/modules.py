@@ -18,6 +18,7 @@ from vitc_inspect.cli.output import (
 )
 from vitc_inspect.common.child_process import ChildFailed, Outcome, run_in_child
 from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.extras import require
 from vitc_inspect.common.validation import check_kinds, parse_int
 from vitc_inspect.diagnosis import FAULT_KINDS
 
@@ -25,6 +26,7 @@ from vitc_inspect.diagnosis import FAULT_KINDS
 def run_module(options: argparse.Namespace, apart: bool) -> int:
     """Print the report on the module that --module names, and return the exit code."""
     check_has_input(options.input)
+    require("torch", by="--module")
     format_of(options)  # before the module is run
     grey = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
 

@@ -14,8 +14,8 @@ from vitc_inspect import SpecError, cli, module_csv, module_html, module_markdow
 from vitc_inspect.diagnosis import FAULT_KINDS
 from vitc_inspect.inspection.module_inspection import inspect_call
 
-PACKAGE = Path(__file__).parents[1] / "vitc_inspect"
-FAULTS = {"contract"}
+PACKAGE = Path(__file__).parents[2] / "vitc_inspect"
+FAULTS = {"contract_faults"}
 """Files of the diagnosis that look for faults; the others explain errors."""
 
 
@@ -113,6 +113,7 @@ def made_kinds(source):
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in (
             "explain",
+            "certain",
             "Explanation",
         ):
             given = [word.value for word in node.keywords if word.arg == "kind"] or node.args[:1]
