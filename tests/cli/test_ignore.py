@@ -113,6 +113,7 @@ def made_kinds(source):
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in (
             "explain",
+            "certain",
             "Explanation",
         ):
             given = [word.value for word in node.keywords if word.arg == "kind"] or node.args[:1]

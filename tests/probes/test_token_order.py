@@ -74,7 +74,7 @@ def test_channels_out_of_their_places_are_seen():
     ("flatten", "says"),
     [
         (lambda map: map.flatten(2), r"numbers have the shape \(1, 4, 6\)"),
-        (lambda map: FLATTENINGS["rows first"](map) * 2, "it changes numbers"),
+        (lambda map: FLATTENINGS["rows first"](map) * 2, "it changes values"),
         (lambda map: FLATTENINGS["rows first"](map).mean(2, True).expand(-1, -1, 4), "it changes"),
     ],
 )

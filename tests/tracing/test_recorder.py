@@ -29,7 +29,7 @@ from vitc_inspect.stem.vit import ViTSpec
 from vitc_inspect.tracing.counting import count_function_macs
 from vitc_inspect.tracing.dataflow import follow
 from vitc_inspect.tracing.hooks import trace
-from vitc_inspect.tracing.leaf_modules import QUIET
+from vitc_inspect.tracing.leaf_modules import OPAQUE
 from vitc_inspect.tracing.recorder import record_call, record_module
 
 
@@ -195,7 +195,7 @@ QUIET_CASES = [
 
 
 def test_every_quiet_layer_is_tested():
-    assert {type(layer) for layer, _ in QUIET_CASES} == QUIET
+    assert {type(layer) for layer, _ in QUIET_CASES} == OPAQUE
 
 
 @pytest.mark.parametrize("given", ["right", "a shape", "nothing", "by name"])
@@ -210,13 +210,13 @@ def test_a_quiet_layer_is_recorded_as_if_it_were_heard(layer, right, given):
         module = Runs(run)
         module.layer = copy.deepcopy(layer)
         module.layer.register_forward_hook(lambda *call: None)
-        if mode == "quiet":
+        if mode == "opaque":
             module.layer._forward_hooks.clear()
         recording = record_module(module.eval(), right)
         failure = recording.failure and replace(recording.failure, traceback="")
         return recording.calls, recording.outputs, recording.never_called, failure
 
-    assert recorded("quiet") == recorded("heard")
+    assert recorded("opaque") == recorded("heard")
 
 
 def heard_by_a_mode_of_the_users(run):
@@ -619,21 +619,21 @@ class RemovesItsHooks(Passing):
         return super().forward(x)
 
 
-class Stop(BaseException):
+class EndOfRun(BaseException):
     """Goes past torch's own handlers, which would have told of the end."""
 
 
 class Stops(Passing):
     def forward(self, x):
         self.seen = super().forward(x)
-        raise Stop
+        raise EndOfRun
 
 
 class GoesOn(nn.Sequential):
     def forward(self, x):
         try:
             return super().forward(x)
-        except Stop:
+        except EndOfRun:
             return self[1].seen
 
 

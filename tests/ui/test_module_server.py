@@ -144,7 +144,7 @@ SHARED: dict[str, ModuleInspector] = {}
     [
         ({"sizes": ["1,3,x"]}, "input", "it is not a shape"),
         ({"sizes": ["1,3,20000,20000"]}, "input", "more than 64 MiB"),
-        ({"sizes": ["1,3,8,8", "2"]}, "input", "the module gets 1, and 2 came"),
+        ({"sizes": ["1,3,8,8", "2"]}, "input", "the module takes 1, and 2 were given"),
         ({"image": "nobody"}, "image", "it is not one of photo"),
     ],
 )
@@ -219,7 +219,7 @@ def test_no_request_can_name_what_is_loaded(
 def test_an_output_is_saved_whole(sliced: ModuleInspector) -> None:
     assert call_module("save", {"layer": "/add:1"}, sliced)["name"] == "add.npz"
     failed = call_module("save", {"layer": "failed"}, module_inspector("Raising"))
-    assert "nothing of it is kept" in plain(failed["error"]["html"])
+    assert "its output was not kept" in plain(failed["error"]["html"])
 
 
 @pytest.mark.parametrize("image", [*SAMPLES, "random"])

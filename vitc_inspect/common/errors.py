@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 _VALUE_SIGNS, _TEXT_SIGNS = (
@@ -116,6 +117,17 @@ def one_line(words: str) -> str:
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in words
     )
+
+
+def first_three(names: Sequence[object]) -> str:
+    """Up to three names in words, and how many more there are.
+
+    >>> first_three(["conv1", "conv2"]), first_three(list("abcde"))
+    ('conv1, conv2', 'a, b, c and 2 more')
+    """
+    texts = (str(name)[:200] for name in names[:3])
+    words = ", ".join("".join(c if c.isprintable() else "?" for c in text) for text in texts)
+    return f"{words} and {len(names) - 3} more" if len(names) > 3 else words
 
 
 def shortened(text: str, most: int = _VALUE_SIGNS) -> str:

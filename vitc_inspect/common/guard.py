@@ -7,7 +7,8 @@ the report states what is missing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from vitc_inspect.common.errors import message_of
@@ -47,6 +48,22 @@ def guarded(
         return None, reason_of(error)
 
 
+@contextmanager
+def noted(missed: list[str], what: str) -> Iterator[None]:
+    """Write down what is missing where the block raises, and go on after it.
+
+    Args:
+        missed: Gets "what: reason" where the block raises.
+        what: What is then missing.
+    """
+    try:
+        yield
+    except Exception as error:  # a mistake of ours is not the user's
+        if strict_rules():
+            raise
+        missed.append(f"{what}: {reason_of(error)}")
+
+
 def attempted(
     missed: list[str], what: str, default: Default, rule: Callable[..., Result], *args: Any
 ) -> Result | Default:
@@ -62,10 +79,8 @@ def attempted(
     >>> attempted(missed, "the length", 0, len, "abc"), missed
     (3, [])
     """
-    result, reason = guarded(rule, *args)
-    if reason is None:
-        return result  # type: ignore[return-value]  # None only with a reason
-    missed.append(f"{what}: {reason}")
+    with noted(missed, what):
+        return rule(*args)
     return default
 
 

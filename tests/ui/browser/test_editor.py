@@ -108,7 +108,7 @@ def test_a_stem_that_would_not_fit_is_predicted_and_not_run(page: Page) -> None:
     assert seq_len(page) == 750 * 750 + 1
     assert page.locator("[data-run]").is_hidden()
     assert page.locator(".vi").get_attribute("data-state") == "predicted"
-    expect(opened_view(page, "Cell")).to_have_text(re.compile("^It would not fit in memory"))
+    expect(opened_view(page, "Cell")).to_have_text(re.compile("^The run would not fit in memory"))
     refusal.get_by_text("Use it").click()
     run = page.locator("[data-run]")
     expect(refusal).to_be_empty()
@@ -126,9 +126,9 @@ def test_a_costly_stem_runs_when_it_is_told_to(page: Page) -> None:
     assert rows(page)["conv1"][:3] == ["512×224×224", "", ""]
     for view in ("Tokens", "Cell"):
         expect(opened_view(page, view)).to_have_text(
-            re.compile("^It costs too much to run by itself")
+            re.compile("^This run is too expensive to start by itself")
         )
-    expect(opened_view(page, "Maps")).to_contain_text("press Run, above, to see it")
+    expect(opened_view(page, "Maps")).to_contain_text("press Run above to see it")
     run.click()
     confirmed(page)
     assert rows(page)["conv1"][:3] == ["512×224×224", "512×224×224", "✓ agrees"]
