@@ -17,14 +17,8 @@ from vitc_inspect.stem.spec import StemSpec, conv_stem, patchify_stem
 from vitc_inspect.stem.vit import ViTSpec
 
 CONV = conv_stem((4, 6), embed_dim=8, image_size=(16, 24))
-
-
 PATCHIFY = patchify_stem(8, 8, image_size=(16, 24))
-
-
 PLACES = {"conv": 4 * 6 + 1, "patchify": 2 * 3 + 1}
-
-
 HEADS, HIDDEN, CLASSES, DEPTH = 2, 12, 5, 2
 
 

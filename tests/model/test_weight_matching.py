@@ -53,8 +53,6 @@ def without(tensors: dict[str, Tensor], *keys: str) -> dict[str, Tensor]:
 
 
 P = "patch_embed.proj"
-
-
 FITTING = "Use a file saved from this stem."
 
 
