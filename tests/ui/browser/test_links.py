@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.served import Served
 from tests.ui.browser.screen import confirmed, refused, rows
@@ -99,6 +100,24 @@ LINKS = [
 """What a link asks for; its tokens, MACs, tab and heading; and what the controls hold."""
 
 
+@pytest.fixture(scope="module")
+def opened(app: Served, window: BrowserContext) -> Iterator[Page]:
+    """One page for many links; it reads an address as at its start when Back leads there."""
+    page = window.new_page()
+    page.goto(app.address)
+    confirmed(page)
+    yield page
+    page.close()
+
+
+def follow(page: Page, query: str) -> None:
+    page.evaluate(
+        "address => { history.pushState(null, '', address);"
+        " dispatchEvent(new PopStateEvent('popstate')); }",
+        f"?{query}",
+    )
+
+
 @pytest.mark.parametrize(("query", "tokens", "macs", "shown", "controls"), LINKS)
 def test_a_link_gives_what_it_gave(
     app: Served,
@@ -149,11 +168,9 @@ def test_a_short_link_means_what_is_as_at_the_start(app: Served, tab: Page) -> N
         ("stem=%E0%A4%A", "column 1: expected the kernel"),  # half a character
     ],
 )
-def test_a_broken_parameter_is_told_in_a_sentence(
-    app: Served, tab: Page, query: str, says: str
-) -> None:
-    tab.goto(f"{app.address}?size=64x64&{query}")
-    assert says in refused(tab)
+def test_a_broken_parameter_is_told_in_a_sentence(opened: Page, query: str, says: str) -> None:
+    follow(opened, f"size=64x64&{query}")
+    assert says in refused(opened)
 
 
 @pytest.mark.parametrize(
@@ -171,15 +188,15 @@ def test_a_broken_parameter_is_told_in_a_sentence(
     ],
 )
 def test_an_unknown_value_of_what_is_only_looked_at_gives_the_start(
-    app: Served, tab: Page, query: str
+    opened: Page, query: str
 ) -> None:
-    tab.goto(f"{app.address}?{PATCHES}{SMALL}&{query}")
-    confirmed(tab)
-    expect(tab.locator(".tabs [role=tab][aria-selected=true]")).to_have_text("Maps")
-    expect(tab.locator("[data-slot=panel] h2")).to_have_text("Output of proj, before tokens")
-    expect(tab.locator("[data-field=encoder]")).not_to_be_checked()
-    assert tab.locator("[data-slot=totals]").inner_text().startswith("17 tokens = 4 × 4")
-    assert re.search(r"[?&]size=64x64&", tab.url)
+    follow(opened, f"{PATCHES}{SMALL}&{query}")
+    confirmed(opened)
+    expect(opened.locator(".tabs [role=tab][aria-selected=true]")).to_have_text("Maps")
+    expect(opened.locator("[data-slot=panel] h2")).to_have_text("Output of proj, before tokens")
+    expect(opened.locator("[data-field=encoder]")).not_to_be_checked()
+    assert opened.locator("[data-slot=totals]").inner_text().startswith("17 tokens = 4 × 4")
+    assert re.search(r"[?&]size=64x64&", opened.url)
 
 
 START = "image=photo&seed=0&device=auto&dtype=float32&encoder=off"
@@ -206,11 +223,11 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize("link", WRITTEN)
-def test_a_link_is_shown_as_it_was_written(app: Served, tab: Page, link: str) -> None:
-    tab.goto(f"{app.address}?{link}")
-    confirmed(tab)
-    assert tab.locator(".length strong").inner_text() == WRITTEN[link]
-    assert tab.url == f"{app.address}?{link}"
+def test_a_link_is_shown_as_it_was_written(app: Served, opened: Page, link: str) -> None:
+    follow(opened, link)
+    confirmed(opened)
+    assert opened.locator(".length strong").inner_text() == WRITTEN[link]
+    assert opened.url == f"{app.address}?{link}"
 
 
 def test_a_link_of_a_weight_file_that_is_not_there_keeps_its_name(app: Served, tab: Page) -> None:
