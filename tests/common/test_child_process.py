@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -116,61 +117,82 @@ def command(path, name, *options):
     ]
 
 
-def ran(path, name, *options, **settings):
+PRINTED = ("--json", "--csv", "--markdown", "--strict")
+ENDED = {
+    "ExitsWithZero": "exit code 0",
+    "ExitsWithSeven": "exit code 7",
+    "ExitsWhenMade": "exit code 0",
+    "Crashes": "signal 11 (SIGSEGV)",
+    "Aborts": "signal 6 (SIGABRT)",
+    "IsKilled": "signal 9 (SIGKILL)",
+    "Becomes": "exit code 0",
+    "Detaches": "exit code 0",
+    "ClosesAll": "exit code 0",
+}
+CLOSED = ("0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-")
+WITHOUT_COMPLAINTS = ("Raises", "ExitsWithZero", "NotThere")
+NOBODY_READS = '"$@" | true; exit ${PIPESTATUS[0]}'
+RUNS = (
+    *(("Loud", option, '"$@"') for option in PRINTED),
+    *((name, "--strict", '"$@"') for name in ENDED),
+    ("Raises", "--json", '"$@"'),
+    *(("Writes", "--json", f'"$@" {closed}') for closed in CLOSED),
+    *((name, "--json", '"$@" 2>&-') for name in WITHOUT_COMPLAINTS),
+    ("Raises", "--strict", NOBODY_READS),
+)
+"""A guest, an option, and what the shell does with the command."""
+
+
+def ran(path, name, option, shell):
     return subprocess.run(
-        command(path, name, *options),
+        ["bash", "-c", shell, "bash", *command(path, name, option)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
-        **settings,
     )
 
 
-@pytest.mark.parametrize("option", ["--json", "--csv", "--markdown", "--strict"])
-def test_whatever_a_guest_prints_it_is_not_in_the_report(guests, option):
-    ended = ran(guests, "Loud", option)
-    assert ended.returncode == 0
+@pytest.fixture(scope="module")
+def ended(guests):
+    """What became of a run; two at a time, since each of them mostly loads torch."""
+    pool = ThreadPoolExecutor(2)
+    runs = {run: pool.submit(ran, guests, *run) for run in RUNS}
+    yield lambda *run: runs[run].result()
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("option", PRINTED)
+def test_whatever_a_guest_prints_it_is_not_in_the_report(ended, option):
+    run = ended("Loud", option, '"$@"')
+    assert run.returncode == 0
     if option == "--json":
-        assert json.loads(ended.stdout)["kind"] == "Loud"
+        assert json.loads(run.stdout)["kind"] == "Loud"
     if option == "--csv":
-        assert ended.stdout.count("\n") == 1  # the header; it has no layers
-    assert "LOUD" not in ended.stdout
+        assert run.stdout.count("\n") == 1  # the header; it has no layers
+    assert "LOUD" not in run.stdout
     ways = ("print", "__stdout__", "os.write", "saved descriptor", "puts", "child", "fork")
-    assert all(f"LOUD {way}" in ended.stderr for way in (*ways, "atexit", "thread"))
+    assert all(f"LOUD {way}" in run.stderr for way in (*ways, "atexit", "thread"))
 
 
-@pytest.mark.parametrize(
-    ("name", "how"),
-    [
-        ("ExitsWithZero", "exit code 0"),
-        ("ExitsWithSeven", "exit code 7"),
-        ("ExitsWhenMade", "exit code 0"),
-        ("Crashes", "signal 11 (SIGSEGV)"),
-        ("Aborts", "signal 6 (SIGABRT)"),
-        ("IsKilled", "signal 9 (SIGKILL)"),
-        ("Becomes", "exit code 0"),
-        ("Detaches", "exit code 0"),
-        ("ClosesAll", "exit code 0"),
-    ],
-)
-def test_who_ends_python_is_told_to_and_passes_nothing(guests, name, how):
-    ended = ran(guests, name, "--strict")
-    assert (ended.returncode, ended.stdout) == (3, "")
+@pytest.mark.parametrize(("name", "how"), ENDED.items())
+def test_who_ends_python_is_told_to_and_passes_nothing(guests, ended, name, how):
+    run = ended(name, "--strict", '"$@"')
+    assert (run.returncode, run.stdout) == (3, "")
     text = f"{guests}:{name}"
     shown = f"'{text}'" if len(text) <= 58 else f"'{text}'"[:59] + "…"
     said = f"module = {shown}: it ended Python itself, {how}, before there was a report. "
-    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("module = ")]
+    (line,) = [line for line in run.stderr.splitlines() if line.startswith("module = ")]
     assert line.startswith(said)
     assert ("the memory may have run out" in line) == (name == "IsKilled")
 
 
-def test_what_the_forward_raises_is_told_as_without_a_child(guests):
-    ended = ran(guests, "Raises", "--json")
-    assert ended.returncode == 3
-    assert json.loads(ended.stdout)["failure"]["kind"] == "ValueError"
-    assert ended.stderr.splitlines()[-1] == "ValueError: a mistake of the user's own"
-    assert "apart.py" not in ended.stderr
+def test_what_the_forward_raises_is_told_as_without_a_child(ended):
+    run = ended("Raises", "--json", '"$@"')
+    assert run.returncode == 3
+    assert json.loads(run.stdout)["failure"]["kind"] == "ValueError"
+    assert run.stderr.splitlines()[-1] == "ValueError: a mistake of the user's own"
+    assert Path(child_process.__file__).name not in run.stderr
 
 
 def begun(path, name):
@@ -220,46 +242,28 @@ def test_what_ends_the_program_ends_the_guest(guests, number):
     assert is_gone(guest)
 
 
-@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
-def test_a_descriptor_may_be_closed(guests, closed):
-    ended = subprocess.run(
-        ["bash", "-c", f'"$@" {closed}', "bash", *command(guests, "Writes", "--json")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ended.returncode == 0
-    assert "1>&-" in closed or json.loads(ended.stdout)["kind"] == "Writes"
+@pytest.mark.parametrize("closed", CLOSED)
+def test_a_descriptor_may_be_closed(ended, closed):
+    run = ended("Writes", "--json", f'"$@" {closed}')
+    assert run.returncode == 0
+    assert "1>&-" in closed or json.loads(run.stdout)["kind"] == "Writes"
 
 
-@pytest.mark.parametrize("name", ["Raises", "ExitsWithZero", "NotThere"])
-def test_no_complaint_gets_into_the_report_where_standard_error_is_closed(guests, name):
+@pytest.mark.parametrize("name", WITHOUT_COMPLAINTS)
+def test_no_complaint_gets_into_the_report_where_standard_error_is_closed(ended, name):
     """Python's print takes None, which is then in its place, for standard output."""
-    ended = subprocess.run(
-        ["bash", "-c", '"$@" 2>&-', "bash", *command(guests, name, "--json")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ended.returncode == (2 if name == "NotThere" else 3)
+    run = ended(name, "--json", '"$@" 2>&-')
+    assert run.returncode == (2 if name == "NotThere" else 3)
     if name == "Raises":
-        assert json.loads(ended.stdout)["failure"]["kind"] == "ValueError"
+        assert json.loads(run.stdout)["failure"]["kind"] == "ValueError"
     else:
-        assert ended.stdout == ""
+        assert run.stdout == ""
 
 
-def test_who_stops_reading_is_told_nothing(guests):
-    ended = subprocess.run(
-        ["bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "bash", *command(guests, "Raises")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ended.returncode in (141, 3)  # 3 where it was written before the reader went
-    assert "BrokenPipe" not in ended.stderr
+def test_who_stops_reading_is_told_nothing(ended):
+    run = ended("Raises", "--strict", NOBODY_READS)
+    assert run.returncode in (141, 3)  # 3 where it was written before the reader went
+    assert "BrokenPipe" not in run.stderr
 
 
 def test_a_mistake_of_ours_is_said_to_be_ours():
