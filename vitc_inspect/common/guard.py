@@ -15,6 +15,14 @@ from vitc_inspect.common.errors import message_of
 STRICT_RULES = "VITC_STRICT_RULES"
 """Environment variable; while it is "1", what a rule raises is raised, as for a test."""
 
+REGISTERED_RULE = "the registered rule"
+"""Begins what is said of a rule of the user's own, which is no mistake of this package."""
+
+
+class RuleError(Exception):
+    """A rule that a user registered raised, or returned what is of no use; a whole sentence."""
+
+
 Result = TypeVar("Result")
 Default = TypeVar("Default")
 
@@ -22,6 +30,16 @@ Default = TypeVar("Default")
 def strict_rules() -> bool:
     """Whether what a rule raises is to be raised."""
     return os.environ.get(STRICT_RULES) == "1"
+
+
+def is_to_raise(error: Exception) -> bool:
+    """Whether an exception is to be raised: one of this package's own rules, in a strict run."""
+    return strict_rules() and not isinstance(error, RuleError)
+
+
+def is_users(reason: str) -> bool:
+    """Whether something was not checked because of a rule that a user registered."""
+    return REGISTERED_RULE in reason
 
 
 def guarded(
@@ -42,7 +60,7 @@ def guarded(
     try:
         return rule(*args, **kwargs), None
     except Exception as error:  # a mistake of ours is not the user's
-        if strict_rules():
+        if is_to_raise(error):
             raise
         return None, reason_of(error)
 
@@ -71,5 +89,6 @@ def attempted(
 
 def reason_of(error: BaseException) -> str:
     """An exception on one line, without a full stop."""
-    words = " ".join(f"{type(error).__name__}: {message_of(error)}".split())
+    kind = "" if isinstance(error, RuleError) else f"{type(error).__name__}: "
+    words = " ".join(f"{kind}{message_of(error)}".split())
     return words[:200].rstrip(".: ")

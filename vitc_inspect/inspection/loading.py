@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from vitc_inspect.common.errors import SpecError, message_of, with_article
 from vitc_inspect.stem.memory import MEMORY_BUDGET
 from vitc_inspect.tracing.module_tree import bring_to, contents_of, evaluate
+from vitc_inspect.tracing.rules import forget_rules
 from vitc_inspect.tracing.tracebacks import is_to_pass
 
 _EXAMPLE = "stem.py:Stem"
@@ -170,6 +171,7 @@ def _run_file(text: str, path: Path) -> ModuleType:
     home.__file__ = file
     sys.modules[_LOADED_AS] = home  # where dataclasses and pickle look a class's module up
     linecache.checkcache(file)
+    forget_rules({_LOADED_AS})  # those of the file as it was before
 
     def run() -> None:
         # compiled here, since Python's cache takes an edit within a second for no edit

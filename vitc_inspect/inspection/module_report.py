@@ -15,12 +15,13 @@ from vitc_inspect.common.guard import guarded
 from vitc_inspect.common.validation import check_kinds
 from vitc_inspect.diagnosis import FAULT_KINDS, Explanation, explain_error
 from vitc_inspect.diagnosis.explanation import PastCall, RunFacts
-from vitc_inspect.inspection.layer_rules import Expectation, expect
+from vitc_inspect.inspection.layer_rules import expect
 from vitc_inspect.stem.notation import format_stem
 from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.tracing.module_tree import arguments_of, contents_of
 from vitc_inspect.tracing.recorder import record_call
 from vitc_inspect.tracing.recording import Call, Failure, NeverCalled, Recording, SourceLine, Value
+from vitc_inspect.tracing.rules import Expectation
 
 CHECKS = ("shape", "params", "macs")
 """What is compared in each row; "shape" is that of the first output."""
@@ -33,11 +34,12 @@ class ModuleRow:
     call: Call
     """What was seen."""
     predicted: Expectation | None
-    """What arithmetic says; None where no rule is known for it, and for every function."""
+    """What arithmetic says; None where no rule is known for it, and for every function but those
+    that a user registered a rule for."""
     verdicts: Mapping[str, bool | None]
     """For each of CHECKS True or False; None where one side is missing."""
     unchecked: tuple[str, ...] = ()
-    """Why something could not be worked out here: what our own rules raised."""
+    """Why something could not be worked out here: what our own rules or a user's raised."""
 
     @property
     def verdict(self) -> str:
@@ -106,7 +108,7 @@ class ModuleReport:
 
     @property
     def unchecked(self) -> tuple[str, ...]:
-        """What a rule of ours failed on, each with what it raised: no all-clear is given there."""
+        """What a rule failed on, each with what it raised: no all-clear is given there."""
         of_rows = (
             f"{row.call.name or row.call.kind}: {reason}"
             for row in self.rows
@@ -354,9 +356,8 @@ def _plain_numbers(layer: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
-    predicted, reason = None, None
-    # of a tensor inside another value, as in a nested tensor, no rule speaks
-    if not call.is_function and "." not in next((value.path for value in call.inputs), ""):
+    predicted, reason = call.stated, None
+    if predicted is None and not call.is_function:
         given = {value.path: value.shape for value in call.inputs}
         predicted, reason = guarded(expect, layers[call.name], given, arguments=call.arguments)
     verdicts: dict[str, bool | None] = dict.fromkeys(CHECKS)
@@ -369,13 +370,17 @@ def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
         verdicts = {
             check: None if None in pair else pair[0] == pair[1] for check, pair in sides.items()
         }
-        if _is_hooked(layers[call.name]):  # what a hook of the user's own returns is no rule's
+        if call.stated is not None:  # no count to hold the rule's against
+            verdicts["macs"] = None
+        if call.is_function:
+            verdicts["params"] = None
+        elif _is_hooked(layers[call.name]):  # what a hook of the user's own returns is no rule's
             verdicts = {check: said or None for check, said in verdicts.items()}
     return ModuleRow(
         call=call,
         predicted=predicted,
         verdicts=MappingProxyType(verdicts),
-        unchecked=(*call.unchecked, reason) if reason else call.unchecked,
+        unchecked=tuple(dict.fromkeys((*call.unchecked, *([reason] if reason else [])))),
     )
 
 

@@ -8,9 +8,12 @@ from typing import Literal
 import torch
 from torch import nn
 
+from vitc_inspect.tracing.rules import is_users_layer
+
 Role = Literal["quiet", "library", "leaf", "open"]
-# A layer of torch or einops, or one of the user's with no others inside: one row, whatever
-# happens in it. Any other with parameters of its own: a row, and rows for what happens in it.
+# A layer of torch or einops, one that a user registered a rule for, or one of the user's with no
+# others inside: one row, whatever happens in it. Any other with parameters of its own: a row, and
+# rows for what happens in it.
 # A quiet layer is one of torch's of which all is known, so that its functions can go unheard:
 # to hear of a function takes longer than to compute many a one.
 
@@ -33,11 +36,11 @@ def rows_of(
 ) -> Iterator[tuple[str, Role]]:
     """The modules that are rows, by name.
 
-    The whole is a row only as a layer of torch or einops: what happens in a class of the user's
-    own is what is to be seen.
+    The whole is a row only as a layer of torch or einops, or of a class that a user registered a
+    rule for: what happens in any other class of the user's own is what is to be seen.
     """
     kinds = set(map(type, layers.values()))
-    library = set(filter(_is_library_layer, kinds))
+    library = {kind for kind in kinds if _is_library_layer(kind) or is_users_layer(kind)}
     callable_kinds = set(filter(can_be_called, kinds))
     for name, layer in layers.items():
         if type(layer) in library:

@@ -20,9 +20,9 @@ from torch.nn.parameter import Parameter
 from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.common.errors import with_article
-from vitc_inspect.common.guard import attempted, guarded, reason_of, strict_rules
+from vitc_inspect.common.guard import attempted, guarded, is_to_raise, reason_of
 from vitc_inspect.tracing.call_builder import Row
-from vitc_inspect.tracing.counting import count_function_macs, dot_length
+from vitc_inspect.tracing.counting import count_function_macs, dot_length, stated_of_call
 from vitc_inspect.tracing.free_functions import is_free
 from vitc_inspect.tracing.hooks import KeptOutput, keep_output
 from vitc_inspect.tracing.leaf_modules import WITH_PRODUCTS, Role, rows_of
@@ -36,6 +36,7 @@ from vitc_inspect.tracing.recording import (
     values_of,
 )
 from vitc_inspect.tracing.restore import Parameters, leave_mode, version_of
+from vitc_inspect.tracing.rules import function_kind, users_rule_of_function
 from vitc_inspect.tracing.tracebacks import Place, bare_failure, failure_of, is_to_pass, place_of
 
 # what entering and leaving a mode does, of which a `with` takes several times as long
@@ -115,7 +116,7 @@ class _Open:
 class _Function:
     """What there is to know about a function before it is called."""
 
-    __slots__ = ("free", "name", "silent", "writes")
+    __slots__ = ("free", "kind", "name", "rule", "silent", "writes")
 
     def __init__(self, func: Any) -> None:
         self.name: str = getattr(func, "__name__", "") or type(func).__name__
@@ -123,7 +124,10 @@ class _Function:
         if getter:
             self.name = getattr(func.__self__, "__name__", "")
         self.silent = getter and self.name not in _SHAPE_GETTERS  # a fact about a tensor
-        self.free = is_free(self.name)
+        # another library's function of the same name need not do what torch's does
+        self.kind = self.name if getter else function_kind(func) or self.name
+        self.rule = users_rule_of_function(func, self.name)
+        self.free = self.rule is None and is_free(self.kind)
         self.writes = self.name.endswith("_") and (
             not self.name.endswith("__")
             or self.name == "__setitem__"
@@ -257,7 +261,7 @@ class Run(TorchFunctionMode):
             name: Of what it was to be worked out.
             uncounted: Whether its products are missing.
         """
-        if strict_rules():
+        if is_to_raise(error):
             self.broken = self.broken or error
         if row is None:
             self.missed.append(f"{name}: {reason_of(error)}")
@@ -369,14 +373,7 @@ class Run(TorchFunctionMode):
                 row, place = self._function_row(function.name, top, args, kwargs)
             assert row is not None  # a sealed module has a row, and a function gets one
             if not function.free:
-                try:
-                    macs = count_function_macs(function.name, args, kwargs, output)
-                    if macs is None:
-                        row.uncounted += (function.name,)
-                    else:
-                        row.macs += macs
-                except Exception as error:  # noqa: BLE001
-                    self.miss(error, row, function.name, uncounted=True)
+                self._count(row, function, (args, kwargs), output)
             if top.watched:
                 self._find_unhooked(sys._getframe(1), top.code)
             if not top.sealed:
@@ -386,6 +383,24 @@ class Run(TorchFunctionMode):
         except Exception as error:  # noqa: BLE001
             self.miss(error, row or self._row_anyhow(function), function.name)
         return output
+
+    def _count(self, row: Row, function: _Function, given: _Given, output: Any) -> None:
+        """Add the MACs of a function to a row, which may be that of the layer around it."""
+        try:
+            macs = None
+            if function.rule is not None:
+                stated = stated_of_call(function.rule, *given, output)
+                macs = stated.macs if stated else None
+                if row.layer is None and row.name == function.name:
+                    row.stated = stated
+            if macs is None:
+                macs = count_function_macs(function.kind, *given, output)
+            if macs is None:
+                row.uncounted += (function.name,)
+            else:
+                row.macs += macs
+        except Exception as error:  # noqa: BLE001
+            self.miss(error, row, function.name, uncounted=True)
 
     def _fail(self, raised: Exception, name: str, args: Any, kwargs: Mapping[str, Any]) -> None:
         """A function raised."""

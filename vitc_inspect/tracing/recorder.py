@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vitc_inspect.common.guard import attempted
+from vitc_inspect.tracing.autograd_functions import announced
 from vitc_inspect.tracing.call_builder import Row, calls_of
 from vitc_inspect.tracing.listener import Run, outputs_of
 from vitc_inspect.tracing.module_tree import Contents, contents_of
@@ -209,7 +210,7 @@ def _listening(run: Run) -> Iterator[None]:
             layer._forward_pre_hooks_with_kwargs[before] = True  # type: ignore[index]
             layer._forward_hooks[after] = leave  # type: ignore[index]
             layer._forward_hooks_always_called[after] = True  # type: ignore[index]
-    with run:
+    with run, announced():
         try:
             yield
         finally:

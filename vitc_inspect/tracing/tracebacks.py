@@ -34,6 +34,7 @@ def module_file(name: str) -> str:
 _TORCH = str(Path(torch.__file__).parent / "_")[:-1]  # with the separator: torchvision is another
 _EINOPS = str(Path(einops.__file__).parent / "_")[:-1]
 _OURS = str(Path(__file__).parents[1] / "_")[:-1]
+_TRACING = str(Path(__file__).parent / "_")[:-1]
 _HERE = module_file(f"{__package__}.listener")  # where a module is called, and its calls recorded
 _LAYERS = str(Path(nn.__file__).parent / "modules" / "_")[:-1]
 _CALLING = str(Path(_LAYERS) / "module.py")  # where a module's forward is called from
@@ -73,7 +74,8 @@ def place_of(file: str) -> str:
         return "einops"
     if file.startswith(_LAYERS):
         return "layer"
-    return "torch" if file.startswith(_TORCH) else "user"
+    # a call that is announced goes through this wing
+    return "torch" if file.startswith((_TORCH, _TRACING)) else "user"
 
 
 def source_line(place: Place | None) -> SourceLine | None:

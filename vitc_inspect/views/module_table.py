@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from html import escape
 
+from vitc_inspect.common.guard import is_users
 from vitc_inspect.common.validation import check_type
 from vitc_inspect.inspection.module_report import ModuleReport, ModuleRow
 from vitc_inspect.tracing.recording import Call, Failure, NeverCalled, SourceLine, Value
@@ -240,9 +241,9 @@ def _cells(row: ModuleRow) -> tuple[str, ...]:
 
 
 def _verdict_word(row: ModuleRow) -> str:
-    """The verdict of a layer; of a function only that a rule of ours failed on it."""
+    """The verdict of a layer; of a function only where a rule was registered or failed."""
     if row.call.is_function:
-        return row.verdict if row.verdict == "not checked" else ""
+        return row.verdict if row.verdict == "not checked" or row.predicted else ""
     return "" if row.verdict == "raised" else row.verdict
 
 
@@ -307,9 +308,12 @@ def _sentences(report: ModuleReport, *, never_called: bool = True) -> list[str]:
 
 
 def _unchecked(report: ModuleReport) -> list[str]:
-    """What rules of ours failed on, the first few."""
+    """What rules failed on, the first few."""
     most = 5
-    said = [f"Not checked, by a mistake of vitc_inspect: {each}." for each in report.unchecked]
+    said = [
+        f"Not checked{'' if is_users(each) else ', by a mistake of vitc_inspect'}: {each}."
+        for each in report.unchecked
+    ]
     more = [f"Not checked: {len(said) - most} more."] if len(said) > most else []
     return said[:most] + more
 
