@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.guard import reason_of
-from vitc_inspect.inspection.module_report import inspect_module
-from vitc_inspect.inspection.stem_report import Bench, Report, inspect_stem, inspect_vit, prepare
+from vitc_inspect.inspection.module_inspection import inspect_module
+from vitc_inspect.inspection.stem_inspection import PreparedRun, inspect_stem, inspect_vit, prepare
+from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.model.checkpoints import save_weights
 from vitc_inspect.model.devices import (
     available_devices,
@@ -402,7 +403,7 @@ def on_device(
     return module.to(machine.device, kind), random_image(stem).to(machine.device, kind)
 
 
-def prepared(spec: StemSpec, machine: Machine, dtype: str) -> Bench:
+def prepared(spec: StemSpec, machine: Machine, dtype: str) -> PreparedRun:
     """A stem and the photograph, on the device."""
     return prepare(spec, device=machine.name, dtype=dtype)  # type: ignore[arg-type]
 

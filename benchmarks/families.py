@@ -27,7 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitc_inspect.inspection.module_report import ModuleReport, inspect_call
+from vitc_inspect.inspection.module_inspection import inspect_call
+from vitc_inspect.inspection.module_report import ModuleReport
 
 _COLUMNS = ("model", "rows", "differ", "uncounted", "unchecked", "faults", "seconds")
 

@@ -14,18 +14,19 @@ import pytest
 import torch
 from PIL import Image
 
-from vitc_inspect import cli
+from vitc_inspect import cli, module_csv, module_markdown
+from vitc_inspect.cli import options, output
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.guard import STRICT_RULES
-from vitc_inspect.common.validation import MAX_CHANNELS
-from vitc_inspect.inspection import module_report
-from vitc_inspect.inspection.stem_report import inspect_stem
+from vitc_inspect.common.validation import MAX_CHANNELS, parse_image_size
+from vitc_inspect.inspection import module_inspection
+from vitc_inspect.inspection.stem_inspection import inspect_stem
 from vitc_inspect.model.modules import MAX_SEED
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.paper import QUANTITIES
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.tracing import hooks
-from vitc_inspect.views.text import terminal_table
+from vitc_inspect.views.report_table import report_page
 
 STEM = "3x3/2:8 bn relu, 1x1:12"
 SMALL = (STEM, "--image-size", "32x40", "--device", "cpu")
@@ -62,7 +63,7 @@ def test_a_notation_prints_the_table(run):
     code, out, err = run(*SMALL)
     report = inspect_stem(parse_stem(STEM, image_size=(32, 40)), device="cpu")
     assert (code, err) == (0, "")
-    assert out == terminal_table(report) + "\n"
+    assert out == str(report) + "\n"
     assert "321 tokens = 16 × 20 + 1 class token" in out
 
 
@@ -92,19 +93,21 @@ def test_every_option_reaches_the_report(run_json, tmp_path):
 
 def test_what_is_not_said_has_its_default(run_json):
     printed = run_json("16x16/16:8")
-    assert (printed["image_size"], printed["in_channels"]) == ([224, 224], 3)
-    assert (printed["class_token"], printed["dtype"], printed["seed"]) == (True, "float32", 0)
+    stem = printed["stem"]
+    assert (stem["image_size"], stem["in_channels"]) == ([224, 224], 3)
+    assert (stem["class_token"], stem["dtype"], printed["seed"]) == (True, "float32", 0)
     assert (printed["norm_statistics"], printed["init"]) == ("image", "torch")
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_has_its_own_image_and_class_token(run_json, name):
     stem, printed = PRESETS[name].stem, run_json("--preset", name, "--device", "cpu")
-    assert tuple(printed["image_size"]) == stem.image_size
-    assert printed["class_token"] == stem.class_token
-    assert printed["position_table"] == stem.position_table
-    assert parse_stem(printed["stem"]).convs == stem.convs
-    assert printed["seq_len"] == stem.seq_len
+    said = printed["stem"]
+    assert tuple(said["image_size"]) == stem.image_size
+    assert said["class_token"] == stem.class_token
+    assert said["position_table"] == stem.position_table
+    assert parse_stem(said["notation"]).convs == stem.convs
+    assert said["seq_len"] == stem.seq_len
     assert printed["disagreements"] == []
 
 
@@ -118,18 +121,18 @@ def test_a_preset_has_its_own_image_and_class_token(run_json, name):
     ],
 )
 def test_what_stands_beside_a_preset_may_be_changed(run_json, options, field, value):
-    assert run_json("--preset", "vit_p_1gf", *options)[field] == value
+    assert run_json("--preset", "vit_p_1gf", *options)["stem"][field] == value
 
 
 def test_a_class_token_may_be_put_before_a_preset_without_one(run_json):
-    assert run_json("--preset", "swin_t")["class_token"] is False
-    assert run_json("--preset", "swin_t", "--class-token")["class_token"] is True
+    assert run_json("--preset", "swin_t")["stem"]["class_token"] is False
+    assert run_json("--preset", "swin_t", "--class-token")["stem"]["class_token"] is True
 
 
 def test_a_position_table_may_be_added_to_a_preset_without_one(run_json):
     without, table = run_json("--preset", "swin_t"), "--position-table"
     with_table = run_json("--preset", "swin_t", table)
-    assert (without["position_table"], with_table["position_table"]) == (False, True)
+    assert [each["stem"]["position_table"] for each in (without, with_table)] == [False, True]
     # 4·4·3·96 + 96 and 2·96 of the norm; then 56·56 places of 96 numbers
     assert without["params"] == 4_608 + 96 + 192
     assert with_table["params"] == 4_608 + 96 + 192 + 56 * 56 * 96
@@ -147,14 +150,14 @@ def test_a_position_table_may_be_added_to_a_preset_without_one(run_json):
     ],
 )
 def test_an_image_size_is_one_side_or_height_by_width(run_json, text, size):
-    assert cli.parse_image_size(text) == size
-    assert run_json("8x8/8:4", "--image-size", text)["image_size"] == list(size)
+    assert parse_image_size(text) == size
+    assert run_json("8x8/8:4", "--image-size", text)["stem"]["image_size"] == list(size)
 
 
 def test_the_most_that_a_stem_can_have_can_be_asked_for(run_json):
     options = ("--image-size", "1", "--in-channels", str(MAX_CHANNELS), "--seed", str(MAX_SEED))
     printed = run_json("1x1:1", *options)
-    assert (printed["in_channels"], printed["seed"]) == (MAX_CHANNELS, MAX_SEED)
+    assert (printed["stem"]["in_channels"], printed["seed"]) == (MAX_CHANNELS, MAX_SEED)
 
 
 @pytest.mark.parametrize("image", ["photo", "impulse", "checkerboard", "edges", "ramp"])
@@ -365,7 +368,7 @@ def test_the_line_says_what_was_given_why_it_fails_and_what_to_do(run, arguments
     [
         (["--explain", "x", "--time"], "--time goes with a stem, not with --explain. Leave one"),
         (["--explain", "x", "--heads", "6"], "--heads goes with a stem, not with --explain"),
-        (["--explain", "x", "--csv"], "--csv goes with --module, not with --explain"),
+        (["--explain", "x", "--csv"], "--csv goes with a stem or --module, not with --explain"),
         (["--explain", "x", "--strict"], "--strict goes with a stem or --module, not with --exp"),
         (["--explain", "", "--paper"], "--paper does not go with --explain"),
         (["--explain", "x", "--module", "a.py:b"], "--module does not go with --explain"),
@@ -374,7 +377,9 @@ def test_the_line_says_what_was_given_why_it_fails_and_what_to_do(run, arguments
         (["--paper", "--no-class-token"], "--class-token goes with a stem or --explain, not with"),
         (["--paper", "--module", "a.py:b"], "--paper does not go with --module"),
         (["--module", "a.py:b", "--witnesses"], "--witnesses goes with a stem, not with --module"),
-        ([STEM, "--csv"], "--csv goes with --module, not with a stem. Give --module path/to/file"),
+        ([STEM, "--ignore", "bias"], "--ignore goes with --module, not with a stem. Give --module"),
+        ([STEM, "--csv", "--html"], "--csv was given as well, and a report is printed once"),
+        ([STEM, "--csv", "--time"], "CSV holds the rows of the report alone. Use --json --time"),
     ],
 )
 def test_an_option_that_would_be_ignored_is_refused(run, arguments, says):
@@ -384,8 +389,8 @@ def test_an_option_that_would_be_ignored_is_refused(run, arguments, says):
 
 
 def test_every_option_is_of_use_somewhere():
-    names = vars(cli._parser().parse_args([]))
-    assert {name for taken in cli._TAKES.values() for name in taken} == set(names)
+    names = vars(options.parser().parse_args([]))
+    assert {name for taken in options._TAKES.values() for name in taken} == set(names)
 
 
 def test_help_names_every_preset(run):
@@ -397,7 +402,7 @@ def test_help_names_every_preset(run):
 @pytest.mark.parametrize("text", ["", "x", "1x2x3", "1.5", "-1", "1 2"])
 def test_an_image_size_that_cannot_be_read_suggests_one_that_can(text):
     with pytest.raises(SpecError) as caught:
-        cli.parse_image_size(text)
+        parse_image_size(text)
     assert caught.value.field == "image_size"
     assert replace(parse_stem(STEM), image_size=caught.value.suggestion).image_size == (224, 224)
 
@@ -476,7 +481,7 @@ def test_what_cannot_be_printed_ends_the_program_in_one_sentence(program, unbuff
 def test_every_form_of_output_may_find_no_room(arguments, monkeypatch, capsys):
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", full)
-        assert cli.main(arguments) == cli.EXIT_BAD_INPUT
+        assert cli.main(arguments) == output.EXIT_BAD_INPUT
         assert capsys.readouterr().err == NO_ROOM
 
 
@@ -556,14 +561,14 @@ def test_a_module_that_raises_is_shown_up_to_there_and_its_error_explained(
     path = tmp_path / "stem.py"
     path.write_text(TOO_LARGE_FOR_ITS_TABLE)
     named = ["--module", f"{path}:Stem", "--input", "1,3,256,256"]
-    assert cli.main(named) == cli.EXIT_RAISED
+    assert cli.main(named) == output.EXIT_RAISED
     printed, complaint = capsys.readouterr()
     assert re.search(r"^transpose +function +1×8×256 +1×256×8 ", printed, re.MULTILINE)
     assert "add was given 1×256×8 float32 and 1×196×8 float32" in printed
     assert "256 = 16×16 tokens came and the position table has 196 = 14×14" in printed
     assert "Resize the image to 224×224 pixels" in printed
     assert "return x + self.pos_embed" in complaint  # the traceback of the user's own code
-    assert cli.main([*named, "--json"]) == cli.EXIT_RAISED
+    assert cli.main([*named, "--json"]) == output.EXIT_RAISED
     plain = json.loads(capsys.readouterr().out)
     assert plain["explanations"][0]["numbers"]["table"] == 196
     assert cli.main([*named[:2], "--input", "1,3,224,224", "--strict"]) == 0
@@ -571,8 +576,40 @@ def test_a_module_that_raises_is_shown_up_to_there_and_its_error_explained(
     def ends(*args):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(module_report, "audit_module", ends)
+    monkeypatch.setattr(module_inspection, "audit_module", ends)
     monkeypatch.delenv(STRICT_RULES, raising=False)
     assert cli.main([*named[:2], "--input", "1,3,224,224"]) == 0
     assert cli.main([*named[:2], "--input", "1,3,224,224", "--strict"]) == 1
     assert "the audit ended with MemoryError: no room." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flag", "write"),
+    [("--csv", module_csv), ("--markdown", module_markdown), ("--html", report_page)],
+)
+def test_a_stem_is_printed_in_every_format(run, flag, write):
+    report = inspect_stem(parse_stem(STEM, image_size=(32, 40)), device="cpu")
+    assert run(*SMALL, flag) == (0, write(report) + "\n", "")
+
+
+@pytest.mark.parametrize("flag", ["--markdown", "--html"])
+def test_other_counts_follow_the_report_in_every_format_of_text(run, flag):
+    code, out, err = run(*SMALL, "--witnesses", flag)
+    assert (code, err) == (0, "")
+    assert "MACs by every witness" in out
+
+
+@pytest.mark.parametrize("flag", ["--csv", "--markdown", "--html"])
+def test_a_module_is_printed_in_every_format(run, flag):
+    code, out, _ = run("--module", "tests/faulty.py:Sized", "--input", "1,3,32,32", flag)
+    assert code == 0
+    assert "LayerNorm" in out
+
+
+def test_two_formats_at_once_are_refused_before_the_module_is_run(run):
+    code, out, err = run("--module", "nowhere.py:Any", "--input", "1,3", "--json", "--html")
+    assert (code, out) == (2, "")
+    assert err == (
+        "html = True: --json was given as well, and a report is printed once."
+        " Give one of the two.\n"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vitc_inspect import cli
+from vitc_inspect.cli import options
 
 SMALL = ("16x16/16:4", "--image-size", "16", "--device", "cpu")
 ODD = {
@@ -33,7 +34,7 @@ ODD = {
     "file": "no/such/file.py:name",
 }
 OPTIONS = [
-    action.option_strings[0] for action in cli._parser()._actions if action.option_strings
+    action.option_strings[0] for action in options.parser()._actions if action.option_strings
     and action.nargs != 0 and action.option_strings[0] not in ("--explain", "--class-token")
 ]  # fmt: skip
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from vitc_inspect import SpecError, cli, module_csv, module_html, module_markdown, module_table
 from vitc_inspect.diagnosis import FAULT_KINDS
-from vitc_inspect.inspection.module_report import inspect_call
+from vitc_inspect.inspection.module_inspection import inspect_call
 
 PACKAGE = Path(__file__).parents[1] / "vitc_inspect"
 FAULTS = {"contract"}

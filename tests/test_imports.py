@@ -21,8 +21,8 @@ ORDER = (
     "tracing",
     "probes",
     "audit",
-    "inspection",
     "views",
+    "inspection",
     "cli",
     "ui",
 )

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from vitc_inspect.audit.stem_finder import stem_of
     from vitc_inspect.common.errors import SpecError
     from vitc_inspect.diagnosis import Contract, Explanation, explain_error, faults, faults_of
-    from vitc_inspect.inspection.module_report import ModuleReport, inspect_call, inspect_module
-    from vitc_inspect.inspection.stem_report import Report, inspect_stem, inspect_vit
+    from vitc_inspect.inspection.module_inspection import inspect_call, inspect_module
+    from vitc_inspect.inspection.module_report import ModuleReport
+    from vitc_inspect.inspection.stem_inspection import inspect_stem, inspect_vit
+    from vitc_inspect.inspection.stem_report import Report
     from vitc_inspect.model.checkpoints import (
         Checkpoint,
         WeightMatch,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
         register_rule,
         temporary_rules,
     )
-    from vitc_inspect.views.module_table import (
+    from vitc_inspect.views.report_table import (
         module_csv,
         module_html,
         module_markdown,
@@ -73,16 +75,16 @@ _HOMES = {
     "faults": "diagnosis",
     "faults_of": "diagnosis",
     "format_stem": "stem.notation",
-    "inspect_call": "inspection.module_report",
-    "inspect_module": "inspection.module_report",
-    "inspect_stem": "inspection.stem_report",
-    "inspect_vit": "inspection.stem_report",
+    "inspect_call": "inspection.module_inspection",
+    "inspect_module": "inspection.module_inspection",
+    "inspect_stem": "inspection.stem_inspection",
+    "inspect_vit": "inspection.stem_inspection",
     "load_weights": "model.checkpoints",
     "match_weights": "model.checkpoints",
-    "module_csv": "views.module_table",
-    "module_html": "views.module_table",
-    "module_markdown": "views.module_table",
-    "module_table": "views.module_table",
+    "module_csv": "views.report_table",
+    "module_html": "views.report_table",
+    "module_markdown": "views.report_table",
+    "module_table": "views.report_table",
     "parse_stem": "stem.notation",
     "patchify_stem": "stem.spec",
     "predict": "stem.prediction",

@@ -22,7 +22,7 @@ from vitc_inspect.audit.stem_finder import stem_of
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.guard import STRICT_RULES
 from vitc_inspect.diagnosis import faults_of
-from vitc_inspect.inspection.module_report import inspect_call
+from vitc_inspect.inspection.module_inspection import inspect_call
 from vitc_inspect.model.modules import build_stem, build_vit
 from vitc_inspect.stem.presets import PRESETS
 

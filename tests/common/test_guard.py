@@ -16,13 +16,13 @@ from torch.nn import functional
 from tests.tracing.counters import tensor
 from vitc_inspect import cli
 from vitc_inspect.common.guard import STRICT_RULES
-from vitc_inspect.inspection import layer_rules, module_report
-from vitc_inspect.inspection.module_report import inspect_call
+from vitc_inspect.inspection import layer_rules, module_inspection, module_report
+from vitc_inspect.inspection.module_inspection import inspect_call
 from vitc_inspect.model.modules import ChannelNorm, ClassToken, FirstToken, PositionTable
 from vitc_inspect.tracing import call_builder, hooks, listener, recorder, tracebacks
 from vitc_inspect.tracing.rules import REGISTRY
 from vitc_inspect.ui.panels.module_summary import module_table_html, status_html
-from vitc_inspect.views.module_table import module_csv, module_html, module_markdown, module_table
+from vitc_inspect.views.report_table import module_csv, module_html, module_markdown, module_table
 
 
 class Own(nn.Module):
@@ -108,7 +108,7 @@ PLACES = [
         "calls_of", "never_called", "fast_path_notes", "shared_notes", "unregistered_notes",
         "values_of", "tensors_given",
     )),
-    (module_report, "expect"),
+    (module_inspection, "expect"),
     (layer_rules, "_has_derived_weights"),
     (layer_rules, "layer_rule"),
 ]  # fmt: skip
@@ -446,7 +446,7 @@ def test_what_has_no_rule_is_no_mistake():
 def test_not_checked_is_no_all_clear(monkeypatch, lenient, capsys):
     command = ["--module", "tests/faulty.py:Sized", "--input", "1,3,32,32", "--strict"]
     assert cli.main(command) == 0
-    monkeypatch.setattr(module_report, "expect", broken)
+    monkeypatch.setattr(module_inspection, "expect", broken)
     assert cli.main(command) == 1
     assert "Not checked, by a mistake of vitc_inspect: " in capsys.readouterr().out
     assert cli.main(command[:-1]) == 0  # it is told, and no reason to fail

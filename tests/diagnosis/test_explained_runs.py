@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitc_inspect.diagnosis import Explanation
-from vitc_inspect.inspection.module_report import ModuleReport, inspect_call
+from vitc_inspect.inspection.module_inspection import inspect_call
+from vitc_inspect.inspection.module_report import ModuleReport
 
 WIDTH = 16
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from tests.diagnosis.test_decoder import CASES, error_of
 from vitc_inspect.diagnosis import Explanation, explain_error
-from vitc_inspect.inspection.module_report import inspect_module
+from vitc_inspect.inspection.module_inspection import inspect_module
 from vitc_inspect.stem.spec import StemSpec, conv_stem, patchify_stem
 
 zeros = torch.zeros

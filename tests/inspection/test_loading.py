@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from vitc_inspect import cli
+from vitc_inspect.cli.output import EXIT_BAD_INPUT
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.inspection.loading import load_module, parse_shape, random_inputs
 
@@ -304,7 +305,7 @@ def test_what_is_of_a_stem_is_refused_beside_a_module(folder, run, options, star
     assert err.splitlines()[-1].startswith(start)
 
 
-@pytest.mark.parametrize("option", ["--csv", "--markdown", "--input=1,3"])
+@pytest.mark.parametrize("option", ["--ignore=bias", "--input=1,3"])
 def test_what_is_of_a_module_is_refused_without_one(run, option):
     code, out, err = run("16x16/16:8", option)
     assert (code, out) == (2, "")
@@ -318,7 +319,7 @@ def test_a_module_without_an_input_asks_for_one(folder, run):
 
 
 def test_a_class_that_forgets_its_super_is_told_so(folder, capsys):
-    assert cli.main(["--module", "mine.py:Unmade", "--input", "1,3,8,8"]) == cli.EXIT_BAD_INPUT
+    assert cli.main(["--module", "mine.py:Unmade", "--input", "1,3,8,8"]) == EXIT_BAD_INPUT
     assert capsys.readouterr().err.splitlines()[-1] == (
         "module = 'Unmade': __init__ of Unmade does not call super().__init__()."
         " Call it before anything else."

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from vitc_inspect import cli
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.inspection.stem_report import inspect_stem, inspect_vit
+from vitc_inspect.inspection.stem_inspection import inspect_stem, inspect_vit
 from vitc_inspect.model import checkpoints
 from vitc_inspect.model.checkpoint_formats import SAVE
 from vitc_inspect.model.checkpoints import (
@@ -34,7 +34,6 @@ from vitc_inspect.model.modules import build_stem, build_vit
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.spec import StemSpec, conv_stem, patchify_stem
 from vitc_inspect.stem.vit import ViTSpec
-from vitc_inspect.views.text import terminal_table
 
 CONV = conv_stem((4, 6), embed_dim=8, image_size=(16, 24))
 PATCHIFY = patchify_stem(8, 8, image_size=(16, 24))
@@ -599,7 +598,7 @@ def test_the_encoder_of_a_file_is_left_over_for_a_stem(tmp_path):
         " blocks.0.norm2.weight and 25 more.",
         "BatchNorm used the image's statistics; norm_statistics \"stored\" takes the file's.",
     )
-    assert set(report.notes) <= set(terminal_table(report).splitlines())
+    assert set(report.notes) <= set(str(report).splitlines())
 
 
 def test_numbers_that_are_not_finite_are_named(tmp_path):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.strategies import stem_specs
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.inspection import stem_report
-from vitc_inspect.inspection.stem_report import inspect_stem
+from vitc_inspect.inspection.stem_inspection import inspect_stem
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.stem.memory import MEMORY_BUDGET, check_memory, predicted_memory
 from vitc_inspect.stem.notation import parse_stem
@@ -200,7 +200,7 @@ RUNS = {
 # which is why the forking process is itself started by a small one.
 MEASURE = """
 import json, os, resource, sys
-from vitc_inspect.inspection.stem_report import inspect_stem
+from vitc_inspect.inspection.stem_inspection import inspect_stem
 from vitc_inspect.stem.notation import parse_stem
 
 def peak():

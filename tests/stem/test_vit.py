@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.inspection.stem_report import inspect_vit
+from vitc_inspect.inspection.stem_inspection import inspect_vit
 from vitc_inspect.model.modules import (
     Block,
     LinearAttention,

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from tests.tracing.counters import ours, tensor
-from vitc_inspect.inspection.module_report import inspect_module
+from vitc_inspect.inspection.module_inspection import inspect_module
 from vitc_inspect.tracing.counting import count_function_macs
 from vitc_inspect.tracing.recorder import record_module
 

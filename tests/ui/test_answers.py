@@ -175,9 +175,9 @@ def forgiving(monkeypatch: pytest.MonkeyPatch) -> None:
     ("place", "part", "what"),
     [
         ("strip_svg", "strip", "The strip"),
-        ("panels.table_html", "table", "The table"),
-        ("panels.totals_html", "totals", "The summary"),
-        ("panels.status_html", "status", "The status"),
+        ("summary.table_html", "table", "The table"),
+        ("summary.totals_html", "totals", "The summary"),
+        ("summary.status_html", "status", "The status"),
         ("_panel", "panel", "The panel"),
     ],
 )

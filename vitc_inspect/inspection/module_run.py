@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import FloatArray, Picture, image_array
 from vitc_inspect.inspection.loading import load_module, made_ready, parse_shape, random_inputs
-from vitc_inspect.inspection.module_report import ModuleReport, inspect_call
+from vitc_inspect.inspection.module_inspection import inspect_call
+from vitc_inspect.inspection.module_report import ModuleReport
 from vitc_inspect.probes.reach import Reach, output_of, reach
 from vitc_inspect.stem.memory import MEMORY_BUDGET
 from vitc_inspect.tracing.hooks import KEEP_BYTES, KeptOutput

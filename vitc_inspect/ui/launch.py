@@ -14,14 +14,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from vitc_inspect.cli import (
-    EXIT_BAD_INPUT,
-    OneSentenceParser,
-    add_module_options,
-    check_has_input,
-    say,
-    user_traceback,
-)
+from vitc_inspect.cli.modules import check_has_input, user_traceback
+from vitc_inspect.cli.options import OneSentenceParser, add_module_options
+from vitc_inspect.cli.output import EXIT_BAD_INPUT, say
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.validation import check_choice, parse_int
 from vitc_inspect.stem.presets import PRESETS

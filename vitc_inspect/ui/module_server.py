@@ -33,8 +33,8 @@ from vitc_inspect.ui.panels.pixels import pixels_html
 from vitc_inspect.ui.panels.summary import error_html
 from vitc_inspect.ui.uploads import PictureStore
 from vitc_inspect.views.folding import row_keys
-from vitc_inspect.views.module_strip import FAILED, module_strip_svg
 from vitc_inspect.views.pixels import photo_uri
+from vitc_inspect.views.strip import FAILED, strip_svg
 
 INPUT_BYTES = 64 * 2**20
 """The most that the inputs may take whose sizes are typed into the page (bytes)."""
@@ -44,6 +44,7 @@ PICTURE_BYTES = 64 * 2**20
 """The most that opened pictures may hold (bytes)."""
 RANDOM = "random"
 """Name of random numbers among the pictures."""
+_STRIP_WIDTH = 1340  # pixels: this page has no controls beside the strip
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,16 @@ class ModuleInspector:
             "status": drawn("The status", status_html, report, self._given(request, trial)),
             "strip": drawn(
                 "The strip",
-                module_strip_svg,
-                report,
+                strip_svg,
+                report.rows,
+                keys=row_keys(report.rows),
+                inputs=[value.shape for value in report.inputs],
                 selected=key,
+                failure=report.failure,
+                never_called=report.never_called,
+                label="The module from its input to its output",
+                css="of-module",
+                full=_STRIP_WIDTH,
                 image_uri=None if array is None else photo_uri(_thin(array)),
             ),
             "table": drawn("The table", module_table_html, report, key, opened),
@@ -264,7 +272,7 @@ def _row_of(request: Request, trial: Trial) -> tuple[int | None, str]:
     Returns:
         Its place in the report, None for the operation that failed, and its key.
     """
-    keys = row_keys([row.call for row in trial.report.rows])
+    keys = row_keys(trial.report.rows)
     chosen = str(request.get("layer", ""))
     if chosen in keys:
         return keys.index(chosen), chosen

@@ -16,7 +16,8 @@ from typing import Any
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import Picture, crop_sentence, image_array, to_image
 from vitc_inspect.diagnosis import explain_error
-from vitc_inspect.inspection.stem_report import Bench, Report, inspect, prepare
+from vitc_inspect.inspection.stem_inspection import PreparedRun, inspect, prepare
+from vitc_inspect.inspection.stem_report import Report, rows_before_the_run
 from vitc_inspect.probes.other_counters import count_work
 from vitc_inspect.probes.timing import Timing, time_layers
 from vitc_inspect.stem.memory import MEMORY_BUDGET, check_memory, predicted_memory
@@ -78,7 +79,7 @@ class Inspector:
         self._weights = dict(own_weights or {})
         self.pictures = PictureStore(PICTURE_BYTES, own_pictures or {})
         self._reports: ByteCache[Choice, Report] = ByteCache(REPORT_BYTES)
-        self._benches: ByteCache[Choice, Bench] = ByteCache(BENCH_BYTES)
+        self._benches: ByteCache[Choice, PreparedRun] = ByteCache(BENCH_BYTES)
         self._timings: ByteCache[Hashable, Timing] = ByteCache(TIMING_BYTES)
         self._under_way: ByteCache[str, _UnderWay] = ByteCache(MEMORY_BUDGET)
         # one thread: forward passes wait in turn, and their memory is used again
@@ -157,7 +158,9 @@ class Inspector:
             )
         return tokens.tokens_html(bench, report, token=str(request.get("token", "")), width=width)
 
-    def _prepared(self, choice: Choice, spec: StemSpec | ViTSpec, picture: Picture | str) -> Bench:
+    def _prepared(
+        self, choice: Choice, spec: StemSpec | ViTSpec, picture: Picture | str
+    ) -> PreparedRun:
         return prepare(
             spec,
             picture,
@@ -426,6 +429,7 @@ def _parts(
 ) -> Answer:
     """The parts of the page that show a stem, for a settled request."""
     layer = request["layer"]
+    rows = report.rows if report else rows_before_the_run(prediction)
     return {
         "layer": layer,
         "cell": request["cell"],
@@ -433,7 +437,15 @@ def _parts(
         "totals": drawn("The summary", summary.totals_html, prediction),
         "status": drawn("The status", summary.status_html, prediction, report),
         "strip": drawn(
-            "The strip", strip_svg, prediction, report, image_uri=thumbnail, selected=layer
+            "The strip",
+            strip_svg,
+            rows,
+            keys=[row.name for row in rows],
+            inputs=[(1, prediction.spec.in_channels, *prediction.spec.image_size)],
+            selected=layer,
+            image_uri=thumbnail,
+            label="The stem from image to tokens",
+            css="" if report else "unconfirmed",
         ),
         "table": drawn(
             "The table",

@@ -19,7 +19,7 @@ from PIL import Image
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import SAMPLES, Picture, read_picture
-from vitc_inspect.inspection.stem_report import read_input
+from vitc_inspect.inspection.stem_inspection import read_input
 from vitc_inspect.ui.cache import ByteCache
 
 KEPT_SIDE = 1024

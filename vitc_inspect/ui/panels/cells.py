@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitc_inspect.common.images import to_image
-from vitc_inspect.inspection.stem_report import Bench, Report
+from vitc_inspect.inspection.stem_inspection import PreparedRun
+from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.probes.cells import BoolArray, Cell, probe_cell
 from vitc_inspect.probes.submodules import DoubleArray
 from vitc_inspect.stem.prediction import LayerPrediction, Prediction
@@ -46,7 +47,7 @@ _COLOURS = ("red", "green", "blue")
 Side = Literal["in", "out"]
 
 
-def cell_html(bench: Bench, report: Report, *, layer: str, cell: str, width: int) -> str:
+def cell_html(bench: PreparedRun, report: Report, *, layer: str, cell: str, width: int) -> str:
     """One cell of a convolution's map taken apart.
 
     Args:

@@ -11,7 +11,8 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from vitc_inspect.inspection.stem_report import Bench, Report
+from vitc_inspect.inspection.stem_inspection import PreparedRun
+from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.probes.cells import kernel_of
 from vitc_inspect.stem.prediction import LayerPrediction, Prediction
 from vitc_inspect.tracing.hooks import KeptOutput
@@ -79,7 +80,7 @@ def maps_html(
 
 
 def one_map_html(
-    bench: Bench, report: Report, selected: str, channel: int, *, scale: str = "layer"
+    bench: PreparedRun, report: Report, selected: str, channel: int, *, scale: str = "layer"
 ) -> str:
     """One map large, with its figures, and the kernel that made it.
 
@@ -433,7 +434,7 @@ def _histogram_svg(values: NDArray[np.float64], bins: int = 36) -> str:
     )
 
 
-def _kernel_html(bench: Bench, layer: LayerPrediction, channel: int) -> str:
+def _kernel_html(bench: PreparedRun, layer: LayerPrediction, channel: int) -> str:
     """The kernel behind a map: a slice for each channel that it reads."""
     if not layer.stage:
         return ""

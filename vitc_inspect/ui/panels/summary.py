@@ -8,7 +8,7 @@ from html import escape
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.diagnosis import Explanation
-from vitc_inspect.inspection.stem_report import Report, Row
+from vitc_inspect.inspection.stem_report import Report, StemRow, rows_before_the_run
 from vitc_inspect.stem.cost import shares
 from vitc_inspect.stem.derivations import explain_layer, explain_totals
 from vitc_inspect.stem.prediction import LayerPrediction, Prediction
@@ -139,9 +139,8 @@ def status_html(prediction: Prediction, report: Report | None) -> str:
     if report is None:
         return f'<span class="badge predicted">predicted, {prediction.dtype}</span>{lost}'
     notes = "".join(f'<span class="soft note">{escape(note)}</span>' for note in report.run_notes)
-    broken = text.not_finite(report)
-    if broken:
-        lost += f'<span class="warning">⚠ {broken}.</span>'
+    if report.not_finite:
+        lost += f'<span class="warning">⚠ {report.not_finite}.</span>'
     weights = f" · {escape(report.weights)}" if report.weights else ""
     agreeing = sum(row.agrees for row in report.rows)
     state, mark = ("agrees", "✓") if not report.disagreements else ("differs", "✗")
@@ -161,14 +160,14 @@ def table_html(
     that does not agree; `unfolded` or a selected layer opens it at once.
     """
     ran = report is not None
-    rows = report.rows if report else [_unconfirmed(layer) for layer in prediction.layers]
-    blocks = [row for row in rows if _block_of(row) not in (None, "head")]
+    rows = report.rows if report else rows_before_the_run(prediction)
+    blocks = [row for row in rows if row.block not in (None, "head")]
     lines = ""
     for row in rows:
         if row not in blocks:
             lines += _table_row(row, selected, ran=ran)
         elif row is blocks[0]:
-            shown = [r for r in blocks if _block_of(r) == "block1" or (ran and not r.agrees)]
+            shown = [r for r in blocks if r.block == "block1" or (ran and not r.agrees)]
             opened = unfolded or selected in [r.name for r in shown]
             lines += _fold_row(blocks, opened=opened, ran=ran)
             inner = "".join(_table_row(r, selected, ran=ran) for r in shown)
@@ -250,18 +249,14 @@ def coloured_shape(shape: tuple[int, ...]) -> str:
     return f'<span class="token">{shape[0]}</span>×<span class="channels">{shape[1]}</span>'
 
 
-def _unconfirmed(layer: LayerPrediction) -> Row:
-    return Row(name=layer.name, predicted=layer, observed=None, verdicts={})
-
-
-def _table_row(row: Row, selected: str, *, ran: bool) -> str:
+def _table_row(row: StemRow, selected: str, *, ran: bool) -> str:
     predicted, observed = row.predicted, row.observed
     chosen = row.name == selected
     if not ran:
         seen, verdict = "", ""
     else:
         seen = coloured_shape(observed.out_shape[1:]) if observed else "never ran"
-        word = text.verdict(row)
+        word = row.verdict
         mark = "✓" if word == "agrees" else "✗"
         verdict = (
             f'<span class="{"agrees" if word == "agrees" else "differs"}">{mark} {word}</span>'
@@ -283,19 +278,15 @@ def _table_row(row: Row, selected: str, *, ran: bool) -> str:
     )
 
 
-def _kind(row: Row) -> str:
+def _kind(row: StemRow) -> str:
     return row.predicted.kind if row.predicted else "unpredicted"
 
 
-def _block_of(row: Row) -> str | None:
-    return row.predicted.block if row.predicted else None
-
-
-def _fold_row(blocks: list[Row], *, opened: bool, ran: bool) -> str:
+def _fold_row(blocks: list[StemRow], *, opened: bool, ran: bool) -> str:
     """All transformer blocks in one line: what leaves the last, and what they cost together."""
     layers = [row.predicted for row in blocks if row.predicted]
     names = list(dict.fromkeys(layer.block for layer in layers))
-    whole = Row(
+    whole = StemRow(
         name=f"{len(names)} block{'' if len(names) == 1 else 's'}",
         predicted=replace(
             layers[-1],
@@ -335,7 +326,7 @@ def formulas_html(prediction: Prediction, report: Report | None, layer: LayerPre
     return f'<table class="formulas"><tbody>{"".join(lines)}</tbody></table>'
 
 
-def _seen(row: Row | None, quantity: str) -> str:
+def _seen(row: StemRow | None, quantity: str) -> str:
     """What the hook saw of a quantity, with a mark, or that nothing was observed."""
     if row is None or row.observed is None or row.predicted is None:
         return ""

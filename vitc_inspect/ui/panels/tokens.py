@@ -11,7 +11,8 @@ from math import ceil, floor, log10
 import numpy as np
 from numpy.typing import NDArray
 
-from vitc_inspect.inspection.stem_report import Bench, Report
+from vitc_inspect.inspection.stem_inspection import PreparedRun
+from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.probes.gradients import TokenField, token_field
 from vitc_inspect.probes.similarity import cosines, token_norms
 from vitc_inspect.stem.geometry import (
@@ -71,7 +72,7 @@ class _Likeness:
     vectors: _Vectors
 
 
-def tokens_html(bench: Bench, report: Report, *, token: str, width: int) -> str:
+def tokens_html(bench: PreparedRun, report: Report, *, token: str, width: int) -> str:
     """The token grid over the image, one token's field by formula and by gradient, its likeness.
 
     Args:
@@ -567,7 +568,7 @@ def _extremes_html(likeness: _Likeness, place: tuple[int, int]) -> str:
 # ---- the order of the tokens ----------------------------------------------------------------
 
 
-def _order_html(bench: Bench, report: Report, number: int) -> str:
+def _order_html(bench: PreparedRun, report: Report, number: int) -> str:
     """Which cell becomes which token: as this stem does it, and in two ways that go wrong."""
     spec = report.spec
     rows, columns = spec.grid_size
@@ -637,7 +638,7 @@ def _mixed_sentence(every: Sequence[Way], number: int) -> str:
     )
 
 
-def _proof_facts(bench: Bench, every: Sequence[Way]) -> str:
+def _proof_facts(bench: PreparedRun, every: Sequence[Way]) -> str:
     """How the order was found out."""
     rows, columns = every[0].grid_size
     tried = every[0].tried_channels

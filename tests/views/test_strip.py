@@ -10,13 +10,34 @@ from torch import nn
 
 from tests import faulty
 from tests.views.test_folding import small_vit
-from vitc_inspect.inspection.module_report import ModuleReport, inspect_call
-from vitc_inspect.views.module_strip import FAILED, module_strip_svg
+from vitc_inspect.inspection.module_inspection import inspect_call
+from vitc_inspect.inspection.module_report import ModuleReport
+from vitc_inspect.inspection.stem_inspection import inspect, prepare
+from vitc_inspect.inspection.stem_report import Report, rows_before_the_run
+from vitc_inspect.stem.notation import parse_stem
+from vitc_inspect.stem.prediction import predict
+from vitc_inspect.stem.spec import StemSpec
+from vitc_inspect.stem.vit import ViTSpec
+from vitc_inspect.views.folding import row_keys
+from vitc_inspect.views.strip import FAILED, strip_svg
 
 
 def report_on(module: nn.Module, side: int = 32, channels: int = 3) -> ModuleReport:
     image = torch.zeros(1, channels, side, side)
     return inspect_call(module.eval(), (image,), keep_bytes=2**22)
+
+
+def module_strip_svg(report: ModuleReport, *, selected: str | None) -> str:
+    """The strip of a module, as its page draws it."""
+    return strip_svg(
+        report.rows,
+        keys=row_keys(report.rows),
+        inputs=[value.shape for value in report.inputs],
+        selected=selected,
+        failure=report.failure,
+        never_called=report.never_called,
+        label="The module",
+    )
 
 
 def blocks(svg: str) -> list[str]:
@@ -88,3 +109,50 @@ def test_names_are_written_as_text() -> None:
     svg = module_strip_svg(report_on(Odd()), selected=None)
     assert "<b>" not in svg
     assert "&lt;b&gt;&amp;" in svg
+
+
+def stem_strip(spec: StemSpec | ViTSpec, *, ran: bool) -> str:
+    """The strip of a stem or a model, as the page draws it before the run or after it."""
+    report = prepared_report(spec) if ran else None
+    prediction = predict(spec)
+    rows = report.rows if report else rows_before_the_run(prediction)
+    return strip_svg(
+        rows,
+        keys=[row.name for row in rows],
+        inputs=[(1, prediction.spec.in_channels, *prediction.spec.image_size)],
+        selected="conv1",
+        label="The stem",
+    )
+
+
+def prepared_report(spec: StemSpec | ViTSpec) -> Report:
+    return inspect(prepare(spec, "ramp", device="cpu"))
+
+
+def test_a_stem_is_a_block_for_each_stage_and_step() -> None:
+    stem = parse_stem("3x3/2:8 bn relu, 3x3/2:16 ln gelu, 1x1:24", image_size=(32, 48))
+    for ran, word in ((False, "predicted"), (True, "agrees")):
+        svg = stem_strip(stem, ran=ran)
+        assert blocks(svg) == [
+            f"conv1, 8×16×24, {word}",
+            f"conv2, 16×8×12, {word}",
+            f"proj, 24×8×12, {word}",
+            f"tokens, 96×24, {word}",
+            f"class_token, 97×24, {word}",
+            f"pos_embed, 97×24, {word}",
+        ]
+        made = re.findall(r'class="made"[^>]*>([^<]*)<', svg)
+        assert made[:5] == ["3x3/2", "bn relu", "3x3/2", "ln gelu", "1x1"]
+        assert made[-4:] == ["prepend", "1 token", "add", "positions"]
+        assert svg.count('class="prefix"') == 2  # the class token, and what follows it
+        assert ("<image" in svg) == ran
+
+
+def test_the_encoder_is_one_block_and_opens_its_first() -> None:
+    stem = parse_stem("4x4/4:24", image_size=8)
+    svg = stem_strip(ViTSpec(stem=stem, depth=3, num_heads=2, mlp_ratio=4.0), ran=False)
+    assert blocks(svg)[-2:] == ["encoder, 5×24, predicted", "head, 1000, predicted"]
+    layers = re.findall(r'data-layers="(block1[^"]*)"', svg)
+    assert len(layers) == 1
+    assert "block2" not in layers[0]
+    assert ">3 blocks</text>" in svg
