@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from vitc_inspect.tracing.rules import is_users_layer
+from vitc_inspect.tracing.rules import REGISTRY, is_users_layer
 
 Role = Literal["quiet", "library", "leaf", "open"]
 # A layer of torch or einops, one that a user registered a rule for, or one of the user's with no
@@ -41,10 +41,12 @@ def rows_of(
     """
     kinds = set(map(type, layers.values()))
     library = {kind for kind in kinds if _is_library_layer(kind) or is_users_layer(kind)}
+    has_function_rules = any(isinstance(kind, str) for kind in REGISTRY.users)
     callable_kinds = set(filter(can_be_called, kinds))
     for name, layer in layers.items():
         if type(layer) in library:
-            yield name, "quiet" if name and _is_quiet(layer) else "library"
+            quiet = name and not has_function_rules and _is_quiet(layer)
+            yield name, "quiet" if quiet else "library"
         elif name and type(layer) in callable_kinds:
             childless = is_childless(layer)
             if childless or name in weights:
