@@ -9,6 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vitc_inspect.common.extras import require
+
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from vitc_inspect.audit.stem_finder import stem_of
     from vitc_inspect.common.errors import SpecError
@@ -19,13 +23,11 @@ if TYPE_CHECKING:
     from vitc_inspect.inspection.stem_report import Report
     from vitc_inspect.model.checkpoints import (
         Checkpoint,
-        WeightMatch,
         load_weights,
-        match_weights,
-        put_weights,
         save_weights,
     )
     from vitc_inspect.model.modules import build_stem, build_vit
+    from vitc_inspect.model.weight_matching import WeightMatch, match_weights, put_weights
     from vitc_inspect.probes.other_counters import Witness, count_work
     from vitc_inspect.stem.derivations import explain_layer, explain_totals
     from vitc_inspect.stem.notation import format_stem, parse_stem
@@ -62,7 +64,7 @@ _HOMES = {
     "SpecError": "common.errors",
     "StemSpec": "stem.spec",
     "ViTSpec": "stem.vit",
-    "WeightMatch": "model.checkpoints",
+    "WeightMatch": "model.weight_matching",
     "Witness": "probes.other_counters",
     "build_stem": "model.modules",
     "build_vit": "model.modules",
@@ -80,7 +82,7 @@ _HOMES = {
     "inspect_stem": "inspection.stem_inspection",
     "inspect_vit": "inspection.stem_inspection",
     "load_weights": "model.checkpoints",
-    "match_weights": "model.checkpoints",
+    "match_weights": "model.weight_matching",
     "module_csv": "views.report_table",
     "module_html": "views.report_table",
     "module_markdown": "views.report_table",
@@ -88,7 +90,7 @@ _HOMES = {
     "parse_stem": "stem.notation",
     "patchify_stem": "stem.spec",
     "predict": "stem.prediction",
-    "put_weights": "model.checkpoints",
+    "put_weights": "model.weight_matching",
     "register_rule": "tracing.rules",
     "save_weights": "model.checkpoints",
     "stem_of": "audit.stem_finder",
@@ -148,7 +150,12 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        home = import_module(f"{__name__}.{_HOMES[name]}")
+    except ModuleNotFoundError:
+        require("torch", by=name)
+        raise
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

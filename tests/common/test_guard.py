@@ -13,13 +13,21 @@ from einops.layers.torch import Rearrange, Reduce
 from torch import nn
 from torch.nn import functional
 
-from tests.tracing.counters import tensor
+from tests.tracing.modules import tensor
 from vitc_inspect import cli
 from vitc_inspect.common.guard import STRICT_RULES
 from vitc_inspect.inspection import layer_rules, module_inspection, module_report
 from vitc_inspect.inspection.module_inspection import inspect_call
 from vitc_inspect.model.modules import ChannelNorm, ClassToken, FirstToken, PositionTable
-from vitc_inspect.tracing import call_builder, hooks, listener, recorder, tracebacks
+from vitc_inspect.tracing import (
+    call_builder,
+    call_sites,
+    hooks,
+    listener,
+    output_log,
+    recorder,
+    tracebacks,
+)
 from vitc_inspect.tracing.rules import REGISTRY
 from vitc_inspect.ui.panels.module_summary import module_table_html, status_html
 from vitc_inspect.views.report_table import module_csv, module_html, module_markdown, module_table
@@ -95,14 +103,19 @@ def break_rules(monkeypatch, *kinds):
 
 PLACES = [
     *((listener, name) for name in (
-        "count_function_macs", "tensors_given", "tensors_in", "dot_length", "version_of", "_kept",
-        "_has_tensor", "_overlap", "values_of", "place_of", "_forward_code", "rows_of", "is_free",
+        "count_function_macs", "tensors_given", "tensors_in", "dot_length",
+        "values_of", "_forward_code", "rows_of", "is_free",
         "_Function",
     )),
     *((listener.Run, name) for name in (
-        "finish", "_sweep", "sweep_at_end", "_function_row", "_caller", "_find_unhooked",
-        "_unhooked", "batched", "_step_aside",
+        "finish", "_function_row", "_suspend",
     )),
+    *((output_log, name) for name in ("version_of", "_kept", "_overlap")),
+    *((output_log.OutputLog, name) for name in (
+        "add", "batched", "mark_overwritten", "mark_overwritten_at_end",
+    )),
+    *((call_sites.CallSites, name) for name in ("line_of", "find_unhooked", "_unhooked")),
+    (call_sites, "owner_of"),
     *((call_builder, name) for name in ("_call", "_params", "source_line")),
     *((recorder, name) for name in (
         "calls_of", "never_called", "fast_path_notes", "shared_notes", "unregistered_notes",
@@ -115,7 +128,7 @@ PLACES = [
 OF_FAILURES = [
     (listener, "failure_of"),
     (listener, "tensors_given"),
-    (listener.Run, "_listen_again"),
+    (listener.Run, "_run_again"),
     (tracebacks, "_chain"),
     (tracebacks, "source_line"),
     (tracebacks, "traceback_text"),

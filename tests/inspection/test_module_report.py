@@ -89,7 +89,7 @@ def test_a_mistake_while_numbers_are_followed_is_not_the_modules(monkeypatch):
 
     module = faulty.Sized()
     module.forward = forward
-    monkeypatch.setattr(dataflow, "_stayed", broken)
+    monkeypatch.setattr(dataflow, "unmoved_positions", broken)
     monkeypatch.delenv(STRICT_RULES, raising=False)
     report = report_on(module)
     assert report.failure is None

@@ -24,13 +24,9 @@ from vitc_inspect.common.errors import SpecError
 from vitc_inspect.inspection.stem_inspection import inspect_stem, inspect_vit
 from vitc_inspect.model import checkpoints
 from vitc_inspect.model.checkpoint_formats import SAVE
-from vitc_inspect.model.checkpoints import (
-    load_weights,
-    match_weights,
-    put_weights,
-    save_weights,
-)
+from vitc_inspect.model.checkpoints import load_weights, save_weights
 from vitc_inspect.model.modules import build_stem, build_vit
+from vitc_inspect.model.weight_matching import match_weights, put_weights
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.spec import StemSpec, conv_stem, patchify_stem
 from vitc_inspect.stem.vit import ViTSpec
@@ -366,7 +362,7 @@ NO_FILE = "Use the path of a .safetensors or .pt file."
         ),
         ("a\0b", f"weights = 'a\\x00b': there is no such file. {NO_FILE}"),
         ("a" * 5000, f"weights = '{'a' * 58}…: there is no such file. {NO_FILE}"),
-        (7, f"weights = 'int': it is no path. {NO_FILE}"),
+        (7, f"weights = 'int': it is not a path. {NO_FILE}"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_refused(path, sentence):
@@ -466,7 +462,7 @@ def without(tensors: dict[str, Tensor], *keys: str) -> dict[str, Tensor]:
 
 
 P = "patch_embed.proj"
-FITTING = "Use a file of this very stem."
+FITTING = "Use a file saved from this stem."
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.stem.specs import model, random_vit
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.inspection.stem_inspection import inspect_vit
 from vitc_inspect.model.modules import (
@@ -24,7 +24,6 @@ from vitc_inspect.probes.other_counters import count_work, dispatcher
 from vitc_inspect.stem.memory import predicted_memory
 from vitc_inspect.stem.prediction import predict
 from vitc_inspect.stem.presets import PRESETS
-from vitc_inspect.stem.spec import StemSpec, conv_layer
 from vitc_inspect.stem.vit import ViTSpec
 
 # Xiao et al. 2021, Table 1: depth, heads, MLP ratio; then flops (G), params (M) and acts (M) as
@@ -39,12 +38,6 @@ TABLE_1 = {
     "vit_c_18gf": (11, 12, 4, 17.7, 81.6, 24.1, 81_573_160),
     "vit_c_36gf": (13, 16, 4, 35.0, 167.8, 36.7, 167.796e6),
 }
-
-
-def model(name: str) -> ViTSpec:
-    vit = PRESETS[name].vit
-    assert vit is not None
-    return vit
 
 
 @pytest.mark.parametrize("name", TABLE_1)
@@ -74,37 +67,6 @@ def test_a_convolutional_stem_costs_about_one_block(name: str, blocks: float) ->
     prediction = predict(model(name))
     block = sum(layer.macs for layer in prediction.layers if layer.block == "block1")
     assert round(prediction.stem_macs / block, 2) == blocks
-
-
-def random_vit(seed: int) -> ViTSpec:
-    """A small ViT of any kind: stems, depths, heads, both attentions, with or without a token."""
-    chance = random.Random(seed)
-    heads = chance.choice((1, 2, 3, 4))
-    width = heads * chance.choice((1, 2, 5, 8))
-    convs = [
-        conv_layer(
-            chance.randint(1, 9),
-            chance.randint(1, 4),
-            chance.randint(1, 3),
-            norm=chance.choice(("none", "batch", "layer")),
-            activation=chance.choice(("none", "relu", "gelu", "silu", "hardswish")),
-        )
-        for _ in range(chance.randint(0, 2))
-    ]
-    stem = StemSpec(
-        image_size=(chance.randint(40, 64), chance.randint(40, 64)),
-        in_channels=chance.choice((1, 3, 4)),
-        convs=(*convs, conv_layer(width, chance.randint(1, 5), chance.randint(2, 6))),
-        class_token=chance.random() < 0.5,
-    )
-    return ViTSpec(
-        stem=stem,
-        depth=chance.randint(1, 3),
-        num_heads=heads,
-        mlp_ratio=chance.choice((1, 2, 4)),
-        attention=chance.choice(("softmax", "linear")),
-        num_classes=chance.randint(1, 12),
-    )
 
 
 @pytest.mark.parametrize("start", range(0, 120, 20))

@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from tests.tracing.test_recorder import Runs
+from tests.tracing.modules import Runs
 from vitc_inspect.tracing.recorder import record_module
 
 

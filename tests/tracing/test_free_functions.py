@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import get_testing_overrides
 
-from tests.tracing.test_recorder import Runs
+from tests.tracing.modules import Runs
 from vitc_inspect.tracing.counting import NOT_COUNTED
 from vitc_inspect.tracing.free_functions import is_free
 from vitc_inspect.tracing.recorder import record_module

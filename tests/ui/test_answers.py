@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.ui.test_module_server import call as call_module
-from tests.ui.test_module_server import inspector as module_inspector
-from tests.ui.test_server import START, call
+from tests.ui.requests import START, call, call_module, module_inspector
 from vitc_inspect.common.guard import STRICT_RULES
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.ui import module_server

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests import faulty
-from tests.views.test_folding import small_vit
+from tests.views.models import small_vit
 from vitc_inspect.inspection.module_inspection import inspect_call
 from vitc_inspect.inspection.module_report import ModuleReport
 from vitc_inspect.inspection.stem_inspection import inspect, prepare

@@ -1,4 +1,4 @@
-"""The command line: `python -m vitc_inspect "16x16/16:768"`."""
+"""The command line: `vitc-inspect "16x16/16:768"`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+import vitc_inspect
 from vitc_inspect.cli.modules import run_module
 from vitc_inspect.cli.options import BESIDE, parser, refuse_what_has_no_use
 from vitc_inspect.cli.output import (
@@ -26,13 +27,21 @@ from vitc_inspect.stem.paper import PRINTED, SOURCE
 __all__ = ["ended", "main"]
 
 
-def main(arguments: Sequence[str] | None = None, *, apart: bool = False) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    apart: bool = False,
+    prog: str = "python -m vitc_inspect",
+    verbs: str = "",
+) -> int:
     """Inspect a stem or anybody's module and print its report, or explain an error.
 
     Args:
         arguments: The command line without the program; None means sys.argv.
-        apart: Whether a module is run in a child process, as `do_apart` does. What it prints by
+        apart: Whether a module is run in a child process, as `run_in_child` does. What it prints by
             itself can then not get into the report, and it cannot end the program.
+        prog: What the person typed to start the program.
+        verbs: What else the program does, in sentences for the help.
 
     Returns:
         Exit code: 0 for a report or an explanation, 1 for an error that is not known and with
@@ -40,13 +49,16 @@ def main(arguments: Sequence[str] | None = None, *, apart: bool = False) -> int:
         bad input or an output that cannot be written, 3 for a module whose forward raised or that
         ended Python itself.
     """
-    options_parser = parser()
+    options_parser = parser(prog, verbs)
     options = options_parser.parse_args(arguments)
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal has no ×
     try:
         refuse_what_has_no_use(options, options_parser)
+        if options.version:
+            say(f"vitc-inspect {vitc_inspect.__version__}")
+            return 0
         if options.explain is not None:
             text, known = _explain(options)
             say(text)

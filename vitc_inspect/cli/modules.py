@@ -16,8 +16,9 @@ from vitc_inspect.cli.output import (
     complain,
     say,
 )
-from vitc_inspect.common.child_process import EndedEarly, Outcome, do_apart
+from vitc_inspect.common.child_process import ChildFailed, Outcome, run_in_child
 from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.extras import require
 from vitc_inspect.common.validation import check_kinds, parse_int
 from vitc_inspect.diagnosis import FAULT_KINDS
 
@@ -25,6 +26,7 @@ from vitc_inspect.diagnosis import FAULT_KINDS
 def run_module(options: argparse.Namespace, apart: bool) -> int:
     """Print the report on the module that --module names, and return the exit code."""
     check_has_input(options.input)
+    require("torch", by="--module")
     format_of(options)  # before the module is run
     grey = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
@@ -36,8 +38,8 @@ def run_module(options: argparse.Namespace, apart: bool) -> int:
         _deliver(outcome)
         return outcome.code
     try:
-        return do_apart(work, _deliver)
-    except EndedEarly as end:
+        return run_in_child(work, _deliver)
+    except ChildFailed as end:
         reason = f"it ended Python itself, {end.how}, before there was a report"
         fix = "Look for what leaves the program, as os._exit does, or run it alone to see"
         if end.killed:

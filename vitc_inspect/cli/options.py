@@ -29,6 +29,7 @@ _TAKES: Mapping[str, tuple[str, ...]] = {
     "--module": (*("module", "input", "device", "seed", *FORMATS, "strict", "ignore"),),
     "--explain": ("explain", *_DESCRIBED, "json"),
     "--paper": ("paper", "json"),
+    "--version": ("version",),
 }
 _FLAGS = {"stem": _A_STEM, "num_heads": "--heads"}
 FILES = {
@@ -82,7 +83,7 @@ class OneSentenceParser(argparse.ArgumentParser):
 
 def refuse_what_has_no_use(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Refuse an option that was given and would be ignored; _TAKES says which go together."""
-    asked = ("--explain", "--module", "--paper")
+    asked = ("--explain", "--module", "--paper", "--version")
     given = [flag for flag in asked if getattr(options, flag[2:]) not in (None, False)]
     what = given[0] if given else _A_STEM
     for name, value in vars(options).items():
@@ -100,12 +101,12 @@ def flag_of(name: str) -> str:
     return _FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the command line."""
+def parser(prog: str = "python -m vitc_inspect", verbs: str = "") -> argparse.ArgumentParser:
+    """The parser of the command line; the verbs are sentences for its help."""
     made = OneSentenceParser(
-        prog="python -m vitc_inspect",
+        prog=prog,
         description="Predict the shapes of a Vision Transformer's stem, run it, and compare.",
-        epilog=f"Presets: {', '.join(PRESETS)}.",
+        epilog=f"{verbs} Presets: {', '.join(PRESETS)}.".strip(),
     )
     _add_stem_options(made)
     _add_run_options(made)
@@ -174,7 +175,7 @@ def _add_format_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_other_options(parser: argparse.ArgumentParser) -> None:
-    """Faults, other counts, times, the paper, an error, and the exit code."""
+    """Faults, other counts, times, the paper, an error, the exit code and the version."""
     parser.add_argument(
         "--ignore",
         action="append",
@@ -201,6 +202,7 @@ def _add_other_options(parser: argparse.ArgumentParser) -> None:
         help="exit 1 on any disagreement, and on any fault of a module of your own or a search for"
         " faults that could not end",
     )
+    parser.add_argument("--version", action="store_true", help="print the version")
 
 
 def add_module_options(parser: argparse.ArgumentParser) -> None:

@@ -7,8 +7,9 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from vitc_inspect.common.child_process import EXIT_FAILED, EXIT_INTERRUPTED, own_mistake
+from vitc_inspect.common.child_process import EXIT_FAILED, EXIT_INTERRUPTED, internal_error
 from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.extras import MissingPackage
 
 EXIT_DISAGREES = 1
 EXIT_NOT_KNOWN = 1
@@ -21,8 +22,8 @@ def ended(main: Callable[[], int]) -> int:
     """Run a program to its end; who stops it, or stops reading it, gets no traceback.
 
     Returns:
-        Its exit code, 130 for an interrupt, 141 where nobody reads on, 70 for a mistake of this
-        package's own.
+        Its exit code, 130 for an interrupt, 141 where nobody reads on, 2 where a package is
+        missing, 70 for a mistake of this package's own.
     """
     try:
         return main()
@@ -31,9 +32,12 @@ def ended(main: Callable[[], int]) -> int:
     except BrokenPipeError:  # `| head` has read enough
         _drop_output()
         return EXIT_UNREAD
+    except MissingPackage as error:
+        complain(error)
+        return EXIT_BAD_INPUT
     except Exception as error:  # noqa: BLE001  # the last resort
         traceback.print_exc()
-        complain(own_mistake(error))
+        complain(internal_error(error))
         return EXIT_FAILED
 
 

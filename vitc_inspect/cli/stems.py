@@ -11,6 +11,7 @@ from typing import Any
 from vitc_inspect.cli.formats import format_of, report_text
 from vitc_inspect.cli.options import FILES, flag_of
 from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.extras import require
 from vitc_inspect.common.validation import (
     MAX_CHANNELS,
     check_choice,
@@ -31,6 +32,7 @@ def inspect(options: argparse.Namespace) -> tuple[str, bool]:
     _refuse_beside(options, name)
     spec = spec_of(options)
     vit = _vit(spec, options)
+    require("torch", by="Running a stem")
     # torch takes a second to import, which a misspelt stem need not wait for
     from vitc_inspect.inspection.stem_inspection import inspect_stem, inspect_vit
     from vitc_inspect.inspection.stem_report import Report

@@ -19,6 +19,7 @@ from vitc_inspect.inspection.module_report import CHECKS, ModuleReport, ModuleRo
 from vitc_inspect.tracing.module_tree import arguments_of, contents_of
 from vitc_inspect.tracing.recorder import record_call
 from vitc_inspect.tracing.recording import Call, Recording, Value
+from vitc_inspect.tracing.torch_internals import forward_hooks, forward_pre_hooks, own_parameters
 
 
 def inspect_module(module: nn.Module, *inputs: Any, **kwargs: Any) -> ModuleReport:
@@ -172,7 +173,7 @@ def _plain_numbers(layer: nn.Module) -> dict[str, tuple[int, ...]]:
         numbers = value if isinstance(value, tuple) else (value,)
         if all(type(number) is int for number in numbers):
             found[name] = numbers
-    weight = vars(layer).get("_parameters", {}).get("weight")
+    weight = dict(own_parameters(layer).items()).get("weight")  # also of a ScriptModule
     if weight is not None and hasattr(weight, "shape"):
         found["weight"] = tuple(weight.shape)
     return found
@@ -209,4 +210,4 @@ def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
 
 def _is_hooked(layer: nn.Module) -> bool:
     """Whether somebody's own hook may change what goes in or comes out of a layer."""
-    return bool(layer._forward_hooks or layer._forward_pre_hooks)
+    return bool(forward_hooks(layer) or forward_pre_hooks(layer))

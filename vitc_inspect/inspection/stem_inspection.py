@@ -26,9 +26,10 @@ from vitc_inspect.common.images import (
 )
 from vitc_inspect.common.validation import A_STEM, MAX_BYTES, check_choice, check_int, check_type
 from vitc_inspect.inspection.stem_report import Report
-from vitc_inspect.model.checkpoints import load_weights, match_weights, put_weights
+from vitc_inspect.model.checkpoints import load_weights
 from vitc_inspect.model.devices import device_title, resolve_device
 from vitc_inspect.model.modules import Init, build_stem, build_vit
+from vitc_inspect.model.weight_matching import match_weights, put_weights
 from vitc_inspect.probes.gradients import Statistics, batch_statistics
 from vitc_inspect.probes.token_order import keeps_order
 from vitc_inspect.stem.memory import MEMORY_BUDGET, check_memory

@@ -10,6 +10,7 @@ from torch.autograd import Function
 from torch.overrides import handle_torch_function, has_torch_function
 
 from vitc_inspect.tracing.rules import REGISTRY, kind_of
+from vitc_inspect.tracing.torch_internals import BaseFunction
 
 
 @contextmanager
@@ -22,20 +23,19 @@ def announced() -> Iterator[None]:
     if not REGISTRY.users:
         yield
         return
-    base: Any = Function.__mro__[1]
 
     def apply(cls: type[Function], *args: Any, **kwargs: Any) -> Any:
-        original = super(base, cls).apply
+        original = super(BaseFunction, cls).apply
         # only a thread whose functions are recorded has a mode
-        if has_torch_function(()) and cls is not Function and kind_of(cls) in REGISTRY.users:
+        if has_torch_function((cls,)) and cls is not Function and kind_of(cls) in REGISTRY.users:
             return handle_torch_function(_Applied(cls, original), (), *args, **kwargs)
         return original(*args, **kwargs)
 
-    base.apply = classmethod(apply)
+    BaseFunction.apply = classmethod(apply)
     try:
         yield
     finally:
-        del base.apply
+        del BaseFunction.apply
 
 
 class _Applied:

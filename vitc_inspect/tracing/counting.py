@@ -14,6 +14,7 @@ from vitc_inspect.model.modules import ClassToken, LinearAttention, PositionTabl
 from vitc_inspect.tracing import function_rules  # noqa: F401  # which registers its rules
 from vitc_inspect.tracing.free_functions import is_free
 from vitc_inspect.tracing.rules import Expectation, FunctionCall, Rule, our_rule_of_function
+from vitc_inspect.tracing.torch_internals import is_wrapped, unwrapped
 
 _WITHOUT_PRODUCTS = (
     *(nn.BatchNorm2d, nn.LayerNorm, ClassToken, PositionTable),
@@ -121,11 +122,10 @@ def stated_of_call(
 
 def _examples(output: Any) -> int:
     """How many examples torch.vmap runs as one, whose shapes it hides; 1 outside of it."""
-    functorch = torch._C._functorch
     tensor = output[0] if isinstance(output, (tuple, list)) else output
     many = 1
-    while isinstance(tensor, Tensor) and functorch.is_functorch_wrapped_tensor(tensor):
-        inner = functorch.get_unwrapped(tensor)
+    while isinstance(tensor, Tensor) and is_wrapped(tensor):
+        inner = unwrapped(tensor)
         many *= inner.numel() // max(tensor.numel(), 1)
         tensor = inner
     return many

@@ -18,7 +18,7 @@ from vitc_inspect.tracing.rules import FunctionCall, register_rule
 @register_rule("conv1d", "conv2d", "conv3d", "convolution", "_convolution")
 def _convolution(call: FunctionCall) -> int:
     """Each element of the output is the product of a window with its filter."""
-    if call.argument(6, "transposed") is True:  # torch.convolution alone is told so there
+    if call.argument(6, "transposed") is True:  # torch.convolution alone has this argument
         return _transposed_convolution(call)
     return prod(call.out_shape) * prod(call.shape(1, "weight")[1:])
 

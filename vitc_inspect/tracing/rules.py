@@ -13,14 +13,14 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from torch import nn
-from torch._library.custom_ops import CustomOpDef
-from torch._ops import OpOverload, OpOverloadPacket
 from torch.autograd import Function
 
 from vitc_inspect.common.errors import SpecError, one_line, shortened, shown, with_article
 from vitc_inspect.common.guard import REGISTERED_RULE, RuleError, reason_of
 from vitc_inspect.common.validation import plain
 from vitc_inspect.tracing.free_functions import plain_name
+from vitc_inspect.tracing.interrupts import is_to_pass
+from vitc_inspect.tracing.torch_internals import CONVOLUTION_STEP, operator_name
 
 Shape = tuple[int, ...]
 
@@ -104,10 +104,8 @@ class Rule:
             said = self.function(*given)
         except SpecError as error:
             return Expectation(rule=str(error), fits=False)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
-            if self.is_ours:
+            if self.is_ours or is_to_pass(error):
                 raise
             raise self._error(f"raised {reason_of(error)}") from error
         if said is None or self.is_ours:
@@ -310,11 +308,9 @@ def function_kind(function: Any) -> str | None:
     A function of torch has its bare name, an operator that of its library before it, and any
     other function that of its module.
     """
-    if isinstance(function, CustomOpDef):
-        return function._qualname
-    if isinstance(function, (OpOverload, OpOverloadPacket)):
-        library, name = str(function).split(".")[:2]
-        return name if library == "aten" else f"{library}::{name}"
+    operator = operator_name(function)
+    if operator is not None:
+        return operator
     bare = getattr(function, "__name__", None)
     if not callable(function) or not isinstance(bare, str):
         return None
@@ -350,7 +346,7 @@ def _rule_of_class(kind: type[nn.Module]) -> Rule | None:
         # the same forward, and the same helper that a convolution's forward calls
         if rule is not None and all(
             getattr(kind, name, None) is getattr(ancestor, name, None)
-            for name in ("forward", "_conv_forward")
+            for name in ("forward", CONVOLUTION_STEP)
         ):
             return rule
     return None

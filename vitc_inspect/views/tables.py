@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from vitc_inspect.probes.other_counters import Witness
-from vitc_inspect.probes.timing import Timing
 from vitc_inspect.stem.paper import PRINTED, PRINTED_CORRELATIONS
 from vitc_inspect.views.text import plural, seconds
+
+if TYPE_CHECKING:  # the paper's table is printed without torch
+    from vitc_inspect.probes.other_counters import Witness
+    from vitc_inspect.probes.timing import Timing
 
 
 def witness_table(witnesses: Sequence[Witness]) -> str:

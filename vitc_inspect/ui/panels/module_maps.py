@@ -9,7 +9,7 @@ from math import isqrt
 import numpy as np
 
 from vitc_inspect.inspection.module_report import ModuleReport, ModuleRow
-from vitc_inspect.inspection.module_run import Trial
+from vitc_inspect.inspection.module_run import ModuleRun
 from vitc_inspect.tracing.hooks import KeptOutput
 from vitc_inspect.tracing.recording import Failure
 from vitc_inspect.ui.panels.maps import (
@@ -49,7 +49,7 @@ class Grid:
 
 
 def module_maps_html(
-    trial: Trial,
+    trial: ModuleRun,
     row: int,
     *,
     cell: str,
@@ -123,7 +123,7 @@ def failed_html(failure: Failure) -> str:
     )
 
 
-def output_file(trial: Trial, row: int) -> tuple[str, bytes] | None:
+def output_file(trial: ModuleRun, row: int) -> tuple[str, bytes] | None:
     """A call's output as a file of arrays: its name and its bytes; None where nothing is kept."""
     kept = trial.output(row)
     call = trial.report.rows[row].call
@@ -185,7 +185,7 @@ def _said(grid: Grid) -> str:
     )
 
 
-def _one_map_html(trial: Trial, row: int, maps: KeptOutput, channel: int, scale: str) -> str:
+def _one_map_html(trial: ModuleRun, row: int, maps: KeptOutput, channel: int, scale: str) -> str:
     """One map large, with its figures; a click on a place asks which pixels it reads."""
     call = trial.report.rows[row].call
     name = call_name(call)
@@ -208,7 +208,7 @@ def _one_map_html(trial: Trial, row: int, maps: KeptOutput, channel: int, scale:
     )
 
 
-def _colours(trial: Trial, kept: KeptOutput, scale: str) -> Scale | str:
+def _colours(trial: ModuleRun, kept: KeptOutput, scale: str) -> Scale | str:
     """What `wall` takes for a choice of colours."""
     if scale == "channel":
         return "channel"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import FloatArray
 from vitc_inspect.inspection.module_report import ModuleReport
-from vitc_inspect.inspection.module_run import Trial
+from vitc_inspect.inspection.module_run import ModuleRun
 from vitc_inspect.probes.reach import Reach
 from vitc_inspect.probes.similarity import cosines, token_norms
 from vitc_inspect.probes.submodules import DoubleArray
@@ -44,7 +44,7 @@ _NEAR = 84  # side of the picture of the box from near (CSS pixels)
 _MOST_PLACES = 256  # rows and columns of it
 
 
-def module_reach_html(trial: Trial, row: int, *, place: str, width: int) -> str:
+def module_reach_html(trial: ModuleRun, row: int, *, place: str, width: int) -> str:
     """One place of a call's output, and the pixels of the input that move it.
 
     Args:
