@@ -278,6 +278,34 @@ def test_an_interrupt_in_a_rule_is_an_interrupt():
     assert torch._C._len_torch_function_stack() == 0
 
 
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        (-1, "an int, not an Expectation"),
+        (2**64, "an int, not an Expectation"),
+        (1.5, "a float, not an Expectation"),
+        (True, "a bool, not an Expectation"),
+        ("27", "a str, not an Expectation"),
+        (torch.zeros(2), "a Tensor, not an Expectation"),
+        (Expectation, "a type, not an Expectation"),
+        (Expectation(macs=-1), "macs = -1, not a whole number from 0 to 2^63"),
+        (Expectation(out_shape="33"), "out_shape = '33', not a shape"),
+    ],
+)
+def test_nonsense_leaves_a_function_unchecked(said, complaint):
+    module = Runs(lambda _, x: scan(x, 2) @ x)
+    right = inspect_module(module, square())
+    register_rule(scan)(lambda call: said)
+    report = inspect_module(module, square())
+    reason = f"the registered rule <lambda> of t_rules::scan returned {complaint}"
+    assert [row.unchecked for row in report.rows] == [(reason,), ()]
+    assert (report.outputs, report.macs, report.uncounted) == (
+        right.outputs,
+        right.macs,
+        right.uncounted,
+    )
+
+
 # ---- what can be registered
 
 

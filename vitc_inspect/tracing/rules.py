@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from torch import nn
 from torch.autograd import Function
@@ -41,8 +41,7 @@ class Expectation:
     """Whether the layer can take its input; a rule raises SpecError where it cannot."""
 
 
-@dataclass(frozen=True)
-class FunctionCall:
+class FunctionCall(NamedTuple):  # made in a third of the time of a frozen dataclass
     """One call of a function, as its rule is given it."""
 
     args: Sequence[Any]
