@@ -15,9 +15,10 @@ from threading import Thread
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 import vitc_inspect
+from tests.chromium import browser
 from tests.served import ROOT, Served, free_port, serving
 
 PACKAGE = ROOT / "vitc_inspect"
@@ -225,11 +226,16 @@ def test_the_installed_command_inspects_a_module(full: Installed) -> None:
     assert "1 of 1 layer agrees with arithmetic." in ended.stdout
 
 
-def test_the_installed_page_opens(page_server: Served, tab: Page) -> None:
+def test_the_installed_page_opens(page_server: Served) -> None:
     statuses: list[int] = []
-    tab.on("response", lambda response: statuses.append(response.status))
-    tab.goto(page_server.address)
-    expect(tab.locator(".vi")).to_have_attribute("data-state", "confirmed", timeout=60_000)
-    assert tab.locator(".length strong").inner_text() == "197"
+    complaints: list[str] = []
+    with browser() as chromium:
+        page = chromium.new_page()
+        page.on("response", lambda response: statuses.append(response.status))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(page_server.address)
+        expect(page.locator(".vi")).to_have_attribute("data-state", "confirmed", timeout=60_000)
+        assert page.locator(".length strong").inner_text() == "197"
     assert len(statuses) > 5
     assert max(statuses) < 400
+    assert complaints == []

@@ -111,3 +111,11 @@ MISFIT = (
     "size mismatch for {}: copying a param with shape torch.Size({}) from checkpoint, the shape in"
     " current model is torch.Size({})."
 )
+
+
+def pasted_misfits(
+    *misfits: tuple[str, list[int], list[int]], lacks: str = ""
+) -> tuple[Explanation, ...]:
+    """What is made of the whole error of load_state_dict."""
+    lines = [MISFIT.format(*each) for each in misfits]
+    return explain_error("\n\t".join(["Error(s) in loading state_dict for Model:", lacks, *lines]))

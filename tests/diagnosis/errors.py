@@ -89,6 +89,9 @@ def code_in(explanation: Explanation, opening: str) -> str:
     return fix.partition(": ")[2].removesuffix(".")
 
 
+OFFSETS = "b.attn.relative_position_bias_table"
+
+
 SUM = "The size of tensor a ({}) must match the size of tensor b ({}) at non-singleton dimension {}"
 
 

@@ -205,13 +205,6 @@ RAISED: dict[str, list[tuple[str, Callable[[], Any], str, str, str]]] = {
             "image[None, None]",
         ),
         (
-            "no batch",
-            lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))(zeros(3, 32, 32)),
-            "batch",
-            "the image has no batch axis",
-            "image.unsqueeze(0)",
-        ),
-        (
             "a batch too many",
             lambda: nn.Conv2d(3, 48, 3)(zeros(1, 1, 3, 32, 32)),
             "batch",
@@ -298,6 +291,15 @@ RAISED: dict[str, list[tuple[str, Callable[[], Any], str, str, str]]] = {
             "x = x + table",
         ),
     ],
+    "map_to_tokens": [
+        (
+            "class token not reckoned with",
+            lambda: zeros(1, 197, 768).reshape(1, 196, 768),
+            "class token",
+            "197 = 14×14 + 1 tokens, and 196 = 14×14 are expected",
+            "Write 197 instead of 196.",
+        ),
+    ],
     "maps": [
         (
             "maps of another size",
@@ -314,6 +316,13 @@ RAISED: dict[str, list[tuple[str, Callable[[], Any], str, str, str]]] = {
             "channels",
             "BatchNorm2d(48) gets a map of 96 channels",
             "BatchNorm2d(96)",
+        ),
+        (
+            "no batch",
+            lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))(zeros(3, 32, 32)),
+            "batch",
+            "the image has no batch axis",
+            "image.unsqueeze(0)",
         ),
         (
             "LayerNorm on a map",
@@ -416,13 +425,6 @@ RAISED: dict[str, list[tuple[str, Callable[[], Any], str, str, str]]] = {
             "class token",
             "197 = 14×14 + 1: 1 token before the image's is still there",
             "x[:, 1:]",
-        ),
-        (
-            "class token not reckoned with",
-            lambda: zeros(1, 197, 768).reshape(1, 196, 768),
-            "class token",
-            "197 = 14×14 + 1 tokens, and 196 = 14×14 are expected",
-            "Write 197 instead of 196.",
         ),
         (
             "heads of another width",

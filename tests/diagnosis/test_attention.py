@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.diagnosis.errors import error_of
 from tests.diagnosis.raised import assert_explained, raised
 from tests.diagnosis.runs import Made, best, run
 from vitc_inspect.diagnosis import explain_error
+from vitc_inspect.stem.spec import conv_stem
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,14 @@ def test_what_others_raise_is_explained(text: str, kind: str, says: str) -> None
     best = explain_error(f"AssertionError: {text}")[0]
     assert best.kind == kind
     assert says in best.sentence
+
+
+def test_the_numbers_of_heads_come_from_the_code_or_from_the_stem() -> None:
+    text = '  File "vit.py", line 3\n    nn.MultiheadAttention(384, num_heads=5)\nAssertionError: '
+    message = error_of(lambda: nn.MultiheadAttention(384, 5))
+    assert "384 = 5·76 + 4" in explain_error(text + message)[0].sentence
+    best = explain_error(message, spec=conv_stem())[0]
+    assert best.fixes == ("Use a number of heads that divides 384, for example 4, 6, 8.",)
 
 
 @raised("attention")

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, zeros
 from torch.nn import functional as F
 
-from tests.diagnosis.errors import SWIN_LIKE, best_of, words
+from tests.diagnosis.errors import SWIN_LIKE, best_of, explain, words
 from vitc_inspect.diagnosis import explain_error
 
 CUT = "b c (h p) (w q) -> b (h w) (p q c)"
@@ -32,6 +32,13 @@ WINDOWS_FIRST = "b c (x v) (y w) -> (b x y) (v w) c"
         # an image in patches
         ((1, 3, 225, 300), CUT, {"p": 16, "q": 16}, "image size", "225 = 14·16 [+] 1 and 300"),
         ((2, 1, 28, 28), CUT, {"p": 8, "q": 8}, "image size", "28 = 3·8 [+] 4"),
+        (
+            (1, 225, 224, 3),
+            "b (h p) (w q) c -> b (h w) (p q c)",
+            {"p": 16, "q": 16},
+            "image size",
+            "225 = 14·16 [+] 1",
+        ),
     ],
 )
 def test_what_an_axis_is_follows_from_the_pattern_and_the_shape(
@@ -87,6 +94,12 @@ def test_two_numbers_alone_are_certain_of_nothing() -> None:
     ("text", "kind", "says", "fix"),
     [
         (
+            "img_size 225 should be divided by patch_size 16.",
+            "image size",
+            "225 = 14·16 + 1",
+            "224 = 14·16",
+        ),
+        (
             "Grid size must be divisible by partition size. Got grid size of (8, 8) and"
             " partition size of 7",
             "window",
@@ -116,9 +129,19 @@ def test_what_models_assert_of_themselves_is_known(
     assert any(fix in line for line in best.fixes)
 
 
+def test_an_oblong_image_is_not_resized_to_a_square() -> None:
+    best = explain(lambda: zeros(1, 3, 100, 130).reshape(1, 3, 6, 16, 8, 16))[0]
+    assert best.fixes[0] == "Resize the image to 96×128 or 112×144 pixels."
+    for height, width in re.findall(r"(\d+)×(\d+)", best.fixes[0]):
+        rows, columns = int(height) // 16, int(width) // 16
+        image = zeros(1, 3, int(height), int(width))
+        assert image.reshape(1, 3, rows, 16, columns, 16).numel() == image.numel()
+
+
 @pytest.mark.parametrize(
     ("target", "size", "kind", "says"),
     [
+        ("[1, 1, 18, 7, 18, 7]", 16384, "image size", "128 = 18·7 + 2"),  # of a grey image
         # CSWin: stripes of 14×12 on a map of 14×14
         ("[1, 192, 1, 14, 1, 12]", 192 * 14 * 14, "window", "14 = 1·12 + 2"),
     ],

@@ -8,20 +8,10 @@ from typing import Any
 
 import pytest
 from einops import rearrange
-from torch import nn, zeros
+from torch import zeros
 
-from tests.diagnosis.errors import best_of, error_of
+from tests.diagnosis.errors import best_of
 from tests.diagnosis.raised import assert_explained, raised
-from vitc_inspect.diagnosis import explain_error
-from vitc_inspect.stem.spec import conv_stem
-
-
-def test_the_numbers_of_heads_come_from_the_code_or_from_the_stem() -> None:
-    text = '  File "vit.py", line 3\n    nn.MultiheadAttention(384, num_heads=5)\nAssertionError: '
-    message = error_of(lambda: nn.MultiheadAttention(384, 5))
-    assert "384 = 5·76 + 4" in explain_error(text + message)[0].sentence
-    best = explain_error(message, spec=conv_stem())[0]
-    assert best.fixes == ("Use a number of heads that divides 384, for example 4, 6, 8.",)
 
 
 @raised("einops_errors")

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from tests.diagnosis.errors import stems
 from vitc_inspect.diagnosis.grids import frames_of, sides_for, stride_of
-from vitc_inspect.diagnosis.length_readings import read_lengths
 from vitc_inspect.stem.spec import StemSpec
 
 
@@ -26,18 +25,6 @@ def test_sides_for_are_those_that_give_so_many_positions(spec: StemSpec, positio
         return
     assert (found[0], found[1]) == (giving[0], giving[-1])
     assert giving == list(range(giving[0], giving[-1] + 1))
-
-
-@settings(deadline=None, derandomize=True, max_examples=100, database=None)
-@given(tokens=st.integers(1, 2000), table=st.integers(1, 2000))
-def test_every_reading_has_the_two_lengths_it_reads(tokens: int, table: int) -> None:
-    readings = read_lengths(tokens, table)
-    assert [r.doubt for r in readings] == sorted(r.doubt for r in readings)
-    for reading in readings:
-        assert (reading.tokens.count, reading.table.count) == (tokens, table)
-        for layout in (reading.tokens, reading.table):
-            assert layout.image_size == tuple(n * layout.total_stride for n in layout.grid_size)
-    assert bool(readings) is False if tokens == table else True
 
 
 def test_small_functions_of_readings() -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from torch import nn
-from torch.nn import functional as F
 
-from tests.diagnosis.checkpoints import MISFIT, line, loading, loading_state, swin
-from tests.diagnosis.errors import Embedding, words
-from vitc_inspect.diagnosis import Explanation, explain_error
+from tests.diagnosis.checkpoints import MISFIT, line, loading, loading_state, pasted_misfits
+from tests.diagnosis.errors import OFFSETS, Embedding, words
+from vitc_inspect.diagnosis import explain_error
 
 
 def test_a_checkpoint_of_other_classes() -> None:
@@ -17,9 +15,6 @@ def test_a_checkpoint_of_other_classes() -> None:
     model.head = nn.Linear(12, 1000)
     (best,) = loading_state(model, Embedding())
     assert "head.weight has 10 classes in the checkpoint and 1000" in best.sentence
-
-
-OFFSETS = "b.attn.relative_position_bias_table"
 
 
 @pytest.mark.parametrize(
@@ -42,15 +37,7 @@ OFFSETS = "b.attn.relative_position_bias_table"
             "mask_token", "1,1,512 1,1,256", "width",
             "the decoder in a masked autoencoder, of the encoder in BEiT",
         ),
-        (OFFSETS, "169,3 225,3", "window", "7×7 tokens in the checkpoint and 8×8"),
         (OFFSETS, "169,3 169,4", "heads", "3 heads in the checkpoint and 4"),
-        (OFFSETS, "732,12 729,12", "class token", "732 = 27² + 3"),
-        (OFFSETS, "143,12 169,12", "window", "one of which is not a square"),
-        (
-            "b.attn.relative_position_index", "49,49 64,64", "window",
-            "7×7 tokens in the checkpoint and 8×8",
-        ),
-        ("b.attn.attention_biases", "4,196 4,256", "relative positions", "14×14 positions"),
         # CLIP
         ("positional_embedding", "77,512 77,768", "width", "The text is 512 wide"),
         ("visual.proj", "768,512 768,768", "width", "visual.proj gives 512 numbers"),
@@ -67,16 +54,6 @@ def test_the_name_and_the_shape_of_one_line_decide(
     best = explain_error(line(name, kept, built))[0]
     assert best.kind == kind
     assert says in best.sentence
-
-
-def test_a_window_table_is_interpolated_as_said() -> None:
-    best = loading(swin(window=7), swin(window=8))[0]
-    assert "from 13×13 to 15×15 entries a head" in best.fixes[1]
-    table = torch.randn(13 * 13, 2)
-    larger = F.interpolate(table.T.reshape(1, 2, 13, 13), (15, 15)).reshape(2, 225).T
-    shapes = swin(window=8)
-    name = "layers.0.blocks.0.attn.relative_position_bias_table"
-    assert larger.shape == shapes[name]
 
 
 def test_a_norm_within_an_mlp_is_no_width_of_the_tokens() -> None:
@@ -108,14 +85,6 @@ def test_a_gated_mlp_is_one_fact() -> None:
     assert "gated" not in plain.sentence
 
 
-def pasted_misfits(
-    *misfits: tuple[str, list[int], list[int]], lacks: str = ""
-) -> tuple[Explanation, ...]:
-    """What is made of the whole error of load_state_dict."""
-    lines = [MISFIT.format(*each) for each in misfits]
-    return explain_error("\n\t".join(["Error(s) in loading state_dict for Model:", lacks, *lines]))
-
-
 def test_a_width_of_later_blocks_alone_is_a_matter_of_stages() -> None:
     """Hiera numbers all blocks through: in the larger model block 10 is of the stage before."""
     missing = 'Missing key(s) in state_dict: "blocks.12.norm1.weight". '
@@ -128,21 +97,6 @@ def test_a_width_of_later_blocks_alone_is_a_matter_of_stages() -> None:
     for first in (("blocks.0.norm1.weight", [768], [384]), ("cls_token", [1, 1, 768], [1, 1, 384])):
         whole = pasted_misfits(first, *((n, *s) for n, s in zip(names, shapes, strict=True)))[0]
         assert (whole.kind, whole.likelihood) == ("width", "certain")
-
-
-def test_global_and_windowed_attention_that_are_exchanged_are_one_fact() -> None:
-    """SAM: 2·64 − 1 = 127 rows over the whole map, 2·14 − 1 = 27 in windows."""
-    long, short = [127, 64], [27, 64]
-    found = pasted_misfits(
-        ("blocks.2.attn.rel_pos_h", long, short),
-        ("blocks.2.attn.rel_pos_w", long, short),
-        ("blocks.7.attn.rel_pos_h", short, long),
-    )
-    assert [each.kind for each in found] == ["windows"]
-    assert "global_attn_indexes" in found[0].fixes[0]
-    one_way = pasted_misfits(("blocks.2.attn.rel_pos_h", long, short))[0]
-    assert one_way.kind == "relative positions"
-    assert any("global_attn_indexes" in fix for fix in one_way.fixes)
 
 
 @pytest.mark.parametrize(
