@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vitc_inspect.common.guard import guarded
+from vitc_inspect.common.guard import guarded, is_users
 from vitc_inspect.diagnosis import Explanation, explain_error
 from vitc_inspect.diagnosis.explanation import RunFacts
-from vitc_inspect.inspection.layer_rules import Expectation
 from vitc_inspect.inspection.report_dict import report_dict
 from vitc_inspect.stem.prediction import predict
 from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.tracing.recording import Call, Failure, NeverCalled, Value
+from vitc_inspect.tracing.rules import Expectation
 from vitc_inspect.views.call_labels import name_before, short_place, tensor_shape, written_over
 from vitc_inspect.views.report import Shape
 from vitc_inspect.views.report_table import ReportMethods
@@ -29,7 +29,8 @@ class ModuleRow(Call):
     """One call, what was predicted of it, and whether the two agree."""
 
     predicted: Expectation | None
-    """What arithmetic says; None where no rule is known for it, and for every function."""
+    """What arithmetic says; None where no rule is known for it, and for every function but those
+    that a user registered a rule for."""
     verdicts: Mapping[str, bool | None]
     """For each of CHECKS True or False; None where one side is missing."""
 
@@ -59,8 +60,9 @@ class ModuleRow(Call):
         """What was predicted, as plain values, or None."""
         if self.predicted is None:
             return None
-        shape = self.predicted.out_shape
-        return {**vars(self.predicted), "out_shape": None if shape is None else list(shape)}
+        said = self.predicted
+        shape = None if said.out_shape is None else list(said.out_shape)
+        return {"out_shape": shape, "params": said.params, "macs": said.macs, "rule": said.rule}
 
     @property
     def verdict(self) -> str:
@@ -129,7 +131,7 @@ class ModuleReport(ReportMethods):
 
     @property
     def unchecked(self) -> tuple[str, ...]:
-        """What a rule of ours failed on, each with what it raised: no all-clear is given there."""
+        """What a rule failed on, each with what it raised: no all-clear is given there."""
         of_rows = (
             f"{row.name or row.kind}: {reason}" for row in self.rows for reason in row.unchecked
         )
@@ -252,9 +254,12 @@ def _never_called(report: ModuleReport) -> list[str]:
 
 
 def _unchecked(report: ModuleReport) -> list[str]:
-    """What rules of ours failed on, the first few."""
+    """What rules failed on, the first few."""
     most = 5
-    said = [f"Not checked, by a mistake of vitc_inspect: {each}." for each in report.unchecked]
+    said = [
+        f"Not checked{'' if is_users(each) else ', by a mistake of vitc_inspect'}: {each}."
+        for each in report.unchecked
+    ]
     more = [f"Not checked: {len(said) - most} more."] if len(said) > most else []
     return said[:most] + more
 

@@ -24,6 +24,7 @@ from vitc_inspect.inspection.module_report import ModuleReport
 from vitc_inspect.probes.reach import Reach, output_of, reach
 from vitc_inspect.stem.memory import MEMORY_BUDGET
 from vitc_inspect.tracing.hooks import KEEP_BYTES, KeptOutput
+from vitc_inspect.tracing.rules import forget_rules
 
 Module = nn.Module
 """torch.nn.Module, for callers that do not import torch."""
@@ -61,8 +62,10 @@ class Source:
         Raises:
             SpecError: As `load_module` and `made_ready`.
         """
-        for name, _ in self._own_modules():
+        outdated = [name for name, _ in self._own_modules()]
+        for name in outdated:
             del sys.modules[name]
+        forget_rules(outdated)
         importlib.invalidate_caches()
         self.read_at = time()
         started = dict.fromkeys([self._named] if self._named else [])

@@ -299,9 +299,9 @@ def _cells(row: Row, batch: int) -> Cells:
 
 
 def _verdict_word(row: Row) -> str:
-    """The verdict of a layer; of a function only that a rule of ours failed on it."""
-    if row.is_function:
-        return row.verdict if row.verdict == "not checked" else ""
+    """The verdict, but of a function nothing where no rule is registered for it."""
+    if row.is_function and row.verdict == "not predicted":
+        return ""
     return "" if row.verdict == "raised" else row.verdict
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.guard import is_users
 from vitc_inspect.inspection.module_report import ModuleReport, ModuleRow
 from vitc_inspect.tracing.recording import Failure, NeverCalled, SourceLine, Value
 from vitc_inspect.tracing.tracebacks import traceback_text
@@ -151,6 +152,9 @@ def summary_html(report: ModuleReport) -> str:
     )
 
 
+_BY_US = "a mistake of vitc_inspect"
+
+
 def status_html(report: ModuleReport, given: str) -> str:
     """How far arithmetic and the run agree, and on what it ran.
 
@@ -162,9 +166,10 @@ def status_html(report: ModuleReport, given: str) -> str:
     unchecked = ""
     if report.unchecked:
         reasons = escape("; ".join(report.unchecked[:5]))
+        whose = "a registered rule" if all(map(is_users, report.unchecked)) else _BY_US
         unchecked = (
-            f'<span class="warning" title="{reasons}">⚠ {len(report.unchecked)} not checked, by a'
-            " mistake of vitc_inspect</span>"
+            f'<span class="warning" title="{reasons}">⚠ {len(report.unchecked)} not checked, by'
+            f" {whose}</span>"
         )
     agreed, open_ = words.count("agrees"), words.count("not predicted")
     checked = agreed + words.count("differs")
@@ -253,7 +258,7 @@ def _row_line(row: ModuleRow, key: str, chosen: bool, within: str, batch: int) -
     css += " step" if _is_step(row) else ""
     shape = row.predicted.out_shape if row.predicted else None
     foreseen = module_shape(shape, batch) if shape else '<span class="soft">–</span>'
-    if row.predicted and shape is None:
+    if row.predicted and not row.predicted.fits:
         foreseen = '<span class="differs">does not fit</span>'
     seen = module_shape(call.out_shape, batch) if call.out_shape is not None else ""
     written = ""
