@@ -61,14 +61,14 @@ def test_text_and_attributes_come_out_as_they_went_in(words: str, title: str) ->
 
 @given(parts=st.lists(TEXTS, max_size=4), separator=TEXTS)
 def test_parts_are_joined_as_text(parts: list[str], separator: str) -> None:
-    found = Read(join(parts, separator))
+    found = Read(join(*parts, separator=separator))
     assert found.elements == []
     assert found.text == separator.join(parts)
 
 
 def test_markup_stays_what_it_is_and_plain_text_does_not() -> None:
     inner = tag("b", "x")
-    for html in (tag("p", inner), fill("<p>{}</p>", inner), tag("p", join([inner]))):
+    for html in (tag("p", inner), fill("<p>{}</p>", inner), tag("p", join(inner))):
         assert html == "<p><b>x</b></p>"
         assert isinstance(html, Markup)
     assert tag("p", str(inner)) == tag("p", f"{inner}") == "<p>&lt;b&gt;x&lt;/b&gt;</p>"
