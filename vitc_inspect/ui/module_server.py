@@ -20,6 +20,7 @@ from vitc_inspect.stem.prediction import predict
 from vitc_inspect.ui.answers import Answer, answering, drawn
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Request
+from vitc_inspect.ui.panels.elements import remark
 from vitc_inspect.ui.panels.module_maps import failed_html, module_maps_html, output_file
 from vitc_inspect.ui.panels.module_reach import module_reach_html
 from vitc_inspect.ui.panels.module_summary import (
@@ -298,7 +299,7 @@ def _panel(request: Request, trial: Trial, row: int | None) -> str:
 def _failed_panel(trial: Trial) -> str:
     """What there is to see where no row is chosen."""
     failure = trial.report.failure
-    return failed_html(failure) if failure else '<p class="remark">No layer or function ran.</p>'
+    return failed_html(failure) if failure else remark("No layer or function ran.")
 
 
 def _bounded(value: Any, low: float, high: float, usual: float) -> float:

@@ -33,6 +33,7 @@ from vitc_inspect.ui.panels import cells, costs, maps, summary, tokens
 from vitc_inspect.ui.panels.pixels import pixels_html
 from vitc_inspect.ui.uploads import PictureStore
 from vitc_inspect.views import text
+from vitc_inspect.views.html import tag
 from vitc_inspect.views.strip import strip_svg
 
 REPORT_BYTES = 256 * 2**20
@@ -473,7 +474,7 @@ def _until_run(policy: Answer) -> str:
     words = "It costs too much to run by itself: press Run, above, to see it."
     if "refusal" in policy:
         words = "It would not fit in memory and cannot be run: what is predicted is all there is."
-    return f'<p class="remark" data-until-run>{words}</p>'
+    return tag("p.remark", words, data_until_run=True)
 
 
 def _thumbnail(picture: Picture | str, spec: StemSpec) -> str:
