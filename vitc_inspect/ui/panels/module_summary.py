@@ -228,11 +228,9 @@ def module_table_html(report: ModuleReport, selected: str, opened: Sequence[str]
     return table + _notes_html(report, len(silent))
 
 
-def _within(*folds: str) -> Markup:
+def _within(*folds: str) -> dict[str, str]:
     """The attributes of a line inside of folds."""
-    if not folds:
-        return Markup()
-    return fill(' data-within="{}" style="--depth:{}"', " ".join(folds), len(folds))
+    return {"data_within": " ".join(folds), "style": f"--depth:{len(folds)}"} if folds else {}
 
 
 def _ways_to(
@@ -248,7 +246,7 @@ def _ways_to(
     return found
 
 
-def _row_line(row: ModuleRow, key: str, chosen: bool, within: Markup, batch: int) -> Markup:
+def _row_line(row: ModuleRow, key: str, chosen: bool, within: dict[str, str], batch: int) -> Markup:
     call, predicted = row.call, row.predicted
     css = "function" if call.is_function else "module"
     css += " raised" if not call.returned else ""
@@ -260,11 +258,10 @@ def _row_line(row: ModuleRow, key: str, chosen: bool, within: Markup, batch: int
         if predicted.out_shape:
             foreseen = module_shape(predicted.out_shape, batch)
     macs = number_or_dot(call.macs, text.count(call.macs)) if call.macs is not None else None
-    return fill(
-        '<tr data-layer="{}" class="{}"{}><th scope="row"><button type="button"'
-        ' aria-pressed="{}">{}</button>{}{}</th>{}<td class="into">{}</td><td>{}</td><td>{}</td>'
-        "<td>{}</td><td>{}</td><td>{}</td></tr>",
-        *(key, css, within, "true" if chosen else "false", call_name(call)),
+    cells = fill(
+        '<th scope="row"><button type="button" aria-pressed="{}">{}</button>{}{}</th>{}'
+        '<td class="into">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>',
+        *("true" if chosen else "false", call_name(call)),
         fill(' <span class="soft">call {}</span>', call.turn) if call.turn > 1 else "",
         _written_over_html(call),
         _made(call.source, call.kind),
@@ -275,6 +272,7 @@ def _row_line(row: ModuleRow, key: str, chosen: bool, within: Markup, batch: int
         number_or_dot(call.params, f"{call.params:,}"),
         "not counted" if macs is None else macs,
     )
+    return tag("tr", cells, data_layer=key, class_=css, **within)
 
 
 def _written_over_html(call: Call) -> str:
@@ -314,7 +312,7 @@ def _verdict_html(row: ModuleRow) -> Markup:
 
 
 def _fold_line(
-    report: ModuleReport, folded_: Fold, name: str, within: Markup, batch: int
+    report: ModuleReport, folded_: Fold, name: str, within: dict[str, str], batch: int
 ) -> Markup:
     """A fold's line: from which shape to which, and what its rows cost together."""
     rows = [report.rows[row] for row in folded_.rows]
@@ -332,14 +330,15 @@ def _fold_line(
     into = module_shape(first.in_shape, batch) if first.in_shape is not None else ""
     out = module_shape(last.out_shape, batch) if last.out_shape is not None else ""
     params, macs = sum(r.call.params for r in rows), sum(r.call.macs or 0 for r in rows)
-    return fill(
-        '<tr data-fold-row="{}" data-title="{}"{}><th scope="row"><button type="button" data-fold'
-        ' aria-expanded="false">{}</button></th><td class="made">{}</td><td class="into">{}</td>'
-        "<td></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-        *(name, folded_.title, within, folded_.title, what, into, out, said),
+    cells = fill(
+        '<th scope="row"><button type="button" data-fold aria-expanded="false">{}</button></th>'
+        '<td class="made">{}</td><td class="into">{}</td><td></td><td>{}</td><td>{}</td><td>{}</td>'
+        "<td>{}</td>",
+        *(folded_.title, what, into, out, said),
         number_or_dot(params, f"{params:,}"),
         number_or_dot(macs, text.count(macs)),
     )
+    return tag("tr", cells, data_fold_row=name, data_title=folded_.title, **within)
 
 
 def _failed_line(failure: Failure, selected: str, batch: int) -> Markup:
@@ -374,9 +373,11 @@ def _ahead_lines(layers: Sequence[NeverCalled]) -> list[Markup]:
         data_title="not reached",
     )
     lines = [
-        fill(
-            '<tr class="silent"{}><th scope="row">{}</th><td class="made">{}</td></tr>',
-            *(_within("ahead"), one_line(layer.name), layer.kind),
+        tag(
+            "tr.silent",
+            tag("th", one_line(layer.name), scope="row"),
+            tag("td.made", layer.kind),
+            **_within("ahead"),
         )
         for layer in layers
     ]

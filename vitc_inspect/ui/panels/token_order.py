@@ -38,7 +38,7 @@ def order_html(bench: Bench, report: Report, number: int) -> Markup:
     thinned = f" Cells are drawn {step} apart." if step > 1 else ""
     scale = min(132 / max(rows, columns), 24)
     grid = _picture(
-        "div.token-map",
+        "token-map",
         cells,
         (rows, columns),
         data_token_map=True,
@@ -56,17 +56,12 @@ def order_html(bench: Bench, report: Report, number: int) -> Markup:
 
 
 def _picture(
-    name: str, colours: NDArray[np.uint8], size: tuple[int, int], **attributes: Content
+    css: str, colours: NDArray[np.uint8], size: tuple[int, int], **attributes: Content
 ) -> Markup:
     """Cells in their colours, on which the page marks one: (rows, columns, 3)."""
-    return tag(
-        name,
-        tag("img", src=colours_uri(colours), alt="", decoding="sync"),
-        fill('<svg viewBox="0 0 {} {}" preserveAspectRatio="none"><path/></svg>', *size[::-1]),
-        tabindex=0,
-        role="application",
-        **attributes,
-    )
+    image = tag("img", src=colours_uri(colours), alt="", decoding="sync")
+    mark = fill('<svg viewBox="0 0 {1} {0}" preserveAspectRatio="none"><path/></svg>', *size)
+    return tag("div", image, mark, class_=css, tabindex=0, role="application", **attributes)
 
 
 def _way_html(way: Way, cells: NDArray[np.uint8], *, step: int, own: bool) -> Markup:
@@ -87,7 +82,7 @@ def _way_html(way: Way, cells: NDArray[np.uint8], *, step: int, own: bool) -> Ma
         '</div><img class="token-back" src="{4}" decoding="sync" style="width:{5:.0f}px;'
         'height:{6:.0f}px" alt="the sequence read back, {0}"/></div>',
         *(way.name, mark),
-        _picture("div.token-line", line, (1, rows * columns), aria_label=label),
+        _picture("token-line", line, (1, rows * columns), aria_label=label),
         *(way.words, colours_uri(back), max(4, columns * side), max(4, rows * side)),
     )
 
