@@ -165,7 +165,7 @@ def html_outside(source: str) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom) and libraries(node) & ESCAPING:
             found.append(f"{node.lineno}: escapes by itself")
-        elif isinstance(node, ast.Expr):
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             aside.add(node.value)  # a docstring
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             aside.update(node.args[:1] if node.func.id == "fill" else ())
