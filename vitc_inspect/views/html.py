@@ -6,12 +6,15 @@ text, and its `&`, `<`, `>` and quotes are written so that a browser shows them 
 
 from __future__ import annotations
 
-from functools import lru_cache
-from html import escape  # as safe as markupsafe's and quicker, since it makes no Markup
+import re
+from base64 import b64encode
+from collections.abc import Callable
+from functools import lru_cache, partial
+from html import escape
 
 from markupsafe import Markup
 
-__all__ = ["Attribute", "Content", "Markup", "fill", "join", "tag", "trusted"]
+__all__ = ["Attribute", "Content", "Markup", "fill", "in_base64", "join", "tag", "trusted"]
 
 Content = str | float
 """What stands in an element: Markup as it is, other text escaped, a number as Python writes it."""
@@ -25,6 +28,11 @@ _EMPTY = frozenset(
     }
 )
 """Elements that are closed where they open if nothing stands in them."""
+_AS_IT_IS = frozenset({Markup, int, float})
+"""Types that need not be escaped; a template may say how a number is written."""
+_SPECIAL = re.compile("[&<>\"']")
+_markup: Callable[[str], Markup] = partial(str.__new__, Markup)
+"""`Markup` without its search for a method of the text that says how it is written in HTML."""
 
 
 def tag(name: str, /, *children: Content, **attributes: Attribute) -> Markup:
@@ -50,13 +58,18 @@ def tag(name: str, /, *children: Content, **attributes: Attribute) -> Markup:
     <button data-layer="&lt;b&gt;" aria-pressed="false">tokens</button>
     """
     element, opening = _opened(name)
-    if attributes:
-        if "class_" in attributes and "." in name:
-            raise TypeError(f"{name} has its classes in its name; give class_ without them")
-        opening += "".join([_attribute(key, value) for key, value in attributes.items()])
+    if "class_" in attributes and "." in name:
+        raise TypeError(f"{name} has its classes in its name; give class_ without them")
+    parts = [opening]
+    for key, value in attributes.items():
+        parts += _attribute(key, value)
     if not children and element in _EMPTY:
-        return Markup(f"{opening}/>")
-    return Markup(f"{opening}>{''.join([_escaped(child) for child in children])}</{element}>")
+        parts.append("/>")
+    else:
+        parts.append(">")
+        parts += [_escaped(child) for child in children]
+        parts.append(f"</{element}>")
+    return _markup("".join(parts))
 
 
 def fill(template: str, /, *values: Content, **named: Content) -> Markup:
@@ -70,9 +83,13 @@ def fill(template: str, /, *values: Content, **named: Content) -> Markup:
     >>> print(fill('<b title="{}">{:,}</b> of {what}', "a\\"b", 4096, what="<all>"))
     <b title="a&quot;b">4,096</b> of &lt;all&gt;
     """
+    escaped = [value if value.__class__ in _AS_IT_IS else _escaped(value) for value in values]
     if named:
-        named = {name: _value(value) for name, value in named.items()}
-    return Markup(template.format(*[_value(value) for value in values], **named))
+        named = {
+            name: value if value.__class__ in _AS_IT_IS else _escaped(value)
+            for name, value in named.items()
+        }
+    return _markup(template.format(*escaped, **named))
 
 
 def join(*parts: Content, separator: Content = "") -> Markup:
@@ -81,12 +98,25 @@ def join(*parts: Content, separator: Content = "") -> Markup:
     >>> print(join(tag("b", 1), "<2>", separator=" & "))
     <b>1</b> &amp; &lt;2&gt;
     """
-    return Markup(_escaped(separator).join([_escaped(part) for part in parts]))
+    return _markup(_escaped(separator).join([_escaped(part) for part in parts]))
+
+
+def in_base64(data: bytes, before: str = "") -> Markup:
+    """Write bytes as text in which nothing is to be escaped, however long.
+
+    Args:
+        data: The bytes.
+        before: What stands before them, such as "data:image/png;base64,"; nothing to be escaped.
+
+    >>> print(in_base64(b"stem", "data:text/plain;base64,"))
+    data:text/plain;base64,c3RlbQ==
+    """
+    return _markup(before + b64encode(data).decode("ascii"))
 
 
 def trusted(written: str) -> Markup:
     """Take HTML that a library has written and escaped, such as matplotlib's SVG, as it is."""
-    return Markup(written)
+    return _markup(written)
 
 
 @lru_cache(maxsize=1024)
@@ -98,26 +128,22 @@ def _opened(name: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=1024)
 def _attribute_name(key: str) -> str:
-    return key.removesuffix("_").replace("_", "-")
+    return " " + key.removesuffix("_").replace("_", "-")
 
 
-def _attribute(key: str, value: Attribute) -> str:
-    """One attribute with the space before it; nothing for one that is left out."""
+def _attribute(key: str, value: Attribute) -> tuple[str, ...]:
+    """One attribute in parts, with the space before it; nothing for one that is left out."""
     name = _attribute_name(key)
-    if isinstance(value, bool) and name.startswith("aria"):
-        return f' {name}="{str(value).lower()}"'
+    if isinstance(value, bool) and name.startswith(" aria"):
+        return name, '="true"' if value else '="false"'
     if value is None or value is False:
-        return ""
-    return f" {name}" if value is True else f' {name}="{_escaped(value)}"'
+        return ()
+    return (name,) if value is True else (name, '="', _escaped(value), '"')
 
 
 def _escaped(value: Content) -> str:
     """What may stand in HTML."""
-    if isinstance(value, Markup):
+    if value.__class__ is Markup:
         return value
-    return escape(value if isinstance(value, str) else str(value))
-
-
-def _value(value: Content) -> Content:
-    """The same, where a number stays one, so that a template can format it."""
-    return value if isinstance(value, (int, float)) else _escaped(value)
+    text = value if isinstance(value, str) else str(value)
+    return escape(text) if _SPECIAL.search(text) else text  # most text has nothing to escape

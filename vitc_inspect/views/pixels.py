@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -109,7 +108,7 @@ def photo_uri(array: FloatArray) -> str:
     step = thinning(array.shape[1:])
     file = BytesIO()
     to_image(array[:3, ::step, ::step]).save(file, "JPEG", quality=82)
-    return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
+    return data_uri(file.getvalue(), "jpeg")
 
 
 def heat_uri(values: NDArray[np.float64], most: float) -> str:

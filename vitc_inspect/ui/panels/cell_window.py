@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from dataclasses import dataclass
 from io import BytesIO
 from math import ceil, sqrt
@@ -228,7 +227,7 @@ def _input_picture(report: Report, stage: Stage, given: int) -> Markup:
         return _map_picture(thin[given], step, (height, width))
     file = BytesIO()
     to_image(thin).save(file, "JPEG", quality=92, subsampling=0)
-    address = f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
+    address = data_uri(file.getvalue(), "jpeg")
     return _image_svg(address, thin.shape[1:], step, (height, width), "")
 
 

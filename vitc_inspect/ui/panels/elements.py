@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from vitc_inspect.stem.geometry import Span
 from vitc_inspect.views.html import Attribute, Content, Markup, fill, join, tag
@@ -23,6 +24,7 @@ def button(*words: Content, css: str | None = None, **attributes: Attribute) -> 
     return tag("button", *words, type="button", class_=css, **attributes)
 
 
+@lru_cache(maxsize=256)
 def verdict(holds: bool | None, words: str = "") -> Markup:
     """The mark of what was checked and holds or does not, or was not checked, and the words."""
     mark, css = {True: ("✓", "agrees"), False: ("✗", "differs"), None: ("·", "soft")}[holds]
@@ -34,9 +36,12 @@ def fact(holds: bool | None, sentence: Content) -> Markup:
     return tag("li", verdict(holds), tag("span", sentence))
 
 
+_DOT = tag("span.soft", "·")
+
+
 def number_or_dot(number: int, words: str) -> str:
     """The number in words; a dot for 0, so that what costs something stands out."""
-    return words if number else tag("span.soft", "·")
+    return words if number else _DOT
 
 
 def figures(values: Mapping[str, Content], css: str | None = None) -> Markup:
@@ -72,6 +77,7 @@ def fold(summary: Content, *inside: Content, css: str = "fold", **attributes: At
     return tag("details", tag("summary", summary), *inside, class_=css, **attributes)
 
 
+@lru_cache(maxsize=1024)
 def coloured_shape(shape: tuple[int, ...]) -> Markup:
     """A shape with the colours of its axes: channels and area, or tokens and channels."""
     if len(shape) == 3:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from math import ceil
 from typing import get_args
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from vitc_inspect.tracing.hooks import KeptOutput
 from vitc_inspect.ui.panels.elements import button, colour_bar, figures, remark
 from vitc_inspect.views import text
-from vitc_inspect.views.html import Attribute, Content, Markup, fill, join, tag
+from vitc_inspect.views.html import Attribute, Content, Markup, fill, in_base64, join, tag
 from vitc_inspect.views.maps import (
     FloatArray,
     MapStatistics,
@@ -105,20 +104,22 @@ def wall_html(
         data_step=kept.step * picture.step if sequence else None,
         data_order=",".join(map(str, picture.order)) if order else None,
     )
-    ratio = picture.width / picture.height
-    if statistics is None:
-        style = f"width:100%;height:max(18px, min(var(--maps-height), {2 * picture.height}px))"
-        drawn = tag("div.wall", image, style=style)
-    else:
-        shown = min(width, width / aspect * ratio)  # pixels on the screen
-        drawn = fill(
-            '<div class="wall" style="width:min(100%, var(--maps-height) * {:.4f})" tabindex="0"'
-            ' role="group" aria-label="maps: arrow keys, Enter">{}{}</div>',
-            *(ratio, image, _marks_html(picture, statistics, shown / picture.columns)),
-        )
     said = tag("span.soft", f"{caption}.{_sample_sentence(kept, picture)}")
     legend = tag("figcaption", legend_html(picture.scale), said, tag("output.hover"))
-    return tag("figure", drawn, legend, _oddities_html(statistics) if statistics else "")
+    if statistics is None:
+        return fill(
+            '<figure><div class="wall" style="width:100%;height:max(18px, min(var(--maps-height),'
+            ' {}px))">{}</div>{}</figure>',
+            *(2 * picture.height, image, legend),
+        )
+    ratio = picture.width / picture.height
+    shown = min(width, width / aspect * ratio)  # pixels on the screen
+    marks = _marks_html(picture, statistics, shown / picture.columns)
+    return fill(
+        '<figure><div class="wall" style="width:min(100%, var(--maps-height) * {:.4f})"'
+        ' tabindex="0" role="group" aria-label="maps: arrow keys, Enter">{}{}</div>{}{}</figure>',
+        *(ratio, image, marks, legend, _oddities_html(statistics)),
+    )
 
 
 def picture_html(
@@ -312,9 +313,9 @@ def values_html(
     return stage + tag("span", hidden=True, data_values=floats(sent))
 
 
-def floats(values: NDArray[np.floating]) -> str:
+def floats(values: NDArray[np.floating]) -> Markup:
     """Numbers for the page: float32, little-endian, in base64."""
-    return b64encode(values.astype("<f4").tobytes()).decode()
+    return in_base64(values.astype("<f4").tobytes())
 
 
 def figures_html(plane: FloatArray) -> Markup:

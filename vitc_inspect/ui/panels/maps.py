@@ -22,7 +22,7 @@ from vitc_inspect.ui.panels.map_pictures import (
     wall_html,
 )
 from vitc_inspect.ui.panels.summary import formulas_html
-from vitc_inspect.views.html import Markup, join, tag
+from vitc_inspect.views.html import Markup, fill, join, tag
 from vitc_inspect.views.maps import Scale, common_scale, numbers, value_scale, wall
 
 
@@ -64,9 +64,10 @@ def maps_html(
     elif report:
         drawn = remark("Outputs are kept of the stem alone.")
     saves = save_buttons(wall="Save the wall (PNG)", tensor="Save the layer (NPZ)")
-    return join(
+    return fill(
+        '{}<div class="maps">{}</div>{}{}{}',
         _header(prediction, layer),
-        tag("div.maps", drawn),
+        drawn,
         _norm_remark(prediction, report, layer),
         formulas_html(prediction, report, layer),
         saves if kept else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.inspection.module_report import ModuleReport, ModuleRow
@@ -247,16 +248,11 @@ def _ways_to(
 
 
 def _row_line(row: ModuleRow, key: str, chosen: bool, within: dict[str, str], batch: int) -> Markup:
-    call, predicted = row.call, row.predicted
+    call = row.call
     css = "function" if call.is_function else "module"
     css += " raised" if not call.returned else ""
     css += " step" if _is_step(row) else ""
     css += " chosen" if chosen else ""
-    foreseen: Content = tag("span.soft", "–")
-    if predicted:
-        foreseen = tag("span.differs", "does not fit")
-        if predicted.out_shape:
-            foreseen = module_shape(predicted.out_shape, batch)
     macs = number_or_dot(call.macs, text.count(call.macs)) if call.macs is not None else None
     cells = fill(
         '<th scope="row"><button type="button" aria-pressed="{}">{}</button>{}{}</th>{}'
@@ -266,13 +262,21 @@ def _row_line(row: ModuleRow, key: str, chosen: bool, within: dict[str, str], ba
         _written_over_html(call),
         _made(call.source, call.kind),
         module_shape(call.in_shape, batch) if call.in_shape is not None else "",
-        foreseen,
+        _foreseen_html(row, batch),
         module_shape(call.out_shape, batch) if call.out_shape is not None else "",
         _verdict_html(row),
         number_or_dot(call.params, f"{call.params:,}"),
         "not counted" if macs is None else macs,
     )
     return tag("tr", cells, data_layer=key, class_=css, **within)
+
+
+def _foreseen_html(row: ModuleRow, batch: int) -> str:
+    """The shape that was predicted."""
+    predicted = row.predicted
+    if predicted is None:
+        return _SAID["unknown"]
+    return module_shape(predicted.out_shape, batch) if predicted.out_shape else _SAID["misfit"]
 
 
 def _written_over_html(call: Call) -> str:
@@ -300,12 +304,18 @@ def _is_step(row: ModuleRow) -> bool:
     return call.in_shape != call.out_shape or "Conv" in call.kind or call.kind == "Linear"
 
 
+_SAID = {
+    "agrees": fill('<span class="agrees">✓<span class="word"> agrees</span></span>'),
+    "unknown": fill('<span class="soft">–</span>'),
+    "misfit": fill('<span class="differs">does not fit</span>'),
+    "not predicted": fill('<span class="soft open">not predicted</span>'),
+}
+
+
 def _verdict_html(row: ModuleRow) -> Markup:
     word = row.verdict
-    if word == "agrees":
-        return fill('<span class="agrees">✓<span class="word"> agrees</span></span>')
-    if word == "not predicted":
-        return fill('<span class="soft open">not predicted</span>')
+    if word in _SAID:
+        return _SAID[word]
     if word == "not checked":
         return tag("span.warning", word, title="; ".join(row.unchecked))
     return verdict(False, word)
@@ -418,6 +428,7 @@ def batch_of(report: ModuleReport) -> int:
     return shape[0] if len(shape) > 1 else 0
 
 
+@lru_cache(maxsize=1024)
 def module_shape(shape: tuple[int, ...], batch: int) -> str:
     """A shape in the colours of its axes behind the batch, which stands back."""
     if not shape:
