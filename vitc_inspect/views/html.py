@@ -28,8 +28,6 @@ _EMPTY = frozenset(
     }
 )
 """Elements that are closed where they open if nothing stands in them."""
-_AS_IT_IS = frozenset({Markup, int, float})
-"""Types that need not be escaped; a template may say how a number is written."""
 _SPECIAL = re.compile("[&<>\"']")
 _markup: Callable[[str], Markup] = partial(str.__new__, Markup)
 """`Markup` without its search for a method of the text that says how it is written in HTML."""
@@ -83,13 +81,9 @@ def fill(template: str, /, *values: Content, **named: Content) -> Markup:
     >>> print(fill('<b title="{}">{:,}</b> of {what}', "a\\"b", 4096, what="<all>"))
     <b title="a&quot;b">4,096</b> of &lt;all&gt;
     """
-    escaped = [value if value.__class__ in _AS_IT_IS else _escaped(value) for value in values]
     if named:
-        named = {
-            name: value if value.__class__ in _AS_IT_IS else _escaped(value)
-            for name, value in named.items()
-        }
-    return _markup(template.format(*escaped, **named))
+        named = {name: _value(value) for name, value in named.items()}
+    return _markup(template.format(*[_value(value) for value in values], **named))
 
 
 def join(*parts: Content, separator: Content = "") -> Markup:
@@ -147,3 +141,8 @@ def _escaped(value: Content) -> str:
         return value
     text = value if isinstance(value, str) else str(value)
     return escape(text) if _SPECIAL.search(text) else text  # most text has nothing to escape
+
+
+def _value(value: Content) -> Content:
+    """The same for a template, which may say how a number is written."""
+    return value if isinstance(value, (int, float)) else _escaped(value)
