@@ -108,16 +108,17 @@ def wall_html(
     legend = tag("figcaption", legend_html(picture.scale), said, tag("output.hover"))
     if statistics is None:
         return fill(
-            '<figure><div class="wall" style="width:100%;height:max(18px, min(var(--maps-height),'
-            ' {}px))">{}</div>{}</figure>',
+            '<div class="maps"><figure><div class="wall" style="width:100%;height:max(18px,'
+            ' min(var(--maps-height), {}px))">{}</div>{}</figure></div>',
             *(2 * picture.height, image, legend),
         )
     ratio = picture.width / picture.height
     shown = min(width, width / aspect * ratio)  # pixels on the screen
     marks = _marks_html(picture, statistics, shown / picture.columns)
     return fill(
-        '<figure><div class="wall" style="width:min(100%, var(--maps-height) * {:.4f})"'
-        ' tabindex="0" role="group" aria-label="maps: arrow keys, Enter">{}{}</div>{}{}</figure>',
+        '<div class="maps"><figure><div class="wall" tabindex="0" role="group" aria-label="maps:'
+        ' arrow keys, Enter" style="width:min(100%, var(--maps-height) * {:.4f})">{}{}</div>'
+        "{}{}</figure></div>",
         *(ratio, image, marks, legend, _oddities_html(statistics)),
     )
 

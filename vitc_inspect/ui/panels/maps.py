@@ -22,7 +22,7 @@ from vitc_inspect.ui.panels.map_pictures import (
     wall_html,
 )
 from vitc_inspect.ui.panels.summary import formulas_html
-from vitc_inspect.views.html import Markup, fill, join, tag
+from vitc_inspect.views.html import Markup, join, tag
 from vitc_inspect.views.maps import Scale, common_scale, numbers, value_scale, wall
 
 
@@ -51,7 +51,7 @@ def maps_html(
     """
     layer = prediction.layer(selected)
     kept = report.trace.record(selected).kept if report else None
-    drawn = until_run
+    drawn = tag("div.maps", until_run)
     if report and kept:
         drawn = wall_html(
             kept,
@@ -62,10 +62,9 @@ def maps_html(
             colours=_colours(report, kept, scale),
         )
     elif report:
-        drawn = remark("Outputs are kept of the stem alone.")
+        drawn = tag("div.maps", remark("Outputs are kept of the stem alone."))
     saves = save_buttons(wall="Save the wall (PNG)", tensor="Save the layer (NPZ)")
-    return fill(
-        '{}<div class="maps">{}</div>{}{}{}',
+    return join(
         _header(prediction, layer),
         drawn,
         _norm_remark(prediction, report, layer),

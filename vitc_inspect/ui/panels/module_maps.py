@@ -96,7 +96,7 @@ def module_maps_html(
     vector = figures_html(numbers(maps)) if maps.values.ndim == 2 else ""
     return join(
         header,
-        tag("div.maps", drawn),
+        drawn,
         remark(_grid_sentence(grid)) if grid else "",
         vector,
         facts,
