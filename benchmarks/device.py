@@ -1,9 +1,9 @@
-"""Check on an accelerator what no CPU can show: python -m benchmarks.device.
+"""Checks that need an accelerator: python -m benchmarks.device.
 
-Every preset and every model in three number formats, the clock of events, peak memory, waiting for
-the device, TensorFloat-32, weights, somebody's own module, and gradients; a row for each check, and
-a table of times. It takes less than five minutes. Without an accelerator it says so, and checks
-what a CPU can. The exit code is 1 where a check failed.
+Runs every preset and model in three number formats, and checks event timing, peak memory,
+synchronisation, TensorFloat-32, weights, a user's module and gradients. Prints a row for each check
+and a table of times, in less than five minutes. Without an accelerator it runs the checks that a
+CPU can. The exit code is 1 if a check failed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.guard import reason_of
-from vitc_inspect.inspection.module_report import inspect_module
-from vitc_inspect.inspection.stem_report import Bench, Report, inspect_stem, inspect_vit, prepare
+from vitc_inspect.inspection.module_inspection import inspect_module
+from vitc_inspect.inspection.stem_inspection import PreparedRun, inspect_stem, inspect_vit, prepare
+from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.model.checkpoints import save_weights
 from vitc_inspect.model.devices import (
     available_devices,
@@ -47,36 +48,36 @@ from vitc_inspect.tracing.recorder import record_call
 _DTYPES = ("float32", "bfloat16", "float16")
 _SMALL = ("vit_p_1gf", "vit_c_1gf")  # what a CPU can check in a minute
 _BUDGET = 16 * 2**30  # bytes that a run may be predicted to take
-_WIDTH = 64  # of the module of somebody's own
+_WIDTH = 64  # of the user's module
 _ALLOWED = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.02}  # of the largest number of a map
 
 
 class NotHereError(Exception):
-    """A check that this kind of device has no means for."""
+    """A check that this kind of device does not support."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One check and what came of it."""
+    """One check and its result."""
 
     check: str
-    """What was looked at."""
+    """Name of the check."""
     seen: str
-    """What was seen, in a few words."""
+    """The observation, in a few words."""
     passed: bool | None
-    """None where the device has no means for the check."""
+    """None if the device does not support the check."""
     seconds: float
-    """How long it took."""
+    """Duration (seconds)."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the checks run on."""
+    """The device under test and the presets to run on it."""
 
     device: torch.device
     """The device."""
     presets: tuple[Preset, ...]
-    """Those that are checked."""
+    """The presets to check."""
 
     @property
     def deepest(self) -> Preset:
@@ -85,24 +86,24 @@ class Machine:
 
     @property
     def name(self) -> str:
-        """Name of the device, as every call takes it."""
+        """Name of the device, as an argument of inspect_stem."""
         return str(self.device)
 
     def wait(self) -> None:
-        """Until everything that the device was given is done."""
+        """Wait until all work of the device is finished."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             torch.mps.synchronize()
 
     def needs_cuda(self) -> None:
-        """Leave a check that only CUDA has the means for."""
+        """Leave a check that only CUDA supports."""
         if self.device.type != "cuda":
             raise NotHereError(f"not on {self.device.type}")
 
 
 Seen = tuple[str, bool]
-"""What was seen, and whether it is right."""
+"""The observation, and whether it is as expected."""
 Check = Callable[[Machine], Seen]
 
 
@@ -110,7 +111,7 @@ Check = Callable[[Machine], Seen]
 
 
 def agreement(dtype: str, *, whole: bool) -> Check:
-    """All stems, or all models, in one number format: predicted and observed are equal."""
+    """Prediction and observation agree for all stems or models in one number format."""
 
     def check(machine: Machine) -> Seen:
         chosen = [preset for preset in machine.presets if preset.vit or not whole]
@@ -128,7 +129,7 @@ def agreement(dtype: str, *, whole: bool) -> Check:
 
 
 def inspected(spec: StemSpec | ViTSpec | None, machine: Machine, dtype: str) -> Report:
-    """One inspection on the device."""
+    """Inspect a stem or a model on the device."""
     run = inspect_stem if isinstance(spec, StemSpec) else inspect_vit
     return run(  # type: ignore[operator,no-any-return]
         spec, device=machine.name, dtype=dtype, memory_budget=_BUDGET, keep_bytes=2**20
@@ -136,7 +137,7 @@ def inspected(spec: StemSpec | ViTSpec | None, machine: Machine, dtype: str) -> 
 
 
 def same_numbers(dtype: str) -> Check:
-    """The tokens of each stem are those that a CPU makes in float32, up to rounding."""
+    """The tokens of each stem equal those of a CPU in float32, up to rounding."""
 
     def check(machine: Machine) -> Seen:
         worst = 0.0
@@ -154,7 +155,7 @@ def same_numbers(dtype: str) -> Check:
 
 
 def random_state(machine: Machine) -> Seen:
-    """An inspection draws no random number of the device, and leaves no module training."""
+    """An inspection leaves the device's random state and the mode of modules unchanged."""
     machine.needs_cuda()
     before = torch.cuda.get_rng_state(machine.device)
     inspected(machine.deepest.stem, machine, "float32")
@@ -165,7 +166,7 @@ def random_state(machine: Machine) -> Seen:
 
 
 def layer_times(machine: Machine) -> Seen:
-    """Each layer takes some time, and all together about the time of the whole."""
+    """The times of the layers are positive and add up to about that of the whole."""
     timing = timed(machine.deepest.stem, machine, "float32")
     lows = [layer.spread.low for layer in timing.layers]  # what else runs here adds least to these
     share = sum(lows) / timing.hooked.low
@@ -174,7 +175,7 @@ def layer_times(machine: Machine) -> Seen:
 
 
 def wall_clock(machine: Machine) -> Seen:
-    """The clock of the device tells what a clock on the wall does, for a run that takes long."""
+    """Event timing agrees with wall-clock time for a long run."""
     spec = machine.deepest.vit or machine.deepest.stem
     timing = timed(spec, machine, "float32")
     module, image = on_device(spec, machine, "float32")
@@ -192,7 +193,7 @@ def wall_clock(machine: Machine) -> Seen:
 
 
 def timed(spec: StemSpec | ViTSpec, machine: Machine, dtype: str, rounds: int = 10) -> Timing:
-    """The last of a measurement's answers."""
+    """The final result of a measurement."""
     *_, last = time_layers(spec, device=machine.name, dtype=dtype, rounds=rounds)  # type: ignore[arg-type]
     return last
 
@@ -201,7 +202,7 @@ def timed(spec: StemSpec | ViTSpec, machine: Machine, dtype: str, rounds: int = 
 
 
 def peak_memory(machine: Machine) -> Seen:
-    """An inspection takes what its copies take more than the bare run, and not what is foretold."""
+    """Peak memory exceeds that of the bare run by the kept copies, and stays below the estimate."""
     machine.needs_cuda()
     spec = machine.deepest.stem
     module, image = on_device(spec, machine, "float32")
@@ -215,14 +216,14 @@ def peak_memory(machine: Machine) -> Seen:
             trace(module, image, keep_bytes=keep_bytes)
         peaks.append(torch.cuda.max_memory_allocated(machine.device))
     bare, looked = peaks
-    foretold = predicted_memory(predict(spec), keep_bytes=KEEP_BYTES)
-    mebibytes = [f"{each / 2**20:.0f}" for each in (bare, looked, foretold)]
-    seen = f"bare {mebibytes[0]} MiB, inspected {mebibytes[1]}, foretold {mebibytes[2]}"
-    return seen, looked <= bare + KEEP_BYTES + 2**20 and looked <= foretold
+    predicted = predicted_memory(predict(spec), keep_bytes=KEEP_BYTES)
+    mebibytes = [f"{each / 2**20:.0f}" for each in (bare, looked, predicted)]
+    seen = f"bare {mebibytes[0]} MiB, inspected {mebibytes[1]}, predicted {mebibytes[2]}"
+    return seen, looked <= bare + KEEP_BYTES + 2**20 and looked <= predicted
 
 
 def waiting(machine: Machine) -> Seen:
-    """No layer waits for the device: while a module runs, watching it adds no synchronisation."""
+    """Recording a module adds no synchronisation with the device."""
     machine.needs_cuda()
     counts = []
     for spec in sorted((preset.stem for preset in machine.presets), key=lambda s: len(s.convs)):
@@ -230,27 +231,27 @@ def waiting(machine: Machine) -> Seen:
         marked = nn.Sequential(SyncMode("warn"), module, SyncMode("default"))
         trace(marked, image, keep_bytes=0)  # whatever is set up once
         traced = synchronisations(lambda m=marked, i=image: trace(m, i))  # type: ignore[misc]
-        heard = synchronisations(lambda m=marked, i=image: record_call(m, (i,)))  # type: ignore[misc]
-        counts.append((traced, heard))
+        found = synchronisations(lambda m=marked, i=image: record_call(m, (i,)))  # type: ignore[misc]
+        counts.append((traced, found))
     most = tuple(map(max, zip(*counts, strict=True)))
     return f"{most[0]} while traced, {most[1]} while recorded", most == (0, 0)
 
 
 class SyncMode(nn.Module):
-    """Has torch tell from here on when the processor waits for the device, or no longer."""
+    """Turn torch's warnings about synchronisation on or off."""
 
     def __init__(self, mode: str) -> None:
         super().__init__()
         self.mode = mode
 
     def forward(self, image: Tensor) -> Tensor:
-        """The image, as it came."""
+        """Return the image unchanged."""
         torch.cuda.set_sync_debug_mode(self.mode)
         return image
 
 
 def synchronisations(run: Callable[[], object]) -> int:
-    """How often the processor waited for the device."""
+    """Number of synchronisations with the device."""
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -264,7 +265,7 @@ def synchronisations(run: Callable[[], object]) -> int:
 
 
 def short_factors(machine: Machine) -> Seen:
-    """Where exactness is claimed, a convolution is the product of matrices that defines it."""
+    """In full precision a convolution equals the matrix product that defines it."""
     draw = torch.Generator().manual_seed(0)
     image = torch.randn((1, 64, 56, 56), generator=draw)
     conv = nn.Conv2d(64, 128, 3, padding=1)
@@ -278,7 +279,7 @@ def short_factors(machine: Machine) -> Seen:
 
 
 def cells(dtype: str) -> Check:
-    """Numbers of each convolution are the sums of their products, as near as is claimed."""
+    """Output values of each convolution equal the sums of their products within the tolerance."""
 
     def check(machine: Machine) -> Seen:
         faults, count = [], 0
@@ -299,7 +300,7 @@ def cells(dtype: str) -> Check:
 
 
 def gradients(machine: Machine) -> Seen:
-    """A token's gradient lies in its receptive field, and is what a CPU finds."""
+    """A token's gradient lies in its receptive field and equals that of a CPU."""
     worst = 0.0
     for preset in machine.presets:
         module, image = build_stem(preset.stem), random_image(preset.stem)
@@ -307,7 +308,7 @@ def gradients(machine: Machine) -> Seen:
         expected = gradient_field(module, image, row, column)
         found = gradient_field(module.to(machine.device), image.to(machine.device), row, column)
         if ((found != 0) & (expected == 0)).any():
-            return f"{preset.name}: a pixel that nobody reads has a gradient", False
+            return f"{preset.name}: a pixel that is not read has a gradient", False
         worst = max(worst, float(abs(found - expected).max() / expected.max()))
     return f"{worst:.0e} of the largest apart, none outside the field", worst < 1e-3
 
@@ -316,7 +317,7 @@ def gradients(machine: Machine) -> Seen:
 
 
 def weights(machine: Machine) -> Seen:
-    """Weights saved on either side give the same tokens on the device."""
+    """Weights saved from CPU and device give the same tokens on the device."""
     spec = machine.presets[0].stem
     module = build_stem(spec, seed=1)
     found = []
@@ -339,7 +340,7 @@ def weights(machine: Machine) -> Seen:
 
 
 class OwnModel(nn.Module):
-    """A stem and a block as somebody else writes them; `scrambled` forgets the transpose."""
+    """A stem and a block as a user might write them; `scrambled` omits the transpose."""
 
     def __init__(self, *, scrambled: bool = False) -> None:
         super().__init__()
@@ -360,7 +361,7 @@ class OwnModel(nn.Module):
 
 
 def own_module(machine: Machine) -> Seen:
-    """A sound module on the device has no fault, its twin has one, and all numbers agree."""
+    """A correct module on the device has no fault, a faulty one has one, and all rows agree."""
     image = torch.randn(2, 3, 56, 56, device=machine.device)
     sound = inspect_module(OwnModel().eval().to(machine.device), image)
     broken = inspect_module(OwnModel(scrambled=True).eval().to(machine.device), image)
@@ -375,7 +376,7 @@ def own_module(machine: Machine) -> Seen:
 
 
 def two_devices(machine: Machine) -> Seen:
-    """A module on the device and an image that is not: the error is known."""
+    """The error for an image on another device than the module is explained."""
     if machine.device.type == "cpu":
         raise NotHereError("not on cpu")
     report = inspect_module(OwnModel().eval().to(machine.device), torch.randn(2, 3, 56, 56))
@@ -387,7 +388,7 @@ def two_devices(machine: Machine) -> Seen:
 
 
 def random_image(spec: StemSpec) -> Tensor:
-    """Normally distributed numbers, the same each time: (1, c, h, w)."""
+    """Normally distributed values with a fixed seed: (1, c, h, w)."""
     draw = torch.Generator().manual_seed(0)
     return torch.randn((1, spec.in_channels, *spec.image_size), generator=draw)
 
@@ -402,13 +403,13 @@ def on_device(
     return module.to(machine.device, kind), random_image(stem).to(machine.device, kind)
 
 
-def prepared(spec: StemSpec, machine: Machine, dtype: str) -> Bench:
+def prepared(spec: StemSpec, machine: Machine, dtype: str) -> PreparedRun:
     """A stem and the photograph, on the device."""
     return prepare(spec, device=machine.name, dtype=dtype)  # type: ignore[arg-type]
 
 
 def apart(found: Tensor, expected: Tensor) -> float:
-    """The largest difference, as a share of the largest number."""
+    """The largest difference relative to the largest value."""
     wide = expected.detach().cpu().double()
     rest = (found.detach().cpu().double() - wide).abs().max()
     return float(rest / wide.abs().max())
@@ -427,17 +428,17 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     *((f"cells are their sums, {dtype}", cells(dtype)) for dtype in _DTYPES),
     ("gradients", gradients),
     ("weights from a file", weights),
-    ("a module of somebody's own", own_module),
+    ("a user's module", own_module),
     ("tensors on two devices", two_devices),
 )
-"""Every check with its name."""
+"""All checks by name."""
 
 
 # ---- running and printing -----------------------------------------------------------------------
 
 
 def run_checks(machine: Machine, checks: Sequence[tuple[str, Check]]) -> Iterator[Row]:
-    """Each check as a row; one that raises is a row that failed, and the rest goes on."""
+    """Run each check; one that raises counts as failed."""
     for name, check in checks:
         start = time.perf_counter()
         passed: bool | None
@@ -451,7 +452,7 @@ def run_checks(machine: Machine, checks: Sequence[tuple[str, Check]]) -> Iterato
 
 
 def print_times(machine: Machine) -> None:
-    """The median of a bare run of each preset's stem, in milliseconds."""
+    """Median time of each preset's stem without hooks (ms)."""
     print("| stem, ms | " + " | ".join(_DTYPES) + " |")
     print("|---|" + "---|" * len(_DTYPES))
     for preset in machine.presets:
@@ -462,7 +463,7 @@ def print_times(machine: Machine) -> None:
 def main(
     arguments: Sequence[str] | None = None, checks: Sequence[tuple[str, Check]] = CHECKS
 ) -> int:
-    """Print a row for each check and a table of times; 1 where a check failed."""
+    """Print a row for each check and a table of times; return 1 if a check failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: an accelerator)")
     parser.add_argument("--presets", help="names with commas between (default: all)")

@@ -1,11 +1,11 @@
-"""Whole families of other people's models as guests: python -m benchmarks.families [NAME…].
+"""Inspections of all vision transformers of four libraries: python -m benchmarks.families [NAME…].
 
-Every vision transformer of torchvision, timm, vit-pytorch and transformers that can be built small
-and without a download, with random weights, one inspection each. The table tells of each model its
-rows, layers that disagree with arithmetic, functions without a count, rules of ours that failed,
-faults, and seconds; a model whose inspection raises, or whose output is another than alone, fails
-the script. NAME picks models by a part of their name, `--tsv` prints tabs for a spreadsheet,
-`--times SECONDS` ends a model that takes too long. Needs requirements-bench.txt.
+Inspects every vision transformer of torchvision, timm, vit-pytorch and transformers that can be
+built small and without a download, with random weights. The table has for each model its rows,
+layers that disagree with the prediction, functions without a count, rules that failed, faults and
+seconds. The script fails if an inspection raises or changes the output of a model. NAME selects
+models by a part of their name, `--tsv` prints tab-separated values, `--times SECONDS` limits the
+time of each model. Needs requirements-bench.txt.
 """
 
 from __future__ import annotations
@@ -27,27 +27,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitc_inspect.inspection.module_report import ModuleReport, inspect_call
+from vitc_inspect.inspection.module_inspection import inspect_call
+from vitc_inspect.inspection.module_report import ModuleReport
 
 _COLUMNS = ("model", "rows", "differ", "uncounted", "unchecked", "faults", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guest:
-    """A model to be inspected."""
+    """A model to inspect."""
 
     name: str
-    """Its library and its name there."""
+    """Library and name of the model."""
     make: Callable[[], nn.Module]
-    """Builds it, with random weights."""
+    """Builds the model with random weights."""
     inputs: tuple[Any, ...] = ()
-    """What its forward is given: a shape stands for random numbers."""
+    """Positional arguments of its forward; a shape stands for random values."""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    """What it is given by name."""
+    """Keyword arguments of its forward."""
 
 
 class _TooLong(BaseException):
-    """Ends an inspection that takes too long; no handler of a model's catches it."""
+    """Ends an inspection that takes too long; not an Exception, so no model catches it."""
 
 
 def main() -> int:
@@ -81,7 +82,7 @@ def main() -> int:
 
 
 def _visit(guest: Guest, seconds: int) -> tuple[tuple[str, ...], list[str], bool]:
-    """The cells of a model's line, what is to be said of it, and whether all went well."""
+    """The cells of a model's row, remarks on it, and whether all went well."""
     nothing = ("",) * (len(_COLUMNS) - 2)
     torch.manual_seed(0)
     try:
@@ -111,7 +112,7 @@ def _visit(guest: Guest, seconds: int) -> tuple[tuple[str, ...], list[str], bool
         said.append(f"NOT AUDITED: {report.notes[-1][:200]}")
         sound = False
     if own_failure:
-        said.append(f"raises by itself: {_short(alone)}")
+        said.append(f"raises without an inspection: {_short(alone)}")
     unchecked = tuple(getattr(report, "unchecked", ()))
     cells = (
         str(len(report.rows)),
@@ -125,7 +126,7 @@ def _visit(guest: Guest, seconds: int) -> tuple[tuple[str, ...], list[str], bool
 
 
 def _said(report: ModuleReport) -> list[str]:
-    """What a report says beyond numbers."""
+    """The remarks of a report beyond its numbers."""
     failure = report.failure
     return [
         *([f"raised {failure.kind}: {failure.message[:200]}"] if failure else []),
@@ -137,7 +138,7 @@ def _said(report: ModuleReport) -> list[str]:
 
 
 def _outcome(module: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """What a model returns by itself, or what it raises."""
+    """What a model returns without an inspection, or what it raises."""
     torch.manual_seed(1)
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -151,7 +152,7 @@ def _outcome(module: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, An
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two outcomes are alike, tensors number by number."""
+    """Whether two outcomes are equal, with tensors compared by value."""
     if isinstance(one, BaseException):
         return type(one) is type(other) and str(one) == str(other)
     if isinstance(one, Tensor) and not one.is_nested:
@@ -164,7 +165,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _drawn(value: Any) -> Any:
-    """Random numbers for a shape; all else as it is."""
+    """Random values for a shape; anything else unchanged."""
     if isinstance(value, tuple) and all(type(size) is int for size in value):
         return torch.randn(value, generator=torch.Generator().manual_seed(0))
     return value
@@ -192,7 +193,7 @@ def _line(cells: tuple[str, ...], tsv: bool) -> str:
 
 
 def _forgive_torchvision() -> None:
-    """Let torchvision be imported beside a torch that its compiled half was not built for."""
+    """Let torchvision be imported with a torch that its compiled extension was not built for."""
     name = "torchvision._meta_registrations"
     try:
         importlib.import_module(name)
@@ -422,7 +423,7 @@ def _timm() -> Iterator[Guest]:
 
 
 def _side_of(name: str) -> int:
-    """The side of the image a model is made for (pixels)."""
+    """Side of the image that a model is made for (pixels)."""
     from timm.models import get_pretrained_cfg
 
     config = get_pretrained_cfg(name)

@@ -1,7 +1,7 @@
-"""Watch the app's memory while many visitors inspect many stems: python -m benchmarks.memory.
+"""Memory of the app while it inspects many stems: python -m benchmarks.memory.
 
-Every request is a stem nobody asked for before, so that each is a forward pass and none is
-answered from the cache. Memory is the resident set of the app's process.
+Every request has another stem, so each needs a forward pass and none is answered from the cache.
+Memory is the resident set size of the app's process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SESSIONS = 30
 
 
 def main() -> int:
-    """Print the resident set (MiB) after every hundred runs."""
+    """Print the resident set size (MiB) after every hundred runs."""
     chance = random.Random(0)
     with served("--port", "7978") as app, httpx.Client(timeout=60) as client:
         config = client.get(f"{app.address}config").json()

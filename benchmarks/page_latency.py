@@ -1,7 +1,7 @@
-"""Time the page from an event to its paint, in a real browser: python -m benchmarks.page_latency.
+"""Time from an event to its paint in a real browser: python -m benchmarks.page_latency.
 
-Every number is measured inside the page, from the moment the control changes to the
-first message after the frame that paints the answer.
+Times are measured inside the page, from the change of the control to the first message after the
+frame that paints the answer.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def main() -> int:
 
 
 def _wall_times() -> list[float]:
-    """Milliseconds from the kept output of a layer to its PNG, on one core."""
+    """Time from the kept output of a layer to its PNG, on one core (ms)."""
     kept = KeptOutput(values=torch.randn(48, 112, 112), step=1, dropped=0)
     times = []
     for _ in range(_RUNS):
@@ -141,7 +141,7 @@ def _layer(name: str) -> str:
 
 
 def _at(selector: str, x: float, y: float) -> str:
-    """A click at a part of the width and of the height of an element."""
+    """A click at fractions of the width and the height of an element."""
     return f"""
       const box = document.querySelector('{selector}').getBoundingClientRect();
       const at = {{ clientX: box.left + {x} * box.width, clientY: box.top + {y} * box.height }};

@@ -1,11 +1,10 @@
-"""What it costs to look, against the bare forward pass: python -m benchmarks.trace_cost.
+"""Cost of tracing relative to the bare forward pass: python -m benchmarks.trace_cost.
 
-ViT_C-4GF at 224 pixels, on the CPU, in one process; `--batch 8` gives it eight images at once.
-The ways of looking take turns, in another order each time, so that a machine that slows down slows
-all of them, and what one leaves behind meets each of the others; medians, and ratios to the bare
-forward. torchlens alone comes last: from its first use on, each function of
-torch runs through a wrapper of its own, which would be counted against all others. Needs fvcore
-and torchlens besides the development environment (requirements-bench.txt).
+Runs ViT_C-4GF at 224 pixels on the CPU in one process, `--batch 8` with eight images at once. The
+tools take turns in a different order each round, so that a slower machine and side effects of one
+tool affect all alike; the table has medians and ratios to the bare forward pass. torchlens runs
+last, since from its first use it wraps every function of torch, which would slow down all others.
+Needs fvcore and torchlens besides the development environment (requirements-bench.txt).
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def main() -> int:
         with torch.inference_mode():
             module(image)
 
-    def heard_by_nobody() -> None:
+    def empty_function_mode() -> None:
         with torch.inference_mode(), _empty_hooks(module), _EmptyMode():
             module(image)
 
@@ -74,7 +73,7 @@ def main() -> int:
         "our trace": lambda: trace(module, image, keep_bytes=0),
         "our inspection, stem's maps kept": lambda: trace(module, image, keep=stem_layers),
         "our recording, with functions": lambda: record_module(module, image),
-        "hooks and a function mode that do nothing": heard_by_nobody,
+        "hooks and a function mode that do nothing": empty_function_mode,
         "torchinfo": lambda: torchinfo.summary(module, input_data=image, verbose=0),
         "FlopCounterMode": count,
     }
@@ -95,7 +94,7 @@ def main() -> int:
 
 
 def _in_turns(ways: _Ways, rounds: int) -> dict[str, list[float]]:
-    """The times (ms) of each way of looking; the first round warms up."""
+    """Times of each tool (ms); the first round is a warm-up."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     shuffler = random.Random(0)
     for turn in range(rounds + 1):
@@ -108,7 +107,7 @@ def _in_turns(ways: _Ways, rounds: int) -> dict[str, list[float]]:
 
 
 class _EmptyMode(TorchFunctionMode):
-    """Hears of every function and does nothing else."""
+    """Intercepts every function and does nothing else."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return func(*args, **(kwargs or {}))
@@ -116,7 +115,7 @@ class _EmptyMode(TorchFunctionMode):
 
 @contextmanager
 def _empty_hooks(module: nn.Module) -> Iterator[None]:
-    """A hook before and a hook after each layer, which do nothing."""
+    """Hooks before and after each layer that do nothing."""
     handles = []
     for layer in module.modules():
         handles.append(layer.register_forward_pre_hook(lambda *_: None, with_kwargs=True))

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -30,12 +30,21 @@ def free_port() -> int:
 @contextmanager
 def served(*arguments: str, seconds: float = 120, program: str = "app.py") -> Iterator[Served]:
     """Start the app, or another program that does, wait until it says where it is, and stop it."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, program, *arguments]
+    with serving(command, cwd=ROOT, environment=environment, seconds=seconds) as running:
+        yield running
+
+
+@contextmanager
+def serving(
+    command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], seconds: float = 120
+) -> Iterator[Served]:
+    """Run a command that starts the app, wait until it says where it is, and stop it."""
     process = subprocess.Popen(
         command,
-        cwd=ROOT,
-        env=environment,
+        cwd=cwd,
+        env={**environment, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

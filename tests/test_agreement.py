@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.strategies import stem_specs
-from vitc_inspect.inspection.stem_report import QUANTITIES, inspect_stem
+from vitc_inspect.inspection.stem_inspection import inspect_stem
+from vitc_inspect.inspection.stem_report import QUANTITIES
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.stem.prediction import predict
 from vitc_inspect.stem.presets import PRESETS
@@ -225,7 +226,7 @@ def test_a_stem_that_is_built_wrongly_is_caught(monkeypatch):
         module.pos_embed = torch.nn.Identity()
         return module
 
-    monkeypatch.setattr("vitc_inspect.inspection.stem_report.build_stem", careless)
+    monkeypatch.setattr("vitc_inspect.inspection.stem_inspection.build_stem", careless)
     sentences = inspect().disagreements
     assert sentences[0] == (
         "conv1.shape: predicted (3, 32, 40) -> (8, 16, 20), observed (3, 32, 40) -> (8, 18, 20)"

@@ -33,8 +33,8 @@ from vitc_inspect import (
 )
 from vitc_inspect.common.errors import shown
 from vitc_inspect.common.validation import check_int
-from vitc_inspect.inspection.module_report import inspect_call
-from vitc_inspect.inspection.stem_report import prepare
+from vitc_inspect.inspection.module_inspection import inspect_call
+from vitc_inspect.inspection.stem_inspection import prepare
 from vitc_inspect.tracing.hooks import trace
 
 

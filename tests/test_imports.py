@@ -21,14 +21,14 @@ ORDER = (
     "tracing",
     "probes",
     "audit",
-    "inspection",
     "views",
+    "inspection",
     "cli",
     "ui",
 )
 """The wings of the package, and the terminal's way in: each imports only those before it."""
 
-AT_THE_EDGE = {"__main__": "cli", "app": "ui"}
+AT_THE_EDGE = {"__main__": "ui", "app": "ui"}
 """What starts the program may also import this, and all above it."""
 
 TORCH = frozenset({"model", "tracing", "probes", "audit", "inspection"})

@@ -9,21 +9,25 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vitc_inspect.common.extras import require
+
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from vitc_inspect.audit.stem_finder import stem_of
     from vitc_inspect.common.errors import SpecError
     from vitc_inspect.diagnosis import Contract, Explanation, explain_error, faults, faults_of
-    from vitc_inspect.inspection.module_report import ModuleReport, inspect_call, inspect_module
-    from vitc_inspect.inspection.stem_report import Report, inspect_stem, inspect_vit
+    from vitc_inspect.inspection.module_inspection import inspect_call, inspect_module
+    from vitc_inspect.inspection.module_report import ModuleReport
+    from vitc_inspect.inspection.stem_inspection import inspect_stem, inspect_vit
+    from vitc_inspect.inspection.stem_report import Report
     from vitc_inspect.model.checkpoints import (
         Checkpoint,
-        WeightMatch,
         load_weights,
-        match_weights,
-        put_weights,
         save_weights,
     )
     from vitc_inspect.model.modules import build_stem, build_vit
+    from vitc_inspect.model.weight_matching import WeightMatch, match_weights, put_weights
     from vitc_inspect.probes.other_counters import Witness, count_work
     from vitc_inspect.stem.derivations import explain_layer, explain_totals
     from vitc_inspect.stem.notation import format_stem, parse_stem
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     from vitc_inspect.stem.presets import PRESETS, Preset
     from vitc_inspect.stem.spec import ConvLayer, StemSpec, conv_layer, conv_stem, patchify_stem
     from vitc_inspect.stem.vit import ViTSpec
-    from vitc_inspect.views.module_table import (
+    from vitc_inspect.views.report_table import (
         module_csv,
         module_html,
         module_markdown,
@@ -52,7 +56,7 @@ _HOMES = {
     "SpecError": "common.errors",
     "StemSpec": "stem.spec",
     "ViTSpec": "stem.vit",
-    "WeightMatch": "model.checkpoints",
+    "WeightMatch": "model.weight_matching",
     "Witness": "probes.other_counters",
     "build_stem": "model.modules",
     "build_vit": "model.modules",
@@ -65,20 +69,20 @@ _HOMES = {
     "faults": "diagnosis",
     "faults_of": "diagnosis",
     "format_stem": "stem.notation",
-    "inspect_call": "inspection.module_report",
-    "inspect_module": "inspection.module_report",
-    "inspect_stem": "inspection.stem_report",
-    "inspect_vit": "inspection.stem_report",
+    "inspect_call": "inspection.module_inspection",
+    "inspect_module": "inspection.module_inspection",
+    "inspect_stem": "inspection.stem_inspection",
+    "inspect_vit": "inspection.stem_inspection",
     "load_weights": "model.checkpoints",
-    "match_weights": "model.checkpoints",
-    "module_csv": "views.module_table",
-    "module_html": "views.module_table",
-    "module_markdown": "views.module_table",
-    "module_table": "views.module_table",
+    "match_weights": "model.weight_matching",
+    "module_csv": "views.report_table",
+    "module_html": "views.report_table",
+    "module_markdown": "views.report_table",
+    "module_table": "views.report_table",
     "parse_stem": "stem.notation",
     "patchify_stem": "stem.spec",
     "predict": "stem.prediction",
-    "put_weights": "model.checkpoints",
+    "put_weights": "model.weight_matching",
     "save_weights": "model.checkpoints",
     "stem_of": "audit.stem_finder",
 }
@@ -132,7 +136,12 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        home = import_module(f"{__name__}.{_HOMES[name]}")
+    except ModuleNotFoundError:
+        require("torch", by=name)
+        raise
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

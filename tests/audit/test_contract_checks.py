@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 from tests import faulty
-from tests.audit.test_audit import audited, kinds
-from tests.tracing.test_recorder import Runs, image
+from tests.audit.audits import Tabled, audited, kinds
+from tests.tracing.modules import Runs, image
 from vitc_inspect import inspect_module
 
 # ---- position tables
@@ -37,21 +37,6 @@ def test_features_of_a_cnn_may_end_with_an_activation(use, kernel, found):
             return use(self, self.proj(x).relu().flatten(2).transpose(1, 2))
 
     assert kinds(Features()) == found
-
-
-class Tabled(nn.Module):
-    """A patchify stem of 64 tokens that adds what `add` makes of them and a learned table."""
-
-    def __init__(self, add, places=64, **others):
-        super().__init__()
-        self.proj = nn.Conv2d(3, 16, 4, 4)
-        self.pos_embed = nn.Parameter(torch.randn(1, places, 16))
-        for name, value in others.items():
-            setattr(self, name, value)
-        self.add = add
-
-    def forward(self, x):
-        return self.add(self, self.proj(x).flatten(2).transpose(1, 2))
 
 
 @pytest.mark.parametrize(

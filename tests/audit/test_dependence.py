@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from tests import recreated
-from tests.audit.test_audit import audited, kinds
-from tests.tracing.test_recorder import assert_same, image, state_of
+from tests.audit.audits import audited, kinds
+from tests.tracing.modules import assert_same, image, state_of
 from vitc_inspect.audit.audit import audit_module
 
 
@@ -151,7 +151,7 @@ def test_a_bag_of_images_and_places_alone_are_meant(pool):
                 return self.head(x.mean(dim=0))
             return self.head((self.weigh(x).softmax(dim=0) * x).sum(dim=0, keepdim=True))
 
-    class Places(nn.Module):
+    class Positions(nn.Module):
         def __init__(self):
             super().__init__()
             self.table = nn.Embedding(50, 16)
@@ -159,7 +159,7 @@ def test_a_bag_of_images_and_places_alone_are_meant(pool):
         def forward(self, x):
             return self.table(torch.arange(x.shape[-1]))
 
-    assert kinds(Places() if pool == "places" else Bag(), 3, 3, 32, 32) == []
+    assert kinds(Positions() if pool == "places" else Bag(), 3, 3, 32, 32) == []
 
 
 def test_an_image_inside_an_object_is_not_exchanged_and_accuses_nobody():

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 from tests import faulty
-from tests.audit.test_audit import audited, kinds
-from tests.tracing.test_recorder import Runs, image
+from tests.audit.audits import audited, kinds
+from tests.tracing.modules import Runs, image
 from vitc_inspect.audit import experiments
 from vitc_inspect.audit.audit import audit_module
 from vitc_inspect.tracing.dataflow import follow

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from tests import faulty
-from tests.audit.test_audit import audited
+from tests.audit.audits import audited
 
 
 class Same(nn.Module):

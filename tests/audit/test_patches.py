@@ -8,8 +8,8 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
-from tests.audit.test_audit import audited, kinds
-from tests.tracing.test_recorder import Runs
+from tests.audit.audits import audited, kinds
+from tests.tracing.modules import Runs
 
 
 class Embedding(nn.Module):

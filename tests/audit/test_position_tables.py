@@ -8,8 +8,7 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
-from tests.audit.test_audit import audited, kinds
-from tests.audit.test_contract_checks import Tabled
+from tests.audit.audits import Tabled, audited, kinds
 from vitc_inspect import inspect_module
 
 
@@ -385,7 +384,7 @@ def test_a_longer_table_is_surely_a_grids_only_where_something_shows_it(
     module = Tabled(add, places, cls=nn.Parameter(torch.zeros(1, 1, 16)), **others)
     (fault,) = audited(module).faults
     assert (fault.kind, fault.likelihood) == ("position table", sure)
-    assert ("is sound" in fault.sentence) == (sure == "possible")
+    assert ("is correct" in fault.sentence) == (sure == "possible")
     assert ("made for 50×100" in fault.sentence) is False
 
 

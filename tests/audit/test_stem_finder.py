@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional
 
 from tests import faulty, recreated
-from tests.audit.test_contract_checks import Tabled
-from tests.tracing.test_recorder import Runs, image
+from tests.audit.audits import Tabled
+from tests.tracing.modules import Runs, image
 from vitc_inspect.audit.audit import audit_module
 from vitc_inspect.audit.stem_finder import stem_of
 from vitc_inspect.model.modules import build_stem

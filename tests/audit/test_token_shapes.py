@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
-from tests.audit.test_audit import audited, kinds
+from tests.audit.audits import audited, kinds
 
 
 class Dense(nn.Module):

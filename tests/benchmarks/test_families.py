@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from tests import recreated
-from vitc_inspect.inspection.module_report import inspect_module
+from vitc_inspect.inspection.module_inspection import inspect_module
 
 
 class RelativeAttention(nn.Module):

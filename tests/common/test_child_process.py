@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vitc_inspect.common import child_process
-from vitc_inspect.common.child_process import EXIT_FAILED, EndedEarly, Outcome, do_apart
+from vitc_inspect.common.child_process import EXIT_FAILED, ChildFailed, Outcome, run_in_child
 
 ROOT = Path(__file__).parents[2]
 GUESTS = '''
@@ -268,16 +268,16 @@ def test_a_mistake_of_ours_is_said_to_be_ours():
 
     outcome = child_process.outcome_of(work)
     assert (outcome.text, outcome.code) == ("", EXIT_FAILED)
-    assert outcome.complaint.splitlines()[-1] == child_process.own_mistake(KeyError("proj"))
+    assert outcome.complaint.splitlines()[-1] == child_process.internal_error(KeyError("proj"))
 
 
 def test_without_a_child_the_work_is_done_here(monkeypatch):
     monkeypatch.delattr(os, "fork")
     delivered = []
-    assert do_apart(lambda: Outcome(text="done", code=1), delivered.append) == 1
+    assert run_in_child(lambda: Outcome(text="done", code=1), delivered.append) == 1
     assert delivered == [Outcome(text="done", code=1)]
 
 
 def test_the_end_of_a_child_has_words():
-    error = EndedEarly("exit code 0", killed=False)
+    error = ChildFailed("exit code 0", killed=False)
     assert (str(error), error.killed) == ("exit code 0", False)

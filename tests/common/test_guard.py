@@ -11,15 +11,24 @@ from einops.layers.torch import Rearrange, Reduce
 from torch import nn
 from torch.nn import functional
 
-from tests.tracing.test_counted_products import tensor
+from tests.tracing.modules import tensor
 from vitc_inspect import cli
 from vitc_inspect.common.guard import STRICT_RULES
-from vitc_inspect.inspection import layer_rules, module_report
-from vitc_inspect.inspection.module_report import inspect_call
+from vitc_inspect.inspection import layer_rules, module_inspection, module_report
+from vitc_inspect.inspection.module_inspection import inspect_call
 from vitc_inspect.model.modules import ChannelNorm, ClassToken, FirstToken, PositionTable
-from vitc_inspect.tracing import call_builder, counting, hooks, listener, recorder, tracebacks
+from vitc_inspect.tracing import (
+    call_builder,
+    call_sites,
+    counting,
+    hooks,
+    listener,
+    output_log,
+    recorder,
+    tracebacks,
+)
 from vitc_inspect.ui.panels.module_summary import module_table_html, status_html
-from vitc_inspect.views.module_table import module_csv, module_html, module_markdown, module_table
+from vitc_inspect.views.report_table import module_csv, module_html, module_markdown, module_table
 
 
 class Own(nn.Module):
@@ -82,27 +91,32 @@ def broken(*args, **kwargs):
 
 PLACES = [
     *((listener, name) for name in (
-        "count_function_macs", "tensors_given", "tensors_in", "dot_length", "version_of", "_kept",
-        "_has_tensor", "_overlap", "values_of", "place_of", "_forward_code", "rows_of", "is_free",
+        "count_function_macs", "tensors_given", "tensors_in", "dot_length",
+        "values_of", "_forward_code", "rows_of", "is_free",
         "_Function",
     )),
     *((listener.Run, name) for name in (
-        "finish", "_sweep", "sweep_at_end", "_function_row", "_caller", "_find_unhooked",
-        "_unhooked", "batched", "_step_aside",
+        "finish", "_function_row", "_suspend",
     )),
+    *((output_log, name) for name in ("version_of", "_kept", "_overlap")),
+    *((output_log.OutputLog, name) for name in (
+        "add", "batched", "mark_overwritten", "mark_overwritten_at_end",
+    )),
+    *((call_sites.CallSites, name) for name in ("line_of", "find_unhooked", "_unhooked")),
+    (call_sites, "owner_of"),
     *((call_builder, name) for name in ("_call", "_params", "source_line")),
     *((recorder, name) for name in (
         "calls_of", "never_called", "fast_path_notes", "shared_notes", "unregistered_notes",
         "values_of", "tensors_given",
     )),
-    (module_report, "expect"),
+    (module_inspection, "expect"),
     (layer_rules, "_params"),
     (layer_rules, "_rule_for"),
 ]  # fmt: skip
 OF_FAILURES = [
     (listener, "failure_of"),
     (listener, "tensors_given"),
-    (listener.Run, "_listen_again"),
+    (listener.Run, "_run_again"),
     (tracebacks, "_chain"),
     (tracebacks, "source_line"),
     (tracebacks, "traceback_text"),
@@ -433,7 +447,7 @@ def test_what_has_no_rule_is_no_mistake():
 def test_not_checked_is_no_all_clear(monkeypatch, lenient, capsys):
     command = ["--module", "tests/faulty.py:Sized", "--input", "1,3,32,32", "--strict"]
     assert cli.main(command) == 0
-    monkeypatch.setattr(module_report, "expect", broken)
+    monkeypatch.setattr(module_inspection, "expect", broken)
     assert cli.main(command) == 1
     assert "Not checked, by a mistake of vitc_inspect: " in capsys.readouterr().out
     assert cli.main(command[:-1]) == 0  # it is told, and no reason to fail

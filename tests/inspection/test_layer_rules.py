@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from tests import faulty
 from vitc_inspect.inspection.layer_rules import expect
-from vitc_inspect.inspection.module_report import inspect_call, inspect_module
+from vitc_inspect.inspection.module_inspection import inspect_call, inspect_module
 from vitc_inspect.model.modules import ChannelNorm, ClassToken, FirstToken, PositionTable, build_vit
 from vitc_inspect.stem.spec import conv_stem
 from vitc_inspect.stem.vit import ViTSpec

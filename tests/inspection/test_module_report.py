@@ -22,7 +22,7 @@ from vitc_inspect import (
     module_table,
 )
 from vitc_inspect.common.guard import STRICT_RULES
-from vitc_inspect.inspection.module_report import inspect_call
+from vitc_inspect.inspection.module_inspection import inspect_call
 from vitc_inspect.tracing import dataflow
 from vitc_inspect.views.text import shape as shape_text
 
@@ -89,7 +89,7 @@ def test_a_mistake_while_numbers_are_followed_is_not_the_modules(monkeypatch):
 
     module = faulty.Sized()
     module.forward = forward
-    monkeypatch.setattr(dataflow, "_stayed", broken)
+    monkeypatch.setattr(dataflow, "unmoved_positions", broken)
     monkeypatch.delenv(STRICT_RULES, raising=False)
     report = report_on(module)
     assert report.failure is None
@@ -195,7 +195,7 @@ def test_an_exception_without_a_message_ends_in_a_full_stop():
             raise ValueError()
 
     (line,) = [each for each in str(report_on(Silent())).splitlines() if "Raised" in each]
-    assert line.startswith("Raised ValueError at test_inspection.py:")
+    assert line.startswith("Raised ValueError at test_module_report.py:")
     assert line.endswith("raise ValueError().")
 
 
@@ -281,7 +281,8 @@ def test_that_no_fault_was_found_is_said_where_it_was_looked_for():
 def test_the_object_for_json_has_the_faults_and_the_stem():
     plain = report_on(faulty.Scrambled()).to_dict()
     assert [fault["kind"] for fault in plain["faults"]] == ["token order"]
-    assert plain["stem"] == "4x4/4:16"
+    assert plain["stem"]["notation"] == "4x4/4:16"
+    assert plain["stem"]["seq_len"] == 64
     assert report_on(faulty.Padded()).to_dict()["stem"] is None
 
 

@@ -14,7 +14,7 @@ import torch
 from tests import faulty
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import image_array
-from vitc_inspect.inspection.module_run import Source, try_module, with_sizes
+from vitc_inspect.inspection.module_run import Source, run_module, with_sizes
 
 CPU = torch.device("cpu")
 OWN = """
@@ -99,7 +99,7 @@ def test_a_file_that_breaks_is_watched_on_and_can_be_mended(folder: Path) -> Non
     ids=["by place", "by name"],
 )
 def test_the_first_input_holds_the_picture_where_it_is_an_image(module, inputs) -> None:
-    trial = try_module(module.eval(), inputs, "ramp")
+    trial = run_module(module.eval(), inputs, "ramp")
     assert trial.pictured
     assert trial.array is not None
     np.testing.assert_array_equal(trial.array, image_array("ramp", (32, 32), 3))
@@ -111,14 +111,14 @@ def test_the_first_input_holds_the_picture_where_it_is_an_image(module, inputs) 
     ("inputs", "seen"), [(["1,16,8,8"], True), (["1,64,16"], False), (["4"], False)]
 )
 def test_what_is_no_image_gets_random_numbers(inputs: list[str], seen: bool) -> None:
-    trial = try_module(torch.nn.Identity(), inputs, "ramp")
+    trial = run_module(torch.nn.Identity(), inputs, "ramp")
     assert not trial.pictured
     assert (trial.image is not None) is seen
 
 
 def test_every_output_can_be_had_in_full() -> None:
     layers = [torch.nn.Conv2d(3, 64, 3, 1, 1), *(torch.nn.ReLU() for _ in range(3))]
-    trial = try_module(torch.nn.Sequential(*layers), ["1,3,128,128"], "edges")
+    trial = run_module(torch.nn.Sequential(*layers), ["1,3,128,128"], "edges")
     kept = trial.report.rows[0].call.kept
     assert kept is not None
     assert kept.step > 1  # 4 MiB are too many to be held for the strip
@@ -134,7 +134,7 @@ def test_every_output_can_be_had_in_full() -> None:
         (["1,3,224"], None),
         (["x=1,3,8,8"], "it is not a shape"),
         (["1,3,99999,99999"], "more than 1 MiB of numbers. Use a smaller shape"),
-        ([], "the module gets 1, and 0 came"),
+        ([], "the module takes 1, and 0 were given"),
     ],
 )
 def test_sizes_from_the_page_are_checked(sizes: list[str], says: str | None) -> None:

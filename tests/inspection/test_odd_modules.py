@@ -17,12 +17,12 @@ from einops.layers.torch import Rearrange
 from torch import nn
 from torch.overrides import handle_torch_function, has_torch_function
 
+from tests.views.test_strip import module_strip_svg
 from vitc_inspect import SpecError, inspect_module, module_csv
 from vitc_inspect.common.guard import STRICT_RULES
-from vitc_inspect.inspection import module_report
+from vitc_inspect.inspection import module_inspection
 from vitc_inspect.ui.panels.module_summary import module_table_html
-from vitc_inspect.views.module_strip import module_strip_svg
-from vitc_inspect.views.module_table import module_html, module_markdown, module_table
+from vitc_inspect.views.report_table import module_html, module_markdown, module_table
 from vitc_inspect.views.terminal import columns
 
 
@@ -67,7 +67,7 @@ class Copied(Patches):
 
     def forward(self, x):
         copies = [copy.deepcopy(self.head), pickle.loads(pickle.dumps(self.head))]
-        assert all(hook.func.__name__ == "_hear_nothing" for hook in _hooks(copies))
+        assert all(hook.func.__name__ == "_do_nothing" for hook in _hooks(copies))
         return sum(each(self.tokens(x)) for each in copies)
 
 
@@ -175,7 +175,7 @@ def test_an_audit_that_fails_leaves_the_report(monkeypatch):
     def fail(*_):
         raise IndexError("out of bounds.")
 
-    monkeypatch.setattr(module_report, "audit_module", fail)
+    monkeypatch.setattr(module_inspection, "audit_module", fail)
     monkeypatch.delenv(STRICT_RULES, raising=False)
     report = inspect_module(Patches().eval(), torch.randn(1, 3, 32, 32))
     assert [row.call.name for row in report.rows] == ["conv", "flatten", "transpose", "head"]
@@ -236,12 +236,12 @@ def test_a_run_that_raised_is_not_said_to_be_without_fault():
 
 
 def test_of_one_image_without_a_batch_every_map_is_kept():
-    report = module_report.inspect_call(
+    report = module_inspection.inspect_call(
         Patches().conv.eval(), [torch.randn(3, 32, 32)], keep_bytes=2**20, audit=False
     )
     assert report.rows[0].call.kept.values.shape == (16, 8, 8)
     whole = nn.Sequential(Patches().conv, nn.Flatten(1)).eval()
-    report = module_report.inspect_call(whole, [torch.randn(3, 32, 32)], keep_bytes=2**20)
+    report = module_inspection.inspect_call(whole, [torch.randn(3, 32, 32)], keep_bytes=2**20)
     assert report.row("1").call.kept.values.shape == (16, 64)
 
 
@@ -364,7 +364,7 @@ def test_whatever_a_layer_is_called_it_has_one_line_of_the_terminal(oddly_named)
 def test_whatever_a_layer_is_called_it_has_one_row_of_markdown_and_html(oddly_named):
     table = [line for line in module_markdown(oddly_named).split("\n") if line.startswith("|")]
     assert len(table) == 2 + 2 * len(NAMES) + 1
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {10}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {9}
     assert r"| \<b>b\</b> | Linear |" in table[2 + list(NAMES).index("<b>b</b>")]
     assert r"| \`a\`b | Linear |" in table[2 + list(NAMES).index("`a`b")]
     page = module_html(oddly_named)

@@ -12,28 +12,24 @@ from PIL import Image
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import SAMPLES, Picture, read_picture
-from vitc_inspect.inspection.stem_report import QUANTITIES, inspect_stem, prepare, read_input
-from vitc_inspect.inspection.stem_report import inspect as run_bench
+from vitc_inspect.inspection.stem_inspection import inspect as run_bench
+from vitc_inspect.inspection.stem_inspection import inspect_stem, prepare, read_input
+from vitc_inspect.inspection.stem_report import QUANTITIES
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.prediction import predict
 from vitc_inspect.stem.spec import ConvLayer, conv_stem, patchify_stem
-from vitc_inspect.views.text import terminal_table
 
 SMALL = conv_stem((8, 16), embed_dim=12, image_size=(32, 40))
 
-TOTALS = {
-    "stem": "3x3/2:8 bn relu, 3x3/2:16 bn relu, 1x1:12",
+STEM = {
+    "notation": "3x3/2:8 bn relu, 3x3/2:16 bn relu, 1x1:12",
     "image_size": [32, 40],
     "in_channels": 3,
     "class_token": True,
     "position_table": True,
-    "device": "cpu",
+    "encoder": None,
     "dtype": "float32",
-    "seed": 5,
-    "weights": None,
-    "init": "torch",
-    "norm_statistics": "image",
     "grid_size": [32 // 4, 40 // 4],
     "num_patches": 8 * 10,
     "num_prefix_tokens": 1,
@@ -48,10 +44,27 @@ TOTALS = {
     "activations": 8 * 16 * 20 + 16 * 8 * 10 + 12 * 8 * 10,
     "bytes": 4 * (3 * 8 * 16 * 20 + 3 * 16 * 8 * 10 + 12 * (80 + 80 + 81 + 81)),
     "stem_macs": 8 * 16 * 20 * 27 + 16 * 8 * 10 * 72 + 12 * 8 * 10 * 16,
-    "encoder": None,
+}
+WHOLE = {
+    "target": "stem",
+    "kind": "Sequential",
+    "device": "cpu",
+    "training": False,
+    "seed": 5,
+    "weights": None,
+    "init": "torch",
+    "norm_statistics": "image",
+    "inputs": [{"path": "0", "shape": [1, 3, 32, 40], "dtype": "float32", "bytes": 15_360}],
+    "outputs": [{"path": "", "shape": [1, 81, 12], "dtype": "float32", "bytes": 3_888}],
+    "params": STEM["params"],
+    "macs": STEM["macs"],
+    "flops": STEM["flops"],
     "notes": [],
     "first_not_finite": None,
     "disagreements": [],
+    "failure": None,
+    "faults": [],
+    "audited": False,
 }
 
 
@@ -64,30 +77,46 @@ def plain(report):
     return json.loads(json.dumps(report.to_dict()))
 
 
-@pytest.mark.parametrize("key", TOTALS)
+@pytest.mark.parametrize("key", WHOLE)
 def test_the_dictionary_has_every_total(key):
-    assert plain(inspect(seed=5))[key] == TOTALS[key]
+    assert plain(inspect(seed=5))[key] == WHOLE[key]
 
 
-def test_the_dictionary_has_nothing_else():
-    assert inspect().to_dict().keys() == {*TOTALS, "device_title", "layers"}
+def test_the_dictionary_has_what_was_predicted_of_the_stem():
+    assert plain(inspect())["stem"] == STEM
 
 
 def test_the_dictionary_has_both_witnesses_of_each_layer():
     report = inspect()
-    layers = plain(report)["layers"]
+    rows = plain(report)["rows"]
     conv1 = report.trace.record("conv1")
     values = conv1.kept.values
     assert (conv1.low, conv1.high) == (float(values.min()), float(values.max()))
-    names = " ".join(layer["name"] for layer in layers)
+    names = " ".join(row["name"] for row in rows)
     assert names == "conv1 norm1 act1 conv2 norm2 act2 proj tokens class_token pos_embed"
-    assert layers[0] == {
+    tensors = {"dtype": "float32"}
+    assert rows[0] == {
         "name": "conv1",
-        "kind": "conv",
+        "kind": "Conv2d",
+        "inside": "",
+        "turn": 1,
+        "inputs": [{**tensors, "path": "0", "shape": [1, 3, 32, 40], "bytes": 4 * 3 * 32 * 40}],
+        "outputs": [{**tensors, "path": "", "shape": [1, 8, 16, 20], "bytes": 4 * 8 * 16 * 20}],
+        "raised": False,
+        "params": 8 * 27,
+        "macs": 8 * 16 * 20 * 27,
+        "bytes": 4 * 8 * 16 * 20,
+        "low": conv1.low,
+        "high": conv1.high,
+        "uncounted": [],
+        "unchecked": [],
+        "source": None,
+        "overwritten_by": None,
+        "overwritten_at": None,
         "predicted": {
             "stage": "conv1",
-            "in_shape": [3, 32, 40],
-            "out_shape": [8, 16, 20],
+            "in_shape": [1, 3, 32, 40],
+            "out_shape": [1, 8, 16, 20],
             "params": 8 * 27,
             "macs": 8 * 16 * 20 * 27,
             "activations": 8 * 16 * 20,
@@ -97,23 +126,13 @@ def test_the_dictionary_has_both_witnesses_of_each_layer():
             "unread_rows": [],
             "unread_columns": [],
             "block": None,
-        },
-        "observed": {
-            "kind": "Conv2d",
-            "in_shape": [3, 32, 40],
-            "out_shape": [8, 16, 20],
-            "dtype": "float32",
-            "params": 8 * 27,
-            "macs": 8 * 16 * 20 * 27,
-            "bytes": 4 * 8 * 16 * 20,
-            "low": conv1.low,
-            "high": conv1.high,
+            "rule": None,
         },
         "verdicts": dict.fromkeys(QUANTITIES, True),
-        "agrees": True,
+        "verdict": "agrees",
     }
-    assert all(layer["agrees"] is True for layer in layers)
-    assert layers[-1]["observed"]["out_shape"] == [81, 12]
+    assert {row["verdict"] for row in rows} == {"agrees"}
+    assert rows[-1]["outputs"][0]["shape"] == [1, 81, 12]
 
 
 def test_the_dictionary_says_what_is_missing_on_either_side():
@@ -121,16 +140,16 @@ def test_the_dictionary_says_what_is_missing_on_either_side():
     first, *others = report.trace.records
     odd = first._replace(name="head", kind="Linear")
     report = replace(report, trace=replace(report.trace, records=(*others, odd)))
-    layers = {layer["name"]: layer for layer in plain(report)["layers"]}
-    assert (layers["conv1"]["observed"], layers["conv1"]["agrees"]) == (None, False)
-    assert (layers["head"]["predicted"], layers["head"]["agrees"]) == (None, False)
-    assert (layers["conv1"]["kind"], layers["head"]["kind"]) == ("conv", "Linear")
-    assert layers["head"]["verdicts"] == dict.fromkeys(QUANTITIES)
+    rows = {row["name"]: row for row in plain(report)["rows"]}
+    assert (rows["conv1"]["outputs"], rows["conv1"]["verdict"]) == ([], "never ran")
+    assert (rows["head"]["predicted"], rows["head"]["verdict"]) == (None, "not predicted")
+    assert (rows["conv1"]["kind"], rows["head"]["kind"]) == ("conv", "Linear")
+    assert rows["head"]["verdicts"] == dict.fromkeys(QUANTITIES)
 
 
 def test_unread_rows_and_columns_are_in_the_dictionary():
     report = inspect(patchify_stem(16, 4, image_size=(35, 32)))
-    predicted = plain(report)["layers"][0]["predicted"]
+    predicted = plain(report)["rows"][0]["predicted"]
     assert (predicted["unread_rows"], predicted["unread_columns"]) == ([32, 33, 34], [])
 
 
@@ -261,7 +280,7 @@ def test_the_notes_of_a_converted_image_pass_through(tmp_path):
         report = inspect(image=image)
         assert report.notes == (note,)
         assert plain(report)["notes"] == [note]
-        assert note in terminal_table(report).splitlines()
+        assert note in str(report).splitlines()
 
 
 def test_an_image_that_needs_no_conversion_has_no_notes(tmp_path):
@@ -275,7 +294,7 @@ def test_a_picture_that_was_cropped_is_told_with_what_was_kept(tmp_path):
     note = "The image was cropped to its middle 40×50 of 60×50 pixels (height × width)."
     report = inspect(image=Image.new("RGB", (50, 60), "red"))
     assert report.notes == (note,)
-    assert note in terminal_table(report).splitlines()
+    assert note in str(report).splitlines()
     photo = "The image was cropped to its middle 410×512 of 600×512 pixels (height × width)."
     assert inspect(image="photo").notes == (photo,)  # 512 · 32 / 40 = 409.6
 
@@ -356,6 +375,6 @@ def test_the_first_layer_that_overflows_is_named():
     assert broken.first_not_finite.name == "conv2"
     assert broken.disagreements == ()
     said = "conv2 is the first layer with values that are not finite"
-    assert any(line.startswith(said) for line in terminal_table(broken).splitlines())
+    assert any(line.startswith(said) for line in str(broken).splitlines())
     assert json.loads(json.dumps(broken.to_dict()))["first_not_finite"] == "conv2"
-    assert {layer["observed"]["high"] for layer in plain(broken)["layers"]} & {"inf", "nan"}
+    assert {row["high"] for row in plain(broken)["rows"]} & {"inf", "nan"}

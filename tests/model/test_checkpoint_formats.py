@@ -17,8 +17,9 @@ from torch import nn
 from vitc_inspect import cli
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.model.checkpoint_formats import SAVE
-from vitc_inspect.model.checkpoints import load_weights, match_weights, put_weights, save_weights
+from vitc_inspect.model.checkpoints import load_weights, save_weights
 from vitc_inspect.model.modules import build_stem, build_vit
+from vitc_inspect.model.weight_matching import match_weights, put_weights
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.spec import patchify_stem
 from vitc_inspect.stem.vit import ViTSpec
@@ -109,7 +110,7 @@ def test_other_faults_are_told_beside_an_odd_tensor(tmp_path):
     del odd["class_token.token"]
     assert refused(odd, tmp_path / "a.pt") == (
         "proj.bias is 9 in the file and 8 here; the file lacks class_token.token;"
-        " proj.weight is of whole numbers (int8) in the file. Use a file of this very stem."
+        " proj.weight is of whole numbers (int8) in the file. Use a file saved from this stem."
     )
 
 
@@ -199,13 +200,13 @@ def test_other_channels_are_named_and_other_kernels_are_no_matter_of_channels(tm
     four = {**GOOD, "proj.weight": torch.zeros(8, 4, 4, 4)}
     assert refused(four, path).endswith("8 x 3 x 4 x 4 here. Use in_channels=4.")
     wider = {**GOOD, "proj.weight": torch.zeros(8, 1, 5, 5)}
-    assert refused(wider, path).endswith("Use a file of this very stem.")
+    assert refused(wider, path).endswith("Use a file saved from this stem.")
     empty = {**GOOD, "proj.weight": torch.zeros(8, 0, 4, 4)}
-    assert refused(empty, path).endswith("Use a file of this very stem.")
+    assert refused(empty, path).endswith("Use a file saved from this stem.")
     second = parse_stem("3x3/2:4, 1x1:8", image_size=8)
     state = {**build_stem(second).state_dict(), "proj.weight": torch.zeros(8, 1, 1, 1)}
     error = matched(state, path, stem=second).error  # its channels are no image's
-    assert str(error).endswith("Use a file of this very stem.")
+    assert str(error).endswith("Use a file saved from this stem.")
 
 
 # ---- what is written -------------------------------------------------------------------------
@@ -279,16 +280,16 @@ def arrays(content, path):
 
 NOT_WEIGHTS = [
     (written, b"", "it is empty. "),
-    (written, b"\x89HDF\r\n\x1a\n" + b"0" * 99, "it is a file of HDF5, as Keras writes. "),
-    (written, b"version https://git-lfs.github.com/spec/v1\noid", "it is a pointer of Git LFS, "),
+    (written, b"\x89HDF\r\n\x1a\n" + b"0" * 99, "it is an HDF5 file, as Keras writes. "),
+    (written, b"version https://git-lfs.github.com/spec/v1\noid", "it is a Git LFS pointer and "),
     (written, b"<!DOCTYPE html><html>", "it is a web page. Download the file itself."),
     (written, b"\n <HTML>", "it is a web page. "),
-    (written, b'{\n  "weight_map": {}}', "it is JSON, as the index of several files is. "),
-    (written, b"GGUF\3\0\0\0" + b"0" * 99, "it is a file of GGUF. "),
-    (written, gzip.compress(pickle.dumps(1)), "it is compressed by gzip. Unpack it."),
+    (written, b'{\n  "weight_map": {}}', "it is JSON, such as the index of a sharded checkpoint. "),
+    (written, b"GGUF\3\0\0\0" + b"0" * 99, "it is a GGUF file. "),
+    (written, gzip.compress(pickle.dumps(1)), "it is compressed with gzip. Unpack it."),
     (written, pickle.dumps([1], protocol=0), "it is neither a safetensors file nor one of "),
-    (arrays, GOOD, "it holds arrays of NumPy. "),
-    (zipped, ["a.txt"], "it is a zip archive, and torch.save did not make it. "),
+    (arrays, GOOD, "it holds NumPy arrays. "),
+    (zipped, ["a.txt"], "it is a zip archive not written by torch.save. "),
     (torch.save, build_stem(STEM), "it asks for einops.layers.torch.Rearrange, torch.nn."),
     (torch.save, {"proj.weight": np.zeros(3)}, "it asks for numpy."),
     (torch.save, [GOOD], "it holds no weights by name. "),
@@ -307,7 +308,7 @@ def test_what_to_save_is_said_in_code(tmp_path):
     assert asked.endswith("Save torch.from_numpy(array) for each array.")
     scripted = torch.jit.script(nn.Linear(2, 2))
     said = refused(scripted, tmp_path / "a.pt", torch.jit.save)
-    assert said == 'it is a program of TorchScript. Save torch.jit.load(path).state_dict() as "model.pt".'  # noqa: E501  # fmt: skip
+    assert said == 'it is a TorchScript program. Save torch.jit.load(path).state_dict() as "model.pt".'  # noqa: E501  # fmt: skip
 
 
 def test_what_is_no_plain_file_is_not_waited_for(tmp_path):

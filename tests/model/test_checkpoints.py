@@ -21,20 +21,15 @@ from torch import Tensor, nn
 
 from vitc_inspect import cli
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.inspection.stem_report import inspect_stem, inspect_vit
+from vitc_inspect.inspection.stem_inspection import inspect_stem, inspect_vit
 from vitc_inspect.model import checkpoints
 from vitc_inspect.model.checkpoint_formats import SAVE
-from vitc_inspect.model.checkpoints import (
-    load_weights,
-    match_weights,
-    put_weights,
-    save_weights,
-)
+from vitc_inspect.model.checkpoints import load_weights, save_weights
 from vitc_inspect.model.modules import build_stem, build_vit
+from vitc_inspect.model.weight_matching import match_weights, put_weights
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.spec import StemSpec, conv_stem, patchify_stem
 from vitc_inspect.stem.vit import ViTSpec
-from vitc_inspect.views.text import terminal_table
 
 CONV = conv_stem((4, 6), embed_dim=8, image_size=(16, 24))
 PATCHIFY = patchify_stem(8, 8, image_size=(16, 24))
@@ -367,7 +362,7 @@ NO_FILE = "Use the path of a .safetensors or .pt file."
         ),
         ("a\0b", f"weights = 'a\\x00b': there is no such file. {NO_FILE}"),
         ("a" * 5000, f"weights = '{'a' * 58}…: there is no such file. {NO_FILE}"),
-        (7, f"weights = 'int': it is no path. {NO_FILE}"),
+        (7, f"weights = 'int': it is not a path. {NO_FILE}"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_refused(path, sentence):
@@ -467,7 +462,7 @@ def without(tensors: dict[str, Tensor], *keys: str) -> dict[str, Tensor]:
 
 
 P = "patch_embed.proj"
-FITTING = "Use a file of this very stem."
+FITTING = "Use a file saved from this stem."
 
 
 @pytest.mark.parametrize(
@@ -599,7 +594,7 @@ def test_the_encoder_of_a_file_is_left_over_for_a_stem(tmp_path):
         " blocks.0.norm2.weight and 25 more.",
         "BatchNorm used the image's statistics; norm_statistics \"stored\" takes the file's.",
     )
-    assert set(report.notes) <= set(terminal_table(report).splitlines())
+    assert set(report.notes) <= set(str(report).splitlines())
 
 
 def test_numbers_that_are_not_finite_are_named(tmp_path):

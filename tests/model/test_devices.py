@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitc_inspect.audit.experiments import MapMaker
+from vitc_inspect.audit.experiments import MapRunner
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.model.devices import (
     available_devices,
@@ -215,7 +215,7 @@ def test_what_is_claimed_to_the_last_bit_is_multiplied_exactly(precision, probe)
     elif probe == "reach":
         reach(module, (image,), {}, image=image, call=0, place=(0, 0))
     else:
-        maker = MapMaker.__new__(MapMaker)
+        maker = MapRunner.__new__(MapRunner)
         maker.image, maker._step = image, 0
         maker._module, maker._inputs, maker._kwargs = module, (image,), {}
         maker(image)

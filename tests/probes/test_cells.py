@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.probes.test_crops import SMALL, Refuses, corners_and_middle, noise
+from tests.probes.stems import SMALL, Refuses, corners_and_middle, noise
 from tests.strategies import stem_specs
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.model.modules import build_stem

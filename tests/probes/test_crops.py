@@ -4,41 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
+from tests.probes.stems import SMALL, Refuses, noise
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.probes.cells import probe_cell
 from vitc_inspect.probes.gradients import gradient_field
 from vitc_inspect.probes.similarity import token_vectors
 from vitc_inspect.probes.token_order import keeps_order
-from vitc_inspect.stem.spec import conv_stem
-
-SMALL = conv_stem((8, 16), embed_dim=12, image_size=(32, 40))
-
-
-def noise(spec, dtype=torch.float32):
-    draw = torch.Generator().manual_seed(1)
-    return torch.randn(1, spec.in_channels, *spec.image_size, generator=draw).to(dtype)
-
-
-def corners_and_middle(size):
-    rows, columns = size
-    return {
-        (0, 0),
-        (0, columns - 1),
-        (rows - 1, 0),
-        (rows - 1, columns - 1),
-        (rows // 2, columns // 2),
-    }
-
-
-class Refuses(nn.Module):
-    """A layer that must not be reached."""
-
-    def forward(self, input):
-        raise RuntimeError("broken on purpose")
-
 
 PROBES = {
     "probe_cell": lambda module, image: probe_cell(module, image, "conv2", 0, 0, 0),

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
-from tests.probes.test_crops import SMALL, corners_and_middle, noise
+from tests.probes.stems import SMALL, corners_and_middle, noise
 from tests.strategies import stem_specs
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.model.modules import build_stem

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.probes.test_crops import SMALL, noise
+from tests.probes.stems import SMALL, noise
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.probes.similarity import cosine_to_all, token_norms, token_vectors

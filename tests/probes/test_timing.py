@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.stem.test_vit import random_vit
+from tests.stem.specs import random_vit
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.probes import timing as module_under_test
 from vitc_inspect.probes.timing import LayerTime, Spread, Timing, time_layers, timing_dict

@@ -8,7 +8,7 @@ from einops.layers.torch import Rearrange
 from hypothesis import given, settings
 from torch import nn
 
-from tests.probes.test_crops import SMALL, noise
+from tests.probes.stems import SMALL, noise
 from tests.strategies import stem_specs
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.model.modules import build_stem
@@ -74,7 +74,7 @@ def test_channels_out_of_their_places_are_seen():
     ("flatten", "says"),
     [
         (lambda map: map.flatten(2), r"numbers have the shape \(1, 4, 6\)"),
-        (lambda map: FLATTENINGS["rows first"](map) * 2, "it changes numbers"),
+        (lambda map: FLATTENINGS["rows first"](map) * 2, "it changes values"),
         (lambda map: FLATTENINGS["rows first"](map).mean(2, True).expand(-1, -1, 4), "it changes"),
     ],
 )

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.stem.test_vit import model, random_vit
+from tests.stem.specs import model, random_vit
 from tests.strategies import stem_specs
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.stem.cost import (

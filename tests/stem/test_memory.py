@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.strategies import stem_specs
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.inspection import stem_report
-from vitc_inspect.inspection.stem_report import inspect_stem
+from vitc_inspect.inspection import stem_inspection
+from vitc_inspect.inspection.stem_inspection import inspect_stem
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.stem.memory import MEMORY_BUDGET, check_memory, predicted_memory
 from vitc_inspect.stem.notation import parse_stem
@@ -150,7 +150,7 @@ def test_nothing_is_read_or_built_before_the_refusal(monkeypatch):
         raise AssertionError("memory was taken before it was checked")
 
     for step in ("read_input", "image_array", "build_stem", "trace"):
-        monkeypatch.setattr(stem_report, step, touched)
+        monkeypatch.setattr(stem_inspection, step, touched)
     with pytest.raises(SpecError, match=r"the run would take about [0-9]{2},[0-9]{3} MiB"):
         inspect_stem(parse_stem("1x1:1", image_size=16_384), device="cpu")
     with pytest.raises(AssertionError):  # the legal neighbour goes on to the image
@@ -200,7 +200,7 @@ RUNS = {
 # which is why the forking process is itself started by a small one.
 MEASURE = """
 import json, os, resource, sys
-from vitc_inspect.inspection.stem_report import inspect_stem
+from vitc_inspect.inspection.stem_inspection import inspect_stem
 from vitc_inspect.stem.notation import parse_stem
 
 def peak():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from tests.stem.specs import model
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.inspection.stem_report import inspect_vit
+from vitc_inspect.inspection.stem_inspection import inspect_vit
 from vitc_inspect.model.modules import (
     Block,
     LinearAttention,
@@ -20,11 +19,9 @@ from vitc_inspect.model.modules import (
     build_stem,
     build_vit,
 )
-from vitc_inspect.probes.other_counters import count_work, dispatcher
 from vitc_inspect.stem.memory import predicted_memory
 from vitc_inspect.stem.prediction import predict
 from vitc_inspect.stem.presets import PRESETS
-from vitc_inspect.stem.spec import StemSpec, conv_layer
 from vitc_inspect.stem.vit import ViTSpec
 
 # Xiao et al. 2021, Table 1: depth, heads, MLP ratio; then flops (G), params (M) and acts (M) as
@@ -39,12 +36,6 @@ TABLE_1 = {
     "vit_c_18gf": (11, 12, 4, 17.7, 81.6, 24.1, 81_573_160),
     "vit_c_36gf": (13, 16, 4, 35.0, 167.8, 36.7, 167.796e6),
 }
-
-
-def model(name: str) -> ViTSpec:
-    vit = PRESETS[name].vit
-    assert vit is not None
-    return vit
 
 
 @pytest.mark.parametrize("name", TABLE_1)
@@ -74,115 +65,6 @@ def test_a_convolutional_stem_costs_about_one_block(name: str, blocks: float) ->
     prediction = predict(model(name))
     block = sum(layer.macs for layer in prediction.layers if layer.block == "block1")
     assert round(prediction.stem_macs / block, 2) == blocks
-
-
-def random_vit(seed: int) -> ViTSpec:
-    """A small ViT of any kind: stems, depths, heads, both attentions, with or without a token."""
-    chance = random.Random(seed)
-    heads = chance.choice((1, 2, 3, 4))
-    width = heads * chance.choice((1, 2, 5, 8))
-    convs = [
-        conv_layer(
-            chance.randint(1, 9),
-            chance.randint(1, 4),
-            chance.randint(1, 3),
-            norm=chance.choice(("none", "batch", "layer")),
-            activation=chance.choice(("none", "relu", "gelu", "silu", "hardswish")),
-        )
-        for _ in range(chance.randint(0, 2))
-    ]
-    stem = StemSpec(
-        image_size=(chance.randint(40, 64), chance.randint(40, 64)),
-        in_channels=chance.choice((1, 3, 4)),
-        convs=(*convs, conv_layer(width, chance.randint(1, 5), chance.randint(2, 6))),
-        class_token=chance.random() < 0.5,
-    )
-    return ViTSpec(
-        stem=stem,
-        depth=chance.randint(1, 3),
-        num_heads=heads,
-        mlp_ratio=chance.choice((1, 2, 4)),
-        attention=chance.choice(("softmax", "linear")),
-        num_classes=chance.randint(1, 12),
-    )
-
-
-@pytest.mark.parametrize("start", range(0, 120, 20))
-def test_random_models_agree_in_every_row_and_every_complete_witness(start: int) -> None:
-    for seed in range(start, start + 20):
-        vit = random_vit(seed)
-        report = inspect_vit(vit, "edges", device="cpu", seed=seed)
-        assert report.disagreements == ()
-        module = build_vit(vit, seed=seed)
-        assert sum(p.numel() for p in module.parameters()) == report.prediction.params
-        witnesses = count_work(vit, device="cpu")
-        counts = {
-            w.name: w.macs for w in witnesses if w.status == "complete" and w.name != "torchinfo"
-        }
-        assert set(counts.values()) == {report.prediction.macs}, (seed, counts)
-        assert [w.status for w in witnesses[:3]] == ["complete"] * 3, (seed, witnesses)
-        form, hooked, dispatched = (dict(w.layers) for w in witnesses[:3])
-        assert form == hooked == dispatched, seed
-
-
-@pytest.mark.parametrize("name", ["vit_c_4gf", "vit_p_1gf"])
-def test_the_paper_s_models_agree_with_pytorchs_own_count(name: str) -> None:
-    report = inspect_vit(model(name), device="cpu", keep_bytes=0)
-    assert report.disagreements == ()
-    form, hooked, dispatched, torchinfo, bare = count_work(model(name), device="cpu")
-    assert form.macs == hooked.macs == dispatched.macs == report.prediction.macs
-    assert {form.status, hooked.status, dispatched.status} == {"complete"}
-    assert torchinfo.status == "partial"  # about a tenth of the work
-    assert torchinfo.macs is not None
-    assert torchinfo.macs < 0.2 * report.prediction.macs
-    assert "block1.qkv, block1.attend" in torchinfo.reason
-    attention = sum(n for layer, n in form.layers.items() if layer.endswith("attend"))
-    assert (bare.macs, bare.status) == (report.prediction.macs - attention, "partial")
-    assert "_scaled_dot_product_flash_attention_for_cpu" in bare.reason
-    assert form.layers == hooked.layers == dispatched.layers
-    assert sum(form.layers.values()) == form.macs
-    width = model(name).stem.embed_dim
-    assert torchinfo.layers["block1.qkv"] == (width + 1) * 3 * width  # as if for one token
-
-
-def test_torchinfo_is_complete_where_it_counts_everything() -> None:
-    """On a plain stem it differs by the biases and norms alone (FACTS, section 3)."""
-    stem = model("vit_c_1gf").stem
-    torchinfo = count_work(stem, device="cpu")[3]
-    assert torchinfo.status == "complete"
-    assert torchinfo.macs is not None
-    assert predict(stem).macs < torchinfo.macs < 1.02 * predict(stem).macs
-
-
-def test_an_operation_without_a_formula_never_looks_complete() -> None:
-    class Cumulative(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.cumsum(torch.cdist(x, x), dim=1)
-
-    for witness in dispatcher(Cumulative(), torch.zeros(1, 4, 3)):
-        assert witness.status == "partial"
-        assert "aten.cumsum" in witness.reason
-
-
-def test_the_counters_table_of_the_facts() -> None:
-    """FACTS, section 3, ViT_C-4GF: FlopCounterMode 3.63 G, torchinfo 0.446 G.
-
-    torchinfo was measured on torchvision's model, whose nn.MultiheadAttention it counts as
-    nothing; ours has two linear layers in its place, which it counts for one token.
-    """
-    *_, torchinfo, bare = count_work(model("vit_c_4gf"), device="cpu")
-    assert bare.macs is not None
-    assert torchinfo.macs is not None
-    assert round(bare.macs / 1e9, 2) == 3.63
-    inside = sum(n for layer, n in torchinfo.layers.items() if layer.endswith(("qkv", "out")))
-    assert round((torchinfo.macs - inside) / 1e9, 3) == 0.446
-
-
-def test_a_witness_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchinfo", None)
-    witness = count_work(model("vit_p_1gf").stem, device="cpu")[3]
-    assert (witness.macs, witness.status) == (None, "unavailable")
-    assert witness.reason == "It is not installed."
 
 
 def test_softmax_attention_is_the_textbook_formula() -> None:

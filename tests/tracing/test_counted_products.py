@@ -16,8 +16,8 @@ from torch.nn import functional
 from torch.overrides import get_testing_overrides
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from tests.tracing.test_recorder import Runs
-from vitc_inspect.inspection.module_report import inspect_module
+from tests.tracing.modules import Runs, tensor
+from vitc_inspect.inspection.module_inspection import inspect_module
 from vitc_inspect.tracing.counting import _PRODUCTS, NOT_COUNTED, count_function_macs
 from vitc_inspect.tracing.free_functions import is_free, plain_name
 from vitc_inspect.tracing.recorder import record_module
@@ -50,10 +50,6 @@ MISSING = {
 def counter():
     """Torch's counter, with the formulas that it lacks."""
     return FlopCounterMode(display=False, custom_mapping=MISSING)
-
-
-def tensor(*shape):
-    return torch.zeros(shape)
 
 
 def ours(run):

@@ -12,7 +12,7 @@ import torch
 from tests import odd_guests
 from vitc_inspect import SpecError, cli, inspect_module, stem_of
 from vitc_inspect.tracing import restore
-from vitc_inspect.tracing.tracebacks import Stop, is_to_pass
+from vitc_inspect.tracing.tracebacks import EndOfRun, is_to_pass
 
 FILE = Path(odd_guests.__file__)
 IMAGE = torch.randn(1, 3, 16, 16)
@@ -237,6 +237,6 @@ def test_ctrl_c_is_told_apart_from_an_interrupt_that_somebody_raises():
     assert not is_to_pass(caught_from(raise_interrupt))
     assert not is_to_pass(caught_from(raise_it_again))
     assert is_to_pass(KeyboardInterrupt())  # never raised here
-    assert is_to_pass(Stop())
+    assert is_to_pass(EndOfRun())
     assert not is_to_pass(SystemExit())
     assert not is_to_pass(odd_guests.Own())

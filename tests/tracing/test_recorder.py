@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from tests import faulty
+from tests.tracing.modules import Runs, assert_same, hook_count, image, names, silent, state_of
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.model.modules import build_stem, build_vit
 from vitc_inspect.stem.spec import conv_stem
@@ -28,45 +29,12 @@ from vitc_inspect.stem.vit import ViTSpec
 from vitc_inspect.tracing.counting import count_function_macs
 from vitc_inspect.tracing.dataflow import follow
 from vitc_inspect.tracing.hooks import trace
-from vitc_inspect.tracing.leaf_modules import QUIET
+from vitc_inspect.tracing.leaf_modules import OPAQUE
 from vitc_inspect.tracing.recorder import record_call, record_module
-
-
-def image(*shape):
-    return torch.randn(*(shape or (2, 3, 32, 32)), generator=torch.Generator().manual_seed(0))
-
-
-def names(recording):
-    return [call.name for call in recording.calls]
 
 
 def shapes(recording):
     return [call.out_shape for call in recording.calls]
-
-
-def silent(recording):
-    return {layer.name: layer.reason for layer in recording.never_called}
-
-
-def hook_count(module):
-    return sum(
-        len(hooks)
-        for layer in module.modules()
-        for name, hooks in vars(layer).items()
-        if name.startswith(("_forward", "_backward")) and hasattr(hooks, "__len__")
-    )
-
-
-class Runs(nn.Module):
-    """Runs a function of a module with one convolution."""
-
-    def __init__(self, run):
-        super().__init__()
-        self.proj = nn.Conv2d(3, 16, 4, 4)
-        self.run = run
-
-    def forward(self, *args, **kwargs):
-        return self.run(self, *args, **kwargs)
 
 
 # ---- every fault, and the sound stem beside it
@@ -227,7 +195,7 @@ QUIET_CASES = [
 
 
 def test_every_quiet_layer_is_tested():
-    assert {type(layer) for layer, _ in QUIET_CASES} == QUIET
+    assert {type(layer) for layer, _ in QUIET_CASES} == OPAQUE
 
 
 @pytest.mark.parametrize("given", ["right", "a shape", "nothing", "by name"])
@@ -242,13 +210,13 @@ def test_a_quiet_layer_is_recorded_as_if_it_were_heard(layer, right, given):
         module = Runs(run)
         module.layer = copy.deepcopy(layer)
         module.layer.register_forward_hook(lambda *call: None)
-        if mode == "quiet":
+        if mode == "opaque":
             module.layer._forward_hooks.clear()
         recording = record_module(module.eval(), right)
         failure = recording.failure and replace(recording.failure, traceback="")
         return recording.calls, recording.outputs, recording.never_called, failure
 
-    assert recorded("quiet") == recorded("heard")
+    assert recorded("opaque") == recorded("heard")
 
 
 def heard_by_a_mode_of_the_users(run):
@@ -518,31 +486,6 @@ def test_copies_fit_in_their_budget():
 # ---- guests leave nothing behind
 
 
-def state_of(module):
-    """Everything that a guest might change, in comparable form."""
-    return {
-        "values": {name: value.clone() for name, value in module.state_dict().items()},
-        "tensors": [id(value) for value in (*module.parameters(), *module.buffers())],
-        "pointers": [value.data_ptr() for value in (*module.parameters(), *module.buffers())],
-        "dtypes": [value.dtype for value in (*module.parameters(), *module.buffers())],
-        "grads": [id(value.grad) for value in module.parameters()],
-        "wanted": [value.requires_grad for value in module.parameters()],
-        "modes": [layer.training for layer in module.modules()],
-        "attributes": [list(vars(layer)) for layer in module.modules()],
-        "hooks": hook_count(module),
-        "random": (torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[2]),
-        "fast path": torch.backends.mha.get_fastpath_enabled(),
-        "grad": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
-    }
-
-
-def assert_same(before, after):
-    values, values_after = before.pop("values"), after.pop("values")
-    assert list(values) == list(values_after)
-    assert [name for name in values if not torch.equal(values[name], values_after[name])] == []
-    assert before == after
-
-
 class RemembersAndRaises(faulty.Remembering):
     def forward(self, image):
         super().forward(image)
@@ -676,21 +619,21 @@ class RemovesItsHooks(Passing):
         return super().forward(x)
 
 
-class Stop(BaseException):
+class EndOfRun(BaseException):
     """Goes past torch's own handlers, which would have told of the end."""
 
 
 class Stops(Passing):
     def forward(self, x):
         self.seen = super().forward(x)
-        raise Stop
+        raise EndOfRun
 
 
 class GoesOn(nn.Sequential):
     def forward(self, x):
         try:
             return super().forward(x)
-        except Stop:
+        except EndOfRun:
             return self[1].seen
 
 

@@ -8,20 +8,20 @@ import torch
 
 import vitc_inspect
 from vitc_inspect.tracing import listener
-from vitc_inspect.tracing.tracebacks import place_of, traceback_text
+from vitc_inspect.tracing.tracebacks import owner_of, traceback_text
 
 
 def test_files_beside_torch_are_the_users():
     site = Path(torch.__file__).parents[1]
     wheres = [
-        place_of(str(site / file))
+        owner_of(str(site / file))
         for file in ("torchvision/models/a.py", "torch/functional.py", "torch/nn/modules/linear.py")
     ]
     assert wheres == ["user", "torch", "layer"]
 
 
 def test_the_file_that_calls_a_module_is_known():
-    assert place_of(listener.__file__) == "here"
+    assert owner_of(listener.__file__) == "here"
 
 
 def test_files_beside_ours_stay_in_a_traceback():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests import faulty
-from tests.tracing.test_recorder import Runs, image, names, silent
+from tests.tracing.modules import Runs, image, names, silent
 from vitc_inspect.tracing.recorder import record_module
 
 

@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.ui.test_module_server import call as call_module
-from tests.ui.test_module_server import inspector as module_inspector
-from tests.ui.test_server import START, call
+from tests.ui.requests import START, call, call_module, module_inspector
 from vitc_inspect.common.guard import STRICT_RULES
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.ui import module_server
@@ -175,9 +173,9 @@ def forgiving(monkeypatch: pytest.MonkeyPatch) -> None:
     ("place", "part", "what"),
     [
         ("strip_svg", "strip", "The strip"),
-        ("panels.table_html", "table", "The table"),
-        ("panels.totals_html", "totals", "The summary"),
-        ("panels.status_html", "status", "The status"),
+        ("summary.table_html", "table", "The table"),
+        ("summary.totals_html", "totals", "The summary"),
+        ("summary.status_html", "status", "The status"),
         ("_panel", "panel", "The panel"),
     ],
 )

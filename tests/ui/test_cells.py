@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import stem_specs
-from vitc_inspect.inspection.stem_report import Bench, Report, inspect, prepare
+from vitc_inspect.inspection.stem_inspection import PreparedRun, inspect, prepare
+from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.probes.cells import Cell, probe_cell
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.presets import PRESETS
@@ -31,12 +32,12 @@ ASSETS = Path(__file__).parents[2] / "vitc_inspect" / "ui" / "assets"
 SMALL = parse_stem("3x3/2:8 bn relu, 3x3/2:16 ln gelu, 1x1:12", image_size=(40, 32))
 
 
-def ready(spec: StemSpec | ViTSpec, image: str = "photo", **how) -> tuple[Bench, Report]:
+def ready(spec: StemSpec | ViTSpec, image: str = "photo", **how) -> tuple[PreparedRun, Report]:
     bench = prepare(spec, image, device="cpu", **how)
     return bench, inspect(bench)
 
 
-def probed(bench: Bench, stage: Stage, text: str) -> Cell:
+def probed(bench: PreparedRun, stage: Stage, text: str) -> Cell:
     channel, row, column, _ = read_cell(text, stage)
     with bench.normalising():
         return probe_cell(bench.module, bench.batch, stage.name, channel, row, column)

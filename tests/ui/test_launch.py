@@ -92,11 +92,11 @@ def test_so_is_what_only_torch_and_the_files_can_tell(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--input", "1,3"], "input = '1,3': it is for a module of your own"),
+        (["--input", "1,3"], "input = '1,3': only a module takes inputs"),
         (["--module", "tests/faulty.py:Sized"], "input = '': the module has to be given something"),
-        ([*GIVEN, "--preset", "swin_t"], "preset = 'swin_t': --preset is of a stem"),
-        ([*GIVEN, "--weights", "x.pt"], "weights = 'x.pt': --weights is of a stem"),
-        (["--module", "missing.py:Own", *GIVEN[2:]], "there is no file missing.py"),
+        ([*GIVEN, "--preset", "swin_t"], "preset = 'swin_t': --preset is for stems"),
+        ([*GIVEN, "--weights", "x.pt"], "weights = 'x.pt': --weights is for stems"),
+        (["--module", "missing.py:Own", *GIVEN[2:]], "there is no such file"),
         (["--module", "tests/faulty.py:Sizd", *GIVEN[2:]], "there is no Sizd in it. Use Sized."),
         (["--module", "tests/faulty.py:Ordered.x", *GIVEN[2:]], "there is no x in it"),
         (["--module", "tests/faulty.py:SamePadded", *GIVEN[2:]], "its constructor needs"),
@@ -130,7 +130,7 @@ def test_a_users_own_code_that_raises_is_shown_with_its_traceback(
     assert 'own.py", line 2, in <module>' in said
     assert "vitc_inspect/" not in said
     assert said.splitlines()[-1].endswith(
-        "raises ZeroDivisionError: integer division or modulo by zero. Mend it, or give another."
+        "raises ZeroDivisionError: integer division or modulo by zero. Fix it, or name another."
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tests import faulty
-from vitc_inspect.inspection.module_run import Trial, try_module
+from vitc_inspect.inspection.module_run import ModuleRun, run_module
 from vitc_inspect.stem.geometry import token_box
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.ui.panels.module_maps import Grid, as_maps, grid_of
@@ -21,15 +21,15 @@ PATCHES = parse_stem("4x4/4:16", image_size=(32, 32), class_token=False)
 TWICE = parse_stem("3x3/2:8, 3x3/2:16", image_size=(32, 32), class_token=False)
 
 
-def tried(module: nn.Module) -> Trial:
-    return try_module(module.eval(), ["1,3,32,32"], "edges")
+def tried(module: nn.Module) -> ModuleRun:
+    return run_module(module.eval(), ["1,3,32,32"], "edges")
 
 
-def row_of(trial: Trial, name: str) -> int:
+def row_of(trial: ModuleRun, name: str) -> int:
     return [row.call.name for row in trial.report.rows].index(name)
 
 
-def said(trial: Trial, name: str, place: str) -> str:
+def said(trial: ModuleRun, name: str, place: str) -> str:
     html = module_reach_html(trial, row_of(trial, name), place=place, width=500)
     return " ".join(unescape(re.sub("<[^>]*>", " ", html)).split())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from html import unescape
 from pathlib import Path
@@ -10,48 +9,13 @@ from typing import Any
 
 import pytest
 from gradio.utils import get_upload_folder
-from PIL import Image
 
-from vitc_inspect.common.images import Picture
+from tests.ui.requests import START, call
 from vitc_inspect.model.checkpoints import save_weights
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.ui import server
-from vitc_inspect.ui.cache import ByteCache
-from vitc_inspect.ui.page import controls_of
-from vitc_inspect.ui.server import Inspector, server_functions
-from vitc_inspect.ui.uploads import PictureStore, StoredPicture, address_of
-
-START = {
-    **controls_of(PRESETS["vit_c_1gf"]),
-    "image": "photo",
-    "seed": "0",
-    "device": "cpu",
-    "dtype": "float32",
-}
-
-
-def call(name: str, request: Any, inspector: Inspector | None = None) -> dict[str, Any]:
-    functions = {f.__name__: f for f in server_functions(inspector or Inspector())}
-    answer = functions[name](request)
-    return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
-
-
-def test_a_picture_is_known_by_its_shape_as_well_as_its_bytes(tmp_path: Path) -> None:
-    store = PictureStore(2**24, {})
-    noise = Image.effect_noise((64, 16), 80).convert("RGB")
-    turned = Image.frombytes("RGB", (16, 64), noise.tobytes())
-    keys = [store.open_data(address_of(image))[0] for image in (noise, turned, noise)]
-    assert keys[0] != keys[1]
-    assert keys[0] == keys[2]
-
-
-def test_a_picture_that_was_dropped_is_asked_for_again() -> None:
-    inspector = Inspector()
-    image = Image.effect_noise((8, 8), 80).convert("RGB")
-    key = call("open_picture", {"data": address_of(image)}, inspector)["key"]
-    assert "totals" in call("predict", {**START, "image": key}, inspector)
-    assert call("predict", {**START, "image": key}) == {"missing_picture": True}
+from vitc_inspect.ui.server import Inspector
 
 
 @pytest.mark.parametrize(
@@ -147,19 +111,6 @@ def test_a_cached_report_is_drawn_without_waiting_for_a_run(
     assert call("run", START, inspector) == first
     panel = call("run", {**START, "layer": "conv2", "part": "panel"}, inspector)
     assert "Output of conv2" in panel["panel"]
-
-
-def test_the_cache_keeps_to_its_budget_and_drops_what_was_used_longest_ago() -> None:
-    cache: ByteCache[str, StoredPicture] = ByteCache(3 * 100)
-    small = StoredPicture(Picture(Image.new("RGB", (10, 4))))  # 120 bytes
-    for name in ("a", "b"):
-        cache.put(name, small)
-    assert cache.get("a") is small
-    cache.put("c", small)
-    assert (cache.get("b"), cache.get("a"), cache.get("c")) == (None, small, small)
-    assert cache.bytes <= 300
-    cache.put("large", StoredPicture(Picture(Image.new("RGB", (100, 100)))))
-    assert cache.bytes <= 300
 
 
 def test_weights_of_a_file_are_those_that_run(tmp_path: Path) -> None:

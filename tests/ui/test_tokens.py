@@ -20,7 +20,8 @@ from torch import nn
 
 from tests.strategies import stem_specs
 from vitc_inspect.common.images import image_array
-from vitc_inspect.inspection.stem_report import Bench, Report, inspect, prepare
+from vitc_inspect.inspection.stem_inspection import PreparedRun, inspect, prepare
+from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.probes.gradients import batch_statistics, token_field
 from vitc_inspect.probes.similarity import token_vectors
@@ -41,7 +42,7 @@ SMALL = conv_stem((8, 16), embed_dim=12, image_size=(32, 40))
 FEW = {"derandomize": True, "deadline": None, "database": None}
 
 
-def ran(spec: StemSpec, **options: Any) -> tuple[Bench, Report]:
+def ran(spec: StemSpec, **options: Any) -> tuple[PreparedRun, Report]:
     bench = prepare(spec, device="cpu", **options)
     return bench, inspect(bench)
 

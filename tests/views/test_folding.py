@@ -9,10 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitc_inspect.model.modules import build_vit
-from vitc_inspect.stem.presets import PRESETS
-from vitc_inspect.stem.spec import StemSpec
-from vitc_inspect.stem.vit import ViTSpec
+from tests.views.models import small_vit
 from vitc_inspect.tracing.recorder import record_call
 from vitc_inspect.tracing.recording import Call
 from vitc_inspect.views.folding import CROWDED, FLAT, Fold, Node, folded, row_keys
@@ -46,12 +43,6 @@ class Crowd(nn.Module):
 
 def calls_of(module: nn.Module, *shape: int) -> tuple[Call, ...]:
     return record_call(module.eval(), (torch.zeros(shape or (1, 3, 16, 16)),)).calls
-
-
-def small_vit(depth: int) -> nn.Module:
-    stem = PRESETS["vit_c_1gf"].stem
-    small = StemSpec(image_size=(32, 32), in_channels=3, convs=stem.convs, class_token=True)
-    return build_vit(ViTSpec(stem=small, depth=depth, num_heads=2, mlp_ratio=2))
 
 
 def rows_below(nodes: Sequence[Node]) -> Iterator[int]:

@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vitc_inspect.inspection.stem_report import Bench, Report, inspect, prepare
+from vitc_inspect.inspection.stem_inspection import PreparedRun, inspect, prepare
+from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.probes.cells import kernel_of
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.presets import PRESETS
@@ -37,12 +38,12 @@ def kept(values: Any, step: int = 1, dropped: int = 0) -> KeptOutput:
 
 
 @pytest.fixture(scope="module")
-def bench() -> Bench:
+def bench() -> PreparedRun:
     return prepare(STEM, "photo", device="cpu")
 
 
 @pytest.fixture(scope="module")
-def report(bench: Bench) -> Report:
+def report(bench: PreparedRun) -> Report:
     return inspect(bench)
 
 
@@ -187,7 +188,7 @@ def test_what_batchnorm_did_is_said() -> None:
     assert "fresh, that is mean 0 and variance 1" in said["stored"]
 
 
-def test_the_large_map_sends_its_values_as_they_are(bench: Bench, report: Report) -> None:
+def test_the_large_map_sends_its_values_as_they_are(bench: PreparedRun, report: Report) -> None:
     html = one_map_html(bench, report, "conv2", 5)
     (sent,) = re.findall(r'data-values="([^"]+)"', html)
     kept_map = report.trace.record("conv2").kept
@@ -201,7 +202,7 @@ def test_the_large_map_sends_its_values_as_they_are(bench: Bench, report: Report
     assert ">Choose a value to read it.<" in one_map_html(bench, report, "act2", 5)
 
 
-def test_a_negative_number_has_a_minus_and_no_hyphen(bench: Bench, report: Report) -> None:
+def test_a_negative_number_has_a_minus_and_no_hyphen(bench: PreparedRun, report: Report) -> None:
     shown = " ".join(re.sub(r"<[^>]*>", " ", one_map_html(bench, report, "conv2", 9)).split())
     assert re.search(r"least −\d", shown)
     assert re.findall(r"[^\w]-\d", shown) == []
@@ -209,7 +210,7 @@ def test_a_negative_number_has_a_minus_and_no_hyphen(bench: Bench, report: Repor
 
 @pytest.mark.parametrize("layer", ["conv2", "norm2", "act2"])
 def test_behind_a_map_stands_the_kernel_that_made_it(
-    bench: Bench, report: Report, layer: str
+    bench: PreparedRun, report: Report, layer: str
 ) -> None:
     html = one_map_html(bench, report, layer, 9)
     assert "Kernel 9 of conv2: 4 slices of 3×3" in html  # two groups of 8 channels read 4 each
@@ -278,7 +279,7 @@ def test_extreme_maps_are_drawn_in_few_bytes(notation: str, size: Any, in_channe
             assert len(html) < 3_000_000
 
 
-def test_values_that_are_no_numbers_are_said(bench: Bench) -> None:
+def test_values_that_are_no_numbers_are_said(bench: PreparedRun) -> None:
     broken = prepare(STEM, "photo", device="cpu")
     broken.module.conv1.weight.data[2] = torch.nan
     found = inspect(broken)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import matplotlib
 import pytest
 
-from tests.stem.test_vit import model
+from tests.stem.specs import model
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.spec import conv_stem, patchify_stem
 from vitc_inspect.stem.vit import ViTSpec

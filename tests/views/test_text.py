@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from vitc_inspect.inspection.stem_report import inspect_stem, inspect_vit
+from vitc_inspect.inspection.stem_inspection import inspect_stem, inspect_vit
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.prediction import predict
 from vitc_inspect.stem.presets import PRESETS
@@ -137,9 +137,9 @@ def test_the_most_work_is_named_and_a_tie_is_said(stem, says):
 )
 def test_the_params_beside_the_stem_are_only_those_there_are(token, table, says):
     stem = patchify_stem(4, 8, image_size=8, class_token=token, position_table=table)
-    assert says in text.terminal_table(inspect_stem(stem, "ramp", device="cpu"))
+    assert says in str(inspect_stem(stem, "ramp", device="cpu"))
     whole = ViTSpec(stem=stem, depth=1, num_heads=1, mlp_ratio=1)
-    printed = text.terminal_table(inspect_vit(whole, "ramp", device="cpu"))
+    printed = str(inspect_vit(whole, "ramp", device="cpu"))
     assert "1 block and classifier" in printed
     assert ("no position table" in printed) == (not table)
 
@@ -188,7 +188,7 @@ def test_the_verdict_is_one_of_four(report):
     conv, norm, *others = report.trace.records
     records = (conv._replace(macs=1), norm._replace(name="extra"), *others)
     odd = replace(report, trace=replace(report.trace, records=records))
-    verdicts = {row.name: text.verdict(row) for row in odd.rows}
+    verdicts = {row.name: row.verdict for row in odd.rows}
     assert verdicts.pop("conv1") == "differs"
     assert verdicts.pop("norm1") == "never ran"
     assert verdicts.pop("extra") == "not predicted"
@@ -199,10 +199,10 @@ def test_a_quantity_that_could_not_be_observed_is_no_agreement(report):
     conv, *others = report.trace.records
     records = (conv._replace(macs=None), *others)
     odd = replace(report, trace=replace(report.trace, records=records))
-    assert text.verdict(odd.rows[0]) != "agrees"
+    assert odd.rows[0].verdict != "agrees"
 
 
-HEADER = ("layer", "predicted", "observed", "params", "MACs", "field")
+HEADER = ("layer", "kind", "input", "predicted", "observed", "params", "MACs", "field")
 
 
 def table_lines(table):
@@ -220,7 +220,7 @@ def odd_one(report):
 
 @pytest.mark.parametrize("name", ["vit_c_18gf", "vit_p_36gf", "levit_256", "swin_t", "vitpose_b"])
 def test_each_line_of_the_table_has_the_same_columns(name):
-    lines = table_lines(text.terminal_table(inspect_stem(PRESETS[name].stem, device="cpu")))
+    lines = table_lines(str(inspect_stem(PRESETS[name].stem, device="cpu")))
     header = lines[0]
     assert tuple(header.split()) == HEADER
     ends = [re.search(rf"\b{title}\b", header).end() for title in HEADER[1:]]
@@ -228,21 +228,20 @@ def test_each_line_of_the_table_has_the_same_columns(name):
         cells = re.split(r" {2,}", line)
         assert len(cells) == len(HEADER) + 1  # and the verdict, which has no title
         assert line.startswith(cells[0])
-        ended = [line.index(cells[1]) + len(cells[1]), *ends[1:]]
-        assert ended == ends
-        numbers = (cells[1], cells[2], *cells[4:])
-        for cell, end in zip(numbers, ends, strict=True):
+        assert line[header.index("kind") :].startswith(cells[1])
+        numbers = (*cells[2:5], *cells[6:])
+        for cell, end in zip(numbers, ends[1:], strict=True):
             assert line[:end].endswith(f" {cell}")
 
 
 def test_a_line_that_lacks_a_side_keeps_its_columns(report):
-    lines = table_lines(text.terminal_table(odd_one(report)))
+    lines = table_lines(str(odd_one(report)))
     by_name = {line.split()[0]: line for line in lines}
     header, missing, extra = (by_name[name] for name in ("layer", "conv1", "an_extra_layer"))
-    predicted, observed = (header.index(title) + len(title) for title in HEADER[1:3])
+    predicted, observed = (header.index(title) + len(title) for title in HEADER[3:5])
     assert missing[:predicted].endswith(" 8×16×20")
-    assert missing[:observed].endswith(" never ran")
-    assert extra[:predicted].endswith(" not predicted")
+    assert missing[predicted:observed].strip() == ""
+    assert extra[header.index("input") + 5 : predicted].strip() == ""
     assert extra[:observed].endswith(" 8×16×20")
     agreeing = by_name["conv2"]
     assert missing.index("never ran", observed) == agreeing.index("agrees")
@@ -250,12 +249,18 @@ def test_a_line_that_lacks_a_side_keeps_its_columns(report):
 
 
 def test_the_table_holds_the_numbers(report):
-    table = text.terminal_table(report)
+    table = str(report)
     cells = [re.split(r" {2,}", line) for line in table_lines(table)[1:]]
     assert [row[0] for row in cells] == [row.name for row in report.rows]
-    assert cells[0] == ["conv1", "8×16×20", "8×16×20", "agrees", "216", "69,120", "3"]
-    assert cells[6] == ["proj", "12×8×10", "12×8×10", "agrees", "204", "15,360", "7"]
-    assert cells[7] == ["tokens", "80×12", "80×12", "agrees", "0", "0", "7"]
+    assert cells[0] == [
+        *("conv1", "Conv2d", "3×32×40", "8×16×20", "8×16×20", "agrees", "216", "69,120", "3")
+    ]
+    assert cells[6] == [
+        *("proj", "Conv2d", "16×8×10", "12×8×10", "12×8×10", "agrees", "204", "15,360", "7")
+    ]
+    assert cells[7] == [
+        *("tokens", "Rearrange", "12×8×10", "80×12", "80×12", "agrees", "0", "0", "7")
+    ]
     for words in (
         "image 32×40, 3 channels; cpu",
         "float32, seed 5",
@@ -269,18 +274,18 @@ def test_the_table_holds_the_numbers(report):
 
 def test_one_channel_is_not_several():
     spec = replace(SMALL, in_channels=1)
-    table = text.terminal_table(inspect_stem(spec, "ramp", device="cpu"))
+    table = str(inspect_stem(spec, "ramp", device="cpu"))
     assert "1 channel;" in table
 
 
 def test_the_table_of_the_papers_stem_says_the_papers_numbers():
-    table = text.terminal_table(inspect_stem(PRESETS["vit_c_4gf"].stem, device="cpu"))
+    table = str(inspect_stem(PRESETS["vit_c_4gf"].stem, device="cpu"))
     for words in ("197 tokens", "1.02 M params in the stem", "435 M MACs", "receptive field 31 px"):
         assert words in table
 
 
 def test_disagreements_take_the_place_of_the_good_news(report):
-    table = text.terminal_table(odd_one(report))
+    table = str(odd_one(report))
     assert "as predicted." not in table
     assert table.splitlines()[-8:] == list(odd_one(report).disagreements)
     assert "conv1.shape: predicted, never observed" in table
@@ -288,12 +293,10 @@ def test_disagreements_take_the_place_of_the_good_news(report):
 
 
 def test_what_is_never_read_stands_below_the_table():
-    table = text.terminal_table(inspect_stem(PRESETS["vitpose_b"].stem, device="cpu"))
+    table = str(inspect_stem(PRESETS["vitpose_b"].stem, device="cpu"))
     assert "proj never reads 2 of 256 rows (254, 255)" in table
 
 
 def test_no_line_ends_in_spaces(report):
     for shown in (report, odd_one(report)):
-        assert [
-            line for line in text.terminal_table(shown).splitlines() if line != line.rstrip()
-        ] == []
+        assert [line for line in str(shown).splitlines() if line != line.rstrip()] == []

@@ -1,1 +1,1 @@
-"""Faults of a module that keep every shape right, found by following one more run of it."""
+"""Faults of a module that keep every shape right, found by running it again."""

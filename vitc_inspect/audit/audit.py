@@ -1,7 +1,6 @@
-"""Faults of anybody's module that keep every shape right, found by following one more run of it.
+"""Audit a module: find faults that keep every shape right, such as tokens in a wrong order.
 
-Here stand those that the run shows by itself: tokens in a wrong order, layers that do not do what
-was meant. What parts promise each other and what other images show have files of their own.
+The data flow of one more run shows most of them; some checks run the module again on other images.
 """
 
 from __future__ import annotations
@@ -14,33 +13,27 @@ from typing import Any
 from torch import nn
 
 from vitc_inspect.audit.contract_checks import (
-    PROMISES,
-    broken_promises,
+    CONTRACT_KINDS,
+    contract_faults,
     cut_table_of_patches,
-    stated_promises,
 )
 from vitc_inspect.audit.dependence import dependence
-from vitc_inspect.audit.experiments import MapMaker, affine_convolutions, measured, unread_pixels
+from vitc_inspect.audit.experiments import MapRunner, affine_convolutions, measured, unread_pixels
 from vitc_inspect.audit.padding import padding_notes
 from vitc_inspect.audit.patches import scrambled_patches
 from vitc_inspect.audit.position_tables import table_order
-from vitc_inspect.audit.stem_finder import Reading, last_axis, read
+from vitc_inspect.audit.stated_attributes import stated_stride_faults
+from vitc_inspect.audit.stem_finder import StemPath, find_stem_path
+from vitc_inspect.audit.token_axes import last_axis
 from vitc_inspect.audit.token_order import token_order
 from vitc_inspect.audit.token_shapes import maps_of_tokens, other_widths
-from vitc_inspect.audit.variants import OtherRuns
+from vitc_inspect.audit.variants import VariantRuns
 from vitc_inspect.common.guard import guarded
-from vitc_inspect.diagnosis.contract import bias_fault
+from vitc_inspect.diagnosis.contract_faults import bias_fault
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.stem.spec import StemSpec
-from vitc_inspect.tracing.dataflow import (
-    MOVES,
-    RECURRENT,
-    SUMS,
-    Flow,
-    FollowError,
-    Step,
-    follow,
-)
+from vitc_inspect.tracing.dataflow import Flow, FollowError, Step, follow
+from vitc_inspect.tracing.function_kinds import MOVES, RECURRENT, SUMS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,18 +83,18 @@ def audit_module(
         flow = follow(module, inputs, kwargs)
     except FollowError as error:
         return replace(NO_AUDIT, unchecked=(f"the way of the numbers: {error}",))
-    reading, reason = guarded(read, flow)
+    stem_path, reason = guarded(find_stem_path, flow)
     found: list[Explanation] = []
     unchecked = [f"the stem: {reason}"] if reason else []
-    for name, check in _checks(module, inputs, kwargs, flow, reading):
-        faults, reason = guarded(_told, check, tuple(found))
+    for name, check in _checks(module, inputs, kwargs, flow, stem_path):
+        faults, reason = guarded(_faults_of, check, tuple(found))
         found += faults or ()
         unchecked += [f"{name}: {reason}"] if reason else []
     if flow.error:
         # a run that raised speaks for itself; its faults must not say that all went well
         words = ", and every shape is right"
         found = [replace(each, sentence=each.sentence.replace(words, "")) for each in found]
-    stem = reading.stem if reading and reading.complete else None
+    stem = stem_path.stem if stem_path and stem_path.complete else None
     notes, reason = guarded(_notes, flow)
     unchecked += [f"what is odd: {reason}"] if reason else []
     return Audit(
@@ -109,15 +102,15 @@ def audit_module(
         notes=notes or (),
         unchecked=tuple(unchecked),
         stem=stem,
-        stem_layers=tuple(link.name for link in reading.links) if reading and stem else (),
-        cause=_cause(found, flow, reading),
+        stem_layers=tuple(conv.name for conv in stem_path.convs) if stem_path and stem else (),
+        cause=_cause(found, flow, stem_path),
     )
 
 
 _Check = Callable[[Sequence[Explanation]], Iterable[Explanation]]  # given what was found before
 
 
-def _told(check: _Check, found: Sequence[Explanation]) -> list[Explanation]:
+def _faults_of(check: _Check, found: Sequence[Explanation]) -> list[Explanation]:
     """What a check finds, all of it at once."""
     return list(check(found))
 
@@ -127,34 +120,34 @@ def _checks(
     inputs: Sequence[Any],
     kwargs: Mapping[str, Any],
     flow: Flow,
-    reading: Reading | None,
+    stem_path: StemPath | None,
 ) -> Iterator[tuple[str, _Check]]:
-    """Every search for a fault, with its name, in the order in which they are told."""
-    if reading:
-        make_map = MapMaker(module, inputs, kwargs, reading.image, reading.map)
-        others = OtherRuns(module, inputs, kwargs, flow, reading.image)
+    """Every search for a fault, with its name, in the order in which they are reported."""
+    if stem_path:
+        make_map = MapRunner(module, inputs, kwargs, stem_path.image, stem_path.map)
+        others = VariantRuns(module, inputs, kwargs, flow, stem_path.image)
         yield (
             "what the parts promise",
             lambda found: filter(
                 None,
                 (
-                    measured(each, flow, reading, make_map)
-                    for each in broken_promises(module, flow, reading)
+                    measured(each, flow, stem_path, make_map)
+                    for each in contract_faults(module, flow, stem_path)
                 ),
             ),
         )
         yield "the order of the tokens", lambda found: token_order(flow, others)
-        yield "maps of tokens", lambda found: maps_of_tokens(flow, reading, others)
-        yield "the width of the tokens", lambda found: _other_widths(found, module, flow, reading)
-        yield "the position table", lambda found: table_order(flow, reading, others)
-        yield "affine convolutions", lambda found: affine_convolutions(flow, reading, make_map)
-        yield "the first token", lambda found: _first_without_class_token(flow, reading)
-        yield "biases", lambda found: _bias(flow, reading)
+        yield "maps of tokens", lambda found: maps_of_tokens(flow, stem_path, others)
+        yield "the width of the tokens", lambda found: _other_widths(found, module, flow, stem_path)
+        yield "the position table", lambda found: table_order(flow, stem_path, others)
+        yield "affine convolutions", lambda found: affine_convolutions(flow, stem_path, make_map)
+        yield "the first token", lambda found: _first_without_class_token(flow, stem_path)
+        yield "biases", lambda found: _bias(flow, stem_path)
     elif flow.error is None:
         yield "the position table", lambda found: cut_table_of_patches(module, flow)
     yield (
         "pixels that nobody reads",
-        lambda found: unread_pixels(module, inputs, kwargs, flow, reading),
+        lambda found: unread_pixels(module, inputs, kwargs, flow, stem_path),
     )
     yield "patches", lambda found: scrambled_patches(module, flow)
     yield "norms", lambda found: _width_normed(flow)
@@ -163,12 +156,12 @@ def _checks(
 
 
 def _other_widths(
-    found: Sequence[Explanation], module: nn.Module, flow: Flow, reading: Reading
+    found: Sequence[Explanation], module: nn.Module, flow: Flow, stem_path: StemPath
 ) -> Iterable[Explanation]:
     """Tokens of another width than the map's, unless their width or order is a fault already."""
     if any(fault.kind in ("token order", "width") for fault in found):
         return ()
-    return other_widths(module, flow, reading)
+    return other_widths(module, flow, stem_path)
 
 
 def _dependence(
@@ -186,9 +179,9 @@ def _dependence(
 
 def _stated(found: Sequence[Explanation], module: nn.Module, flow: Flow) -> Iterable[Explanation]:
     """What attributes promise, where nothing better explains why the run raised."""
-    if any(fault.kind in PROMISES for fault in found) or not _may_have_counted_wrong(flow):
+    if any(fault.kind in CONTRACT_KINDS for fault in found) or not _may_have_counted_wrong(flow):
         return ()
-    return stated_promises(module, flow)
+    return stated_stride_faults(module, flow)
 
 
 def _may_have_counted_wrong(flow: Flow) -> bool:
@@ -201,9 +194,11 @@ def _may_have_counted_wrong(flow: Flow) -> bool:
     return flow.error is not None and raised not in ("linear", "conv2d", "layer_norm")
 
 
-def _cause(found: Sequence[Explanation], flow: Flow, reading: Reading | None) -> Explanation | None:
+def _cause(
+    found: Sequence[Explanation], flow: Flow, stem_path: StemPath | None
+) -> Explanation | None:
     """The fault that the function which raised ran into."""
-    if reading is None or flow.failed is None or not reading.feeds(flow.failed):
+    if stem_path is None or flow.failed is None or not stem_path.feeds(flow.failed):
         return None
     kinds = {"stride"} if flow.failed.name in MOVES else {"width"}
     if flow.failed.name in SUMS:
@@ -211,19 +206,19 @@ def _cause(found: Sequence[Explanation], flow: Flow, reading: Reading | None) ->
     return next((fault for fault in found if fault.kind in kinds), None)
 
 
-def _first_without_class_token(flow: Flow, reading: Reading) -> Iterator[Explanation]:
+def _first_without_class_token(flow: Flow, stem_path: StemPath) -> Iterator[Explanation]:
     """A classifier that takes the first token where no class token was put first."""
-    if reading.tokens is None or reading.axes is None or reading.prefix != 0:
+    if stem_path.tokens is None or stem_path.axes is None or stem_path.prefix != 0:
         return
-    cells = prod(reading.grid_size)
-    tokens = {id(reading.tokens)}
+    cells = prod(stem_path.grid_size)
+    tokens = {id(stem_path.tokens)}
     parts: list[bool] = []
     for step in flow.steps:
         mine = [
             known
             for known in step.sources
             # the tokens as they are before a norm go on beside the block
-            if id(known) in tokens or known.places is reading.tokens.places
+            if id(known) in tokens or known.positions is stem_path.tokens.positions
         ]
         if not mine:
             continue
@@ -232,7 +227,7 @@ def _first_without_class_token(flow: Flow, reading: Reading) -> Iterator[Explana
             parts.append(_is_first(step) and prod(mine[0].shape) == cells * prod(made.shape))
         elif step.name in RECURRENT:  # what stands first may have seen all others
             continue
-        elif len(made.shape) == 3 and made.shape[reading.axes.axis] == cells:
+        elif len(made.shape) == 3 and made.shape[stem_path.axes.axis] == cells:
             tokens.add(id(made))
     if parts == [True]:
         yield explain(
@@ -250,14 +245,14 @@ def _first_without_class_token(flow: Flow, reading: Reading) -> Iterator[Explana
 def _is_first(step: Step) -> bool:
     """Whether a function takes what stands first along one axis."""
     index = step.given["index"]
-    places = index if isinstance(index, tuple) else (index,)
-    return [place for place in places if type(place) is int] == [0]
+    positions = index if isinstance(index, tuple) else (index,)
+    return [place for place in positions if type(place) is int] == [0]
 
 
 # ---- single layers --------------------------------------------------------------------------
 
 
-def _bias(flow: Flow, reading: Reading) -> Iterator[Explanation]:
+def _bias(flow: Flow, stem_path: StemPath) -> Iterator[Explanation]:
     """Convolutions of the stem whose bias goes to a BatchNorm and nowhere else.
 
     The stem ends where the way to the tokens branches: what stands in the blocks is no part of it.
@@ -267,9 +262,9 @@ def _bias(flow: Flow, reading: Reading) -> Iterator[Explanation]:
         for known in step.sources:
             readers.setdefault(id(known), []).append(step)
     names: dict[str, int] = {}
-    if not reading.complete and flow.error is None:
+    if not stem_path.complete and flow.error is None:
         return
-    for step in reading.before:
+    for step in stem_path.before:
         after = readers.get(id(step.outputs[0]), [])
         biased = step.name == "conv2d" and step.given.get("bias") is not None
         if biased and [each.name for each in after] == ["batch_norm"]:
@@ -287,10 +282,12 @@ def _width_normed(flow: Flow) -> Iterator[Explanation]:
         if step.name != "layer_norm" or len(step.given["normalized_shape"]) != 1:
             continue
         known = step.of_image[0] if step.of_image else step.sources[0]
-        of_map = known.places is not None and known.places.origin != -1 and len(known.shape) == 4
-        if known.places is None or not of_map or last_axis(known) != "columns":
+        of_map = (
+            known.positions is not None and known.positions.origin != -1 and len(known.shape) == 4
+        )
+        if known.positions is None or not of_map or last_axis(known) != "columns":
             continue
-        _, channels, rows, columns = known.places.shape
+        _, channels, rows, columns = known.positions.shape
         name = next((each.name for each in step.sources[1:] if each.name), "")
         layer = name.rpartition(".")[0] or "layer_norm"
         yield explain(

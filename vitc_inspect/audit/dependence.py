@@ -1,4 +1,4 @@
-"""Whether a module's output depends on its image, and on no other image of the batch.
+"""Check that a module's output depends on its image, and on no other image of the batch.
 
 The module runs again on other numbers. Parameters that are all zero get random numbers for it,
 since many heads and branches start at zero.
@@ -14,24 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from vitc_inspect.diagnosis.explanation import Explanation, explain
-from vitc_inspect.tracing.dataflow import (
-    RECURRENT,
-    Flow,
-    Known,
-    Saving,
-    Step,
-    draw_weights,
-    follow,
-    tensors_of,
-)
+from vitc_inspect.tracing.dataflow import Flow, SavedParameters, Step, draw_weights, follow
+from vitc_inspect.tracing.function_kinds import RECURRENT
 from vitc_inspect.tracing.module_tree import contents_of, evaluate
-from vitc_inspect.tracing.restore import (
-    ONE_AT_A_TIME,
-    as_it_was,
-    copied,
-    tensors_copied,
-    without_fast_path,
-)
+from vitc_inspect.tracing.positions import TracedTensor
+from vitc_inspect.tracing.restore import ONE_AT_A_TIME, as_it_was, without_fast_path
+from vitc_inspect.tracing.tensors import copied, tensors_copied, tensors_of
 
 _CHANGE = 1e-4  # of the largest number of an output: less is rounding
 _WEIGHED = frozenset(
@@ -234,7 +222,7 @@ def outputs_again(
             draw_weights(contents.parameters, redrawn)
             try:
                 evaluate(module, contents)
-                with Saving(parameters):
+                with SavedParameters(parameters):
                     return [each.detach() for each in tensors_of(module(*given, **named))]
             except Exception:  # noqa: BLE001  # it is the user's code, on what it was not made for
                 return None
@@ -340,7 +328,7 @@ def _normalises_the_batch(flow: Flow) -> bool:
 
 def _unmoved(cause: _Cause | None, flow: Flow) -> Explanation:
     why = f": {cause.what}, so that no token meets the others of its image" if cause else ""
-    known: Known | None = flow.outputs[0] if flow.outputs else None
+    known: TracedTensor | None = flow.outputs[0] if flow.outputs else None
     never = "" if known is None or known.of_image else " Nothing that is returned is made of it."
     return explain(
         "image",

@@ -1,6 +1,6 @@
-"""What runs on other images show: pixels that nobody reads, convolutions that are one affine map.
+"""Faults that runs on other images show: unread pixels, convolutions that are one affine map.
 
-Only the part of a module that makes the map of tokens runs again.
+Only the part of a module that makes the feature map runs again.
 """
 
 from __future__ import annotations
@@ -14,22 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitc_inspect.audit.stem_finder import Reading
+from vitc_inspect.audit.stem_finder import StemPath
 from vitc_inspect.diagnosis.explanation import Explanation, by, explain
 from vitc_inspect.model.devices import factor_rounding, full_precision
-from vitc_inspect.tracing.dataflow import (
-    ACTIVATIONS,
-    COPIES,
-    MOVES,
-    NORMS,
-    SCALINGS,
-    SUMS,
-    Flow,
-    Known,
-    Step,
-    output_of_step,
-)
-from vitc_inspect.tracing.restore import tensors_copied
+from vitc_inspect.tracing.dataflow import Flow, Step, output_of_step
+from vitc_inspect.tracing.function_kinds import ACTIVATIONS, COPIES, MOVES, NORMS, SCALINGS, SUMS
+from vitc_inspect.tracing.positions import TracedTensor
+from vitc_inspect.tracing.tensors import tensors_copied
 
 _ROUNDING = 1e-4  # of the largest number of a map: less is rounding
 _LOCAL = (
@@ -44,7 +35,7 @@ _LOCAL = (
 _MOST_NUMBERS = 2**26  # of all that is followed back to the image, which autograd keeps
 
 
-class MapMaker:
+class MapRunner:
     """The part of a module that makes a map of an image, to be run on other images."""
 
     def __init__(
@@ -52,7 +43,7 @@ class MapMaker:
         module: nn.Module,
         inputs: Sequence[Any],
         kwargs: Mapping[str, Any],
-        image: Known,
+        image: TracedTensor,
         step: Step,
     ) -> None:
         self._module, self._inputs, self._kwargs = module, inputs, kwargs
@@ -78,24 +69,24 @@ def unread_pixels(
     inputs: Sequence[Any],
     kwargs: Mapping[str, Any],
     flow: Flow,
-    reading: Reading | None,
+    stem_path: StemPath | None,
 ) -> Iterator[Explanation]:
     """Find rows and columns that nothing reads, where no formula says so.
 
     Args:
         module, inputs, kwargs: As in `follow`.
         flow: Its run.
-        reading: The way from the image to the tokens, where it was read.
+        stem_path: The way from the image to the tokens, where it was read.
 
     Returns:
         One fault of kind "unread pixels", or nothing.
     """
-    if reading and reading.stem and (reading.complete or flow.error):
+    if stem_path and stem_path.stem and (stem_path.complete or flow.error):
         return  # formulas say it
     found = _last_of_all(flow)
     if found is None:
         return
-    make_map = MapMaker(module, inputs, kwargs, *found)
+    make_map = MapRunner(module, inputs, kwargs, *found)
     image = make_map.image
     if not image.is_floating_point() or image.is_meta:
         return
@@ -103,10 +94,10 @@ def unread_pixels(
     if not (rows or columns) or len(rows) == image.shape[2]:
         return
     if _changes_nothing(make_map, rows, columns):
-        yield _unread(image, rows, columns, bool(reading and reading.tokens))
+        yield _unread(image, rows, columns, bool(stem_path and stem_path.tokens))
 
 
-def _without_gradient(make_map: MapMaker) -> tuple[list[int], list[int]]:
+def _without_gradient(make_map: MapRunner) -> tuple[list[int], list[int]]:
     """Rows and columns of the image that no number of the map has a gradient for."""
     with torch.inference_mode(False), torch.enable_grad():
         given = make_map.image.detach().clone().requires_grad_()
@@ -126,7 +117,7 @@ def _without_gradient(make_map: MapMaker) -> tuple[list[int], list[int]]:
     return rows, columns
 
 
-def _changes_nothing(make_map: MapMaker, rows: Sequence[int], columns: Sequence[int]) -> bool:
+def _changes_nothing(make_map: MapRunner, rows: Sequence[int], columns: Sequence[int]) -> bool:
     """Whether other numbers in these rows and columns leave the map as it is, to the last bit."""
     image = make_map.image
     other = image.detach().clone()
@@ -145,12 +136,12 @@ def _unread(
     """What is said of rows and columns that nothing reads."""
     height, width = image.shape[2:]
     sides = [
-        (places, side, word)
-        for places, side, word in ((rows, height, "row"), (columns, width, "column"))
-        if places
+        (positions, side, word)
+        for positions, side, word in ((rows, height, "row"), (columns, width, "column"))
+        if positions
     ]
-    lost = " and ".join(f"{len(places)} of {side} {word}s" for places, side, word in sides)
-    which = ", ".join(_named(places, word) for places, _, word in sides)
+    lost = " and ".join(f"{len(positions)} of {side} {word}s" for positions, side, word in sides)
+    which = ", ".join(_named(positions, word) for positions, _, word in sides)
     pixels = height * width - (height - len(rows)) * (width - len(columns))
     return explain(
         "unread pixels",
@@ -169,21 +160,21 @@ def _unread(
     )
 
 
-def _named(places: Sequence[int], word: str) -> str:
+def _named(positions: Sequence[int], word: str) -> str:
     """Which rows or columns these are, the first and the last of many."""
-    if len(places) == 1:
-        return f"{word} {places[0]}"
-    between = "to" if places[-1] - places[0] == len(places) - 1 else "…"
-    return f"{word}s {places[0]} {between} {places[-1]}"
+    if len(positions) == 1:
+        return f"{word} {positions[0]}"
+    between = "to" if positions[-1] - positions[0] == len(positions) - 1 else "…"
+    return f"{word}s {positions[0]} {between} {positions[-1]}"
 
 
-def _last_of_all(flow: Flow) -> tuple[Known, Step] | None:
+def _last_of_all(flow: Flow) -> tuple[TracedTensor, Step] | None:
     """The image, and the last step before attention that all of it has to pass.
 
     What lies behind attention reads everything, and its gradient takes much memory.
     """
     last_use: dict[int, int] = {}
-    images: dict[int, Known] = {}
+    images: dict[int, TracedTensor] = {}
     for step in flow.steps:
         for known in step.of_image:
             last_use[id(known)] = step.index
@@ -208,21 +199,23 @@ def _last_of_all(flow: Flow) -> tuple[Known, Step] | None:
     return (image, found) if found else None
 
 
-def affine_convolutions(flow: Flow, reading: Reading, make_map: MapMaker) -> Iterator[Explanation]:
+def affine_convolutions(
+    flow: Flow, stem_path: StemPath, make_map: MapRunner
+) -> Iterator[Explanation]:
     """Find convolutions that are one affine map, where they are no plain chain.
 
     Args:
         flow: The run.
-        reading: The way from the image to the map.
+        stem_path: The way from the image to the map.
         make_map: Runs it.
 
     Returns:
         One fault of kind "linear", or nothing.
     """
-    convs = _most_convolutions(reading)
-    if reading.stem or convs < 2 or not all(map(_is_affine, reading.before)):
+    convs = _most_convolutions(stem_path)
+    if stem_path.stem or convs < 2 or not all(map(_is_affine, stem_path.before)):
         return
-    if maps_used_elsewhere(flow, reading) or _reads_windows(reading):
+    if maps_used_elsewhere(flow, stem_path) or _reads_windows(stem_path):
         return
     rest = _affine_rest(make_map)
     if rest is None or rest > _rounding(make_map.image):
@@ -238,35 +231,35 @@ def affine_convolutions(flow: Flow, reading: Reading, make_map: MapMaker) -> Ite
     )
 
 
-def maps_used_elsewhere(flow: Flow, reading: Reading) -> bool:
+def maps_used_elsewhere(flow: Flow, stem_path: StemPath) -> bool:
     """Whether more than the next convolution reads a map on the way to the tokens.
 
     Then the convolutions before and behind it cannot be one, as those that are added to what they
     read, or whose map goes on to a later layer.
     """
-    *inner, _ = [known for step in reading.before for known in step.outputs]
+    *inner, _ = [known for step in stem_path.before for known in step.outputs]
     made = {id(known) for known in inner}
     readers = Counter(id(known) for step in flow.steps for known in step.of_image)
     readers.update(id(known) for known in flow.outputs)
     return any(readers[each] > 1 for each in made)
 
 
-def _reads_windows(reading: Reading) -> bool:
+def _reads_windows(stem_path: StemPath) -> bool:
     """Whether a convolution reads pieces of the images as images of their own."""
-    convs = [step for step in reading.before if step.name == "conv2d"]
-    return any(step.of_image[0].shape[0] != reading.image.shape[0] for step in convs)
+    convs = [step for step in stem_path.before if step.name == "conv2d"]
+    return any(step.of_image[0].shape[0] != stem_path.image.shape[0] for step in convs)
 
 
-def _most_convolutions(reading: Reading) -> int:
+def _most_convolutions(stem_path: StemPath) -> int:
     """How many convolutions follow each other where the way to the tokens is longest."""
     behind: dict[int, int] = {}  # by the number of the step that they lead to
-    for step in reading.before:
+    for step in stem_path.before:
         most = max(
             (behind.get(known.step, 0) for known in step.of_image if known.step is not None),
             default=0,
         )
         behind[step.index] = most + (step.name == "conv2d")
-    return behind[reading.map.index]
+    return behind[stem_path.map.index]
 
 
 def _is_affine(step: Step) -> bool:
@@ -277,14 +270,14 @@ def _is_affine(step: Step) -> bool:
 
 
 def measured(
-    fault: Explanation, flow: Flow, reading: Reading, make_map: MapMaker
+    fault: Explanation, flow: Flow, stem_path: StemPath, make_map: MapRunner
 ) -> Explanation | None:
     """Measure whether all convolutions of a plain chain are one affine map, where a fault says so.
 
     Args:
         fault: Any fault; one that says something else is left as it is.
         flow: The run.
-        reading: The way from the image to the map.
+        stem_path: The way from the image to the map.
         make_map: Runs it.
 
     Returns:
@@ -292,9 +285,9 @@ def measured(
     """
     if fault.kind != "linear":
         return fault
-    if maps_used_elsewhere(flow, reading):
+    if maps_used_elsewhere(flow, stem_path):
         return None
-    if fault.numbers["convolutions"] != len(reading.links):
+    if fault.numbers["convolutions"] != len(stem_path.convs):
         return fault
     rest = _affine_rest(make_map)
     if rest is None:
@@ -315,7 +308,7 @@ def _rounding(image: Tensor) -> float:
     return _ROUNDING + 4 * factor_rounding(image)
 
 
-def _affine_rest(make_map: MapMaker) -> float | None:
+def _affine_rest(make_map: MapRunner) -> float | None:
     """How far a map is from being affine in the image: f(a + b) − f(a) − f(b) + f(0), over f."""
     image = make_map.image
     if image.is_meta or image.dtype not in (torch.float32, torch.float64):

@@ -1,6 +1,6 @@
-""" "Same" padding as TensorFlow, Keras and Flax reckon it, and where it puts the tokens' centres.
+"""Padding "same" as TensorFlow, Keras and Flax compute it, and how far it shifts the tokens.
 
-Its shapes are those of PyTorch's usual padding, and its windows lie elsewhere.
+The shapes are those of PyTorch's usual padding, but the windows lie elsewhere.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vitc_inspect.tracing.dataflow import Flow, Known, Step
+from vitc_inspect.tracing.dataflow import Flow, Step
+from vitc_inspect.tracing.positions import TracedTensor
 
 
 def padding_notes(flow: Flow) -> tuple[str, ...]:
@@ -66,7 +67,7 @@ def _moved_windows(flow: Flow) -> Iterator[_Moved]:
             continue
         made = step.sources[0].step
         pad = flow.steps[made] if made is not None else None
-        if pad is None or pad.name != "pad" or not pad.sources[0].at_home:
+        if pad is None or pad.name != "pad" or not pad.sources[0].in_map_order:
             continue
         sides = _sides(pad)
         before = pad.sources[0]
@@ -89,7 +90,11 @@ def _sides(pad: Step) -> tuple[tuple[int, int], tuple[int, int]] | None:
 
 
 def _axis(
-    conv: Step, before: Known, image: Known, axis: int, sides: tuple[tuple[int, int], ...]
+    conv: Step,
+    before: TracedTensor,
+    image: TracedTensor,
+    axis: int,
+    sides: tuple[tuple[int, int], ...],
 ) -> tuple[tuple[int, int, int, int], int] | None:
     """Stride, padding and usual padding along an axis, and by how many pixels centres move.
 

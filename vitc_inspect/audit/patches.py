@@ -1,7 +1,7 @@
-"""Patches that are cut out of an image by moving its pixels, and whether they are patches.
+"""Check the patches that a module cuts out of an image by moving its pixels.
 
-A patch is one rectangle of pixels with all channels. What a layer really reads as one token shows
-by the places of the numbers that it is given.
+A patch is one rectangle of pixels with all channels. The positions of the numbers that a layer is
+given show what it reads as one token.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from vitc_inspect.diagnosis.explanation import Explanation, explain
-from vitc_inspect.tracing.dataflow import JOINS, MOVES, Flow, Known, Places, Step
+from vitc_inspect.tracing.dataflow import Flow, Step
+from vitc_inspect.tracing.function_kinds import JOINS, MOVES
 from vitc_inspect.tracing.module_tree import contents_of
+from vitc_inspect.tracing.positions import Positions, TracedTensor
 
 _PIXELS = frozenset(
     {"pad", "interpolate", "upsample", "cat", "concat", "concatenate", "avg_pool2d", "max_pool2d"}
@@ -55,7 +57,7 @@ def scrambled_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]:
 class _Read:
     """Pixels as one layer reads them."""
 
-    known: Known
+    known: TracedTensor
     """The tensor that the layer is given."""
     tokens: Tensor
     """Place of each number of each token in the image, (tokens, numbers), of the first image."""
@@ -74,9 +76,9 @@ class _Read:
         """
         counts = torch.ones(len(self.tokens), dtype=torch.int64)
         found = []
-        for side, places in zip(self.sides, self.along, strict=True):
-            present = torch.zeros(len(places), side, dtype=torch.bool)
-            present.scatter_(1, places, True)
+        for side, positions in zip(self.sides, self.along, strict=True):
+            present = torch.zeros(len(positions), side, dtype=torch.bool)
+            present.scatter_(1, positions, True)
             counts *= present.sum(1)
             kinds = {_pattern(each) for each in torch.unique(present, dim=0)}
             if len(kinds) > 1:
@@ -89,8 +91,8 @@ class _Read:
     def along(self) -> tuple[Tensor, Tensor, Tensor]:
         """Place of each number along each side, (tokens, numbers)."""
         _, second, third = self.sides
-        places = self.tokens
-        return places // (second * third), places // third % second, places % third
+        positions = self.tokens
+        return positions // (second * third), positions // third % second, positions % third
 
     @property
     def pixel_sides(self) -> tuple[int, int]:
@@ -101,12 +103,12 @@ class _Read:
 
 def _pattern(present: Tensor) -> tuple[Pattern, int, int]:
     """Which places along a side are there, as a pattern, its step and their number."""
-    places = present.nonzero().flatten()
-    many = len(places)
+    positions = present.nonzero().flatten()
+    many = len(positions)
     if many == len(present):
         return "all", 1, many
     # round the end of the image, as behind a roll
-    gaps = torch.diff(places, append=places[:1] + len(present))
+    gaps = torch.diff(positions, append=positions[:1] + len(present))
     shortest = int(gaps.min())
     if many == 1 or int((gaps != shortest).sum()) <= 1 or bool((gaps[:-1] == gaps[0]).all()):
         step = 1 if many == 1 else int(gaps[:-1].min()) if many > 2 else shortest
@@ -120,13 +122,18 @@ def _tokens_read(step: Step, flow: Flow) -> _Read | None:
     if axis is None:
         return None
     known = step.sources[0]
-    places = known.places
-    if places is None or places.moved is None or len(places.shape) != 4 or not known.shape[axis]:
+    positions = known.positions
+    if (
+        positions is None
+        or positions.indices is None
+        or len(positions.shape) != 4
+        or not known.shape[axis]
+    ):
         return None
-    if not _is_image(places, flow) or _picked(known, flow):
+    if not _is_image(positions, flow) or _picked(known, flow):
         return None
-    batch, *sides = places.shape
-    numbers = places.moved.movedim(axis, -1).flatten(0, -2)  # (tokens of all images, numbers)
+    batch, *sides = positions.shape
+    numbers = positions.indices.movedim(axis, -1).flatten(0, -2)  # (tokens of all images, numbers)
     numbers = numbers[(numbers >= 0).all(1)]  # without windows that lie on the padding
     image = numbers // prod(sides)
     strangers = not torch.equal(image, image[:, :1].expand_as(image))
@@ -158,7 +165,7 @@ def _axis_of_token(step: Step) -> int | None:
         return -1 if _weighs_last_axis(step) else None
     if step.name in ("conv1d", "conv2d"):
         taps = step.given["weight"][2:]
-        return -1 - len(taps) if prod(taps) == 1 and not step.sources[0].at_home else None
+        return -1 - len(taps) if prod(taps) == 1 and not step.sources[0].in_map_order else None
     return None
 
 
@@ -172,9 +179,9 @@ def _weighs_last_axis(step: Step) -> bool:
     return bool(first) and first[-1] in second and result != "" and first[-1] not in result
 
 
-def _is_image(places: Places | None, flow: Flow) -> bool:
+def _is_image(positions: Positions | None, flow: Flow) -> bool:
     """Whether numbers come from the image, or from one that was padded, resized or joined."""
-    origin = places.origin if places else None
+    origin = positions.origin if positions else None
     if not isinstance(origin, int):
         return False
     while origin >= 0:
@@ -182,7 +189,7 @@ def _is_image(places: Places | None, flow: Flow) -> bool:
         if step.name not in _PIXELS:
             return False
         before = {
-            known.places.origin if known.places else None
+            known.positions.origin if known.positions else None
             for known in step.sources
             if known.of_image
         }
@@ -197,7 +204,7 @@ def _made_of_pixels(origin: int | str | None, flow: Flow) -> bool:
     return isinstance(origin, int) and (origin < 0 or flow.steps[origin].name in _PIXELS)
 
 
-def _picked(known: Known, flow: Flow) -> bool:
+def _picked(known: TracedTensor, flow: Flow) -> bool:
     """Whether numbers were picked by an index on their way, which nobody does by mistake."""
     at = known.step
     while at is not None:
@@ -208,7 +215,7 @@ def _picked(known: Known, flow: Flow) -> bool:
     return False
 
 
-def _dilated(known: Known, flow: Flow) -> bool:
+def _dilated(known: TracedTensor, flow: Flow) -> bool:
     """Whether windows were taken whose pixels lie apart because an argument says so."""
     at = known.step
     while at is not None:
@@ -324,8 +331,8 @@ def _words(read: _Read, token: int) -> str:
     names = ["row", "column"]
     names.insert(read.channel_axis, "channel")
     parts = [
-        _places_in_words(sorted(set(places[token].tolist())), side, name)
-        for places, side, name in zip(read.along, read.sides, names, strict=True)
+        _positions_in_words(sorted(set(positions[token].tolist())), side, name)
+        for positions, side, name in zip(read.along, read.sides, names, strict=True)
     ]
     channels = parts.pop(read.channel_axis)
     whole = read.patterns is not None
@@ -333,19 +340,19 @@ def _words(read: _Read, token: int) -> str:
     return f"{among}{parts[0]} and {parts[1]} of {channels}"
 
 
-def _places_in_words(places: Sequence[int], side: int, name: str) -> str:
-    """Places along a side, for example "rows 0 to 7" or "every 8th column"."""
-    many = len(places)
+def _positions_in_words(positions: Sequence[int], side: int, name: str) -> str:
+    """Positions along a side, for example "rows 0 to 7" or "every 8th column"."""
+    many = len(positions)
     if many == side:
         return f"all {side} {name}s" if side > 1 else f"the only {name}"
     if many == 1:
-        return f"{name} {places[0]}"
-    step = places[1] - places[0]
-    if any(b - a != step for a, b in pairwise(places)):
+        return f"{name} {positions[0]}"
+    step = positions[1] - positions[0]
+    if any(b - a != step for a, b in pairwise(positions)):
         return f"{many} of {side} {name}s"
     if step == 1:
-        return f"{name}s {places[0]} to {places[-1]}"
-    return f"{name}s {places[0]}, {places[1]}, … {places[-1]} (every {step}th)"
+        return f"{name}s {positions[0]} to {positions[-1]}"
+    return f"{name}s {positions[0]}, {positions[1]}, … {positions[-1]} (every {step}th)"
 
 
 def _rearrange(read: _Read, patch: int | None) -> str:

@@ -1,4 +1,4 @@
-"""The order of tokens: maps that are made into tokens otherwise than cell by cell, rows first."""
+"""Check the order of tokens: maps made into tokens otherwise than cell by cell, rows first."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from math import prod
 import torch
 from torch import Tensor
 
-from vitc_inspect.audit.stem_finder import STRANGERS, TokenAxes, token_axes, whole_cells
-from vitc_inspect.audit.variants import OtherRuns
+from vitc_inspect.audit.token_axes import OTHER_IMAGES, TokenAxes, token_axes, whole_cells
+from vitc_inspect.audit.variants import VariantRuns
 from vitc_inspect.diagnosis.explanation import Explanation, explain
-from vitc_inspect.tracing.dataflow import ACTIVATIONS, COPIES, MOVES, NORMS, Flow, Known, Places
+from vitc_inspect.tracing.dataflow import Flow
+from vitc_inspect.tracing.function_kinds import ACTIVATIONS, COPIES, MOVES, NORMS
+from vitc_inspect.tracing.positions import Positions, TracedTensor
 
 RIGHT = "x.flatten(2).transpose(1, 2), or einops' rearrange(x, 'b d h w -> b (h w) d')"
 _FOLLOWED = "the places of the numbers were followed through the module"
 
 
-def token_order(flow: Flow, others: OtherRuns) -> Iterator[Explanation]:
+def token_order(flow: Flow, others: VariantRuns) -> Iterator[Explanation]:
     """Find maps that are made into tokens otherwise than rows first.
 
     One that is also made into tokens rows first is read both ways on purpose, as in scans. A map
@@ -32,15 +34,17 @@ def token_order(flow: Flow, others: OtherRuns) -> Iterator[Explanation]:
     """
     made = list(_made_tokens(flow))
     by_rows = {
-        known.places.origin
+        known.positions.origin
         for known, found in made
-        if known.places and isinstance(found, TokenAxes) and found.order == _in_rows(known.places)
+        if known.positions
+        and isinstance(found, TokenAxes)
+        and found.order == _in_rows(known.positions)
     }
     for known, found in made:
-        places = known.places
-        if places is None:
+        positions = known.positions
+        if positions is None:
             continue
-        _, channels, rows, columns = places.shape
+        _, channels, rows, columns = positions.shape
         of_map = f"{channels}×{rows}×{columns} map"
         numbers = {"rows": rows, "columns": columns, "embed_dim": channels}
         if not isinstance(found, TokenAxes):
@@ -61,7 +65,7 @@ def token_order(flow: Flow, others: OtherRuns) -> Iterator[Explanation]:
             )
             return
         by_columns = tuple(r * columns + c for c in range(columns) for r in range(rows))
-        if min(rows, columns) > 1 and found.order == by_columns and places.origin not in by_rows:
+        if min(rows, columns) > 1 and found.order == by_columns and positions.origin not in by_rows:
             yield explain(
                 "token order",
                 f"The {of_map} becomes tokens column after column: token 1 is the cell in row 1,"
@@ -75,26 +79,26 @@ def token_order(flow: Flow, others: OtherRuns) -> Iterator[Explanation]:
             return
 
 
-def _made_tokens(flow: Flow) -> Iterator[tuple[Known, TokenAxes | str]]:
+def _made_tokens(flow: Flow) -> Iterator[tuple[TracedTensor, TokenAxes | str]]:
     """Everything that is used as tokens of a map, with how the map stands in it."""
     seen: set[int] = set()
     for step in (*flow.steps, None):
         ends = flow.outputs if step is None else () if step.name in MOVES else step.sources
         for known in ends:
-            if not known.of_image or known.places is None or id(known.places) in seen:
+            if not known.of_image or known.positions is None or id(known.positions) in seen:
                 continue
-            seen.add(id(known.places))
+            seen.add(id(known.positions))
             found = token_axes(known)
             if found is not None:
                 yield known, found
 
 
-def _in_rows(places: Places) -> tuple[int, ...]:
+def _in_rows(positions: Positions) -> tuple[int, ...]:
     """The cells of a map, row after row."""
-    return tuple(range(prod(places.shape[2:])))
+    return tuple(range(prod(positions.shape[2:])))
 
 
-def _maker(known: Known, flow: Flow) -> str:
+def _maker(known: TracedTensor, flow: Flow) -> str:
     """The function that last gave a tensor its sides; what only turns them can mix nothing."""
     made = last = flow.steps[known.step or 0]
     while made.name in MOVES | COPIES | NORMS | ACTIVATIONS and made.sources[0].step is not None:
@@ -107,51 +111,53 @@ def _maker(known: Known, flow: Flow) -> str:
 # ---- before anything is called mixed ---------------------------------------------------------
 
 
-def _confirmed(known: Known, found: str, flow: Flow, others: OtherRuns) -> bool | None:
+def _confirmed(known: TracedTensor, found: str, flow: Flow, others: VariantRuns) -> bool | None:
     """Whether tokens are surely mixed; None where a run of other sizes shows that they are not."""
-    places, step = known.places, known.step
-    assert places is not None
+    positions, step = known.positions, known.step
+    assert positions is not None
     assert step is not None
-    assert isinstance(places.origin, int)
-    made = flow.steps[places.origin]
+    assert isinstance(positions.origin, int)
+    made = flow.steps[positions.origin]
     at = next((at for at, each in enumerate(flow.steps[step].outputs) if each is known), 0)
-    ways = [(True, False)] if found == STRANGERS else [(True, True), (True, False), (False, True)]
+    ways = (
+        [(True, False)] if found == OTHER_IMAGES else [(True, True), (True, False), (False, True)]
+    )
     for batch, size in ways:
         other = others.same_step(step, made, batch=batch, size=size)
         if other is None or at >= len(other.outputs):
             continue
         there = other.outputs[at]
-        if there.places is None:
+        if there.positions is None:
             continue
-        if found == STRANGERS:
+        if found == OTHER_IMAGES:
             return None if _keeps_images_apart(known, there) else True
-        return None if _is_sound(there.places) else True
-    if found != STRANGERS and _along_one_axis(places, whole=False):
+        return None if _is_sound(there.positions) else True
+    if found != OTHER_IMAGES and _along_one_axis(positions, whole=False):
         return None
-    images, channels, rows, columns = places.shape
+    images, channels, rows, columns = positions.shape
     return len({images, channels, rows}) == len({images, channels, columns}) == 3
 
 
-def _keeps_images_apart(known: Known, other: Known) -> bool:
+def _keeps_images_apart(known: TracedTensor, other: TracedTensor) -> bool:
     """Whether each place along the axis that follows the batch holds one image alone."""
     differ = [
         axis for axis, (a, b) in enumerate(zip(known.shape, other.shape, strict=False)) if a != b
     ]
-    if len(differ) != 1 or other.places is None:
+    if len(differ) != 1 or other.positions is None:
         return False
-    image = _coordinates(other.places)[0].movedim(differ[0], 0).flatten(1)
+    image = _coordinates(other.positions)[0].movedim(differ[0], 0).flatten(1)
     return torch.equal(image, image[:, :1].expand_as(image))
 
 
-def _is_sound(places: Places) -> bool:
+def _is_sound(positions: Positions) -> bool:
     """Whether an axis of a tensor is one of the map's, or its rows are cells in full.
 
     Of a map whose batch, channels, rows and columns all differ.
     """
-    if _along_one_axis(places, whole=True):
+    if _along_one_axis(positions, whole=True):
         return True
-    image, _, row, column = _coordinates(places)
-    _, channels, _, columns = places.shape
+    image, _, row, column = _coordinates(positions)
+    _, channels, _, columns = positions.shape
     cell = row * columns + column
     for axis in range(cell.ndim):
         whose, which = (each.movedim(axis, -1).flatten(0, -2)[None] for each in (image, cell))
@@ -160,15 +166,15 @@ def _is_sound(places: Places) -> bool:
     return False
 
 
-def _along_one_axis(places: Places, *, whole: bool) -> bool:
+def _along_one_axis(positions: Positions, *, whole: bool) -> bool:
     """Whether along some axis only the channels change, or with `whole` all rows or all columns."""
-    image, *others = _coordinates(places)
+    image, *others = _coordinates(positions)
     for axis, size in enumerate(image.shape):
         if size == 1 or not _constant(image, axis):
             continue
         changing = [at for at, each in enumerate(others) if not _constant(each, axis)]
         if changing == [0] or (
-            whole and len(changing) == 1 and size == places.shape[1:][changing[0]]
+            whole and len(changing) == 1 and size == positions.shape[1:][changing[0]]
         ):
             return True
     return False
@@ -179,9 +185,9 @@ def _constant(numbers: Tensor, axis: int) -> bool:
     return torch.equal(numbers, numbers.narrow(axis, 0, 1).expand_as(numbers))
 
 
-def _coordinates(places: Places) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _coordinates(positions: Positions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Image, channel, row and column of each number."""
-    _, channels, rows, columns = places.shape
-    numbers = places.numbers()
+    _, channels, rows, columns = positions.shape
+    numbers = positions.numbers()
     column, rest = numbers % columns, numbers // columns
     return rest // (rows * channels), rest // rows % channels, rest % rows, column

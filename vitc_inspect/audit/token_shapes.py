@@ -1,4 +1,4 @@
-"""Tokens that a view gives another width, and tokens that are put back to a map."""
+"""Check tokens that a view gives another width, and tokens that are made a map again."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from math import isqrt, prod
 
 from torch import Tensor, nn
 
-from vitc_inspect.audit.stem_finder import Reading, cells_in_full, same_throughout, whole_cells
-from vitc_inspect.audit.variants import OtherRuns
+from vitc_inspect.audit.stem_finder import StemPath
+from vitc_inspect.audit.token_axes import cells_in_full, same_throughout, whole_cells
+from vitc_inspect.audit.variants import VariantRuns
 from vitc_inspect.diagnosis.explanation import Explanation, explain
-from vitc_inspect.tracing.dataflow import MOVES, Flow, Known, Step
+from vitc_inspect.tracing.dataflow import Flow, Step
+from vitc_inspect.tracing.function_kinds import MOVES
 from vitc_inspect.tracing.module_tree import contents_of
+from vitc_inspect.tracing.positions import TracedTensor
 
 _WIDTHS = ("embed_dim", "hidden_dim", "hidden_size", "d_model")
 _RESHAPES = frozenset({"reshape", "view", "unflatten", "reshape_as", "view_as"})
@@ -21,30 +24,30 @@ _FEWEST = 8  # numbers of a token; of fewer, sizes are equal by chance too often
 # ---- maps of tokens ----------------------------------------------------------------------------
 
 
-def maps_of_tokens(flow: Flow, reading: Reading, others: OtherRuns) -> Iterator[Explanation]:
+def maps_of_tokens(flow: Flow, stem_path: StemPath, others: VariantRuns) -> Iterator[Explanation]:
     """Find tokens (b, n, d) that are put back to a map (b, d, rows, columns) by a reshape alone.
 
     Args:
         flow: The run.
-        reading: The way from the image to the tokens.
+        stem_path: The way from the image to the tokens.
         others: Runs of the same module on other inputs.
 
     Returns:
         The first fault of kind "token order", or nothing.
     """
     for step in flow.steps:
-        if _is_unpatched(step, flow, reading):
-            yield _unpatched(step, reading)
+        if _is_unpatched(step, flow, stem_path):
+            yield _unpatched(step, stem_path)
             return
-        if _is_turned(step, reading):
-            yield _turned(step, reading)
+        if _is_turned(step, stem_path):
+            yield _turned(step, stem_path)
             return
         sides = _untransposed(step, flow)
         if sides is None:
             continue
-        other = others.run(reading.map, batch=True, size=True, until=step.index)
+        other = others.run(stem_path.map, batch=True, size=True, until=step.index)
         if len(other.steps) <= step.index:
-            if not _surely_tokens(step, sides, reading):
+            if not _surely_tokens(step, sides, stem_path):
                 continue
         elif _untransposed(other.steps[step.index], other) is None:
             continue
@@ -64,22 +67,22 @@ def maps_of_tokens(flow: Flow, reading: Reading, others: OtherRuns) -> Iterator[
         return
 
 
-def _is_unpatched(step: Step, flow: Flow, reading: Reading) -> bool:
+def _is_unpatched(step: Step, flow: Flow, stem_path: StemPath) -> bool:
     """Whether tokens (b, n, c·p·p) become an image (b, c, h·p, w·p) by a reshape alone."""
     made = step.outputs[0].shape
-    if step.name not in _RESHAPES or not step.of_image or made != reading.image.shape:
+    if step.name not in _RESHAPES or not step.of_image or made != stem_path.image.shape:
         return False
-    cells, side = prod(reading.grid_size), made[2] // max(1, reading.grid_size[0])
+    cells, side = prod(stem_path.grid_size), made[2] // max(1, stem_path.grid_size[0])
     numbers = made[1] * side * side
-    fits = min(reading.grid_size) > 1 < side and cells * numbers == prod(made[1:])
+    fits = min(stem_path.grid_size) > 1 < side and cells * numbers == prod(made[1:])
     if not fits or cells in made[1:]:  # tokens that are rows or channels of the image
         return False
     return any(known.shape == (made[0], cells, numbers) for known in _reshaped(step, flow))
 
 
-def _unpatched(step: Step, reading: Reading) -> Explanation:
-    _, channels, height, width = reading.image.shape
-    rows, columns = reading.grid_size
+def _unpatched(step: Step, stem_path: StemPath) -> Explanation:
+    _, channels, height, width = stem_path.image.shape
+    rows, columns = stem_path.grid_size
     side = height // rows
     return explain(
         "token order",
@@ -94,23 +97,23 @@ def _unpatched(step: Step, reading: Reading) -> Explanation:
     )
 
 
-def _is_turned(step: Step, reading: Reading) -> bool:
+def _is_turned(step: Step, stem_path: StemPath) -> bool:
     """Whether tokens, rows first, become a map of as many rows as theirs has columns."""
-    rows, columns = reading.grid_size
-    if step.name not in _RESHAPES or not step.of_image or not reading.axes_in_rows:
+    rows, columns = stem_path.grid_size
+    if step.name not in _RESHAPES or not step.of_image or not stem_path.axes_in_rows:
         return False
     if rows == columns or min(rows, columns) == 1:
         return False
     before, after = step.sources[0].shape, step.outputs[0].shape
-    images, cells, width = before[:1], rows * columns, reading.width
+    images, cells, width = before[:1], rows * columns, stem_path.width
     return (before, after) in (
         ((*images, width, cells), (*images, width, columns, rows)),
         ((*images, cells, width), (*images, columns, rows, width)),
     )
 
 
-def _turned(step: Step, reading: Reading) -> Explanation:
-    rows, columns = reading.grid_size
+def _turned(step: Step, stem_path: StemPath) -> Explanation:
+    rows, columns = stem_path.grid_size
     return explain(
         "token order",
         f"{step.name} puts {rows * columns} tokens of a map of {rows} rows and {columns} columns"
@@ -123,13 +126,13 @@ def _turned(step: Step, reading: Reading) -> Explanation:
     )
 
 
-def _surely_tokens(step: Step, sides: tuple[int, int, int, int], reading: Reading) -> bool:
+def _surely_tokens(step: Step, sides: tuple[int, int, int, int], stem_path: StemPath) -> bool:
     """Whether tokens are put back to a map, by sizes alone: none is equal by chance."""
     tokens, width, rows, columns = sides
     images = step.sources[0].shape[0]
     return (
-        reading.tokens is not None
-        and (tokens, width) == (prod(reading.grid_size), reading.width)
+        stem_path.tokens is not None
+        and (tokens, width) == (prod(stem_path.grid_size), stem_path.width)
         and width >= _FEWEST
         and len({images, tokens, width}) == 3
         and width not in (rows, columns)  # else (b, rows, columns, d) is what it may mean
@@ -152,7 +155,7 @@ def _untransposed(step: Step, flow: Flow) -> tuple[int, int, int, int] | None:
     return None
 
 
-def _reshaped(step: Step, flow: Flow) -> Iterator[Known]:
+def _reshaped(step: Step, flow: Flow) -> Iterator[TracedTensor]:
     """What a reshape is given, and what the reshapes before it were."""
     known = step.sources[0]
     yield known
@@ -164,13 +167,13 @@ def _reshaped(step: Step, flow: Flow) -> Iterator[Known]:
 # ---- another width -----------------------------------------------------------------------------
 
 
-def other_widths(module: nn.Module, flow: Flow, reading: Reading) -> Iterator[Explanation]:
+def other_widths(module: nn.Module, flow: Flow, stem_path: StemPath) -> Iterator[Explanation]:
     """Find tokens whose width a view made, as some attribute says that it is, of other numbers.
 
     Args:
         module: The module that ran.
         flow: Its run.
-        reading: The way from the image to the map.
+        stem_path: The way from the image to the map.
 
     Returns:
         The first fault of kind "width", or nothing.
@@ -185,14 +188,14 @@ def other_widths(module: nn.Module, flow: Flow, reading: Reading) -> Iterator[Ex
     for step in (*flow.steps, None):
         ends = flow.outputs if step is None else () if step.name in MOVES else step.sources
         for known in ends:
-            if known.places is None or id(known.places) in seen:
+            if known.positions is None or id(known.positions) in seen:
                 continue
-            seen.add(id(known.places))
+            seen.add(id(known.positions))
             width = known.shape[-1] if known.shape else 0
-            what = _of_cells(known, reading) if width in stated else None
+            what = _of_cells(known, stem_path) if width in stated else None
             if what is None:
                 continue
-            cells, channels = prod(reading.grid_size), reading.width
+            cells, channels = prod(stem_path.grid_size), stem_path.width
             yield explain(
                 "width",
                 f"The map has {cells} cells of {channels} numbers, and a view makes"
@@ -210,23 +213,23 @@ def other_widths(module: nn.Module, flow: Flow, reading: Reading) -> Iterator[Ex
 _MIXED = "each holds numbers of several cells, and none of them in full"
 
 
-def _of_cells(known: Known, reading: Reading) -> str | None:
+def _of_cells(known: TracedTensor, stem_path: StemPath) -> str | None:
     """What tokens of another width than the map's hold of its cells; None where that is meant."""
-    places, channels = known.places, reading.width
-    if places is None or places.origin != reading.map.index or places.moved is None:
+    positions, channels = known.positions, stem_path.width
+    if positions is None or positions.origin != stem_path.map.index or positions.indices is None:
         return None
-    moved, (_, columns) = places.moved, reading.grid_size
+    moved, (_, columns) = positions.indices, stem_path.grid_size
     width = moved.shape[-1]
-    if moved.ndim != 3 or width == channels or moved.numel() != prod(places.shape):
+    if moved.ndim != 3 or width == channels or moved.numel() != prod(positions.shape):
         return None
-    if {width, channels} & {prod(reading.grid_size), *reading.grid_size}:  # equal by chance
+    if {width, channels} & {prod(stem_path.grid_size), *stem_path.grid_size}:  # equal by chance
         return None
-    image, cell = moved // (channels * prod(reading.grid_size)), moved % prod(reading.grid_size)
+    image, cell = moved // (channels * prod(stem_path.grid_size)), moved % prod(stem_path.grid_size)
     if same_throughout(image, cell):
         return f"each is a {channels // width}th of a cell" if channels % width == 0 else None
     each = cells_in_full(image, cell, channels)
     if each is None:
-        return None if _of_one_channel(moved, reading) and not _fits(width, channels) else _MIXED
+        return None if _of_one_channel(moved, stem_path) and not _fits(width, channels) else _MIXED
     many = width // channels
     square = isqrt(many) ** 2 == many and whole_cells(image, cell, channels, columns)
     if square and _is_square(each, many, columns):
@@ -239,9 +242,9 @@ def _fits(width: int, channels: int) -> bool:
     return width % channels == 0 or channels % width == 0
 
 
-def _of_one_channel(moved: Tensor, reading: Reading) -> bool:
+def _of_one_channel(moved: Tensor, stem_path: StemPath) -> bool:
     """Whether each token has numbers of one channel alone, as a row of a map has."""
-    channel = moved // prod(reading.grid_size) % reading.width
+    channel = moved // prod(stem_path.grid_size) % stem_path.width
     return bool((channel == channel[..., :1]).all())
 
 

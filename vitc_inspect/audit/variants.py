@@ -1,7 +1,7 @@
-"""A module run on another batch and on an image of other sides, so that no two axes are alike.
+"""Run a module on another batch size and on an image of other sides, to tell its axes apart.
 
-Sizes may be equal by chance: heads that are as many as the images, channels that are as many as
-the columns. What an axis is shows by what it follows.
+Sizes may be equal by chance: as many heads as images, as many channels as columns. An axis is
+identified by the size that it follows.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitc_inspect.tracing.dataflow import Flow, Known, Step, follow
-from vitc_inspect.tracing.restore import tensors_copied
+from vitc_inspect.tracing.dataflow import Flow, Step, follow
+from vitc_inspect.tracing.positions import TracedTensor
+from vitc_inspect.tracing.tensors import tensors_copied
 
 
-class OtherRuns:
+class VariantRuns:
     """Runs of a module on inputs of other sizes, each as far as it is asked for."""
 
     def __init__(
@@ -25,7 +26,7 @@ class OtherRuns:
         inputs: Sequence[Any],
         kwargs: Mapping[str, Any],
         flow: Flow,
-        image: Known,
+        image: TracedTensor,
     ) -> None:
         """Prepare them.
 

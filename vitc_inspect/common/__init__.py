@@ -1,1 +1,1 @@
-"""What every other part uses: errors, checked values, images, guarded calls."""
+"""Errors, validation, images and guarded calls, for all other wings."""

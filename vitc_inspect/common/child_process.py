@@ -1,8 +1,7 @@
-"""Somebody's own code run in a child process, and what it came to brought back.
+"""Run the user's code in a child process and return its result.
 
-The child's standard output is its standard error, so that nothing the code prints, at whatever
-level and however late, stands in the report; and where it ends Python itself, the parent is there
-to say so.
+The child's standard output is redirected to standard error, so that nothing the code prints ends up
+in the report. If the code ends the interpreter, the parent process reports it.
 """
 
 from __future__ import annotations
@@ -21,29 +20,29 @@ from typing import IO, NoReturn
 
 from vitc_inspect.common.guard import reason_of
 
-EXIT_FAILED = 70  # as sysexits.h names an internal error
-EXIT_INTERRUPTED = 130  # as a shell names the signal
-_PATIENCE = 2.0  # seconds in which a child that was interrupted may end by itself
+EXIT_FAILED = 70  # EX_SOFTWARE of sysexits.h
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as in a shell
+_PATIENCE = 2.0  # seconds that an interrupted child has to exit
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What is to be printed, and the exit code."""
+    """Text to print, and the exit code."""
 
     text: str = ""
-    """For standard output, without its last newline; empty for nothing."""
+    """Text for standard output, without its last newline; may be empty."""
     complaint: str = ""
-    """The same for standard error."""
+    """Text for standard error, likewise."""
     code: int = 0
     """Exit code of the program."""
 
 
-class EndedEarly(Exception):
-    """The child ended before it had brought anything back.
+class ChildFailed(Exception):
+    """The child process ended without a result.
 
     Attributes:
-        how: In words: "exit code 0", "signal 11 (SIGSEGV)".
-        killed: Whether it was killed, as the system does where memory is short.
+        how: How it ended: "exit code 0", "signal 11 (SIGSEGV)".
+        killed: Whether it received SIGKILL, as when the system runs out of memory.
     """
 
     def __init__(self, how: str, killed: bool) -> None:
@@ -51,30 +50,30 @@ class EndedEarly(Exception):
         self.how, self.killed = how, killed
 
 
-def do_apart(work: Callable[[], Outcome], deliver: Callable[[Outcome], None]) -> int:
-    """Do a piece of work in a child process, and deliver what came of it in this one.
+def run_in_child(work: Callable[[], Outcome], deliver: Callable[[Outcome], None]) -> int:
+    """Run a function in a child process, and deliver its result in this one.
 
-    Only Linux and its like can fork safely; elsewhere the work is done in this process, and what
-    is written to the descriptor of standard output is kept out of the report all the same.
+    On platforms without a safe fork the function runs in this process, with the descriptor of
+    standard output redirected as well.
 
     Args:
-        work: What is to be done; this process must not have started any thread.
-        deliver: Gets what the work returned, as soon as it has.
+        work: The function; this process must not have started a thread.
+        deliver: Called with the outcome as soon as it is there.
 
     Returns:
-        The exit code, that of the outcome.
+        The exit code of the outcome.
 
     Raises:
-        EndedEarly: When the child ended without an outcome.
+        ChildFailed: When the child ended without an outcome.
         KeyboardInterrupt: When either process was interrupted.
     """
     _open_standard_descriptors()
     if not hasattr(os, "fork") or sys.platform == "darwin":
-        with _Aside():
+        with _StdoutRedirected():
             outcome = outcome_of(work)
         deliver(outcome)
         return outcome.code
-    reader, writer = os.pipe()  # closed in whatever the child executes
+    reader, writer = os.pipe()  # not inherited by programs that the child executes
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
@@ -82,29 +81,29 @@ def do_apart(work: Callable[[], Outcome], deliver: Callable[[Outcome], None]) ->
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _bring_back(work, os.fdopen(writer, "w", encoding="ascii"), parent)
+        _run_child(work, os.fdopen(writer, "w", encoding="ascii"), parent)
     os.close(writer)
-    _pass_on_signals(child)
+    _forward_signals(child)
     try:
         return _await(child, reader, deliver)
     except KeyboardInterrupt:
-        _end(child)
+        _stop(child)
         raise
 
 
 def outcome_of(work: Callable[[], Outcome]) -> Outcome:
-    """Do a piece of work; a mistake of this package's own is an outcome too, and said to be one."""
+    """Run a function; an unexpected exception becomes an outcome that asks for a bug report."""
     try:
         return work()
     except Exception as error:  # noqa: BLE001  # the last resort
-        said = f"{''.join(traceback.format_exception(error))}\n{own_mistake(error)}"
+        said = f"{''.join(traceback.format_exception(error))}\n{internal_error(error)}"
         return Outcome(complaint=said, code=EXIT_FAILED)
 
 
-def own_mistake(error: Exception) -> str:
-    """What is said of an exception that should not be.
+def internal_error(error: Exception) -> str:
+    """Return the message for an unexpected exception of this package.
 
-    >>> own_mistake(KeyError("proj"))
+    >>> internal_error(KeyError("proj"))
     "vitc_inspect itself failed with KeyError: 'proj'. It is not your mistake; please report it."
     """
     return (
@@ -116,11 +115,11 @@ def own_mistake(error: Exception) -> str:
 # ---- the child ------------------------------------------------------------------------------
 
 
-def _bring_back(work: Callable[[], Outcome], pipe: IO[str], parent: int) -> NoReturn:
-    """Do the work with standard output put aside, send what came of it, and end."""
-    _end_with(parent)
-    os.register_at_fork(after_in_child=pipe.close)  # a child of the child has nothing to send
-    _Aside().__enter__()  # for good: code may still print when Python ends
+def _run_child(work: Callable[[], Outcome], pipe: IO[str], parent: int) -> NoReturn:
+    """Run the function with standard output redirected, send its outcome, and exit."""
+    _exit_with(parent)
+    os.register_at_fork(after_in_child=pipe.close)  # a grandchild has nothing to send
+    _StdoutRedirected().__enter__()  # never restored: code may still print at exit
     outcome = outcome_of(work)
     with suppress(OSError, ValueError):  # the code may have closed it
         pipe.write(json.dumps(asdict(outcome)) + "\n")
@@ -128,11 +127,11 @@ def _bring_back(work: Callable[[], Outcome], pipe: IO[str], parent: int) -> NoRe
     raise SystemExit(outcome.code)
 
 
-class _Aside:
-    """A block in which the descriptor of standard output is that of standard error."""
+class _StdoutRedirected:
+    """Context manager that redirects the descriptor of standard output to standard error."""
 
     def __enter__(self) -> None:
-        self._kept = os.dup(1)  # closed in whatever the code executes
+        self._kept = os.dup(1)  # not inherited by programs that the code executes
         os.dup2(2, 1)
 
     def __exit__(self, *_: object) -> None:
@@ -143,7 +142,7 @@ class _Aside:
 
 
 def _open_standard_descriptors() -> None:
-    """Open what was closed of the three, so that no pipe takes its number."""
+    """Open closed standard descriptors, so that no pipe gets their numbers."""
     while True:
         descriptor = os.open(os.devnull, os.O_RDWR)
         if descriptor > 2:
@@ -152,10 +151,10 @@ def _open_standard_descriptors() -> None:
         os.set_inheritable(descriptor, True)
 
 
-def _end_with(parent: int) -> None:
-    """Have Linux end this process when its parent is killed and can pass nothing on."""
+def _exit_with(parent: int) -> None:
+    """Make Linux kill this process when its parent is killed."""
     with suppress(ImportError, OSError, AttributeError):
-        import ctypes  # not every Python has it
+        import ctypes  # not in every build of Python
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
@@ -165,8 +164,8 @@ def _end_with(parent: int) -> None:
 # ---- the parent -----------------------------------------------------------------------------
 
 
-def _pass_on_signals(child: int) -> None:
-    """Have a signal that ends this process end the child as well."""
+def _forward_signals(child: int) -> None:
+    """Forward signals that end this process to the child."""
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         with suppress(ProcessLookupError):
@@ -180,7 +179,7 @@ def _pass_on_signals(child: int) -> None:
 
 
 def _await(child: int, reader: int, deliver: Callable[[Outcome], None]) -> int:
-    """Deliver what the child sends, and wait for its end."""
+    """Deliver what the child sends, and wait for it to exit."""
     with os.fdopen(reader, "rb") as pipe:
         line = pipe.readline()
     if line.endswith(b"\n"):
@@ -194,13 +193,13 @@ def _await(child: int, reader: int, deliver: Callable[[Outcome], None]) -> int:
     code = os.waitstatus_to_exitcode(status)
     if code in (EXIT_INTERRUPTED, -signal.SIGINT):
         raise KeyboardInterrupt
-    raise EndedEarly(_said(code), killed=code == -signal.SIGKILL)
+    raise ChildFailed(_exit_text(code), killed=code == -signal.SIGKILL)
 
 
-def _said(code: int) -> str:
-    """How a process ended.
+def _exit_text(code: int) -> str:
+    """Describe an exit code of a process.
 
-    >>> _said(0), _said(-11), _said(-63)
+    >>> _exit_text(0), _exit_text(-11), _exit_text(-63)
     ('exit code 0', 'signal 11 (SIGSEGV)', 'signal 63')
     """
     if code >= 0:
@@ -209,8 +208,8 @@ def _said(code: int) -> str:
     return f"signal {-code}{names.get(-code, '')}"
 
 
-def _end(child: int) -> None:
-    """Wait a little for a child that was interrupted as well, and then make it end."""
+def _stop(child: int) -> None:
+    """Give an interrupted child some time to exit, then kill it."""
     until = time.monotonic() + _PATIENCE
     with suppress(ChildProcessError, ProcessLookupError, KeyboardInterrupt):
         while time.monotonic() < until:

@@ -1,23 +1,27 @@
-"""The one error a user of vitc_inspect can cause: a value that cannot be built or run."""
+"""The one exception for user errors, and helpers to show any value on one line."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-_VALUE_SIGNS, _TEXT_SIGNS = 60, 2_000  # most that a value and a sentence around it take
-_DIGITS = 40  # longest whole number that is written out
+_VALUE_SIGNS, _TEXT_SIGNS = (
+    60,
+    2_000,
+)  # longest value and longest sentence in a message (characters)
+_DIGITS = 40  # longest integer that is written out
 
 
 class SpecError(ValueError):
-    """A value that cannot be used, why, and one that can.
+    """An invalid value, with the reason and a value that works.
 
     Attributes:
         field: Dotted name of the control or parameter, for example "conv2.stride".
-        value: What was given.
-        reason: The fact that rules the value out, with its numbers, no final full stop.
-        fix: What to do, in the imperative, no final full stop.
-        suggestion: A value of `field` that works, or None where none is known.
-        column: In stem notation, the 1-based column where reading stopped, else None.
+        value: The given value.
+        reason: Why the value is invalid, with the numbers, without a final full stop.
+        fix: What to do, in the imperative, without a final full stop.
+        suggestion: A valid value of `field`, or None if none is known.
+        column: 1-based column of a syntax error in the stem notation, else None.
     """
 
     def __init__(
@@ -39,37 +43,31 @@ class SpecError(ValueError):
 
     def __str__(self) -> str:
         parts = self.value if type(self.value) is tuple else (self.value,)
-        bare = len(parts) > 1  # the sides of a size stand bare, 224 x 192, unless one is empty
+        bare = len(parts) > 1  # the sides of a size have no quotes: 224 x 192
         value = shortened(" x ".join(shown(part, bare=bare) for part in parts[:_VALUE_SIGNS]))
         texts = (self.field, self.reason, self.fix)
         field, reason, fix = (shortened(one_line(text), _TEXT_SIGNS) for text in texts)
         return f"{field} = {value}: {reason}. {fix}."
 
     def __repr__(self) -> str:
-        """The sentence, since not every value can be written as Python."""
+        """Show the message, because not every value has a usable repr."""
         return f"{type(self).__name__}({str(self)!r})"
 
     def within(self, owner: str) -> SpecError:
-        """The same error, its field prefixed by the layer it belongs to: `conv2.stride`."""
-        return SpecError(
-            f"{owner}.{self.field}",
-            self.value,
-            self.reason,
-            self.fix,
-            self.suggestion,
-            self.column,
-        )
+        """Return this error with the name of a layer before the field: `conv2.stride`."""
+        field = f"{owner}.{self.field}"
+        return SpecError(field, self.value, self.reason, self.fix, self.suggestion, self.column)
 
 
 def shown(value: Any, *, bare: bool = False) -> str:
-    """Write any value on one line, also one that Python itself would fail to write.
+    """Show any value on one line, even if its repr fails.
 
     Args:
         value: Anything.
-        bare: Whether a text stands without quotes; an empty one never does.
+        bare: Whether to show a string without quotes; an empty one always has quotes.
 
     Returns:
-        Its repr; of an integer too long to be read, how many digits it has.
+        Its repr, or the number of digits of a very long integer.
 
     >>> shown("a\\nb"), shown(224), shown(10**4999)
     ("'a\\\\nb'", '224', 'an integer of about 5,000 digits')
@@ -88,7 +86,7 @@ def shown(value: Any, *, bare: bool = False) -> str:
 
 
 def with_article(kind: str) -> str:
-    """The name of a class as a sentence has it.
+    """Return a class name with its indefinite article.
 
     >>> with_article("int"), with_article("str"), with_article("NoneType")
     ('an int', 'a str', 'None')
@@ -99,7 +97,7 @@ def with_article(kind: str) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """What an exception says; where saying it raises another, what Python shows in its place."""
+    """Return the message of an exception, even if its `__str__` fails."""
     try:
         return str(error)
     except Exception:  # noqa: BLE001  # it is the user's code
@@ -107,9 +105,9 @@ def message_of(error: BaseException) -> str:
 
 
 def one_line(words: str) -> str:
-    """Write what a terminal would act on, or not show at all, as Python writes it.
+    """Escape characters that are not printable.
 
-    A module's name may hold any sign but a dot: a newline, a tab, an escape.
+    The name of a module can contain any character but a dot, such as a newline or an escape.
 
     >>> one_line("new\\nline \\x1b[31m"), one_line("日本 <b>")
     ('new\\\\nline \\\\x1b[31m', '日本 <b>')
@@ -121,8 +119,19 @@ def one_line(words: str) -> str:
     )
 
 
+def first_three(names: Sequence[object]) -> str:
+    """Up to three names in words, and how many more there are.
+
+    >>> first_three(["conv1", "conv2"]), first_three(list("abcde"))
+    ('conv1, conv2', 'a, b, c and 2 more')
+    """
+    texts = (str(name)[:200] for name in names[:3])
+    words = ", ".join("".join(c if c.isprintable() else "?" for c in text) for text in texts)
+    return f"{words} and {len(names) - 3} more" if len(names) > 3 else words
+
+
 def shortened(text: str, most: int = _VALUE_SIGNS) -> str:
-    """The beginning of a text that is longer than it may be.
+    """Truncate a text to at most `most` characters.
 
     >>> shortened("patchify", most=6)
     'patch…'

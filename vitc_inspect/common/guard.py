@@ -1,75 +1,90 @@
-"""One guard around whatever is worked out about a run, so that none of it can change or end it.
+"""Guards that keep a failing rule of this package from changing or ending a run.
 
-Counting, expecting, following and auditing are this package's own work. Where a rule of it fails
-on a module that nobody has foreseen, the user's run goes on, and the report says what is missing.
+If a rule (counting, tracing, auditing) fails on an unforeseen module, the user's run continues and
+the report states what is missing.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from vitc_inspect.common.errors import message_of
 
 STRICT_RULES = "VITC_STRICT_RULES"
-"""Environment variable; while it is "1", what a rule raises is raised, as for a test."""
+"""Environment variable; "1" makes the guards raise, as in tests."""
 
 Result = TypeVar("Result")
 Default = TypeVar("Default")
 
 
 def strict_rules() -> bool:
-    """Whether what a rule raises is to be raised."""
+    """Whether exceptions of rules are raised."""
     return os.environ.get(STRICT_RULES) == "1"
 
 
 def guarded(
     rule: Callable[..., Result], *args: Any, **kwargs: Any
 ) -> tuple[Result | None, str | None]:
-    """Call a rule of this package; where it raises, say so instead.
+    """Call a rule of this package, and return the reason if it raises.
 
     Args:
         rule: The rule.
-        args, kwargs: What it is given.
+        args, kwargs: Its arguments.
 
     Returns:
-        What it returned and None; or None and the reason, one line without a full stop.
+        Its result and None, or None and the reason, one line without a full stop.
 
     >>> guarded(len, "abc")
     (3, None)
     """
     try:
         return rule(*args, **kwargs), None
-    except Exception as error:  # a mistake of ours is not the user's
+    except Exception as error:  # a bug of this package must not stop the user's run
         if strict_rules():
             raise
         return None, reason_of(error)
 
 
+@contextmanager
+def noted(missed: list[str], what: str) -> Iterator[None]:
+    """Write down what is missing where the block raises, and go on after it.
+
+    Args:
+        missed: Gets "what: reason" where the block raises.
+        what: What is then missing.
+    """
+    try:
+        yield
+    except Exception as error:  # a mistake of ours is not the user's
+        if strict_rules():
+            raise
+        missed.append(f"{what}: {reason_of(error)}")
+
+
 def attempted(
     missed: list[str], what: str, default: Default, rule: Callable[..., Result], *args: Any
 ) -> Result | Default:
-    """Call a rule; where it raises, write down what is missing and go on without it.
+    """Call a rule; if it raises, record what is missing and return a default.
 
     Args:
-        missed: Gets "what: reason" where the rule raises.
-        what: What is then missing.
-        default: What is returned then.
-        rule, args: The rule, and what it is given.
+        missed: List to which "what: reason" is appended if the rule raises.
+        what: What is missing in that case.
+        default: What is returned in that case.
+        rule, args: The rule and its arguments.
 
     >>> missed = []
     >>> attempted(missed, "the length", 0, len, "abc"), missed
     (3, [])
     """
-    result, reason = guarded(rule, *args)
-    if reason is None:
-        return result  # type: ignore[return-value]  # None only with a reason
-    missed.append(f"{what}: {reason}")
+    with noted(missed, what):
+        return rule(*args)
     return default
 
 
 def reason_of(error: BaseException) -> str:
-    """An exception on one line, without a full stop."""
+    """Format an exception on one line, without a full stop."""
     words = " ".join(f"{type(error).__name__}: {message_of(error)}".split())
     return words[:200].rstrip(".: ")

@@ -1,4 +1,4 @@
-"""Images for a stem to look at: a photograph, test patterns, and files made safe to read."""
+"""Sample images, test patterns, and safe decoding of image files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.common.validation import nearest, why_unreadable
+from vitc_inspect.common.validation import nearest, unreadable_reason
 
 FloatArray = NDArray[np.float32]
 
 MAX_PIXELS = 50_000_000
-"""Most pixels of a file that is decoded; its header is read before."""
+"""Most pixels of a file that is decoded, checked from its header."""
 
 SAMPLES: Mapping[str, str] = MappingProxyType(
     {
@@ -34,14 +34,14 @@ SAMPLES: Mapping[str, str] = MappingProxyType(
         "ramp": "Coordinate ramp",
     }
 )
-"""Names of the images that are always there, with their titles."""
+"""Titles of the built-in images by name."""
 
 PATTERNS = tuple(name for name in SAMPLES if name != "photo")
-"""Names of the test patterns, which are drawn at the size of the image."""
+"""Names of the test patterns, which are drawn at the requested size."""
 
 _CHECK_SIDE = 8  # pixels of one square of the checkerboard
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
-"""Kinds of file that are read: those whose size stands in a header."""
+"""Accepted file formats: those with the image size in a header."""
 _FORMAT_NAMES = "PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF, JPEG 2000 or PPM"
 _BROKEN_FILE = (
     OSError,
@@ -54,17 +54,17 @@ _BROKEN_FILE = (
     RuntimeError,
     TypeError,
 )
-"""What Pillow's decoders raise on a broken file."""
+"""What Pillow raises for a broken file."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded image and what was done to it on the way."""
+    """A decoded image, and notes on its conversion."""
 
     image: Image.Image
-    """The picture, mode RGB."""
+    """The image, mode RGB."""
     notes: tuple[str, ...] = ()
-    """Each conversion, in a sentence."""
+    """One sentence for each conversion."""
 
 
 @cache
@@ -79,17 +79,17 @@ def sample_picture() -> Picture:
 
 
 def read_picture(source: str | Path | bytes) -> Picture:
-    """Decode an image file into RGB, saying what was converted.
+    """Decode an image file to RGB, with notes on its conversion.
 
     Args:
-        source: A path, or the file's content.
+        source: A path, or the content of a file.
 
     Returns:
         The picture with its notes.
 
     Raises:
-        SpecError: field "image", when there is no such file, it cannot be read, it is no image,
-            it is cut short, or it has more than MAX_PIXELS pixels.
+        SpecError: field "image", when there is no such file, it cannot be read, it is not an image,
+            it is truncated, or it has more than MAX_PIXELS pixels.
     """
     name = "the upload"
     if not isinstance(source, bytes):
@@ -112,13 +112,8 @@ def read_picture(source: str | Path | bytes) -> Picture:
     with image:
         width, height = image.size
         if width * height > MAX_PIXELS:
-            raise SpecError(
-                "image",
-                name,
-                f"{width:,} x {height:,} pixels are more than {MAX_PIXELS:,}",
-                "Use a smaller image",
-                "photo",
-            )
+            reason = f"{width:,} x {height:,} pixels are more than {MAX_PIXELS:,}"
+            raise SpecError("image", name, reason, "Use a smaller image", "photo")
         try:
             return picture_of(image)
         except _BROKEN_FILE:
@@ -128,16 +123,14 @@ def read_picture(source: str | Path | bytes) -> Picture:
 
 
 def picture_of(image: Image.Image) -> Picture:
-    """The picture of an open image, with what had to be converted.
+    """Convert an open image to RGB, with notes on its conversion.
 
     Args:
-        image: An image of any mode, decoded or not yet.
+        image: An image of any mode, decoded or not.
     """
-    # asked first, since decoding a TIFF turns it and forgets
+    # before decoding, which rotates a TIFF and drops the tag
     sideways = image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
-    tiles: Any = getattr(
-        image, "tile", None
-    )  # how the file stores its pixels, until they are loaded
+    tiles: Any = getattr(image, "tile", None)  # how the file stores its pixels; empty once loaded
     deep = bool(tiles) and "16" in str(tiles[0][3]) and not image.mode.startswith("I")
     image.load()
     turned = ImageOps.exif_transpose(image)
@@ -160,8 +153,8 @@ def picture_of(image: Image.Image) -> Picture:
 
 
 def _check_file(path: str) -> None:
-    """Refuse a path that is not one of a file that can be read."""
-    reason = why_unreadable(path)
+    """Raise a SpecError unless a path is that of a readable file."""
+    reason = unreadable_reason(path)
     if not reason:
         return
     use = nearest(path, SAMPLES, alike=0.6) or "photo"
@@ -172,11 +165,11 @@ def _check_file(path: str) -> None:
 def image_array(
     picture: Picture | str, image_size: tuple[int, int], in_channels: int
 ) -> FloatArray:
-    """Turn a picture or a test pattern into what the stem is fed.
+    """Convert a picture or a test pattern to the input of a stem.
 
     Args:
-        picture: A picture, cut to the shape of `image_size` around its centre and resized;
-            or the name of a test pattern, drawn at that size.
+        picture: A picture, which is cropped to the aspect of `image_size` and resized; or the
+            name of a test pattern, drawn at that size.
         image_size: Height and width (pixels).
         in_channels: 1 gives luminance, 3 gives red, green, blue; any other number repeats
             red, green, blue in turn.
@@ -198,15 +191,15 @@ def image_array(
 
 
 def crop_of(picture: Picture | str, image_size: tuple[int, int]) -> tuple[int, int] | None:
-    """How much of a picture is fed: its middle, of the shape of the image.
+    """Return the size of the centre crop that `image_array` takes of a picture.
 
     Args:
         picture: As in `image_array`.
-        image_size: Height and width that it is brought to (pixels).
+        image_size: Height and width after resizing (pixels).
 
     Returns:
-        Height and width of the part of the picture (its own pixels); None where that is all of it,
-        and for a test pattern.
+        Height and width of the crop (pixels of the picture); None if it is the whole picture, and
+        for a test pattern.
 
     >>> crop_of(Picture(Image.new("RGB", (800, 600))), (224, 224))
     (600, 600)
@@ -223,7 +216,7 @@ def crop_of(picture: Picture | str, image_size: tuple[int, int]) -> tuple[int, i
 
 
 def crop_sentence(picture: Picture | str, image_size: tuple[int, int]) -> str:
-    """That a picture was cropped, and to what; empty where it was not."""
+    """Describe the crop of a picture; empty if it is not cropped."""
     part = crop_of(picture, image_size)
     if part is None or isinstance(picture, str):
         return ""
@@ -235,7 +228,7 @@ def crop_sentence(picture: Picture | str, image_size: tuple[int, int]) -> str:
 
 
 def to_image(array: FloatArray) -> Image.Image:
-    """Show what the stem is fed: the first three channels as red, green, blue, or one as grey.
+    """Convert an input of a stem to an image: the first three channels as RGB, or one as grey.
 
     Args:
         array: (channels, height, width), from -1 to 1.
@@ -249,13 +242,13 @@ def to_image(array: FloatArray) -> Image.Image:
 
 
 def _cycle(planes: FloatArray, count: int) -> FloatArray:
-    """`count` channels, the planes in turn: (p, h, w) -> (count, h, w)."""
+    """Repeat planes to `count` channels: (p, h, w) -> (count, h, w)."""
     cycled: FloatArray = np.ascontiguousarray(planes[np.arange(count) % len(planes)])
     return cycled
 
 
 def _pattern(name: str, image_size: tuple[int, int]) -> FloatArray:
-    """Planes (channels, height, width) of a test pattern."""
+    """Draw a test pattern (channels, height, width)."""
     height, width = image_size
     rows = np.arange(height, dtype=np.float32)[:, None]
     columns = np.arange(width, dtype=np.float32)[None, :]
@@ -268,13 +261,13 @@ def _pattern(name: str, image_size: tuple[int, int]) -> FloatArray:
     if name == "checkerboard":
         odd = (rows // _CHECK_SIDE + columns // _CHECK_SIDE) % 2
         return np.stack([2 * odd - 1]).astype(np.float32)
-    if name == "edges":  # a quarter each: upright, level, and the two diagonals
+    if name == "edges":  # one per quarter: vertical, horizontal and two diagonal
         upright, level = across > 0.25, down > 0.25
         falling, rising = down - across > 0.5, across + down > 1.5
         left, top = across < 0.5, down < 0.5
         bright = np.where(top, np.where(left, upright, level), np.where(left, falling, rising))
         return np.where(bright, np.float32(1), np.float32(-1))[None]
-    if name == "ramp":  # red tells the row, green the column
+    if name == "ramp":  # red is the row, green the column
         planes = np.zeros((3, height, width), np.float32)
         planes[0], planes[1] = 2 * down - 1, 2 * across - 1
         return planes
@@ -300,7 +293,7 @@ _MODES = {
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Grey values of more than 8 bits: 16-bit ones by 257, others from their least to most."""
+    """Scale grey values with more than 8 bits: 16-bit ones by 257, others by their range."""
     values = np.asarray(image, dtype=np.float64)
     low, high = (0.0, 65535.0) if image.mode != "F" and _is_16_bit(values) else _range(values)
     scaled = (values - low) / max(high - low, 1e-12) * 255

@@ -1,4 +1,4 @@
-"""What may stand in a field: whole numbers, sizes, choices and files, checked or read from text."""
+"""Check and parse values of fields: integers, sizes, choices and file paths."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ MAX_SIDE = 16_384
 """Longest side of an image (pixels); also bounds kernel, stride, padding and dilation."""
 MAX_CHANNELS = 65_536
 """Most channels of an image or a convolution."""
-_LARGEST = 10**15  # of a number that need not be whole
-_LONGEST_CHOICE = 100  # characters that are compared with the choices
+_LARGEST = 10**15  # largest number that need not be an integer
+_LONGEST_CHOICE = 100  # longest text that is compared with the choices (characters)
 MAX_BYTES = 2**62
-"""Largest budget of memory (bytes)."""
+"""Largest memory budget (bytes)."""
 A_STEM = 'Use parse_stem("16x16/16:768")'
 A_MODEL = f'{A_STEM}, or PRESETS["vit_c_4gf"].vit for a whole model'
-"""What to give where something else was given for a stem, and for a stem or a model."""
+"""Fixes for a value that is not a stem, or neither a stem nor a model."""
 
 
 def plain(value: Any) -> Any:
-    """The Python number that a scalar of NumPy or torch holds; anything else as it is.
+    """Convert a NumPy or torch scalar to a Python number; return anything else as it is.
 
-    Every field takes such a scalar for what it holds, so that np.int64(3) is 3 and np.True_ True.
+    Fields accept such scalars: np.int64(3) is 3 and np.True_ is True.
 
     >>> plain(3), plain("x"), plain([3])
     (3, 'x', [3])
@@ -41,19 +41,19 @@ def plain(value: Any) -> Any:
 
 
 def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width, where one number stands for a square; the field's check refuses others."""
+    """Expand one number to a square (height, width); other values are left to the field check."""
     side = _whole(size)
     return size if side is None else (side, side)  # type: ignore[return-value]
 
 
 def check_type(field: str, value: Any, kind: type | tuple[type, ...], fix: str) -> None:
-    """Raise a SpecError unless `value` is of the kind that a function takes.
+    """Raise a SpecError unless `value` is an instance of a class.
 
     Args:
         field: Name of the argument.
-        value: What was given.
-        kind: The class, or several.
-        fix: An example that works, in the imperative.
+        value: The given value.
+        kind: The class, or a tuple of classes.
+        fix: A working example, in the imperative.
 
     >>> check_type("spec", None, int, "Use 4")
     Traceback (most recent call last):
@@ -65,13 +65,13 @@ def check_type(field: str, value: Any, kind: type | tuple[type, ...], fix: str) 
     kinds = kind if isinstance(kind, tuple) else (kind,)
     wanted = " or ".join(each.__name__ for each in kinds)
     reason = f"it is {with_article(type(value).__name__)}, no {wanted}"
-    if value is None or isinstance(value, type):  # the value says it itself
+    if value is None or isinstance(value, type):  # the value shows its type
         reason = f"it is no {wanted}"
     raise SpecError(field, value, reason, fix)
 
 
 def check_all(field: str, values: Any, kind: type | tuple[type, ...], fix: str) -> tuple[Any, ...]:
-    """Return a tuple or a list as a tuple if all in it is of one kind.
+    """Return a tuple or list as a tuple if all its elements are instances of a class.
 
     Raises:
         SpecError: naming `field`.
@@ -84,10 +84,10 @@ def check_all(field: str, values: Any, kind: type | tuple[type, ...], fix: str) 
 
 
 def check_int(field: str, value: Any, low: int, high: int) -> int:
-    """Return `value` if it is a whole number from `low` to `high`.
+    """Return `value` if it is an integer from `low` to `high`.
 
     Raises:
-        SpecError: naming `field`, with the nearest value that works.
+        SpecError: naming `field`, with the nearest valid value.
     """
     number = _whole(value)
     if number is None:
@@ -101,7 +101,7 @@ def check_int(field: str, value: Any, low: int, high: int) -> int:
 
 
 def _whole(value: Any) -> int | None:
-    """The integer that a value is, or None; True is none, nor is 3.0, nor an array."""
+    """Return a value as an integer, or None; True, 3.0 and arrays are not integers."""
     value = plain(value)
     if isinstance(value, bool) or hasattr(type(value), "shape"):
         return None
@@ -112,7 +112,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _nearest(value: Any, low: int, high: int) -> int:
-    """The whole number nearest to what was given, within bounds; the least for what is none."""
+    """Return the nearest integer within the bounds, or `low` if the value is not a number."""
     try:
         return min(high, max(low, round(float(value))))
     except Exception:  # noqa: BLE001  # it may be the user's code
@@ -132,7 +132,7 @@ def check_bool(field: str, value: Any) -> bool:
 
 
 def check_number(field: str, value: Any, example: float) -> int | float:
-    """Return `value` if it is a number that is neither infinite nor too large for a float.
+    """Return `value` if it is finite and not too large for a float.
 
     Raises:
         SpecError: naming `field`, with the example.
@@ -159,10 +159,10 @@ def check_choice(field: str, value: Any, choices: Iterable[str]) -> None:
 
 
 def check_kinds(field: str, values: Any, kinds: Iterable[str]) -> tuple[str, ...]:
-    """Return each of some names once, if each is one of `kinds`; a hyphen may stand for a space.
+    """Return each name once if all are in `kinds`; a hyphen can replace a space.
 
     Raises:
-        SpecError: naming `field`, with all there are.
+        SpecError: naming `field`, with the valid names.
 
     >>> check_kinds("ignore", ["Token-order", "token order"], ("stride", "token order"))
     ('token order',)
@@ -180,28 +180,28 @@ def check_kinds(field: str, values: Any, kinds: Iterable[str]) -> tuple[str, ...
 
 
 def nearest(text: str, choices: Iterable[str], *, alike: float = 0.5) -> str:
-    """The choice that a text was most likely meant for.
+    """Return the choice that most resembles a text.
 
     Args:
-        text: What was typed.
-        choices: The names that there are.
-        alike: How much a choice has to have in common with the text, from 0 to 1.
+        text: The input.
+        choices: The valid names.
+        alike: Smallest similarity of a choice to the text, from 0 to 1.
 
     Returns:
-        One of the choices; empty where none is near enough.
+        One of the choices, or empty if none is similar enough.
 
     >>> nearest("ViT_C-4GF", ["vit_c_1gf", "vit_c_4gf"]), nearest("fp16", ["float32", "float16"])
     ('vit_c_4gf', 'float16')
     """
-    name = text.lower().replace("-", "_")  # ViT_C-4GF, as the paper writes it
+    name = text.lower().replace("-", "_")  # as the paper spells ViT_C-4GF
     named = {choice.lower(): choice for choice in choices}
     return next((named[key] for key in difflib.get_close_matches(name, named, 1, alike)), "")
 
 
-def why_unreadable(path: str | Path) -> str:
-    """Say why a path is not one of a file that can be read; empty for one that is.
+def unreadable_reason(path: str | Path) -> str:
+    """Return why a path is not a readable file; empty if it is.
 
-    >>> why_unreadable("https://example.org/cat.png")
+    >>> unreadable_reason("https://example.org/cat.png")
     'it is an address, and only files are read'
     """
     if "://" in str(path):
@@ -209,19 +209,19 @@ def why_unreadable(path: str | Path) -> str:
     file = Path(path)
     try:
         if not file.is_file():
-            folder = file.is_dir() and str(path)  # for nothing Python has the folder it is in
+            folder = file.is_dir() and str(path)  # Path("") is the current folder
             other = "it is no plain file" if file.exists() and str(path) else ""
             return "it is a folder" if folder else other or "there is no such file"
-    except (OSError, ValueError):  # no name is too odd to be asked
+    except (OSError, ValueError):  # such as a name with a null byte
         return "there is no such file"
     return "" if os.access(file, os.R_OK) else "this user may not read it"
 
 
 def check_pair(field: str, value: Any) -> tuple[int, int]:
-    """Return `value` if it is a height and a width within bounds.
+    """Return `value` if it is a valid (height, width).
 
     Raises:
-        SpecError: naming `field`, with a pair that works.
+        SpecError: naming `field`, with a valid pair.
     """
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise SpecError(
@@ -241,24 +241,24 @@ def check_pair(field: str, value: Any) -> tuple[int, int]:
 
 
 def _usable_side(side: Any) -> int:
-    """The side itself if it can be used, else 224 pixels."""
+    """Return the side if it is valid, else 224 pixels."""
     whole = _whole(side)
     return whole if whole is not None and 1 <= whole <= MAX_SIDE else 224
 
 
 def parse_int(field: str, text: str, low: int, high: int) -> int:
-    """Read a whole number from `low` to `high`.
+    """Parse an integer from `low` to `high`.
 
     Args:
         field: Name of the field, for the error.
-        text: What was typed.
-        low, high: The least and the most that works.
+        text: The input.
+        low, high: Smallest and largest valid value.
 
     Returns:
         The number.
 
     Raises:
-        SpecError: naming `field`, with the nearest value that works.
+        SpecError: naming `field`, with the nearest valid value.
 
     >>> parse_int("seed", " 7 ", 0, 100)
     7
@@ -269,7 +269,7 @@ def parse_int(field: str, text: str, low: int, high: int) -> int:
 
 
 def parse_number(field: str, text: str) -> float:
-    """Read a number, whole or not.
+    """Parse a number.
 
     Raises:
         SpecError: naming `field`.
@@ -286,7 +286,7 @@ def parse_number(field: str, text: str) -> float:
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
-    """Read an image size (pixels): one number for a square, or height x width.
+    """Parse an image size (pixels): one number for a square, or height x width.
 
     Raises:
         SpecError: field "image_size".

@@ -6,125 +6,133 @@ import re
 from collections.abc import Iterator
 from math import isqrt
 
+from vitc_inspect.diagnosis.divisibility import division_text
 from vitc_inspect.diagnosis.explanation import (
-    Decoder,
+    ErrorContext,
     Explanation,
-    Told,
     by,
+    certain,
+    decoder_table,
     divisors_near,
     explain,
-    sizes,
+    parse_sizes,
 )
-from vitc_inspect.diagnosis.pieces import taken_apart
 
 
-def _image_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """transformers: another number of channels than the configuration's."""
+def _image_channels(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """transformers: the image does not have config.num_channels channels."""
     if match["expected"] is None:
         yield explain(
             "channels",
-            "The channels' axis of the image is not as long as the configuration's num_channels:"
-            " the image is grey or has an alpha channel, its channels stand last, or it came"
-            " without a batch.",
+            "The channel axis of the image does not have config.num_channels channels: the image is"
+            " grey or has an alpha channel, its channels are last, or it has no batch axis.",
             "Give an image (batch, channels, height, width), or a video (batch, frames, channels,"
-            " height, width), with as many channels as config.num_channels.",
-            "Of one image without a batch: image.unsqueeze(0). With its channels last:"
+            " height, width), with config.num_channels channels.",
+            "For one image without a batch axis: image.unsqueeze(0). With channels last:"
             " image.permute(0, 3, 1, 2).",
-            because="the model compares the two, and the message does not say what came",
-            numbers={},
+            because="the message does not contain the shape",
         )
         return
     expected, got = int(match["expected"]), int(match["got"])
     numbers = {"channels": got, "expected_channels": expected}
-    why, fix = "", f"Give an image of {expected} channels."
-    given = told.facts.inputs[0] if len(told.facts.inputs) == 1 else ()
+    given = error.facts.inputs[0] if len(error.facts.inputs) == 1 else ()
     if len(given) == 3 and given[1] == got != expected:
-        yield explain(
-            "batch",
-            f"The image came without a batch, {by(given)}, and the model reads its second axis,"
-            f" {got}, as the channels.",
-            "Add the batch: image.unsqueeze(0)."
-            if given[0] == expected
-            else "Put the channels first and add the batch: image.permute(2, 0, 1).unsqueeze(0).",
-            because="the run shows three axes",
-            numbers=numbers,
-        )
-        return
-    if got > 16:
-        yield explain(
-            "channels last",
-            f"The model expects {expected} channels and axis 1 has {got}: a side of the image"
-            " stands there, so the channels stand last.",
-            "Put the channels first: image.permute(0, 3, 1, 2).",
-            because=f"{got} is no number of channels of an image",
-            numbers=numbers,
-        )
-        if len(given) == 4:
-            return
-        yield explain(
-            "batch",
-            f"Or the image came without a batch, ({expected}, {got}, …), and axis 1 is its height.",
-            "Add the batch: image.unsqueeze(0).",
-            because="some models read the second axis before they count the axes",
-            likelihood="possible",
-            numbers=numbers,
-        )
-        return
-    if got not in (1, 2, 3, 4) and expected in (1, 3, 4):
+        yield _unbatched_image(given, expected, numbers)
+    elif got > 16:
+        yield from _side_as_channels(expected, got, numbers, batched=len(given) == 4)
+    elif got not in (1, 2, 3, 4) and expected in (1, 3, 4):
         yield explain(
             "channels",
             f"The model expects {expected} channels and axis 1 has {got}: {got} frames of a video,"
-            " (batch, frames, channels, height, width), or an image of as many bands.",
-            "Fold the frames of a video into the batch: video.flatten(0, 1), or give each by"
-            " itself: video[:, 0].",
-            f"Of an image of {got} bands, give {expected}, or build the model with"
+            f" (batch, frames, channels, height, width), or an image with {got} bands.",
+            "Fold the frames of a video into the batch: video.flatten(0, 1), or pass one at a time:"
+            " video[:, 0].",
+            f"For an image with {got} bands, pass {expected} of them, or build the model with"
             f" num_channels={got}.",
-            because=f"{got} is no usual number of channels of an image",
+            because=f"images rarely have {got} channels",
             numbers=numbers,
         )
-        return
-    if (expected, got) == (3, 1):
-        why, fix = ": the image is grey", "Repeat its channel: image.expand(-1, 3, -1, -1)."
-    elif (expected, got) == (3, 4):
-        why, fix = ": the image has an alpha channel", "Leave it out: image[:, :3]."
-    elif (expected, got) == (1, 3):
-        why, fix = ": the image is in colour", "Make it grey: image.mean(1, keepdim=True)."
-    yield explain(
-        "channels",
-        f"The model expects {expected} channels and gets {got}{why}.",
-        fix,
-        f"Or build the model with num_channels={got}." if got else "",
-        because="the message names both",
-        likelihood="certain",
+    else:
+        why, fix = _COLOURS.get((expected, got), ("", f"Give an image of {expected} channels."))
+        yield certain(
+            "channels",
+            f"The model expects {expected} channels and gets {got}{why}.",
+            fix,
+            f"Or build the model with num_channels={got}." if got else "",
+            because="the message names both",
+            numbers=numbers,
+        )
+
+
+_COLOURS = {
+    (3, 1): (": the image is grey", "Repeat its channel: image.expand(-1, 3, -1, -1)."),
+    (3, 4): (": the image has an alpha channel", "Drop it: image[:, :3]."),
+    (1, 3): (": the image is in colour", "Make it grey: image.mean(1, keepdim=True)."),
+}
+"""What an image is, with its fix, by expected and actual channels."""
+
+
+def _unbatched_image(given: tuple[int, ...], expected: int, numbers: dict[str, int]) -> Explanation:
+    """An image without a batch axis, of which the second axis is read as the channels."""
+    return explain(
+        "batch",
+        f"The image has no batch axis, {by(given)}, and the model reads its second axis,"
+        f" {given[1]}, as the channels.",
+        "Add the batch axis: image.unsqueeze(0)."
+        if given[0] == expected
+        else "Put the channels first and add the batch axis: image.permute(2, 0, 1).unsqueeze(0).",
+        because="the run shows three axes",
         numbers=numbers,
     )
 
 
-def _long_text(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A text that is longer than the table of its model."""
+def _side_as_channels(
+    expected: int, got: int, numbers: dict[str, int], *, batched: bool
+) -> Iterator[Explanation]:
+    """A side of the image on the channel axis: channels last, or no batch axis."""
+    yield explain(
+        "channels last",
+        f"The model expects {expected} channels and axis 1 has {got}, a side of the image: the"
+        " channels are last.",
+        "Put the channels first: image.permute(0, 3, 1, 2).",
+        because=f"images do not have {got} channels",
+        numbers=numbers,
+    )
+    if not batched:
+        yield explain(
+            "batch",
+            f"Or the image has no batch axis, ({expected}, {got}, …), and axis 1 is its height.",
+            "Add the batch axis: image.unsqueeze(0).",
+            because="some models read the second axis before they count the axes",
+            likelihood="possible",
+            numbers=numbers,
+        )
+
+
+def _long_text(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A text longer than the position table of its model."""
     longest = int(match["longest"])
     length = int(match["length"]) if match.groupdict().get("length") else None
     if length is not None and length <= longest:
         return
-    yield explain(
+    yield certain(
         "text length",
-        f"The text is {f'{length} tokens' if length else 'longer'}, and the model keeps places for"
+        f"The text is {f'{length} tokens' if length else 'longer'}, and the model has positions for"
         f" {longest}.",
         f"Cut it: tokenizer(text, max_length={longest}, truncation=True), or"
         " clip.tokenize(text, truncate=True).",
         because="the message names the length of the table",
-        likelihood="certain",
         numbers={"expected_words": longest, **({"words": length} if length else {})},
     )
 
 
-def _image_tokens(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """transformers' models of images and text: places in the text, and what the images give."""
+def _image_tokens(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """transformers: image tokens in the text, and vectors that the images give."""
     places, features = int(match["tokens"]), int(match["features"])
     if places == features:
         return
     numbers = {"tokens": places, "features": features}
-    opening = f"The text keeps {places} places for images, and the images give {features} vectors"
+    opening = f"The text has {places} image tokens, and the images give {features} vectors"
     if places == 0:
         yield explain(
             "image tokens",
@@ -140,11 +148,12 @@ def _image_tokens(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         "image tokens",
         f"{opening}, {abs(features - places)} {'more' if fewer else 'fewer'}: "
         + (
-            "the text was cut, so that places were lost."
+            "the text was truncated, and image tokens were lost."
             if fewer
             else "images were left out, or the text holds the image's token more often."
         ),
-        "Raise max_length or cutoff_len, or set truncation=False, so that no place is cut off."
+        "Raise max_length or cutoff_len, or set truncation=False, so that no image token is cut"
+        " off."
         if fewer
         else "Give as many images as the text names, each once.",
         "Or make the images smaller: max_pixels of the processor." if fewer else "",
@@ -154,24 +163,22 @@ def _image_tokens(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
-def _no_channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """transformers' image processors: neither end of the shape is a number of channels."""
+def _no_channels(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """transformers: the channel axis of an image is not found."""
     yield explain(
         "channels",
         "The image has neither 1 nor 3 channels on its first or its last axis: it has two axes, 4"
         " channels, or both a batch and channels in an order of its own.",
         'Make it an image in colour first: image.convert("RGB") of a PIL image.',
-        'Or say where they stand: input_data_format="channels_last".',
+        'Or state where they are: input_data_format="channels_last".',
         because="the processor looks for 1 or 3 at both ends of the shape",
-        likelihood="likely",
-        numbers={},
     )
 
 
-def _means(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """transformers' normalize: as many means as channels."""
+def _means(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """transformers: one mean per channel is needed."""
     channels, means = int(match["channels"]), int(match["means"])
-    yield explain(
+    yield certain(
         "channels",
         f"The image has {channels} {'channel' if channels == 1 else 'channels'} and is normalised"
         f" with {means} numbers of {match['which']}.",
@@ -180,28 +187,25 @@ def _means(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         else f"Give an image of {means} channels.",
         f"Or give as many numbers of {match['which']} as channels, {channels}.",
         because="each channel has its own mean and standard deviation",
-        likelihood="certain",
         numbers={"channels": channels, "expected_channels": means},
     )
 
 
-def _mask(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Masked image modelling without its mask."""
-    yield explain(
+def _mask(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """Masked image modelling called without a mask."""
+    yield certain(
         "mask",
         "The model is one for masked images, and was given no mask: bool_masked_pos says for each"
         " patch whether it is hidden.",
         "Give it: bool_masked_pos, (batch, patches) of bool, as many patches as the image has.",
         "Or use the model without a head for masked images, to take features or classes.",
         because="the message asks for the mask",
-        likelihood="certain",
-        numbers={},
     )
 
 
-def _sequence_axes(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """torchvision's encoder: (batch, tokens, width) and nothing else."""
-    shape = sizes(match[1])
+def _sequence_axes(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """torchvision: the encoder takes (batch, tokens, width)."""
+    shape = parse_sizes(match[1])
     if len(shape) == 3:
         return
     is_map = len(shape) == 4
@@ -215,128 +219,106 @@ def _sequence_axes(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         if len(shape) == 2
         else "Give it three axes.",
         because="the message names the three axes",
-        likelihood="likely",
         numbers={"axes": len(shape)},
     )
 
 
-def _head_share(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A width that heads of a given width do not divide."""
+def _head_share(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A width that is not divisible by the given head width."""
     width, share = int(match[1]), int(match[2])
     if min(width, share) < 1 or width % share == 0:
         return
-    yield explain(
+    yield certain(
         "heads",
-        f"{width} channels have no whole number of heads of {share}: {taken_apart(width, share)}.",
+        f"{width} channels have no whole number of heads of {share}:"
+        f" {division_text(width, share)}.",
         f"Use heads of {' or '.join(map(str, divisors_near(width, share)))} channels.",
         f"Or use {-(-width // share) * share} = {-(-width // share)}·{share} channels.",
         because="the message names both",
-        likelihood="certain",
         numbers={"embed_dim": width, "head_dim": share},
     )
 
 
-def _sine_width(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A table of sines and cosines in two dimensions takes the width in four parts."""
-    given = re.search(r"got (\d{1,9})", told.text[match.start() : match.end() + 40])
-    width = int(given[1]) if given else told.spec.embed_dim if told.spec else 0
+def _sine_width(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """2-d sine-cosine position tables need a width divisible by 4."""
+    given = re.search(r"got (\d{1,9})", error.text[match.start() : match.end() + 40])
+    width = int(given[1]) if given else error.spec.embed_dim if error.spec else 0
     near = [n for n in (width - width % 4, width - width % 4 + 4) if n] if width % 4 else []
-    yield explain(
+    yield certain(
         "width",
         f"The token width {f'{width} ' if near else ''}is not divisible by 4, and a table of sines"
         " and cosines in two dimensions takes it in four parts: sine and cosine of row and column.",
         f"Use a width of {' or '.join(map(str, near))}." if near else "Use a width that 4 divides.",
         because="the message names the divisor",
-        likelihood="certain",
         numbers={"embed_dim": width} if near else {},
     )
 
 
-def _no_square(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """torchvision's interpolate_embeddings: a table that is no square grid."""
+def _no_square(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """torchvision: interpolate_embeddings of a table that is not a square grid."""
     square, length = int(match[1]), int(match[2])
     side = isqrt(length)
-    yield explain(
+    yield certain(
         "position table",
-        f"The table has {length} entries besides the class token's, which is no square:"
+        f"The table has {length} entries besides the class token's, which is not a square:"
         f" {side}² = {square} and {side + 1}² = {(side + 1) ** 2}.",
         "Interpolate it from its own rows and columns instead; this function takes square images"
         " only.",
         because="the message names both",
-        likelihood="certain",
         numbers={"table": length},
     )
 
 
 _N = r"\d{1,6}"
-DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+DECODERS = decoder_table(
     (
-        re.compile(
-            r"number of channels of the pixel values is equal to the one set in the configuration"
-            r"|channel dimension of the pixel values match with the one set in the configuration\.?"
-            rf"(?: Expected (?P<expected>{_N}) but got (?P<got>{_N}))?"
-        ),
+        r"number of channels of the pixel values is equal to the one set in the configuration"
+        r"|channel dimension of the pixel values match with the one set in the configuration\.?"
+        rf"(?: Expected (?P<expected>{_N}) but got (?P<got>{_N}))?",
         _image_channels,
     ),
-    (re.compile(r"Unable to infer channel dimension format"), _no_channels),
+    (r"Unable to infer channel dimension format", _no_channels),
     (
-        re.compile(
-            rf"(?P<which>mean|std) must have (?P<channels>{_N}) elements if it is an iterable, got"
-            rf" (?P<means>{_N})"
-        ),
+        rf"(?P<which>mean|std) must have (?P<channels>{_N}) elements if it is an iterable, got"
+        rf" (?P<means>{_N})",
         _means,
     ),
     (
-        re.compile(
-            r"Sequence length must be less than max_position_embeddings \(got `sequence length`:"
-            rf" (?P<length>{_N}) and max_position_embeddings: (?P<longest>{_N})"
-        ),
+        r"Sequence length must be less than max_position_embeddings \(got `sequence length`:"
+        rf" (?P<length>{_N}) and max_position_embeddings: (?P<longest>{_N})",
         _long_text,
     ),
     (
-        re.compile(
-            r"sequence length is longer than the specified maximum sequence length for this model"
-            rf" \((?P<length>{_N}) > (?P<longest>{_N})\)"
-        ),
+        r"sequence length is longer than the specified maximum sequence length for this model"
+        rf" \((?P<length>{_N}) > (?P<longest>{_N})\)",
         _long_text,
     ),
     (
-        re.compile(
-            rf"Image features and image tokens do not match[:,] tokens: (?P<tokens>{_N}),"
-            rf" features:? (?P<features>{_N})"
-        ),
+        rf"Image features and image tokens do not match[:,] tokens: (?P<tokens>{_N}),"
+        rf" features:? (?P<features>{_N})",
         _image_tokens,
     ),
-    (re.compile(rf"is too long for context length (?P<longest>{_N})"), _long_text),
+    (rf"is too long for context length (?P<longest>{_N})", _long_text),
     (
-        re.compile(
-            r"(?:One must provided? a boolean mask|bool_masked_pos\W{1,3}(?:must|should|is"
-            r" (?:None|missing|required)|has to|cannot|to be))"
-        ),
+        r"(?:One must provided? a boolean mask|bool_masked_pos\W{1,3}(?:must|should|is"
+        r" (?:None|missing|required)|has to|cannot|to be))",
         _mask,
     ),
     (
-        re.compile(
-            r"Expected \(batch_size, seq_length, hidden_dim\) got"
-            r" torch\.Size\((\[[\d, ]{0,200}\])\)"
-        ),
+        r"Expected \(batch_size, seq_length, hidden_dim\) got"
+        r" torch\.Size\((\[[\d, ]{0,200}\])\)",
         _sequence_axes,
     ),
-    (re.compile(rf"feat_dim: ({_N}) must be divisible by head_dim: ({_N})"), _head_share),
+    (rf"feat_dim: ({_N}) must be divisible by head_dim: ({_N})", _head_share),
     (
-        re.compile(
-            r"(?:embed_?dim|Embed dimension|feature dimension)`? must be"
-            r" (?:divisible by|(?:a )?multiple of) 4\b",
-            re.IGNORECASE,
-        ),
+        r"(?i)(?:embed_?dim|Embed dimension|feature dimension)`? must be"
+        r" (?:divisible by|(?:a )?multiple of) 4\b",
         _sine_width,
     ),
     (
-        re.compile(
-            rf"seq_length is not a perfect square! Instead got [\w *]{{1,60}} = ({_N})"
-            rf" and seq_length = ({_N})"
-        ),
+        rf"seq_length is not a perfect square! Instead got [\w *]{{1,60}} = ({_N})"
+        rf" and seq_length = ({_N})",
         _no_square,
     ),
 )
-"""What each assertion is known by, and who explains it."""
+"""The pattern of each error message, and the function that explains it."""

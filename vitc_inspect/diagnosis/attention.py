@@ -1,4 +1,4 @@
-"""Errors of attention: token width, number of heads, scores and their masks."""
+"""Errors of attention: token width, number of heads, scores and masks."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import re
 from collections.abc import Iterator
 
 from vitc_inspect.diagnosis.explanation import (
-    Decoder,
+    ErrorContext,
     Explanation,
-    Told,
     by,
+    decoder_table,
     divisors_near,
+    empty_tensor,
     explain,
     heads_fault,
     looks_like_width,
-    nothing_in_it,
 )
-from vitc_inspect.diagnosis.grids import grid_of, in_squares, square_of
+from vitc_inspect.diagnosis.grids import grid_of, grid_text, square_of
 from vitc_inspect.diagnosis.positions import WIDEST_MAP
 
 _WIDEST_WINDOW = 12
-"""Most tokens along a side of a window in use, but for Swin-V2's 16 and 24."""
+"""Largest usual window side (tokens), apart from the 16 and 24 of Swin-V2."""
 
 
 def mask_fault(first: int, second: int) -> Explanation:
-    """The explanation of a mask for another number of keys than the scores have."""
+    """Explain a mask for another number of keys than the scores have."""
     return explain(
         "attention",
         f"The scores are those of {first} keys, and the mask was made for {second}.",
@@ -35,7 +35,7 @@ def mask_fault(first: int, second: int) -> Explanation:
 
 
 def scores_fault(first: int, second: int, axis: int) -> Explanation | None:
-    """Attention scores and a mask or a table of relative positions for another length."""
+    """Explain scores and a mask or relative position table of different lengths."""
     whole = f"The two operands of + differ along axis {axis}: {first} and {second}."
     numbers = {"first": first, "second": second, "axis": axis}
     squares = square_of(first), square_of(second)
@@ -51,20 +51,19 @@ def scores_fault(first: int, second: int, axis: int) -> Explanation | None:
         small = max(side, made) <= _WIDEST_WINDOW
         return explain(
             "attention",
-            f"{whole} Scores of {side}×{side} = {first} tokens, a window or a whole map, meet a"
-            f" mask or a table of relative positions for {made}×{made} = {second}.",
+            f"{whole} Scores of {side}×{side} = {first} tokens, a window or a whole map, are added"
+            f" to a mask or a relative position table for {made}×{made} = {second}.",
             *((windows, maps) if small else (maps, windows)),
-            f"Or interpolate the table from (2·{made}−1)² = {(2 * made - 1) ** 2} to"
-            f" (2·{side}−1)² = {(2 * side - 1) ** 2} entries, and make the mask for"
-            f" {side}×{side}.",
+            f"Or interpolate the table from (2·{made}−1)² = {(2 * made - 1) ** 2} to (2·{side}−1)²"
+            f" = {(2 * side - 1) ** 2} entries, and make the mask for {side}×{side}.",
             because="the last axes of (windows, heads, tokens, tokens) are tokens",
             numbers=numbers,
         )
     if prefix or before:
         return explain(
             "attention",
-            f"{whole} {in_squares(first)} against {in_squares(second)}:"
-            " a mask or a table of relative positions was made for another number of tokens.",
+            f"{whole} {grid_text(first)} against {grid_text(second)}:"
+            " a mask or a relative position table was made for another number of tokens.",
             f"Make it {by((first, first))}, or interpolate it.",
             because="the last axes of (batch, heads, tokens, tokens) are tokens",
             numbers=numbers,
@@ -73,7 +72,7 @@ def scores_fault(first: int, second: int, axis: int) -> Explanation | None:
 
 
 def _oblong_scores(first: int, second: int, axis: int) -> Explanation | None:
-    """Scores with a class token of an oblong image, beside a table for a square one (BEiT)."""
+    """Scores with a class token of a non-square image, and a table for a square one (BEiT)."""
     grids = grid_of(first, prefix=1), grid_of(second, prefix=1)
     square = [grid is not None and grid[0] == grid[1] for grid in grids]
     if None in grids or square.count(True) != 1 or min(first, second) < WIDEST_MAP:
@@ -83,8 +82,8 @@ def _oblong_scores(first: int, second: int, axis: int) -> Explanation | None:
     )
     return explain(
         "attention",
-        f"The two operands of + differ along axis {axis}: {came} against {made}: a mask or a table"
-        " of relative positions was made for another number of tokens.",
+        f"The two operands of + differ along axis {axis}: {came} against {made}: a mask or a"
+        f" relative position table was made for another number of tokens.",
         "Give an image of the size and shape that the table was made for.",
         f"Or make the table for {by((first, first))}, the class token counted.",
         because="the last axes of (batch, heads, tokens, tokens) are tokens",
@@ -92,13 +91,13 @@ def _oblong_scores(first: int, second: int, axis: int) -> Explanation | None:
     )
 
 
-def _attention_width(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """An attention that gets tokens of another width."""
+def _attention_width(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """Attention whose input tokens have the wrong width."""
     expected, got = int(match.group(1)), int(match.group(2))
     square = square_of(got)
     numbers = {"expected_width": expected, "width": got}
     if 0 in (expected, got):
-        yield nothing_in_it(
+        yield empty_tensor(
             f"The attention takes tokens {expected} wide and gets tokens {got} wide",
             because="one of the two is 0",
             numbers=numbers,
@@ -107,10 +106,10 @@ def _attention_width(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if square and not looks_like_width(got):
         yield explain(
             "transpose",
-            f"The attention takes tokens {expected} wide and gets {in_squares(got)}:"
+            f"The attention takes tokens {expected} wide and gets {grid_text(got)}:"
             " a grid of tokens on the last axis, so the map was flattened and not transposed.",
             "Transpose it: x.flatten(2).transpose(1, 2).",
-            because=f"{got} is a grid and no usual width",
+            because=f"{got} is a grid and not a usual width",
             numbers=numbers,
         )
         return
@@ -124,8 +123,8 @@ def _attention_width(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
-def _attention_axes(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """An attention that gets a map."""
+def _attention_axes(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """Attention whose input is a map."""
     axes = int(match.group(1))
     yield explain(
         "flatten",
@@ -143,16 +142,16 @@ _HEADS_CALL = re.compile(
 )
 
 
-def _heads(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A token width that the heads do not divide; the numbers may not be in the message."""
+def _heads(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A token width that is not divisible by the heads; the message may lack the numbers."""
     pair = [int(number) for number in match.groups() if number]
-    call = _HEADS_CALL.search(told.text)
+    call = _HEADS_CALL.search(error.text)
     if len(pair) != 2 and call:
         pair = [int(number) for number in call.groups()]
     if len(pair) == 2 and min(pair) > 0 and pair[0] % pair[1]:
         yield heads_fault(*pair)
         return
-    width = told.spec.embed_dim if told.spec else None
+    width = error.spec.embed_dim if error.spec else None
     usual = divisors_near(width, width // 64, most=3) if width else ()
     yield explain(
         "heads",
@@ -163,28 +162,20 @@ def _heads(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         if width
         else "Use a number of heads that divides embed_dim: for 384, 6; for 768, 12.",
         because="each head takes an equal share of the token"
-        + (f", and the stem that was given makes tokens {width} wide" if width else ""),
-        likelihood="likely" if width else "certain",  # the attention may be of another width
+        + (f", and the given stem makes tokens {width} wide" if width else ""),
+        likelihood="likely" if width else "certain",  # the attention may have another width
         numbers={"embed_dim": width} if width else {},
     )
 
 
-DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+DECODERS = decoder_table(
+    (r"was expecting embedding dimension of (\d{1,9}), but got (\d{1,9})", _attention_width),
+    (r"query should be unbatched 2D or batched 3D tensor but received (\d)-D", _attention_axes),
     (
-        re.compile(r"was expecting embedding dimension of (\d{1,9}), but got (\d{1,9})"),
-        _attention_width,
-    ),
-    (
-        re.compile(r"query should be unbatched 2D or batched 3D tensor but received (\d)-D"),
-        _attention_axes,
-    ),
-    (
-        re.compile(
-            r"embed_dim must be divisible by num_heads|dim should be divisible by num_heads"
-            r"|hidden size \(?(\d{1,9}),?\)? is not a multiple of the number of attention heads"
-            r" \(?(\d{1,9})"
-        ),
+        r"embed_dim must be divisible by num_heads|dim should be divisible by num_heads"
+        r"|hidden size \(?(\d{1,9}),?\)? is not a multiple of the number of attention heads"
+        r" \(?(\d{1,9})",
         _heads,
     ),
 )
-"""What each error is known by, and who explains it."""
+"""The pattern of each error message, and the function that explains it."""

@@ -1,4 +1,4 @@
-"""What each axis of a weight counts, by its name and its shape: widths, windows, heads, classes."""
+"""What each axis of a weight counts, by its name and shape: width, window, heads, classes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from vitc_inspect.diagnosis.explanation import looks_like_width
 
 
 @dataclass(frozen=True, kw_only=True)
-class Misfit:
-    """A weight whose shape in the checkpoint is not the model's."""
+class Mismatch:
+    """A weight whose shapes in the checkpoint and in the model differ."""
 
     name: str
     """Its name in the state dict."""
-    kept: tuple[int, ...]
+    saved: tuple[int, ...]
     """Its shape in the checkpoint."""
     built: tuple[int, ...]
     """Its shape in the model."""
@@ -24,25 +24,25 @@ class Misfit:
 
 @dataclass(frozen=True, kw_only=True)
 class Clue:
-    """One axis along which a weight does not fit, and what the axis counts."""
+    """One axis along which a weight differs, and what the axis counts."""
 
-    misfit: Misfit
+    mismatch: Mismatch
     """The weight."""
     axis: int
-    """Which of its axes."""
+    """Index of the axis."""
     label: str
-    """What the axis counts: "width", "decoder width", "window", …; empty where unknown."""
-    kept: int
-    """How many there are in the checkpoint, as the label counts them."""
+    """What the axis counts: "width", "decoder width", "window", …; empty if unknown."""
+    saved: int
+    """Size in the checkpoint, in the unit of the label."""
     built: int
-    """How many there are in the model."""
+    """Size in the model."""
 
 
 TABLE = re.compile(
     r"pos_?emb|pos_?enc|position|abs_pos|time_emb|temporal|frame_emb|(?:^|[._])(?:pos(?!_proj)|pe)(?:$|[._])",
     re.IGNORECASE,
 )
-"""Names of tables of positions, of frames too."""
+"""Names of position tables, including those of frames."""
 _FRAMES = re.compile(r"time_emb|temporal|frame_emb", re.IGNORECASE)
 _RELATIVE = re.compile(r"rel(?:ative)?_|attention_bias|bias_table|attn_mask|cpb|coords", re.I)
 _TOWERS = (
@@ -88,7 +88,7 @@ _MEANINGS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r"attention_biases$", "heads|square"),
         (r"attention_bias_idxs$", "square|square"),
         (r"logit_scale$", "heads||"),
-        # ConViT weighs places against contents head by head
+        # ConViT: a gate per head between position and content
         (r"pos_proj" + _WEIGHT, "heads|"),
         (r"(?:pos_proj\.bias|gating_param)$", "heads"),
         (r"cpb_mlp\.\d" + _WEIGHT, "heads|"),
@@ -118,7 +118,7 @@ _MEANINGS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r"(?:^|[._])[qk]_norm\.(?:weight|bias)$", "head width"),
         (r"(?:^|[._])(?:norm\w*|ln_\w+|layer_?norm\w*|layernorm_\w+)\.(?:weight|bias)$", "width"),
         (r"(?:gamma(?:_\d)?|lambda\d?|lambda_\d|layer_scale\w*|scale_factor)$", "width"),
-        # ends
+        # head, projections and patch embedding
         (_HEAD + _WEIGHT, "classes|width"),
         (_HEAD + _WEIGHT, "classes||kernel|kernel"),
         (_HEAD + _BIAS, "classes"),
@@ -128,60 +128,63 @@ _MEANINGS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
         (r"(?:patch_?emb\S*|conv_proj|(?:^|\.)proj(?:ection)?)" + _BIAS, "width"),
     )
 )
-"""Names of weights, and what each axis counts: "3·inner" is three times the inner width."""
+"""Names of weights, and what each axis counts; "3·inner" is three times the inner width."""
 
 
-def clues_of(misfit: Misfit) -> Iterator[Clue]:
-    """Every axis along which a weight does not fit; none where the numbers of axes differ."""
-    if len(misfit.kept) != len(misfit.built):
+def clues_of(mismatch: Mismatch) -> Iterator[Clue]:
+    """Every axis along which a weight differs; none if the ranks differ."""
+    if len(mismatch.saved) != len(mismatch.built):
         return
-    labels = _labels(misfit)
-    tower = _tower(misfit)
-    for axis, (kept, built) in enumerate(zip(misfit.kept, misfit.built, strict=True)):
-        if kept == built:
+    labels = _labels(mismatch)
+    tower = _tower(mismatch)
+    for axis, (saved, built) in enumerate(zip(mismatch.saved, mismatch.built, strict=True)):
+        if saved == built:
             continue
-        label, pair = _count(labels[axis], kept, built)
+        label, pair = _count(labels[axis], saved, built)
         if label in ("width", "hidden", "inner"):
             label = tower + label
-        yield Clue(misfit=misfit, axis=axis, label=label, kept=pair[0], built=pair[1])
+        yield Clue(mismatch=mismatch, axis=axis, label=label, saved=pair[0], built=pair[1])
 
 
-def _tower(misfit: Misfit) -> str:
-    """Which part of a model a weight stands in; empty for the part that reads images."""
-    if misfit.name.endswith("positional_embedding") and 77 in (misfit.kept[0], misfit.built[0]):
-        return "" if "visual" in misfit.name else "text "  # CLIP's text has 77 places
-    return next((word for word, pattern in _TOWERS if pattern.search(misfit.name)), "")
+def _tower(mismatch: Mismatch) -> str:
+    """Prefix for the part of the model that a weight belongs to; empty for the image encoder."""
+    if mismatch.name.endswith("positional_embedding") and 77 in (
+        mismatch.saved[0],
+        mismatch.built[0],
+    ):
+        return "" if "visual" in mismatch.name else "text "  # length of CLIP's text
+    return next((word for word, pattern in _TOWERS if pattern.search(mismatch.name)), "")
 
 
-def is_kernel(misfit: Misfit) -> bool:
-    """Whether a weight is a convolution's, in two or three dimensions, rather than a table.
+def is_kernel(mismatch: Mismatch) -> bool:
+    """Whether a weight is a 2-d or 3-d convolution kernel rather than a table.
 
-    >>> table = Misfit(name="pos_embed", kept=(1, 14, 14, 768), built=(1, 14, 14, 512))
-    >>> kernel = Misfit(name="patch_embed.proj.weight", kept=(8, 3, 16, 16), built=(8, 3, 14, 14))
+    >>> table = Mismatch(name="pos_embed", saved=(1, 14, 14, 768), built=(1, 14, 14, 512))
+    >>> kernel = Mismatch(name="proj.weight", saved=(8, 3, 16, 16), built=(8, 3, 14, 14))
     >>> is_kernel(table), is_kernel(kernel)
     (False, True)
     """
-    other = TABLE.search(misfit.name) or _RELATIVE.search(misfit.name)
-    ranks = {len(misfit.kept), len(misfit.built)}
-    return bool(_KERNEL.search(misfit.name)) and not other and ranks <= {4, 5}
+    other = TABLE.search(mismatch.name) or _RELATIVE.search(mismatch.name)
+    ranks = {len(mismatch.saved), len(mismatch.built)}
+    return bool(_KERNEL.search(mismatch.name)) and not other and ranks <= {4, 5}
 
 
-def reads_image(misfit: Misfit) -> bool:
-    """Whether a convolution's input can be an image, by its channels."""
-    return is_kernel(misfit) and max(misfit.kept[1], misfit.built[1]) <= _MOST_BANDS
+def reads_image(mismatch: Mismatch) -> bool:
+    """Whether a convolution can read an image, by its input channels."""
+    return is_kernel(mismatch) and max(mismatch.saved[1], mismatch.built[1]) <= _MOST_BANDS
 
 
 _MOST_BANDS = 16
-"""Most channels of an image: the bands of a satellite's."""
+"""Most channels of an image, as of multispectral satellites."""
 
 
-def is_table(misfit: Misfit) -> bool:
-    """Whether a weight is a table of absolute positions, or of frames."""
-    return bool(TABLE.search(misfit.name)) and not _RELATIVE.search(misfit.name)
+def is_table(mismatch: Mismatch) -> bool:
+    """Whether a weight is a table of absolute positions or of frames."""
+    return bool(TABLE.search(mismatch.name)) and not _RELATIVE.search(mismatch.name)
 
 
 def window_of(rows: int) -> tuple[int, int] | None:
-    """Side of a window, and the entries for a class token, from the length of its table.
+    """Window size and class-token entries, from the length of a relative position table.
 
     A window of w × w tokens has (2w − 1)² offsets; BEiT adds 3 for its class token.
 
@@ -195,80 +198,80 @@ def window_of(rows: int) -> tuple[int, int] | None:
     return None
 
 
-def _count(label: str, kept: int, built: int) -> tuple[str, tuple[int, int]]:
-    """What an axis counts, and both counts; the label is lost where the numbers contradict it."""
+def _count(label: str, saved: int, built: int) -> tuple[str, tuple[int, int]]:
+    """What an axis counts, and both sizes; the label is empty if the numbers contradict it."""
     if label == "table":
-        windows = window_of(kept), window_of(built)
+        windows = window_of(saved), window_of(built)
         if windows[0] and windows[1] and windows[0][1] == windows[1][1]:
             return "window", (windows[0][0], windows[1][0])
-        return "offsets", (kept, built)
+        return "offsets", (saved, built)
     if label == "area":
-        for more in (0, 1):  # BEiT's index has a row for the class token
-            sides = isqrt(max(0, kept - more)), isqrt(max(0, built - more))
-            if min(sides) and (sides[0] ** 2 + more, sides[1] ** 2 + more) == (kept, built):
+        for more in (0, 1):  # the index of BEiT has a row for the class token
+            sides = isqrt(max(0, saved - more)), isqrt(max(0, built - more))
+            if min(sides) and (sides[0] ** 2 + more, sides[1] ** 2 + more) == (saved, built):
                 return "window", sides
-        return "", (kept, built)
-    if label == "square":  # LeViT keeps one bias for each distance in rows and columns
-        sides = isqrt(kept), isqrt(built)
-        whole = (sides[0] ** 2, sides[1] ** 2) == (kept, built)
-        return ("square", sides) if whole else ("", (kept, built))
+        return "", (saved, built)
+    if label == "square":  # LeViT has one bias per offset
+        sides = isqrt(saved), isqrt(built)
+        whole = (sides[0] ** 2, sides[1] ** 2) == (saved, built)
+        return ("square", sides) if whole else ("", (saved, built))
     if label.startswith("2·-1·"):
-        if kept % 2 and built % 2:
-            return label.removeprefix("2·-1·"), ((kept + 1) // 2, (built + 1) // 2)
-        return "", (kept, built)
+        if saved % 2 and built % 2:
+            return label.removeprefix("2·-1·"), ((saved + 1) // 2, (built + 1) // 2)
+        return "", (saved, built)
     factor, _, word = label.rpartition("·")
     times = int(factor or 1)
-    if kept % times or built % times:
-        return "", (kept, built)
-    return word, (kept // times, built // times)
+    if saved % times or built % times:
+        return "", (saved, built)
+    return word, (saved // times, built // times)
 
 
-def _labels(misfit: Misfit) -> tuple[str, ...]:
+def _labels(mismatch: Mismatch) -> tuple[str, ...]:
     """What each axis of a weight counts."""
-    rank = len(misfit.kept)
+    rank = len(mismatch.saved)
     for pattern, labels in _MEANINGS:
-        if len(labels) == rank and pattern.search(misfit.name):
+        if len(labels) == rank and pattern.search(mismatch.name):
             return labels
-    if is_kernel(misfit):
-        return _labels_of_kernel(misfit)
-    if is_table(misfit):
-        return _labels_of_table(misfit)
+    if is_kernel(mismatch):
+        return _labels_of_kernel(mismatch)
+    if is_table(mismatch):
+        return _labels_of_table(mismatch)
     return ("",) * rank
 
 
-def _labels_of_kernel(misfit: Misfit) -> tuple[str, ...]:
-    """(out, in, [frames,] height, width) of a convolution."""
-    frames = ("tubelet",) if len(misfit.kept) == 5 else ()
-    if not reads_image(misfit):
+def _labels_of_kernel(mismatch: Mismatch) -> tuple[str, ...]:
+    """Labels of (out, in, [frames,] height, width) of a convolution."""
+    frames = ("tubelet",) if len(mismatch.saved) == 5 else ()
+    if not reads_image(mismatch):
         return ("", "", *frames, "kernel", "kernel")
-    patches = all(side % 2 == 0 for side in (*misfit.kept[-2:], *misfit.built[-2:]))
-    whole = patches or re.search(r"patch|conv_proj|projection", misfit.name)
+    patches = all(side % 2 == 0 for side in (*mismatch.saved[-2:], *mismatch.built[-2:]))
+    whole = patches or re.search(r"patch|conv_proj|projection", mismatch.name)
     return ("width" if whole else "", "channels", *frames, "kernel", "kernel")
 
 
-def _labels_of_table(misfit: Misfit) -> tuple[str, ...]:
-    """(1, tokens, width), (tokens, width), or a map with its channels last or first."""
-    count = "frames" if _FRAMES.search(misfit.name) else "tokens"
-    rank = len(misfit.kept)
+def _labels_of_table(mismatch: Mismatch) -> tuple[str, ...]:
+    """Labels of (1, tokens, width), (tokens, width), or a channels-last or -first map."""
+    count = "frames" if _FRAMES.search(mismatch.name) else "tokens"
+    rank = len(mismatch.saved)
     if rank == 2:
         return (count, "width")
-    if rank == 3 and 1 in (misfit.kept[1], misfit.built[1]) and misfit.kept[0] > 1:
-        return (count, "", "width")  # (tokens, 1, width), where the batch comes second
+    if rank == 3 and 1 in (mismatch.saved[1], mismatch.built[1]) and mismatch.saved[0] > 1:
+        return (count, "", "width")  # (tokens, 1, width), batch second
     if rank == 3:
         return ("", count, "width")
     if rank == 4:
-        return ("", "rows", "columns", "width") if _channels_last(misfit) else (
+        return ("", "rows", "columns", "width") if _channels_last(mismatch) else (
             "", "width", "rows", "columns",
         )  # fmt: skip
     return ("",) * rank
 
 
-def _channels_last(misfit: Misfit) -> bool:
-    """Whether a table of four axes is (1, rows, columns, width), not (1, width, rows, columns)."""
+def _channels_last(mismatch: Mismatch) -> bool:
+    """Whether a 4-d table is (1, rows, columns, width) rather than (1, width, rows, columns)."""
     doubts = []
     for last in (True, False):
         doubt = 0
-        for shape in (misfit.kept, misfit.built):
+        for shape in (mismatch.saved, mismatch.built):
             *grid, width = shape[1:] if last else (*shape[2:], shape[1])
             doubt += 2 * (grid[0] != grid[1]) + (not looks_like_width(width))
         doubts.append(doubt)

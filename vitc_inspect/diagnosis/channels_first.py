@@ -1,21 +1,29 @@
-"""Maps with their channels on the second axis, given to a layer that reads the last one."""
+"""Explain channels-first maps given to a layer that reads the last axis."""
 
 from __future__ import annotations
 
 from math import prod
 
-from vitc_inspect.diagnosis.explanation import Explanation, Told, by, explain, looks_like_width
+from vitc_inspect.diagnosis.explanation import (
+    ErrorContext,
+    Explanation,
+    by,
+    explain,
+    looks_like_width,
+)
 from vitc_inspect.diagnosis.grids import square_of
 
 
-def channels_second(given: tuple[int, ...], told: Told) -> bool:
-    """Whether the second axis is the channels: the run says so, or only that is a width."""
-    if given in told.facts.maps:
+def channels_second(given: tuple[int, ...], error: ErrorContext) -> bool:
+    """Whether the second axis is the channels, from the run or from its size."""
+    if given in error.facts.maps:
         return True
     if (
         len(given) == 3
         and given[1] != given[2]
-        and any(shape[:2] == given[:2] and prod(shape[2:]) == given[2] for shape in told.facts.maps)
+        and any(
+            shape[:2] == given[:2] and prod(shape[2:]) == given[2] for shape in error.facts.maps
+        )
     ):
         return True
     if len(given) not in (3, 4) or looks_like_width(given[-1]) or not looks_like_width(given[1]):
@@ -23,8 +31,10 @@ def channels_second(given: tuple[int, ...], told: Told) -> bool:
     return len(given) == 4 or (square_of(given[2]) is not None and square_of(given[1]) is None)
 
 
-def turned(layer: str, built: str, given: tuple[int, ...], numbers: dict[str, int]) -> Explanation:
-    """A layer of the last axis that gets a map of other channels, which stand second besides."""
+def channels_first_fault(
+    layer: str, built: str, given: tuple[int, ...], numbers: dict[str, int]
+) -> Explanation:
+    """Explain a channels-first map whose channel count differs too."""
     flat = len(given) == 3
     turn = "x.transpose(1, 2)" if flat else "x.flatten(2).transpose(1, 2)"
     return explain(
@@ -33,6 +43,6 @@ def turned(layer: str, built: str, given: tuple[int, ...], numbers: dict[str, in
         f" a map went in {'flattened and not transposed' if flat else 'as it is'}, and its channels"
         " are others too.",
         f"Bring the channels to the end, {turn}, and build the layer as {built}.",
-        because=f"{given[1]} is the width, and {given[-1]} are places",
+        because=f"{given[1]} is the width, and {given[-1]} are positions",
         numbers=numbers,
     )

@@ -1,442 +1,125 @@
-"""What the parts of a model promise each other, and every promise that is broken, with its fix."""
+"""A model's parts, as its author states them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from math import isqrt, prod
+from dataclasses import dataclass
+from math import prod
+from typing import Any
 
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.common.validation import A_STEM, check_type
-from vitc_inspect.diagnosis.explanation import Explanation, by, heads_fault
-from vitc_inspect.diagnosis.grids import Reading, read_lengths, read_lengths_of
-from vitc_inspect.diagnosis.parts import Contract
-from vitc_inspect.stem import arithmetic
-from vitc_inspect.stem.geometry import audit_pixels
-from vitc_inspect.stem.spec import ConvLayer, StemSpec
+from vitc_inspect.common.validation import MAX_CHANNELS, MAX_SIDE, check_all, check_int, check_pair
+from vitc_inspect.diagnosis.grids import MAX_TOKENS
+from vitc_inspect.stem.spec import MAX_CONVS, ConvLayer, StemSpec, conv_names
+
+_CONVS = 'Use parse_stem("16x16/16:768").convs'
 
 
-def faults(contract: Contract) -> tuple[Explanation, ...]:
-    """Hold what is known of a model against itself.
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """A model's parts, as its author states them; None means not known."""
 
-    Args:
-        contract: What is known.
+    image_size: tuple[int, int] | None = None
+    """Height and width of the image (pixels)."""
+    in_channels: int | None = None
+    """Channels of the image; None is read as 3."""
+    patch_size: int | None = None
+    """Pixels from one token to the next, as the model states it; it may be wrong."""
+    strides: tuple[int, ...] | None = None
+    """Stride of each convolution (pixels of its input); omit it if `convs` is given."""
+    convs: tuple[ConvLayer, ...] | None = None
+    """The stem's convolutions in order."""
+    names: tuple[str, ...] | None = None
+    """Names of the convolutions; None means conv1, …, proj."""
+    embed_dim: int | None = None
+    """Token width; omit it if `convs` is given."""
+    num_prefix_tokens: int | None = None
+    """Tokens before the image tokens."""
+    table_length: int | None = None
+    """Entries of the position table (tokens)."""
+    table_width: int | None = None
+    """Width of the position table."""
+    num_patches: int | None = None
+    """Image tokens that the position table was built for, as the model states it."""
+    num_heads: int | None = None
+    """Attention heads of a block."""
 
-    Returns:
-        Every broken promise, those that stop the run before those that keep each shape right;
-        empty where all that is known agrees.
+    def __post_init__(self) -> None:
+        highest = {
+            "in_channels": MAX_CHANNELS,
+            "patch_size": MAX_SIDE,
+            "embed_dim": MAX_CHANNELS,
+            "table_length": MAX_TOKENS,
+            "num_patches": MAX_TOKENS,
+            "table_width": MAX_CHANNELS,
+            "num_heads": MAX_CHANNELS,
+        }
+        for name, most in highest.items():
+            if getattr(self, name) is not None:
+                self._keep(name, check_int(name, getattr(self, name), 1, most))
+        if self.num_prefix_tokens is not None:
+            prefix = check_int("num_prefix_tokens", self.num_prefix_tokens, 0, MAX_TOKENS)
+            self._keep("num_prefix_tokens", prefix)
+        if self.image_size is not None:
+            self._keep("image_size", check_pair("image_size", self.image_size))
+        if self.convs is not None:
+            self._keep("convs", check_all("convs", self.convs, ConvLayer, _CONVS))
+        if self.names is not None:
+            self._keep("names", check_all("names", self.names, str, 'Use ("conv1", "proj")'))
+        for twice, own in (("strides", self.strides), ("embed_dim", self.embed_dim)):
+            if self.convs is not None and own is not None:
+                reason = "the convolutions were given, and say it themselves"
+                raise SpecError(twice, own, reason, "Leave it out")
+        if self.names is not None and len(self.names) != len(self.convs or ()):
+            reason = f"there are {len(self.convs or ())} convolutions"
+            raise SpecError("names", self.names, reason, "Give as many names")
+        if self.strides is not None:
+            strides = check_all("strides", self.strides, object, "Use (2, 2, 2, 2)")
+            check_int("strides", len(strides), 0, MAX_CONVS)
+            kept = tuple(check_int("strides", stride, 1, MAX_SIDE) for stride in strides)
+            self._keep("strides", kept)
 
-    Raises:
-        SpecError: when the convolutions cannot be built for the image.
+    def _keep(self, name: str, value: Any) -> None:
+        """Set a field of this frozen dataclass to its checked value."""
+        object.__setattr__(self, name, value)
 
-    >>> [fault.kind for fault in faults(Contract(patch_size=16, strides=(2, 2, 2, 1)))]
-    ['stride']
-    >>> faults(Contract(patch_size=16, strides=(2, 2, 2, 2), embed_dim=384, num_heads=6))
-    ()
-    """
-    check_type("contract", contract, Contract, "Use Contract(patch_size=16, strides=(2, 2, 2, 2))")
-    checks = (_stride, _heads, _width, _table, _division, _unread, _affine, _last_activation, _bias)
-    return tuple(fault for check in checks for fault in check(contract))
+    @property
+    def all_strides(self) -> tuple[int, ...] | None:
+        """Stride of each convolution (pixels of its input), if known."""
+        return self.strides if self.convs is None else tuple(c.stride for c in self.convs)
 
+    @property
+    def conv_names(self) -> tuple[str, ...]:
+        """Names of the convolutions."""
+        return conv_names(len(self.convs or ())) if self.names is None else self.names
 
-def faults_of(spec: StemSpec) -> tuple[Explanation, ...]:
-    """Find the faults that a stem shows by itself; every shape is right with each of them.
+    @property
+    def width(self) -> int | None:
+        """Token width, if known."""
+        return self.convs[-1].out_channels if self.convs else self.embed_dim
 
-    Args:
-        spec: The stem.
+    @property
+    def stem(self) -> StemSpec | None:
+        """The stem, if the image size and the convolutions are known.
 
-    Returns:
-        The faults, as `faults` gives them.
-
-    >>> from vitc_inspect.stem.presets import PRESETS
-    >>> [fault.kind for fault in faults_of(PRESETS["blog_2021"].stem)]
-    ['linear']
-    """
-    check_type("spec", spec, StemSpec, A_STEM)
-    return faults(
-        Contract(
-            image_size=spec.image_size,
-            in_channels=spec.in_channels,
-            convs=spec.convs,
-            num_prefix_tokens=spec.num_prefix_tokens,
-        )
-    )
-
-
-def _stride(contract: Contract) -> Iterator[Explanation]:
-    """The strides of the convolutions against the patch size the model states."""
-    strides, patch = contract.all_strides, contract.patch_size
-    if not strides or patch is None or prod(strides) == patch:
-        return
-    true = prod(strides)
-    grids = ""
-    if contract.image_size:
-        real, stated = contract.grid_size, tuple(s // patch for s in contract.image_size)
-        grids = f": {by(real or ())} tokens instead of the {by(stated)} that are reckoned with"
-    fixes = [f"Set patch_size to {true}, and make the position table for it."]
-    ratio, left = divmod(patch, true)
-    if not left:
-        fixes.insert(0, f"Multiply one stride by {ratio}, so that all multiply to {patch}.")
-    elif true % patch == 0:
-        fixes.insert(0, f"Divide one stride by {true // patch}, so that all multiply to {patch}.")
-    product = f"strides multiply to {'·'.join(map(str, strides))} = {true}"
-    yield Explanation(
-        kind="stride",
-        sentence=f"The {product if len(strides) > 1 else f'stride is {true}'}, and patch_size"
-        f" says {patch}{grids}.",
-        fixes=tuple(fixes),
-        likelihood="certain",
-        because="the product is not the patch size",
-        numbers={"total_stride": true, "patch_size": patch},
-    )
-
-
-def _heads(contract: Contract) -> Iterator[Explanation]:
-    """The token width against the attention heads."""
-    width, heads = contract.width, contract.num_heads
-    if width is not None and heads is not None and width % heads:
-        yield heads_fault(width, heads)
-
-
-def _width(contract: Contract) -> Iterator[Explanation]:
-    """The token width against the width of the position table."""
-    width, table = contract.width, contract.table_width
-    if width is None or table is None or width == table:
-        return
-    silent = table == 1 or width == 1
-    effect = (
-        "one number is added to the whole token, and nothing complains"
-        if silent
-        else "the sum cannot be taken"
-    )
-    yield Explanation(
-        kind="width",
-        sentence=f"A token has {width} numbers and an entry of the position table {table}:"
-        f" {effect}.",
-        fixes=(
-            f"Make the position table {width} wide.",
-            f"Or let the last convolution have {table} output channels.",
-        ),
-        likelihood="certain",
-        because="the two are added number by number",
-        numbers={"embed_dim": width, "table_width": table},
-    )
-
-
-def _table(contract: Contract) -> Iterator[Explanation]:
-    """The sequence against the length of the position table."""
-    grid, table, prefix = contract.grid_size, contract.table_length, contract.num_prefix_tokens
-    if grid is None or table is None or prefix is None:
-        return
-    tokens = prod(grid) + prefix
-    if table == tokens or not all(grid):
-        return
-    whole = (
-        f"{tokens} tokens = {by(grid)} + {prefix}" if prefix else f"{tokens} = {by(grid)} tokens"
-    )
-    numbers = {"tokens": tokens, "table": table, "num_prefix_tokens": prefix}
-    if table == 1:
-        yield Explanation(
-            kind="position table",
-            sentence=f"The position table has 1 entry for {whole}: the same numbers are added to"
-            " every token, nothing complains, and no token knows its place.",
-            fixes=(f"Make the table (1, {tokens}, width) long.",),
-            likelihood="certain",
-            because="an axis of length 1 is stretched to any length",
-            numbers=numbers,
-        )
-        return
-    made = next(
-        (r.table for r in _readings(contract, tokens, table) if r.tokens.grid_size == grid), None
-    )
-    origin = ""
-    # of an oblong grid nearly any number of entries can be made
-    alike = made and made.rows * max(grid) == made.columns * min(grid)
-    if made and (alike or made.rows == made.columns) and sorted(made.grid_size) != sorted(grid):
-        before = made.num_prefix_tokens
-        origin = f" It is made for {by(made.grid_size)}{f' + {before}' if before else ''} tokens."
-    if table - prod(grid) in (0, 1) and prefix in (0, 1):
-        yield _class_token_fault(grid, table, numbers)
-    elif table > tokens:
-        yield _long_table(whole, origin, grid, numbers, contract.num_patches)
-    else:
-        yield Explanation(
-            kind="position table",
-            sentence=f"The position table has {table} entries for {whole}:"
-            f" {tokens - table} tokens have none.{origin}",
-            fixes=(
-                f"Interpolate the table's grid to {by(grid)}.",
-                f"Or make the table {tokens} entries long.",
-            ),
-            likelihood="certain",
-            because="every token needs one entry, that of its own place",
-            numbers=numbers,
+        Raises:
+            SpecError: when the convolutions cannot be built for the image.
+        """
+        if self.image_size is None or not self.convs:
+            return None
+        return StemSpec(
+            image_size=self.image_size,
+            in_channels=3 if self.in_channels is None else self.in_channels,
+            convs=self.convs,
+            class_token=bool(self.num_prefix_tokens),
         )
 
-
-def _long_table(
-    whole: str,
-    origin: str,
-    grid: tuple[int, int],
-    numbers: Mapping[str, int],
-    num_patches: int | None,
-) -> Explanation:
-    """A table with entries to spare: of another grid, or of a longest length that is cut."""
-    table, tokens = numbers["table"], numbers["tokens"]
-    cells = table - numbers["num_prefix_tokens"]
-    # lengths as 1024 or 5000 are chosen as a maximum, also where they are squares
-    round_number = table % 100 == 0 or table & (table - 1) == 0
-    made_for_grid = (isqrt(cells) ** 2 == cells and not round_number) or cells == num_patches
-    if made_for_grid:
-        sentence = (
-            f"The position table has {table} entries for {whole}.{origin} Where the code"
-            f" cuts it to [:, :{tokens}] every shape is right, and the places are those of"
-            " another grid, row after row further off."
-        )
-    else:
-        sentence = (
-            f"The position table has {table} entries for {whole}. If it was made for another grid"
-            f" and is cut to [:, :{tokens}], the places are those of that grid; a table of a"
-            " longest length that is cut for every image alike is sound."
-        )
-    return Explanation(
-        kind="position table",
-        sentence=sentence,
-        fixes=(
-            f"Interpolate the table's grid to {by(grid)}; do not cut it.",
-            f"Or make the table {tokens} entries long.",
-        ),
-        likelihood="certain" if made_for_grid else "possible",
-        because="every token needs one entry, that of its own place"
-        if made_for_grid
-        else f"which grid {table} entries are for cannot be known",
-        numbers=numbers,
-    )
-
-
-def _readings(contract: Contract, tokens: int, table: int) -> tuple[Reading, ...]:
-    """What can lie behind the two lengths; with the stem's own layout where it is known."""
-    stem = contract.stem
-    if stem and stem.num_prefix_tokens == contract.num_prefix_tokens:
-        return read_lengths_of(stem, tokens, table)
-    return read_lengths(tokens, table)
-
-
-def _class_token_fault(
-    grid: tuple[int, int], table: int, numbers: Mapping[str, int]
-) -> Explanation:
-    """A table that reckons with a class token where there is none, or the other way round."""
-    patches = prod(grid)
-    if table > patches:
-        return Explanation(
-            kind="class token",
-            sentence=f"The position table has {table} = {by(grid)} + 1 entries, and only the"
-            f" {patches} image tokens come: the class token is missing. Where the code cuts the"
-            " table, each token gets the place before its own.",
-            fixes=(
-                "Put the class token first: torch.cat((cls.expand(len(x), -1, -1), x), dim=1).",
-                f"Or leave its entry out: pos_embed[:, 1:], which is {patches} long.",
-            ),
-            likelihood="certain",
-            because="the table is one longer than the grid",
-            numbers=numbers,
-        )
-    return Explanation(
-        kind="class token",
-        sentence=f"The position table has {table} = {by(grid)} entries, and with the class token"
-        f" {patches + 1} tokens come: it has no entry.",
-        fixes=(
-            "Add the table to the image tokens, and put the class token before them afterwards.",
-            f"Or make the table {patches + 1} entries long.",
-        ),
-        likelihood="certain",
-        because="the table is as long as the grid alone",
-        numbers=numbers,
-    )
-
-
-def _division(contract: Contract) -> Iterator[Explanation]:
-    """The image against the patch size, where no convolution says what becomes of the rest."""
-    strides = contract.all_strides
-    patch = prod(strides) if strides else contract.patch_size
-    if contract.convs is not None or contract.image_size is None or patch is None:
-        return
-    if not any(side % patch for side in contract.image_size):
-        return
-    fits = [max(patch, side - side % patch) for side in contract.image_size]
-    parts = " and ".join(
-        f"{side} = {side // patch}·{patch} + {side % patch}"
-        for side in dict.fromkeys(contract.image_size)
-        if side % patch
-    )
-    yield Explanation(
-        kind="image size",
-        sentence=f"The image is not divisible by the patch: {parts}. Patchify reads the whole"
-        " patches only and drops the rest; convolutions that pad may give a token more.",
-        fixes=(
-            f"Resize the image to {by(fits)} pixels.",
-            f"Or pad it to {by([-(-side // patch) * patch for side in contract.image_size])}.",
-        ),
-        likelihood="likely",
-        because="the convolutions are not known, so only the division shows it",
-        numbers={
-            "image_height": contract.image_size[0],
-            "image_width": contract.image_size[1],
-            "total_stride": patch,
-        },
-    )
-
-
-def _unread(contract: Contract) -> Iterator[Explanation]:
-    """Pixels that no token reads."""
-    stem = contract.stem
-    if stem is None:
-        return
-    audit = audit_pixels(stem)
-    if not audit.unread_pixels:
-        return
-    (height, width), step = stem.image_size, stem.total_stride
-    lost = [
-        f"{len(unread)} of {side} {name}s"
-        for unread, side, name in (
-            (audit.unread_rows, height, "row"),
-            (audit.unread_columns, width, "column"),
-        )
-        if unread
-    ]
-    fixes = [f"Leave it so if {audit.unread_pixels:,} pixels of {height * width:,} do not matter."]
-    size = _fully_read(stem)
-    if size:
-        fixes.insert(0, f"Resize the image to {by(size)} pixels, all of which are read.")
-    padded = [conv for conv in stem.convs if conv.padding and conv.stride >= conv.kernel_size]
-    if padded and all(side % step == 0 for side in stem.image_size):
-        fixes.insert(0, "Set the padding to 0: windows that do not overlap need none.")
-    yield Explanation(
-        kind="unread pixels",
-        sentence=f"No token reads {' and '.join(lost)} of the image, and every shape is right.",
-        fixes=tuple(fixes),
-        likelihood="certain",
-        because="no window of the convolutions reaches them",
-        numbers={
-            "unread_rows": len(audit.unread_rows),
-            "unread_columns": len(audit.unread_columns),
-            "unread_pixels": audit.unread_pixels,
-        },
-    )
-
-
-def _fully_read(stem: StemSpec) -> tuple[int, int] | None:
-    """The largest image of whole strides, if the stem reads it to the last pixel."""
-    height, width = (side - side % stem.total_stride for side in stem.image_size)
-    try:
-        other = replace(stem, image_size=(height, width))
-    except SpecError:  # the image is smaller than a stride, or than a kernel may be
-        return None
-    return None if audit_pixels(other).unread_pixels else other.image_size
-
-
-def _affine(contract: Contract) -> Iterator[Explanation]:
-    """Convolutions with nothing but batch normalisation between them: one affine map."""
-    convs = contract.convs or ()
-    for first, last in _affine_runs(convs):
-        run = convs[first : last + 1]
-        size, step = 1, 1
-        for conv in run:
-            size = arithmetic.receptive_field(
-                size, step, kernel_size=conv.kernel_size, dilation=conv.dilation
-            )
-            step *= conv.stride
-        names = contract.conv_names
-        whole = len(run) == len(convs)
-        which = f"These {len(run)} convolutions" if whole else f"{names[first]} to {names[last]}"
-        normed = any(conv.norm == "batch" for conv in run[:-1])
-        while_used = " once training has ended, for BatchNorm is affine too," if normed else ""
-        yield Explanation(
-            kind="linear",
-            sentence=f"{which} have no activation between them, so{while_used} they are one affine"
-            f" map: away from the border one convolution of kernel {size}×{size} and stride"
-            f" {step} does the same.",
-            fixes=(
-                "Follow every convolution but the last with norm and activation, as in the paper:"
-                " bn relu.",
-            ),
-            likelihood="certain" if whole else "possible",
-            because="sums of sums are sums"
-            if whole
-            else "a kernel may have been taken apart on purpose",
-            numbers={"convolutions": len(run), "kernel_size": size, "total_stride": step},
-        )
-
-
-def _affine_runs(convs: tuple[ConvLayer, ...]) -> Iterator[tuple[int, int]]:
-    """First and last of each longest run of two convolutions or more that is one affine map."""
-    first = 0
-    for at, conv in enumerate(convs):
-        goes_on = conv.activation == "none" and conv.norm != "layer" and at + 1 < len(convs)
-        if goes_on:
-            continue
-        run = convs[first : at + 1]
-        # depthwise and pointwise halves of one convolution are parted on purpose
-        apart = any(c.groups > 1 for c in run)
-        if len(run) > 1 and (len(run) == len(convs) or not apart):
-            yield first, at
-        first = at + 1
-
-
-def _last_activation(contract: Contract) -> Iterator[Explanation]:
-    """An activation behind the convolution that gives the tokens."""
-    last = contract.convs[-1] if contract.convs else None
-    if last is None or last.activation == "none":
-        return
-    lost = {
-        "relu": "no number of a token can be below 0",
-        "gelu": "no number of a token can be below −0.17",
-        "silu": "no number of a token can be below −0.28",
-        "hardswish": "no number of a token can be below −0.375",
-    }[last.activation]
-    yield Explanation(
-        kind="activation",
-        sentence=f"{last.activation} stands behind the last convolution: {lost} until something"
-        " is added to it, as a position table is.",
-        fixes=("Leave the last convolution bare, as in the paper.",),
-        likelihood="likely",
-        because="the stems of the field end in a bare convolution or a norm",
-        numbers={"embed_dim": last.out_channels},
-    )
-
-
-def _bias(contract: Contract) -> Iterator[Explanation]:
-    """A bias that the batch normalisation behind it takes away again."""
-    convs = contract.convs or ()
-    names = [
-        (name, conv)
-        for name, conv in zip(contract.conv_names, convs, strict=True)
-        if conv.bias and conv.norm == "batch"
-    ]
-    if not names:
-        return
-    params = sum(conv.out_channels for _, conv in names)
-    yield bias_fault([name for name, _ in names], params)
-
-
-def bias_fault(names: Sequence[str], params: int) -> Explanation:
-    """The explanation of convolutions whose bias a batch normalisation takes away again.
-
-    Args:
-        names: The convolutions.
-        params: Learned numbers of their biases together.
-    """
-    most = 6
-    listed = ", ".join(names[:most])
-    if len(names) > most:
-        listed += f" and {len(names) - most} more"
-    has = "has" if len(names) == 1 else "have"
-    return Explanation(
-        kind="bias",
-        sentence=f"{listed} {has} a bias before BatchNorm, which subtracts each channel's mean and"
-        f" the bias with it: {params:,} params that change nothing.",
-        fixes=(f"Set bias=False in {listed}.",),
-        likelihood="certain",
-        because="BatchNorm's own shift does what the bias would",
-        numbers={"params": params},
-    )
+    @property
+    def grid_size(self) -> tuple[int, int] | None:
+        """Rows and columns of the token grid: from the convolutions, else by division."""
+        stem, strides = self.stem, self.all_strides
+        if stem:
+            return stem.grid_size
+        step = prod(strides) if strides else self.patch_size
+        if self.image_size is None or step is None:
+            return None
+        return self.image_size[0] // step, self.image_size[1] // step

@@ -1,4 +1,4 @@
-"""Errors of convolutions and poolings: channels, axes, kernels."""
+"""Errors of convolutions and poolings: channels, rank, kernel size."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vitc_inspect.diagnosis.explanation import (
-    Decoder,
+    ErrorContext,
     Explanation,
-    Told,
     by,
+    certain,
+    decoder_table,
+    empty_tensor,
     explain,
     looks_like_width,
-    nothing_in_it,
-    sizes,
+    parse_sizes,
 )
-from vitc_inspect.diagnosis.grids import in_squares, sides_for, square_of
+from vitc_inspect.diagnosis.grids import grid_text, sides_for, square_of
 
 
-def _channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A convolution that gets other channels than it was built for."""
-    weight, given = sizes(match["weight"]), sizes(match["given"])
+def _channels(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A convolution whose input has the wrong number of channels."""
+    weight, given = parse_sizes(match["weight"]), parse_sizes(match["given"])
     call = _ConvCall(
         groups=int(match["groups"] or 1),
         weight=weight,
@@ -29,21 +30,21 @@ def _channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         expected=int(match["expected"]),
         got=int(match["got"]),
         transposed=match["transposed"] == "1",
-        name=_layer_of(weight, told),
-        of_image=_reads_image(weight, int(match["expected"]), told),
+        name=_layer_of(weight, error),
+        of_image=_reads_image(weight, int(match["expected"]), error),
     )
     if len(weight) < 3 or len(given) != len(weight):
         return
     numbers = {"expected_channels": call.expected, "channels": call.got}
     if call.got == 0:
-        yield nothing_in_it(
+        yield empty_tensor(
             f"{call.opening}, and {by(given)} has none: the {call.input_} lost its channels",
             because="axis 1 is 0 long",
             numbers=numbers,
         )
         return
     decoders = {3: _of_sequence, 4: _of_map, 5: _of_video}
-    known = next(iter(decoders[len(weight)](call, told, numbers)), None) if call.got else None
+    known = next(iter(decoders[len(weight)](call, error, numbers)), None) if call.got else None
     yield known or _other_channels(call, numbers)
     if known is not None and known.likelihood == "possible":
         yield _other_channels(call, numbers)
@@ -51,7 +52,7 @@ def _channels(match: re.Match[str], told: Told) -> Iterator[Explanation]:
 
 @dataclass(frozen=True, kw_only=True)
 class _ConvCall:
-    """A convolution, and an input that has other channels."""
+    """A convolution and an input with the wrong number of channels."""
 
     groups: int
     weight: tuple[int, ...]
@@ -64,7 +65,7 @@ class _ConvCall:
 
     @property
     def opening(self) -> str:
-        """What it reads, with its name where that is known."""
+        """Start of the sentence: the layer, by name if it is known, and its input channels."""
         out = self.weight[1] * self.groups if self.transposed else self.weight[0]
         which = self.name or f"The convolution {by(self.weight[2:])}:{out}"
         return f"{which} reads {self.expected} channel{'' if self.expected == 1 else 's'}"
@@ -74,29 +75,33 @@ class _ConvCall:
         return "image" if self.of_image else "map"
 
 
-def _reads_image(weight: tuple[int, ...], expected: int, told: Told) -> bool:
-    """Whether a convolution is the first, which reads the image."""
-    stages = told.spec.stages if told.spec else ()
-    name = _layer_of(weight, told)
+def _reads_image(weight: tuple[int, ...], expected: int, error: ErrorContext) -> bool:
+    """Whether a convolution is the first one, which reads the image."""
+    stages = error.spec.stages if error.spec else ()
+    name = _layer_of(weight, error)
     return name == stages[0].name if name else expected <= 4
 
 
-def _of_sequence(call: _ConvCall, told: Told, numbers: dict[str, int]) -> Iterator[Explanation]:
-    """A convolution along a sequence, (batch, channels, tokens)."""
+def _of_sequence(
+    call: _ConvCall, error: ErrorContext, numbers: dict[str, int]
+) -> Iterator[Explanation]:
+    """A convolution over a sequence (batch, channels, tokens)."""
     if call.given[2] == call.expected:
         yield explain(
             "transpose",
             f"{call.opening}, and {by(call.given)} has {call.got} on the second axis and"
-            f" {call.expected} on the last: tokens came as (batch, tokens, width), and Conv1d"
+            f" {call.expected} on the last: the tokens are (batch, tokens, width), and Conv1d"
             " reads (batch, width, tokens).",
-            "Transpose them: x.transpose(1, 2), and back again behind it.",
+            "Transpose them: x.transpose(1, 2), and back after it.",
             because=f"the last axis is the {call.expected} that is missing",
             numbers=numbers,
         )
 
 
-def _of_video(call: _ConvCall, told: Told, numbers: dict[str, int]) -> Iterator[Explanation]:
-    """A convolution of a video, (batch, channels, frames, height, width)."""
+def _of_video(
+    call: _ConvCall, error: ErrorContext, numbers: dict[str, int]
+) -> Iterator[Explanation]:
+    """A convolution over a video (batch, channels, frames, height, width)."""
     expected, given = call.expected, call.given
     opening = f"{call.opening}, and {by(given)} has {call.got} on the second axis"
     for axis, how in ((2, "0, 2, 1, 3, 4"), (4, "0, 4, 1, 2, 3")):
@@ -115,18 +120,18 @@ def _of_video(call: _ConvCall, told: Told, numbers: dict[str, int]) -> Iterator[
             return
 
 
-def _of_map(call: _ConvCall, told: Told, numbers: dict[str, int]) -> Iterator[Explanation]:
-    """A convolution of an image or a map, (batch, channels, height, width)."""
+def _of_map(call: _ConvCall, error: ErrorContext, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """A convolution over an image or a map (batch, channels, height, width)."""
     expected, got, given = call.expected, call.got, call.given
     opening = call.opening
-    # a square map has its width on the last axis, which may happen to be the number wanted
+    # the width of a square map may equal the expected channels
     if given[3] == expected and (expected <= 4 or given[2] != expected):
         height, width = given[1:3]
         yield explain(
             "channels last",
             f"{opening}, and {by(given)} has {got} on the second axis and {expected} on the last:"
             f" the {call.input_} is (batch, height, width, channels), {height}×{width}"
-            f" {'pixels' if call.of_image else 'places'}.",
+            f" {'pixels' if call.of_image else 'positions'}.",
             "Put the channels second: image.permute(0, 3, 1, 2).",
             "Without a batch: image.permute(2, 0, 1).unsqueeze(0)." if given[0] == 1 else "",
             because=f"the last axis is the {expected} that is missing",
@@ -146,12 +151,11 @@ def _of_map(call: _ConvCall, told: Told, numbers: dict[str, int]) -> Iterator[Ex
             because=f"no image is {given[3]} pixels wide",
             numbers=numbers,
         )
-    elif given[0] == 1 and _are_tokens(given[2:]) and told.facts.batch in (None, got):
+    elif given[0] == 1 and _are_tokens(given[2:]) and error.facts.batch in (None, got):
         yield explain(
             "tokens",
-            f"{opening}, and gets {by(given)}: tokens ({got}, {given[2]}, {given[3]}) ="
-            f" (batch, tokens, width) were taken for one image of {got} channels;"
-            f" {in_squares(given[2])}.",
+            f"{opening}, and gets {by(given)}: tokens ({got}, {given[2]}, {given[3]}) = (batch,"
+            f" tokens, width) were taken for one image of {got} channels; {grid_text(given[2])}.",
             _back_to_map(given[2]),
             because="a convolution takes three axes for an image without a batch",
             numbers=numbers,
@@ -160,7 +164,7 @@ def _of_map(call: _ConvCall, told: Told, numbers: dict[str, int]) -> Iterator[Ex
         yield explain(
             "batch",
             f"{opening}, and {by(given)} has 1 on the second axis and {expected} on the first: the"
-            " batch was added behind the channels.",
+            f" batch axis was added after the channels.",
             "Add it before them: image.unsqueeze(0), not image.unsqueeze(1).",
             f"If these are {expected} grey images, repeat their channel:"
             f" image.expand(-1, {expected}, -1, -1).",
@@ -168,11 +172,11 @@ def _of_map(call: _ConvCall, told: Told, numbers: dict[str, int]) -> Iterator[Ex
             numbers=numbers,
         )
     elif call.of_image:
-        yield from _of_colours(call, numbers)
+        yield from _grey_or_alpha(call, numbers)
 
 
 def _are_tokens(sides: tuple[int, ...]) -> bool:
-    """Whether two axes are tokens and their width rather than the sides of an image."""
+    """Whether two axes are tokens and width rather than height and width."""
     count, width = sides
     square = square_of(count)
     return bool(square and square[0] >= 4 and looks_like_width(width) and count != width) and (
@@ -181,7 +185,7 @@ def _are_tokens(sides: tuple[int, ...]) -> bool:
 
 
 def _back_to_map(count: int) -> str:
-    """How tokens become a map again."""
+    """The fix that reshapes tokens to a map."""
     side, prefix = square_of(count) or (0, 0)
     tokens = f"x[:, {prefix}:]" if prefix else "x"
     return (
@@ -190,8 +194,8 @@ def _back_to_map(count: int) -> str:
     )
 
 
-def _of_colours(call: _ConvCall, numbers: dict[str, int]) -> Iterator[Explanation]:
-    """An image of one, three or four channels where another of these is expected."""
+def _grey_or_alpha(call: _ConvCall, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """An image with one, three or four channels where another of these is expected."""
     expected, got, opening = call.expected, call.got, call.opening
     if got == 1:
         yield explain(
@@ -223,7 +227,7 @@ def _of_colours(call: _ConvCall, numbers: dict[str, int]) -> Iterator[Explanatio
 
 
 def _other_channels(call: _ConvCall, numbers: dict[str, int]) -> Explanation:
-    """Channels of which it is known only that they are others."""
+    """A wrong number of channels without a known cause."""
     expected, got = call.expected, call.got
     before = f"the {call.input_} has {got}" if call.of_image else f"the layer before it gives {got}"
     build = f"Build it with in_channels={got}"
@@ -246,9 +250,9 @@ def _other_channels(call: _ConvCall, numbers: dict[str, int]) -> Explanation:
     )
 
 
-def _layer_of(weight: tuple[int, ...], told: Told) -> str:
-    """Name of the only convolution of the stem with such a weight, else empty."""
-    stages = told.spec.stages if told.spec else ()
+def _layer_of(weight: tuple[int, ...], error: ErrorContext) -> str:
+    """Name of the only convolution of the stem with that weight shape, else empty."""
+    stages = error.spec.stages if error.spec else ()
     names = [
         stage.name
         for stage in stages
@@ -263,20 +267,20 @@ def _layer_of(weight: tuple[int, ...], told: Told) -> str:
     return names[0] if len(names) == 1 else ""
 
 
-def _window(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A kernel larger than its padded input, along one axis, two or three."""
-    padded = sizes(match.group(1).replace("x", ","))
-    kernel = sizes(match.group(2).replace("x", ","))
+def _kernel_too_large(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A kernel larger than its padded input, in one, two or three dimensions."""
+    padded = parse_sizes(match.group(1).replace("x", ","))
+    kernel = parse_sizes(match.group(2).replace("x", ","))
     if len(padded) != len(kernel):
         return
     short = max(k - side for k, side in zip(kernel, padded, strict=True))
     numbers = {"padded_size": min(padded), "kernel_size": max(kernel), "short": short}
     opening = f"The input of a convolution is {by(padded)} pixels with its padding"
     if min(padded) == 0:
-        yield nothing_in_it(f"{opening}", because="a side is 0 long", numbers=numbers)
+        yield empty_tensor(f"{opening}", because="a side is 0 long", numbers=numbers)
         return
-    least = sides_for(told.spec.convs, 1) if told.spec else None
-    yield explain(
+    least = sides_for(error.spec.convs, 1) if error.spec else None
+    yield certain(
         "kernel",
         f"{opening}, and the kernel is {by(kernel)}, {short} longer than a side.",
         f"Use an image of at least {by((least[0], least[0]))} pixels, which gives one token."
@@ -285,64 +289,54 @@ def _window(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         f"Or a kernel of {min(padded)}.",
         f"Or pad by {-(-short // 2)} more on each side.",
         because="a window must fit in its padded input",
-        likelihood="certain",
         numbers=numbers,
     )
 
 
-def _pooled_away(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+def _pooling_window(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A pooling window larger than its input."""
-    given, made = sizes(match.group(1)), sizes(match.group(2))
+    given, made = parse_sizes(match.group(1)), parse_sizes(match.group(2))
     if len(given) != 3 or len(made) != 3:
         return
-    yield explain(
+    yield certain(
         "kernel",
         f"A pooling gets a map of {by(given[1:])} and would give {by(made[1:])}: its window is"
         " larger than the map.",
         "Use a larger image, or fewer strides before it.",
         "Or leave the pooling out.",
         because="a window must fit in its padded input",
-        likelihood="certain",
         numbers={"height": given[1], "width": given[2]},
     )
 
 
-def _groups(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Groups that do not divide the channels."""
-    yield explain(
+def _groups(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A number of groups that does not divide the channels."""
+    yield certain(
         "groups",
         f"The {match.group(1)}put channels of a convolution are not divisible by its groups.",
         "Use groups=1, or a divisor of both its input and its output channels.",
         because="each group takes an equal share of the channels",
-        likelihood="certain",
-        numbers={},
     )
 
 
-DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+DECODERS = decoder_table(
     (
-        re.compile(
-            r"(?:Given (?:groups=(?P<groups>\d{1,9})|transposed=(?P<transposed>\d)), )?"
-            r"weight of size (?P<weight>\[[\d, ]{1,200}\]), expected"
-            r" input(?P<given>\[[\d, ]{1,200}\]) to have (?P<expected>\d{1,9}) channels, but got"
-            r" (?P<got>\d{1,9}) channels instead"
-        ),
+        r"(?:Given (?:groups=(?P<groups>\d{1,9})|transposed=(?P<transposed>\d)), )?"
+        r"weight of size (?P<weight>\[[\d, ]{1,200}\]), expected"
+        r" input(?P<given>\[[\d, ]{1,200}\]) to have (?P<expected>\d{1,9}) channels, but got"
+        r" (?P<got>\d{1,9}) channels instead",
         _channels,
     ),
     (
-        re.compile(
-            r"Calculated padded input size per channel: \(([\dx ]{1,60})\)\."
-            r" Kernel size: \(([\dx ]{1,60})\)\. Kernel size can't be greater"
-        ),
-        _window,
+        r"Calculated padded input size per channel: \(([\dx ]{1,60})\)\."
+        r" Kernel size: \(([\dx ]{1,60})\)\. Kernel size can't be greater",
+        _kernel_too_large,
     ),
     (
-        re.compile(
-            r"Given input size: (\([\dx]{1,60}\))\. Calculated output size: (\([-\dx]{1,60}\))\."
-            r" Output size is too small"
-        ),
-        _pooled_away,
+        r"Given input size: (\([\dx]{1,60}\))\. Calculated output size: (\([-\dx]{1,60}\))\."
+        r" Output size is too small",
+        _pooling_window,
     ),
-    (re.compile(r"(in|out)_channels must be divisible by groups"), _groups),
+    (r"(in|out)_channels must be divisible by groups", _groups),
 )
-"""What each error is known by, and who explains it."""
+"""The pattern of each error message, and the function that explains it."""

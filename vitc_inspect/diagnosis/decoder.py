@@ -1,10 +1,11 @@
-"""The decoder: from the text of an error to what it means, the likeliest first."""
+"""Explain error messages about shapes, most likely cause first."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 from vitc_inspect.common.guard import guarded
 from vitc_inspect.common.validation import A_STEM, check_all, check_type
@@ -27,44 +28,28 @@ from vitc_inspect.diagnosis import (
     weights,
     windows,
 )
+from vitc_inspect.diagnosis.error_text import read_text
 from vitc_inspect.diagnosis.explanation import (
     Decoder,
+    ErrorContext,
     Explanation,
     RunFacts,
-    Told,
     by,
-    not_known,
+    unknown_cause,
 )
-from vitc_inspect.diagnosis.pasted import read_text
 from vitc_inspect.stem.spec import StemSpec
 
-_DECODERS = (
-    *weights.DECODERS,
-    *sums.DECODERS,
-    *reshapes.DECODERS,
-    *joins.DECODERS,
-    *convolutions.DECODERS,
-    *products.DECODERS,
-    *norms.DECODERS,
-    *attention.DECODERS,
-    *indices.DECODERS,
-    *empty.DECODERS,
-    *inputs.DECODERS,
-    *formats.DECODERS,
-    *image_sizes.DECODERS,
-    *assertions.DECODERS,
-    *windows.DECODERS,
-    *einops_errors.DECODERS,
-    *einops_patterns.DECODERS,
+_MODULES = (
+    *(weights, sums, reshapes, joins, convolutions, products, norms, attention, indices),
+    *(empty, inputs, formats, image_sizes, assertions, windows, einops_errors, einops_patterns),
 )
-
-
+"""Modules that decode errors, in order of precedence where two match at one place."""
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "truediv": "/"}
 
 
-def _all(decode: Decoder, match: re.Match[str], told: Told) -> tuple[Explanation, ...]:
-    """Every explanation of one error; a decoder works while it is read."""
-    return tuple(decode(match, told))
+def _all(decode: Decoder, match: re.Match[str], error: ErrorContext) -> tuple[Explanation, ...]:
+    """Run a decoder to its end, so that an exception in it is raised here."""
+    return tuple(decode(match, error))
 
 
 def explain_error(
@@ -77,21 +62,21 @@ def explain_error(
 ) -> tuple[Explanation, ...]:
     """Explain an error about shapes, as PyTorch, einops, timm or torchvision words it.
 
-    What is known of the run counts more than the stem, the stem more than the rest of the text,
-    and that more than what is usual. A reading that contradicts what is known is left out.
+    Facts of the run take precedence over the stem, the stem over the rest of the text, and the
+    text over what is usual. Explanations that contradict known facts are dropped.
 
     Args:
-        text: The message, or a whole traceback; anything may stand around it. Of several errors
-            the last one that can be explained counts.
-        spec: The stem, where it is known; its own numbers then come before what is usual.
-        operation: Name of the function that raised, where it is known, for example "add".
-        operands: Shapes of the tensors that it was given, where they are known.
-        facts: What is known of the run that raised; its own operation and operands are used
-            where those two are left out.
+        text: The message or a whole traceback, with any text around it. Of several errors, the
+            last one that can be explained is used.
+        spec: The stem, if it is known.
+        operation: Name of the function that raised, if it is known, for example "add".
+        operands: Shapes of its input tensors, if they are known.
+        facts: What was recorded about the run; supplies `operation` and `operands` if those are
+            omitted.
 
     Returns:
-        Explanations in order, the likeliest first. One of the kind "not known" where the error
-        is recognised and nothing that is known fits it; none where it is not recognised.
+        Explanations, most likely first. A single one of the kind "not known" if the error is
+        recognised but nothing explains it; empty if it is not recognised.
 
     >>> text = "The size of tensor a (257) must match the size of tensor b (197)"
     >>> best = explain_error(f"RuntimeError: {text} at non-singleton dimension 1")[0]
@@ -104,67 +89,69 @@ def explain_error(
     check_type("operation", operation, str, 'Use "add", or leave it out')
     check_all("operands", operands, (tuple, list), "Use [(1, 197, 768)], or leave it out")
     facts = facts or RunFacts()
-    told = read_text(text, spec)
-    name = (operation or facts.operation or told.sign).strip("_")
-    told = replace(
-        told,
-        sign=_SIGNS.get(name) or _SIGNS.get(name[1:]) or (name or "+"),  # __iadd__ is a sum too
-        operands=tuple(operands) or facts.operands or told.operands,
+    error = read_text(text, spec)
+    name = (operation or facts.operation or error.sign).strip("_")
+    error = replace(
+        error,
+        sign=_SIGNS.get(name) or _SIGNS.get(name[1:]) or (name or "+"),  # __iadd__ is a sum
+        operands=tuple(operands) or facts.operands or error.operands,
         facts=facts,
     )
     found: list[tuple[int, re.Match[str], Decoder]] = []
-    for pattern, decode in _DECODERS:
-        matches = list(pattern.finditer(told.text))
+    for pattern, decode in chain.from_iterable(module.DECODERS for module in _MODULES):
+        matches = list(pattern.finditer(error.text))
         if matches:
             found.append((matches[-1].start(), matches[-1], decode))
     for _, match, decode in sorted(found, key=lambda f: -f[0]):
-        explanations, _ = guarded(_all, decode, match, told)
-        if explanations and _of_no_table(explanations, told):
-            others, _ = guarded(_all, decode, match, replace(told, spec=None))
-            return tuple(map(_another_s, others or ()))
+        explanations, _ = guarded(_all, decode, match, error)
+        if explanations and _needs_missing_table(explanations, error):
+            others, _ = guarded(_all, decode, match, replace(error, spec=None))
+            return tuple(map(_of_another_model, others or ()))
         if explanations:
-            return _agreeing(explanations, told)
+            return _consistent_with_image(explanations, error)
     return ()
 
 
 _OF_TABLES = ("position table", "class token")
 
 
-def _of_no_table(explanations: tuple[Explanation, ...], told: Told) -> bool:
-    """Whether a position table is spoken of, and the stem that was given has none."""
+def _needs_missing_table(explanations: tuple[Explanation, ...], error: ErrorContext) -> bool:
+    """Whether these explain a position table, while the given stem has none."""
     of_table = any(
         each.kind in _OF_TABLES and any(name.startswith("table") for name in each.numbers)
         for each in explanations
     )
-    return of_table and told.spec is not None and not told.spec.position_table
+    return of_table and error.spec is not None and not error.spec.position_table
 
 
-def _another_s(explanation: Explanation) -> Explanation:
-    """A reading that is not about the stem that was given."""
+def _of_another_model(explanation: Explanation) -> Explanation:
+    """Mark an explanation as not being about the given stem."""
     if explanation.kind not in _OF_TABLES:
         return explanation
     return replace(
         explanation,
-        sentence=f"{explanation.sentence} The stem that was given has no position table, so this"
-        " is about another model, or about no table.",
-        because="nothing of the stem that was given is reckoned with",
+        sentence=f"{explanation.sentence} The given stem has no position table, so this applies to"
+        f" another model, or there is no table.",
+        because="the given stem is not used",
         likelihood="possible",
     )
 
 
-def _agreeing(explanations: tuple[Explanation, ...], told: Told) -> tuple[Explanation, ...]:
-    """Those that do not take the image for another than the one that was given."""
-    image = told.facts.image
+def _consistent_with_image(
+    explanations: tuple[Explanation, ...], error: ErrorContext
+) -> tuple[Explanation, ...]:
+    """Drop the explanations that assume an image size other than the one given."""
+    image = error.facts.image
     if image is None:
         return explanations
     kept = [each for each in explanations if _sides(each) in (image, None)]
     if not kept:
         understood = explanations[0].numbers
         return (
-            not_known(
+            unknown_cause(
                 f"The message speaks of {' and '.join(map(str, list(understood.values())[:2]))},"
                 f" and the image is {by(image)} pixels",
-                told,
+                error,
                 numbers=understood,
             ),
         )
@@ -175,7 +162,7 @@ def _agreeing(explanations: tuple[Explanation, ...], told: Told) -> tuple[Explan
 
 
 def _sides(explanation: Explanation) -> tuple[int, int] | None:
-    """Height and width of the image that an explanation speaks of (pixels)."""
+    """Height and width of the image that an explanation assumes (pixels)."""
     numbers = explanation.numbers
     if "image_height" not in numbers:
         return None

@@ -1,21 +1,29 @@
-"""Patterns of einops that do not fit the tensor, or that cannot be read."""
+"""Patterns of einops that do not fit the tensor, or that cannot be parsed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from vitc_inspect.diagnosis.einops_errors import MOST_BANDS, context_of
-from vitc_inspect.diagnosis.explanation import Decoder, Explanation, Told, by, explain, sizes
-from vitc_inspect.diagnosis.grids import in_squares, square_of
+from vitc_inspect.diagnosis.einops_errors import MOST_BANDS, einops_header
+from vitc_inspect.diagnosis.explanation import (
+    ErrorContext,
+    Explanation,
+    by,
+    certain,
+    decoder_table,
+    explain,
+    parse_sizes,
+)
+from vitc_inspect.diagnosis.grids import grid_text, square_of
 
 
-def _axes_of_pattern(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+def _axes_of_pattern(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A pattern for another number of axes."""
     least, expected, got = match.group(1) or "", int(match.group(2)), int(match.group(3))
-    context = context_of(told, match.start())
-    shape = sizes(context["shape"]) if context and context["shape"] else ()
-    left = f" “{context['pattern'].partition('->')[0].strip()}”" if context else ""
+    header = einops_header(error, match.start())
+    shape = parse_sizes(header["shape"]) if header and header["shape"] else ()
+    left = f" “{header['pattern'].partition('->')[0].strip()}”" if header else ""
     given = f", {by(shape)}" if shape else ""
     numbers = {"expected_axes": expected, "axes": got}
     if (expected, got) == (4, 3) and not least:
@@ -34,21 +42,20 @@ def _axes_of_pattern(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if (expected, got) == (4, 5) and not least:
         yield explain(
             "video",
-            f"The pattern{left} has 4 axes and the tensor 5{given}: a video, or a batch too many.",
-            "Fold the frames into the batch, where they stand second: x.flatten(0, 1).",
+            f"The pattern{left} has 4 axes and the tensor 5{given}: a video, or an extra batch"
+            f" axis.",
+            "Fold the frames into the batch, if they are second: x.flatten(0, 1).",
             "Or write a letter for the frames.",
             because="a video has one axis more than an image",
-            likelihood="likely",
             numbers=numbers,
         )
         return
-    yield explain(
+    yield certain(
         "axes",
         f"The pattern{left} has {'at least ' if least else ''}{expected} axes and the tensor"
         f" {got}{given}.",
         "Write as many names on the pattern's left side as the tensor has axes.",
         because="einops names every axis",
-        likelihood="certain",
         numbers=numbers,
     )
 
@@ -56,8 +63,8 @@ def _axes_of_pattern(match: re.Match[str], told: Told) -> Iterator[Explanation]:
 def _three_of_four(
     shape: tuple[int, ...], left: str, given: str, numbers: dict[str, int]
 ) -> Iterator[Explanation]:
-    """Three axes where an image or a map is expected."""
-    first, count, last = shape if len(shape) == 3 else (0, 0, 0)  # 0 where it is not known
+    """Three axes where the pattern has those of an image or a map."""
+    first, count, last = shape if len(shape) == 3 else (0, 0, 0)  # 0 if not known
     rows = square_of(count)
     tokens = rows is not None and count != last
     image = bool(first) and not tokens and (first <= MOST_BANDS or count == last)
@@ -74,7 +81,7 @@ def _three_of_four(
         return
     yield explain(
         "flatten",
-        f"The pattern{left} has 4 axes and the tensor 3{given}: {in_squares(count)} tokens,"
+        f"The pattern{left} has 4 axes and the tensor 3{given}: {grid_text(count)} tokens,"
         " which are flattened already.",
         "Leave the second flattening out.",
         f"Or make a map of them first: rearrange(x, 'b (h w) c -> b c h w', h={rows[0]})."
@@ -85,13 +92,13 @@ def _three_of_four(
     )
 
 
-def _one_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Letters that stand on one side of the pattern only."""
+def _one_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """Letters that are on one side of the pattern only."""
     names = re.findall(r"\w{1,40}", match.group(1))
-    context = context_of(told, match.start())
+    header = einops_header(error, match.start())
     if not names:
         return
-    left, _, right = (context["pattern"] if context else "").partition("->")
+    left, _, right = (header["pattern"] if header else "").partition("->")
     gone = [n for n in names if n in re.findall(r"\w+", left)]
     new = [n for n in names if n in re.findall(r"\w+", right) and n not in gone]
     listed = ", ".join(names)
@@ -101,8 +108,8 @@ def _one_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         where = "the left side"
         fixes = [
             f"Write {listed} on the right side too.",
-            f"Or drop it on purpose: einops.reduce(x, '{context['pattern']}', 'mean')."
-            if context
+            f"Or drop it on purpose: einops.reduce(x, '{header['pattern']}', 'mean')."
+            if header
             else "Or drop it on purpose with einops.reduce(x, pattern, 'mean').",
         ]
     elif new and not gone:
@@ -112,30 +119,27 @@ def _one_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
             f"Write {listed} on the left side too.",
             f"Or make a new axis with einops.repeat, and say how long it is: {given}.",
         ]
-    yield explain(
+    yield certain(
         "pattern",
-        f"rearrange keeps every axis, and {listed} {'stands' if len(names) == 1 else 'stand'} on"
+        f"rearrange keeps every axis, and {listed} {'is' if len(names) == 1 else 'are'} on"
         f" {where} of the pattern only.",
         *fixes,
         because="einops says which letters they are",
-        likelihood="certain",
         numbers={"letters": len(names)},
     )
 
 
-def _unreadable(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A pattern that einops cannot read or complete."""
+def _unreadable(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A pattern that einops cannot parse or complete."""
     for pattern, kind, sentence, fix in _PATTERN_FAULTS:
         found = pattern.search(match.group(0))
         if found:
             what = ", ".join(re.findall(r"\w{1,40}", found.group(1))) if pattern.groups else ""
-            yield explain(
+            yield certain(
                 kind,
                 sentence.format(what),
                 fix.format(what),
                 because="einops says so",
-                likelihood="certain",
-                numbers={},
             )
             return
 
@@ -147,7 +151,7 @@ _PATTERN_FAULTS = tuple(
         (
             rf"Unexpected identifiers on the left side of repeat: {_SET}",
             "pattern",
-            "repeat keeps every axis, and {0} stands on the left side of the pattern only.",
+            "repeat keeps every axis, and {0} is on the left side of the pattern only.",
             "Write {0} on the right side too, or drop it with einops.reduce first.",
         ),
         (
@@ -159,7 +163,7 @@ _PATTERN_FAULTS = tuple(
         (
             rf"Unexpected identifiers on the right side of reduce \w{{1,30}}: {_SET}",
             "pattern",
-            "reduce makes no axes, and {0} stands on the right side of the pattern only.",
+            "reduce makes no axes, and {0} is on the right side of the pattern only.",
             "Write {0} on the left side too, or use einops.repeat.",
         ),
         (
@@ -177,7 +181,7 @@ _PATTERN_FAULTS = tuple(
         (
             r"Indexing expression contains duplicate dimension \"(\w{1,40})\"",
             "pattern",
-            "The letter {0} stands twice on one side of the pattern.",
+            "The letter {0} occurs twice on one side of the pattern.",
             "Give the two axes letters of their own, for example {0} and {0}2.",
         ),
         (
@@ -190,7 +194,7 @@ _PATTERN_FAULTS = tuple(
             r"Ellipsis inside parenthesis in the left side is not allowed",
             "pattern",
             "The pattern has its ellipsis in parentheses on the left side, where nothing can be"
-            " taken apart.",
+            " split.",
             "Write ... without parentheses there.",
         ),
         (
@@ -203,7 +207,7 @@ _PATTERN_FAULTS = tuple(
             r"Brackets are not balanced|Imbalanced parentheses in expression"
             r"|Axis composition is one-level",
             "pattern",
-            "The parentheses of the pattern do not close, or stand inside each other.",
+            "The parentheses of the pattern are not balanced, or are nested.",
             "Close each parenthesis before the next one opens.",
         ),
         (
@@ -214,22 +218,20 @@ _PATTERN_FAULTS = tuple(
         ),
     )
 )
-"""What einops says of a pattern, what it means and what to do."""
+"""Messages about a pattern, with their meaning and fix."""
 
 
-DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+DECODERS = decoder_table(
     (
-        re.compile(r"Wrong shape: expected (>=)?(\d{1,3}) dims\. Received (\d{1,3})-dim tensor"),
+        r"Wrong shape: expected (>=)?(\d{1,3}) dims\. Received (\d{1,3})-dim tensor",
         _axes_of_pattern,
     ),
-    (re.compile(r"Expected ()(\d{1,3}) dimensions, got (\d{1,3})\b"), _axes_of_pattern),
+    (r"Expected ()(\d{1,3}) dimensions, got (\d{1,3})\b", _axes_of_pattern),
     (
-        re.compile(
-            r"Identifiers only on one side of expression(?: \(should be on both\))?:"
-            r" \{([^}]{1,200})\}"
-        ),
+        r"Identifiers only on one side of expression(?: \(should be on both\))?:"
+        r" \{([^}]{1,200})\}",
         _one_side,
     ),
     *((pattern, _unreadable) for pattern, *_ in _PATTERN_FAULTS),
 )
-"""What each error is known by, and who explains it."""
+"""The pattern of each error message, and the function that explains it."""

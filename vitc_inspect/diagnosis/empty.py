@@ -1,80 +1,79 @@
-"""Errors of tensors that hold nothing: an axis of length 0, an empty list."""
+"""Errors of empty tensors and empty lists."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from vitc_inspect.diagnosis.explanation import Decoder, Explanation, Told, by, nothing_in_it, sizes
+from vitc_inspect.diagnosis.explanation import (
+    ErrorContext,
+    Explanation,
+    by,
+    decoder_table,
+    empty_tensor,
+    parse_sizes,
+)
 
 
-def _reshaped(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """`x.reshape(0, -1)` of a tensor without a number."""
-    yield nothing_in_it(
-        f"A tensor without a number was to be reshaped to {by(sizes(match.group(1)))}",
+def _reshaped(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """`x.reshape(0, -1)` of an empty tensor."""
+    yield empty_tensor(
+        f"An empty tensor is reshaped to {by(parse_sizes(match.group(1)))}",
         because="its numbers are counted as 0",
         numbers={"size": 0},
     )
 
 
-def _list(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+def _list(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`torch.cat([])` and `torch.stack([])`."""
-    yield nothing_in_it(
+    yield empty_tensor(
         "The list of tensors to be joined is empty",
         because="the message says that the list must not be empty",
         numbers={"tensors": 0},
     )
 
 
-def _pooled(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A pooling of a map without channels, rows or columns; also one of too many axes."""
-    given = sizes(match.group(1))
+def _pooled(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """Pooling of a map without channels, rows or columns, or with too many axes."""
+    given = parse_sizes(match.group(1))
     if 0 in given:
-        yield nothing_in_it(
+        yield empty_tensor(
             f"A pooling gets {by(given)}",
             because=f"axis {given.index(0)} is 0 long",
             numbers={"axis": given.index(0)},
         )
 
 
-def _resized(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """An interpolation from nothing or to nothing."""
-    before, after = sizes(match.group(1)), sizes(match.group(2))
+def _resized(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """Interpolation from or to an empty map."""
+    before, after = parse_sizes(match.group(1)), parse_sizes(match.group(2))
     which = "to" if 0 in after and 0 not in before else "from"
-    yield nothing_in_it(
-        f"A map was to be interpolated from {by(before)} to {by(after)}",
+    yield empty_tensor(
+        f"A map is interpolated from {by(before)} to {by(after)}",
         because=f"the side to interpolate {which} is 0",
         numbers={"height": before[0], "width": before[-1]},
     )
 
 
-def _reduced(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A maximum over nothing."""
+def _reduced(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A maximum over an empty axis."""
     axis = int(match.group(1))
-    yield nothing_in_it(
-        f"The largest or smallest number along axis {axis} was asked for, and the axis is 0 long",
-        because="nothing has no largest number",
+    yield empty_tensor(
+        f"The largest or smallest number along axis {axis} is taken, and the axis is 0 long",
+        because="an empty axis has no maximum",
         numbers={"axis": axis},
     )
 
 
-DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+DECODERS = decoder_table(
+    (r"cannot reshape tensor of 0 elements into shape (\[[-\d, ]{1,200}\])", _reshaped),
+    (r"expect(?:s|ed) a non-empty (?:list of Tensors|TensorList)", _list),
+    (r"with optional 0 dim batch size for input, but got: ?(\[[\d, ]{1,99}\])", _pooled),
     (
-        re.compile(r"cannot reshape tensor of 0 elements into shape (\[[-\d, ]{1,200}\])"),
-        _reshaped,
-    ),
-    (re.compile(r"expect(?:s|ed) a non-empty (?:list of Tensors|TensorList)"), _list),
-    (
-        re.compile(r"with optional 0 dim batch size for input, but got: ?(\[[\d, ]{1,99}\])"),
-        _pooled,
-    ),
-    (
-        re.compile(
-            r"Input and output sizes should be greater than 0, but got input (\([HWD\d:, ]{1,99}\))"
-            r" output (\([HWD\d:, ]{1,99}\))"
-        ),
+        r"Input and output sizes should be greater than 0, but got input (\([HWD\d:, ]{1,99}\))"
+        r" output (\([HWD\d:, ]{1,99}\))",
         _resized,
     ),
-    (re.compile(r"Expected reduction dim (\d) to have non-zero size"), _reduced),
+    (r"Expected reduction dim (\d) to have non-zero size", _reduced),
 )
-"""What each error is known by, and who explains it."""
+"""The pattern of each error message, and the function that explains it."""

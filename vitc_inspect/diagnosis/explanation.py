@@ -1,10 +1,11 @@
-"""What an explanation is made of, and what explanations share: words, divisors, the text told."""
+"""The Explanation type, the context of an error, and helpers that the decoders share."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 from types import MappingProxyType
 from typing import Any, Literal
@@ -13,81 +14,81 @@ from vitc_inspect.common.validation import MAX_CHANNELS
 from vitc_inspect.stem.spec import StemSpec
 
 Likelihood = Literal["certain", "likely", "possible"]
-"""How sure an explanation is: "certain" follows from the numbers given alone."""
+""""certain" follows from the numbers in the message; the other two are interpretations."""
 
 FAULT_KINDS = (
     *("activation", "batch", "bias", "class token", "heads", "image", "image size", "linear"),
     *("norm", "patches", "position table", "stride", "token order", "unread pixels", "width"),
 )
-"""The kinds of faults that are looked for in stems and modules; each may be ignored by its name."""
+"""Kinds of faults that are checked in stems and modules; each can be ignored by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What happened or is wrong, why it is thought so, and what to do."""
+    """The cause of an error or a fault, the evidence for it, and how to fix it."""
 
     kind: str
-    """What it is about, in a word or two: "position table", "stride", "channels", …."""
+    """Topic in one or two words: "position table", "stride", "channels", …."""
     sentence: str
-    """What happened, with the arithmetic in it."""
+    """What happened, with the arithmetic."""
     fixes: tuple[str, ...]
-    """What to do, each a sentence in the imperative; one of them is enough."""
+    """Fixes, each a sentence in the imperative; any one of them is enough."""
     likelihood: Likelihood
-    """How sure it is."""
+    """How likely this explanation is."""
     because: str
-    """Why it stands where it stands among the others, no final full stop."""
+    """Why it is ranked where it is, without a final full stop."""
     numbers: Mapping[str, int] = field(hash=False)
-    """What the sentence reckons with, by name: pixels, tokens, channels."""
+    """The numbers in the sentence, by name: pixels, tokens, channels."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "numbers", MappingProxyType(dict(self.numbers)))
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as an object for JSON."""
+        """Return the explanation as a dictionary that can be written as JSON."""
         return {**vars(self), "fixes": list(self.fixes), "numbers": dict(self.numbers)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PastCall:
-    """A call that ended before the failure."""
+    """A call that returned before the error."""
 
     name: str
     """Name of the module, or of the function."""
     kind: str
     """Class of the module, or "function"."""
     before: tuple[int, ...]
-    """Shape of the first tensor that went in, empty without one."""
+    """Shape of the first input tensor; empty if there is none."""
     after: tuple[int, ...]
-    """Shape of the first tensor that came out, empty without one."""
+    """Shape of the first output tensor; empty if there is none."""
     line: str = ""
     """The line of code that called a function."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What is known of the run that raised. Whatever is not known is empty or None."""
+    """What was recorded about the run that raised; unknown values are empty or None."""
 
     operation: str = ""
     """Name of the function that raised, for example "add"."""
     operands: tuple[tuple[int, ...], ...] = ()
-    """Shapes of the tensors that it was given."""
+    """Shapes of its input tensors."""
     inputs: tuple[tuple[int, ...], ...] = ()
-    """Shapes of the tensors that the whole module was given."""
+    """Shapes of the input tensors of the whole module."""
     module: str = ""
     """Class of the innermost module that was running."""
     given: tuple[tuple[int, ...], ...] = ()
-    """Shapes of the tensors that this module was given."""
+    """Shapes of the input tensors of that module."""
     attributes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
-    """Its plain numbers by name, for example num_features or the shape of its weight."""
+    """Its integer attributes by name, for example num_features or the shape of weight."""
     calls: tuple[PastCall, ...] = ()
-    """Calls that ended before the failure, in order."""
+    """Calls that returned before the error, in order."""
 
     @property
     def image(self) -> tuple[int, int] | None:
-        """Height and width of the image (pixels), where one input has the axes of an image.
+        """Height and width of the image (pixels), if exactly one input is a batch of images.
 
-        Of an image that is resized or padded before the first convolution, as it is there; so
-        also of what is an image there only, a spectrogram for example.
+        If the image is resized or padded before the first convolution, the size there; likewise
+        for other inputs that become images, such as spectrograms.
         """
         images = [shape for shape in self.inputs if len(shape) == 4]
         first = next((c.before for c in self.calls if _is_conv(c) and len(c.before) == 4), None)
@@ -101,11 +102,11 @@ class RunFacts:
 
     @property
     def of_video(self) -> bool:
-        """Whether a convolution of the run gave a map with a time axis."""
+        """Whether a convolution of the run returned a feature map with a time axis."""
         return any(_is_conv(call) and len(call.after) == 5 for call in self.calls)
 
     def volume_of(self, count: int) -> tuple[int, ...]:
-        """Frames, rows and columns of the last volume that a convolution gave so many of.
+        """Frames, rows and columns of the last volume with that many positions.
 
         Args:
             count: Length of a sequence (tokens).
@@ -117,17 +118,17 @@ class RunFacts:
 
     @property
     def batch(self) -> int | None:
-        """Images in the batch, where one input has the axes of a batch of images."""
+        """Batch size, if exactly one input is a batch of images."""
         batches = [shape[0] for shape in self.inputs if len(shape) == 4]
         return batches[0] if len(batches) == 1 else None
 
     @property
     def maps(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the maps that convolutions gave, the last one first."""
+        """Shapes of the feature maps that convolutions returned, last one first."""
         return tuple(c.after for c in reversed(self.calls) if _is_conv(c) and len(c.after) == 4)
 
     def map_of(self, count: int) -> tuple[int, int, int] | None:
-        """Rows, columns and tokens before them of the last map that a convolution gave so many of.
+        """Rows, columns and prefix tokens of the last feature map with that many positions.
 
         Args:
             count: Length of a sequence (tokens).
@@ -143,87 +144,95 @@ def _is_conv(call: PastCall) -> bool:
 
 
 PREFIXES = (0, 1, 2, 4, 5)
-"""Tokens before the image's: none, a class token, a distillation token too, registers."""
+"""Usual numbers of prefix tokens: none, class token, distillation token too, registers."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What the person told: the text around an error, and perhaps the stem."""
+class ErrorContext:
+    """The text of an error, and what else is known about it."""
 
     text: str
     """The text on one line, with single spaces."""
     source: str
-    """The line of code that raised the error, where the text shows it, else empty."""
+    """The line of code that raised, if the text shows it; else empty."""
     spec: StemSpec | None
-    """The stem, where it is known."""
+    """The stem, if it is known."""
     marked: str = ""
-    """The part of that line which Python marks as what raised, else empty."""
+    """The part of that line that Python marks with ^, else empty."""
     sign: str = "+"
-    """The operation between two operands, as code writes it."""
+    """The operator between the two operands, as written in code."""
     operands: tuple[tuple[int, ...], ...] = ()
-    """Shapes of what the function that raised was given, where they are known."""
+    """Input shapes of the function that raised, if they are known."""
     parameters: tuple[bool, ...] = ()
-    """Which of the operands are parameters of a module, where the text says so."""
+    """For each operand, whether it is a parameter of a module; empty if not known."""
     facts: RunFacts = field(default_factory=RunFacts)
-    """What is known of the run."""
+    """What was recorded about the run."""
 
 
-Decoder = Callable[[re.Match[str], Told], Iterator[Explanation]]
-"""From one error of PyTorch to its explanations, the likeliest first."""
+Decoder = Callable[[re.Match[str], ErrorContext], Iterator[Explanation]]
+"""Turns the match of an error message into explanations, most likely first."""
+
+
+def decoder_table(
+    *rows: tuple[str | re.Pattern[str], Decoder],
+) -> tuple[tuple[re.Pattern[str], Decoder], ...]:
+    """Compile the patterns of a table of decoders."""
+    return tuple((re.compile(pattern), decode) for pattern, decode in rows)
+
 
 RUN_IT = (
     "Run the module itself, which shows every shape before this line:"
     " python -m vitc_inspect --module FILE.py:CLASS --input 1,3,224,224."
 )
-"""What to do where a message alone does not say enough."""
+"""The fix where the message alone is not enough."""
 
 
-def one_first(readings: Iterable[Explanation]) -> Iterator[Explanation]:
-    """Readings of one error, of which one at most is true: those behind the first are possible."""
+def only_first_likely(readings: Iterable[Explanation]) -> Iterator[Explanation]:
+    """Alternative explanations of one error, all but the first set to "possible"."""
     for rank, reading in enumerate(readings):
         yield replace(reading, likelihood="possible") if rank else reading
 
 
-def not_known(
-    understood: str, told: Told, *fixes: str, numbers: Mapping[str, int], because: str = ""
+def unknown_cause(
+    understood: str, error: ErrorContext, *fixes: str, numbers: Mapping[str, int], because: str = ""
 ) -> Explanation:
-    """The explanation of an error that was recognised and whose cause cannot be told.
+    """Explain an error that was recognised but whose cause is not known.
 
     Args:
-        understood: What the message says, a sentence without its full stop.
-        told: What was told; where the run is known there is no need to run it.
-        fixes: What helps all the same.
-        numbers: The numbers that were understood.
-        because: Why no cause is named.
+        understood: The content of the message, a sentence without its full stop.
+        error: The error; without facts of the run, a fix is to run the module.
+        fixes: Fixes that help anyway.
+        numbers: The numbers in the message.
+        because: Why no cause is given.
     """
     look = "Print the shapes just before this line, and take each number from them."
     return explain(
         "not known",
         f"{understood}. What it comes from is not known.",
         *fixes,
-        look if told.facts.inputs else RUN_IT,
+        look if error.facts.inputs else RUN_IT,
         because=because or "no reading of these numbers agrees with all that is known",
         likelihood="possible",
         numbers=numbers,
     )
 
 
-def nothing_in_it(
+def empty_tensor(
     what: str, *, because: str, numbers: Mapping[str, int], written: bool = False
 ) -> Explanation:
-    """The explanation of a tensor with an axis of length 0.
+    """Explain a tensor with an axis of length 0.
 
     Args:
-        what: What is empty, a sentence without its full stop.
-        because: How it is known.
-        numbers: The numbers that were understood.
-        written: Whether the 0 was written into a shape, so that no slice made it.
+        what: The empty tensor, a sentence without its full stop.
+        because: The evidence.
+        numbers: The numbers in the message.
+        written: Whether the 0 is in a shape argument, so that no slice can be the cause.
     """
     division = "an integer division that gives 0, n // m with n smaller than m"
     if written:
         return explain(
             "empty",
-            f"{what}. An axis of length 0 holds nothing.",
+            f"{what}. A tensor with an axis of length 0 is empty.",
             f"Look for {division}.",
             "Or for an empty batch, len(x) of no image, and leave it out before the model is"
             " called.",
@@ -232,8 +241,8 @@ def nothing_in_it(
         )
     return explain(
         "empty",
-        f"{what}. An axis of length 0 holds nothing.",
-        "Look for a slice that takes nothing, as x[:, 3:] of an RGB image does.",
+        f"{what}. A tensor with an axis of length 0 is empty.",
+        "Look for an empty slice, such as x[:, 3:] of an RGB image.",
         f"Or for {division}.",
         "Or for an empty batch or list, and leave it out before the model is called.",
         because=because,
@@ -247,9 +256,9 @@ def explain(
     *fixes: str,
     because: str,
     likelihood: Likelihood = "likely",
-    numbers: Mapping[str, int],
+    numbers: Mapping[str, int] = MappingProxyType({}),
 ) -> Explanation:
-    """An explanation, its fixes given one by one; empty ones are left out."""
+    """Build an explanation; empty fixes are dropped."""
     return Explanation(
         kind=kind,
         sentence=sentence,
@@ -260,21 +269,54 @@ def explain(
     )
 
 
-def sizes(text: str) -> tuple[int, ...]:
-    """The numbers of a shape as PyTorch prints it.
+certain = partial(explain, likelihood="certain")
+"""Builds an explanation that follows from the numbers in the message."""
 
-    >>> sizes("[2, -1, 196]")
+
+def prefix_left(
+    opening: str,
+    count: int,
+    *,
+    because: str,
+    numbers: Mapping[str, int],
+    owner: str = "image",
+    when: str = " before reshaping",
+) -> Explanation:
+    """Explain a reshape of tokens that still include their prefix tokens.
+
+    Args:
+        opening: The numbers, a sentence without its end.
+        count: Number of prefix tokens.
+        because: The evidence.
+        numbers: The numbers in the message.
+        owner: What the other tokens are of.
+        when: When to leave the prefix tokens out.
+    """
+    one = count == 1
+    return explain(
+        "class token",
+        f"{opening} {counted(count)} before the {owner}'s {'is' if one else 'are'} still there.",
+        f"Leave {'it' if one else 'them'} out{when}: x[:, {count}:].",
+        because=because,
+        numbers=numbers,
+    )
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Parse a shape as PyTorch prints it.
+
+    >>> parse_sizes("[2, -1, 196]")
     (2, -1, 196)
     """
     return tuple(int(number) for number in re.findall(r"-?\d{1,12}", text))
 
 
 LEAST_WIDTH = 96
-"""The narrowest tokens of models in use; narrower ones are rarely meant by a number alone."""
+"""Smallest usual token width; a smaller number alone is rarely a width."""
 
 
 def looks_like_width(number: int) -> bool:
-    """Whether a number is more likely channels than tokens.
+    """Whether a number is more likely a channel count than a token count.
 
     >>> looks_like_width(384), looks_like_width(197), looks_like_width(196)
     (True, False, False)
@@ -283,18 +325,15 @@ def looks_like_width(number: int) -> bool:
 
 
 def heads_fault(width: int, heads: int) -> Explanation:
-    """The explanation of a token width that the heads do not divide."""
+    """Explain a token width that is not divisible by the number of heads."""
     near = divisors_near(width, heads)
     wider = -(-width // heads) * heads
-    return Explanation(
-        kind="heads",
-        sentence=f"A token of {width} numbers cannot be shared by {heads} heads:"
+    return certain(
+        "heads",
+        f"A token of {width} numbers cannot be shared by {heads} heads:"
         f" {width} = {heads}·{width // heads} + {width % heads}.",
-        fixes=(
-            f"Use {' or '.join(map(str, near))} heads, which divide {width}.",
-            f"Or make the tokens {wider} = {heads}·{wider // heads} numbers wide.",
-        ),
-        likelihood="certain",
+        f"Use {' or '.join(map(str, near))} heads, which divide {width}.",
+        f"Or make the tokens {wider} = {heads}·{wider // heads} numbers wide.",
         because="each head takes an equal share of the token",
         numbers={"embed_dim": width, "num_heads": heads},
     )
@@ -312,7 +351,7 @@ def divisors_near(number: int, wanted: int, *, most: int = 2) -> tuple[int, ...]
 
 
 def by(sides: Sequence[int]) -> str:
-    """Sides as they are read aloud.
+    """Format sides as a product.
 
     >>> by((14, 14))
     '14×14'
@@ -321,7 +360,7 @@ def by(sides: Sequence[int]) -> str:
 
 
 def counted(count: int, word: str = "token") -> str:
-    """A count with its word.
+    """Format a count with its noun.
 
     >>> counted(1), counted(4), counted(1, "entry")
     ('1 token', '4 tokens', '1 entry')

@@ -1,4 +1,4 @@
-"""Errors of number formats and devices: float16 beside float32, the CPU beside a GPU."""
+"""Errors of dtypes and devices: float16 and float32, CPU and GPU."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vitc_inspect.diagnosis.explanation import Decoder, Explanation, Told, explain
+from vitc_inspect.diagnosis.explanation import (
+    ErrorContext,
+    Explanation,
+    certain,
+    decoder_table,
+    explain,
+)
 
 _DTYPES = {
     "unsigned char": "uint8",
@@ -24,11 +30,11 @@ _DTYPES = {
     "bfloat16": "bfloat16",
     "bool": "bool",
 }
-"""Number formats as PyTorch's messages call them, in lower case, and as its code does."""
+"""Dtype names in PyTorch's messages, in lower case, and in its API."""
 
 
-def _types(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """The image and the weights have different number formats, or lie on different devices."""
+def _types(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """An image and weights of different dtypes or on different devices."""
     image, weight = (part.strip() for part in match.group("image", "weight"))
     came, kept = _tensor_type(image), _tensor_type(weight)
     if came[0] != kept[0]:
@@ -38,7 +44,7 @@ def _types(match: re.Match[str], told: Told) -> Iterator[Explanation]:
 
 
 def _tensor_type(text: str) -> tuple[str, str]:
-    """Device and number format of what a message calls torch.cuda.HalfTensor or c10::Half."""
+    """Device and dtype of a type name such as torch.cuda.HalfTensor or c10::Half."""
     mps = re.fullmatch(r"MPS(\w{1,20}?)Type", text)
     if mps:
         return "mps", _DTYPES.get(mps[1].lower(), mps[1].lower())
@@ -48,19 +54,17 @@ def _tensor_type(text: str) -> tuple[str, str]:
 
 
 def _devices(image: str, weights: str) -> Explanation:
-    return explain(
+    return certain(
         "device",
-        f"The image lies on {image} and the weights on {weights}.",
+        f"The image is on {image} and the weights on {weights}.",
         f'Move the image: image = image.to("{weights}").',
         f'Or move the model: model.to("{image}").',
         because="an operation reads one device only",
-        likelihood="certain",
-        numbers={},
     )
 
 
 def _formats(image: str, weights: str) -> Iterator[Explanation]:
-    """What to do about two number formats."""
+    """Fixes for two dtypes."""
     cast = f"Convert the image: image.to(torch.{weights})."
     why = ""
     if image == "uint8":
@@ -74,29 +78,27 @@ def _formats(image: str, weights: str) -> Iterator[Explanation]:
     convert = f"Or convert the model: model.to(torch.{image})."
     half = {image, weights} & {"float16", "bfloat16"}
     floats = {"float16", "bfloat16", "float64", "float32"}
-    yield explain(
+    yield certain(
         "dtype",
         f"The image has the number format {image} and the weights {weights}.{why}",
         cast,
         convert if image in floats else "",
         "Or run both under torch.autocast." if half else "",
         because="an operation reads one number format only",
-        likelihood="certain",
-        numbers={},
     )
 
 
-def _formats_of_two(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A matrix product of two number formats; most often what came, and then the weight."""
+def _formats_of_two(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A matrix product of two dtypes; usually the input and the weight."""
     came, kept = (_DTYPES.get(n.lower(), n.lower()) for n in match.group("image", "weight"))
     if came != kept:
         for explanation in _formats(came, kept):
-            # of two tokens, of queries and keys for example, neither is a weight
+            # neither operand need be a weight: queries and keys
             yield replace(explanation, likelihood="likely")
 
 
-def _format_unknown(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """An operation that does not exist for a number format."""
+def _format_unknown(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """An operation that is not implemented for a dtype."""
     format_ = _DTYPES.get(match.group(2).lower(), match.group(2))
     if format_ in ("float16", "bfloat16"):
         fixes = (
@@ -111,35 +113,31 @@ def _format_unknown(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     else:
         fixes = ("Convert what it is given: x.float().", "")
         because = "the message names both"
-    yield explain(
+    yield certain(
         "dtype",
         f"The operation {match.group(1)} does not exist for numbers of the format {format_}.",
         *fixes,
         because=because,
-        likelihood="certain",
-        numbers={},
     )
 
 
-def _two_devices(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+def _two_devices(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Tensors on two devices."""
     first, second = match.group("first"), match.group("second")
     if first == second:
         return
-    yield explain(
+    yield certain(
         "device",
-        f"One tensor lies on {first} and another on {second}: the image and the model, or a class"
-        " token or a position table that is no parameter of the model.",
+        f"One tensor is on {first} and another on {second}: the image and the model, or a class"
+        " token or a position table that is not a parameter of the model.",
         f'Move both to one device: model.to("{first}") and image.to("{first}").',
         "Make every table an nn.Parameter or a buffer, so that it moves with the model.",
         because="an operation reads one device only",
-        likelihood="certain",
-        numbers={},
     )
 
 
-def _no_algorithm(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """cuDNN or cuBLAS that fails without saying why."""
+def _no_algorithm(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A failure of cuDNN or cuBLAS without a reason."""
     yield explain(
         "gpu",
         f"The GPU's library failed with {match.group(0)}, which does not say why: too little"
@@ -148,15 +146,14 @@ def _no_algorithm(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         "Or, where the CPU runs it, use a smaller batch, and x.contiguous() before this layer.",
         because="the name of the status is all that it says",
         likelihood="possible",
-        numbers={},
     )
 
 
-def _device_assert(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+def _device_assert(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """An index out of range on a GPU."""
     yield explain(
         "index",
-        "An index is out of range on the GPU: a label that is not below num_classes, or a place"
+        "An index is out of range on the GPU: a label that is not below num_classes, or a position"
         " that is not below the length of a table. The line that the traceback names may be a"
         " later one.",
         "Run the same on the CPU, where the message names the index, or with"
@@ -164,59 +161,42 @@ def _device_assert(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         "Check that 0 <= label < num_classes for every label.",
         because="that is what a GPU asserts in indexing and in the loss",
         likelihood="possible",
-        numbers={},
     )
 
 
 _DEVICE = r"(?:cuda|cpu|mps|xpu|meta)(?::\d{1,3})?"
 _NAMES = r"[\w:. ]{1,60}?"
 
-DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+DECODERS = decoder_table(
     (
-        re.compile(
-            rf"Input type \((?P<image>{_NAMES})\) and (?:weight|bias) type"
-            rf" \((?P<weight>{_NAMES})\) should be the same"
-        ),
+        rf"Input type \((?P<image>{_NAMES})\) and (?:weight|bias) type"
+        rf" \((?P<weight>{_NAMES})\) should be the same",
         _types,
     ),
     (
-        re.compile(
-            r"mat1 and mat2 must have the same dtype, but got (?P<image>\w{1,30}) and"
-            r" (?P<weight>\w{1,30})"
-        ),
+        r"mat1 and mat2 must have the same dtype, but got (?P<image>\w{1,30}) and"
+        r" (?P<weight>\w{1,30})",
         _formats_of_two,
     ),
     (
-        re.compile(
-            r"expected m1 and m2 to have the same dtype, but got: (?P<image>[\w:]{1,30}) !="
-            r" (?P<weight>[\w:]{1,30})"
-        ),
+        r"expected m1 and m2 to have the same dtype, but got: (?P<image>[\w:]{1,30}) !="
+        r" (?P<weight>[\w:]{1,30})",
         _formats_of_two,
     ),
+    (r"expected scalar type (?P<image>\w{1,30}) but found (?P<weight>\w{1,30})", _formats_of_two),
+    (r"\"(\w{1,60})\" not implemented for '(\w{1,30})'", _format_unknown),
+    (rf"found at least two devices, (?P<first>{_DEVICE}) and (?P<second>{_DEVICE})", _two_devices),
     (
-        re.compile(r"expected scalar type (?P<image>\w{1,30}) but found (?P<weight>\w{1,30})"),
-        _formats_of_two,
-    ),
-    (re.compile(r"\"(\w{1,60})\" not implemented for '(\w{1,30})'"), _format_unknown),
-    (
-        re.compile(rf"found at least two devices, (?P<first>{_DEVICE}) and (?P<second>{_DEVICE})"),
+        rf"Expected all tensors to be on the same device, but got \w+ is on"
+        rf" (?P<second>{_DEVICE}), different from other tensors on (?P<first>{_DEVICE})",
         _two_devices,
     ),
     (
-        re.compile(
-            rf"Expected all tensors to be on the same device, but got \w+ is on"
-            rf" (?P<second>{_DEVICE}), different from other tensors on (?P<first>{_DEVICE})"
-        ),
+        rf"Tensor on device (?P<second>{_DEVICE}) is not on the expected device"
+        rf" (?P<first>{_DEVICE})",
         _two_devices,
     ),
-    (
-        re.compile(
-            rf"Tensor on device (?P<second>{_DEVICE}) is not on the expected device"
-            rf" (?P<first>{_DEVICE})"
-        ),
-        _two_devices,
-    ),
-    (re.compile(r"(?:CUDNN|CUBLAS)_STATUS_(?!SUCCESS)[A-Z_]{1,40}"), _no_algorithm),
-    (re.compile(r"device-side assert triggered"), _device_assert),
+    (r"(?:CUDNN|CUBLAS)_STATUS_(?!SUCCESS)[A-Z_]{1,40}", _no_algorithm),
+    (r"device-side assert triggered", _device_assert),
 )
-"""What each error is known by, and who explains it."""
+"""The pattern of each error message, and the function that explains it."""

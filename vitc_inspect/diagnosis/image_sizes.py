@@ -1,4 +1,4 @@
-"""Models' own assertions about the size of the image: not the model's, or not divisible."""
+"""Models' own assertions about the image size: not the expected one, or not divisible."""
 
 from __future__ import annotations
 
@@ -6,20 +6,28 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vitc_inspect.diagnosis.explanation import Decoder, Explanation, Told, by, explain, sizes
-from vitc_inspect.diagnosis.pieces import image_in_pieces, taken_apart
+from vitc_inspect.diagnosis.divisibility import division_text, indivisible_image
+from vitc_inspect.diagnosis.explanation import (
+    ErrorContext,
+    Explanation,
+    by,
+    certain,
+    decoder_table,
+    explain,
+    parse_sizes,
+)
 
 _NOMINAL = 16
-"""The patch size to reckon with where none is known (pixels)."""
+"""The patch size that is assumed if none is known (pixels)."""
 _BANDS = (1, 3, 4)
-"""Channels of images in grey, in colour, and with alpha."""
+"""Channels of grey, RGB and RGBA images."""
 
 
-# An image of another size than the model's
+# Images of the wrong size
 
 
-def _other_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """One side of the image is not the model's."""
+def _other_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """One side of the image is not the expected one."""
     which = (match["which"] or "side").lower()
     side, expected = int(match["side"]), int(match["expected"])
     if min(side, expected) < 1 or side == expected:
@@ -28,16 +36,16 @@ def _other_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         yield _channels_at(which, side, expected)
         return
     numbers = {"side": side, "expected_side": expected}
-    patch = _patch(told)
+    patch = _patch(error)
     rows = ""
     if side % patch == 0 and expected % patch == 0:
         unit = "columns" if which == "width" else "rows"
-        rows = f" {_at(told)} that is {side // patch} {unit} of tokens instead of"
+        rows = f" {_at(error)} that is {side // patch} {unit} of tokens instead of"
         rows += f" {expected // patch}."
-    if match.re is _TORCHVISION:  # its model is square
-        yield _image_size((side, side), (expected, expected), told, which=which)
+    if match.re is _TORCHVISION:  # its models are square
+        yield _image_size((side, side), (expected, expected), error, which=which)
         return
-    of_image = explain(
+    of_image = certain(
         "image size",
         f"The image has a {which} of {side} pixels and the model expects {expected}.{rows}",
         f"Resize the image to the model's size: a {which} of {expected} pixels,"
@@ -45,10 +53,9 @@ def _other_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         f"Or build the model for this image, img_size={side} where it is square; a trained"
         " position table is then interpolated.",
         because="the model compares the image with the size it was built for",
-        likelihood="certain",
         numbers=numbers,
     )
-    image = told.facts.image
+    image = error.facts.image
     real = (image[1] if which == "width" else image[0]) if image else None
     of_map = _map_between(which, side, expected, real)
     if real is None or real == side:
@@ -58,16 +65,16 @@ def _other_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
 
 
 def _map_between(which: str, side: int, expected: int, real: int | None) -> Explanation | None:
-    """A map that a later stage embeds by timm's PatchEmbed, which calls it an image (Visformer)."""
+    """A map that a later stage embeds with timm's PatchEmbed, which calls it an image."""
     factors = (real // side,) if real and real % side == 0 else (2, 4, 8, 16)
     factor = next((f for f in factors if f > 1 and f * expected in _USUAL_MODELS), None)
     if factor is None or (real is None and expected >= _USUAL_MODELS[0] // 2 + 1):
         return None
     return explain(
         "image size",
-        f"A map inside the model has a {which} of {side} places and the stage that takes it"
-        f" expects {expected}: the image has {factor * side} pixels there and the model was built"
-        f" for {factor * expected}, if a stride of {factor} stands before it.",
+        f"A map inside the model has a {which} of {side} positions and the next stage expects"
+        f" {expected}: the image has {factor * side} pixels there and the model was built"
+        f" for {factor * expected}, if a stride of {factor} comes before it.",
         f"Resize the image to {factor * expected}×{factor * expected} pixels.",
         f"Or build the model for this image, img_size={factor * side}.",
         because=f"the run shows an image of {real} pixels"
@@ -80,16 +87,16 @@ def _map_between(which: str, side: int, expected: int, real: int | None) -> Expl
 
 
 _USUAL_MODELS = (224, 384, 448)
-"""Sides of the images that models with stages are built for (pixels)."""
+"""Usual image sides of models with stages (pixels)."""
 
 
 def _channels_at(which: str, side: int, expected: int) -> Explanation:
-    """A side that is a number of channels."""
+    """A side that is really the number of channels."""
     if which == "height":
         return explain(
             "channels",
             f"The image has a height of {side} pixels and the model expects {expected}: {side} is a"
-            " number of channels, and they stand on the third axis.",
+            " number of channels, and the channels are on the third axis.",
             "Bring the image to (batch, channels, height, width): image.transpose(1, 2) where it"
             " is (batch, height, channels, width).",
             because=f"no image is {side} pixels high, and {side} channels are usual",
@@ -98,15 +105,15 @@ def _channels_at(which: str, side: int, expected: int) -> Explanation:
     return explain(
         "channels last",
         f"The image has a {which} of {side} pixels and the model expects {expected}: {side} is a"
-        " number of channels, so they stand last.",
+        " number of channels, so the channels are last.",
         "Put the channels first: image.permute(0, 3, 1, 2).",
         because=f"no image is {side} pixels wide, and {side} channels are usual",
         numbers={"side": side, "expected_side": expected},
     )
 
 
-def _other_sides(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Both sides of the image, beside the model's."""
+def _other_sides(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """Height and width of the image, and the expected ones."""
     came = int(match["height"]), int(match["width"])
     expected = int(match["model_height"]), int(match["model_width"] or match["model_height"])
     if min(*came, *expected) < 1 or came == expected:
@@ -114,19 +121,19 @@ def _other_sides(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if came[1] in _BANDS and expected[1] > 8:
         yield _channels_at("width", came[1], expected[1])
         return
-    yield _image_size(came, expected, told)
+    yield _image_size(came, expected, error)
 
 
 def _image_size(
-    came: tuple[int, int], expected: tuple[int, int], told: Told, *, which: str = ""
+    came: tuple[int, int], expected: tuple[int, int], error: ErrorContext, *, which: str = ""
 ) -> Explanation:
-    """An image beside the size that the model was built for."""
-    patch = _patch(told)
+    """Explain an image that does not have the expected size."""
+    patch = _patch(error)
     lengths = ""
     if all(side % patch == 0 for side in (*came, *expected)):
         real, made = (tuple(side // patch for side in size) for size in (came, expected))
         lengths = (
-            f" {_at(told)} it would give {by(real)} = {real[0] * real[1]} tokens where"
+            f" {_at(error)} it would give {by(real)} = {real[0] * real[1]} tokens where"
             f" the position table has {by(made)} = {made[0] * made[1]}."
         )
     opening = f"The image is {by(came)} pixels and the model expects {by(expected)}."
@@ -138,32 +145,31 @@ def _image_size(
             lengths = lengths.replace("it would give", "a square of it would give")
     odd = 0 if came[0] != expected[0] else 1
     square = by(came) if came[0] != came[1] else str(came[0])
-    return explain(
+    return certain(
         "image size",
         f"{opening}{lengths}",
         f"Resize the image to {by(expected)} pixels.",
         f"Or build the model for {square} pixels, with a position table of that size or an"
         " interpolated one.",
         because="the model compares the image with the size it was built for",
-        likelihood="certain",
         numbers={"side": came[odd], "expected_side": expected[odd]},
     )
 
 
-def _at(told: Told) -> str:
-    """At which patch size is reckoned: that of the stem, or one for example."""
-    return f"At patch size {_patch(told)}" if told.spec else f"If a patch is {_NOMINAL} pixels,"
+def _at(error: ErrorContext) -> str:
+    """The patch size that the numbers assume."""
+    return f"At patch size {_patch(error)}" if error.spec else f"If a patch is {_NOMINAL} pixels,"
 
 
-def _patch(told: Told) -> int:
-    return told.spec.total_stride if told.spec else _NOMINAL
+def _patch(error: ErrorContext) -> int:
+    return error.spec.total_stride if error.spec else _NOMINAL
 
 
-# Sides that patches do not divide
+# Sides that are not divisible
 
 
-def _undivided(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """One side, with the patch."""
+def _indivisible(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """One side that is not divisible, with the patch size."""
     side, patch = int(match["side"]), int(match["patch"])
     if min(side, patch) < 1 or side % patch == 0:
         return
@@ -175,78 +181,73 @@ def _undivided(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     rest = side % patch
     fits = [f"{n} = {n // patch}·{patch}" for n in (side - rest, side - rest + patch) if n]
     cut = {"height": f"image[..., :{side - rest}, :]", "width": f"image[..., :{side - rest}]"}
-    yield explain(
+    yield certain(
         "image size",
-        f"A {which} of {side} pixels is not divisible by the patch: {taken_apart(side, patch)}.",
+        f"A {which} of {side} pixels is not divisible by the patch: {division_text(side, patch)}.",
         f"Resize the image to a {which} of {' or '.join(fits)} pixels.",
         f"Or crop what is left over: {cut[which]}." if which in cut and side > patch else "",
         because="the model says so",
-        likelihood="certain",
         numbers={"side": side, "patch_size": patch, "rest": rest},
     )
 
 
-def _undivided_pair(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Both sides, with the divisor (torchvision's RAFT)."""
+def _indivisible_pair(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """Height and width that are not divisible, with the divisor (RAFT in torchvision)."""
     divisor, height, width = (int(group) for group in match.groups())
     if divisor > 0 and (height % divisor or width % divisor) and min(height, width) > 0:
-        yield image_in_pieces((height, width), (divisor, divisor), because="the model says so")
+        yield indivisible_image((height, width), (divisor, divisor), because="the model says so")
 
 
-def _undivided_unsaid(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Not divisible, without a number."""
-    spec = told.spec
+def _indivisible_unspecified(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """An image that is not divisible, without a number in the message."""
+    spec = error.spec
     if spec and any(side % spec.total_stride for side in spec.image_size):
-        yield image_in_pieces(
+        yield indivisible_image(
             spec.image_size,
             (spec.total_stride, spec.total_stride),
-            because="so it is in the stem given",
+            because="it is so in the given stem",
         )
         return
-    yield explain(
+    yield certain(
         "image size",
         "The sides of the image are not divisible by the patch size.",
         "Use an image size that the patch size divides: for 16, 224 = 14·16 or 256 = 16·16.",
         because="patches are cut in whole pixels",
-        likelihood="certain",
-        numbers={},
     )
 
 
-def _encoder_stride(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """transformers: the head for masked images gives back each patch of its own size only."""
+def _encoder_stride(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """transformers: encoder_stride must equal patch_size."""
     patch, stride = int(match["patch"]), int(match["stride"])
-    yield explain(
+    yield certain(
         "stride",
         f"The head for masked images makes {stride}×{stride} pixels of each token"
         f" (encoder_stride), and a patch is {patch}×{patch}.",
         f"Build the configuration with encoder_stride={patch}.",
         because="the message names both",
-        likelihood="certain",
         numbers={"encoder_stride": stride, "patch_size": patch},
     )
 
 
-def _undivided_shape(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+def _indivisible_shape(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A divisor and the shape of the whole input (RF-DETR)."""
-    piece, shape = int(match["piece"]), sizes(match["shape"])
+    piece, shape = int(match["piece"]), parse_sizes(match["shape"])
     if len(shape) == 4 and piece > 0 and any(n % piece for n in shape[2:]) and min(shape[2:]) > 0:
-        yield image_in_pieces(shape[2:], (piece, piece), because="the message names both")
+        yield indivisible_image(shape[2:], (piece, piece), because="the message names both")
 
 
-def _undivided_by(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A divisor alone."""
+def _indivisible_by(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A divisor without the size of the image."""
     piece = int(match["piece"])
     if piece < 2:
         return
     near = max(1, round(224 / piece)) * piece
-    yield explain(
+    yield certain(
         "image size",
         f"A side of the image is not divisible by {piece}.",
         f"Resize the image to multiples of {piece}: {near} = {near // piece}·{piece} for example.",
         f"Or pad it: F.pad(x, (0, -x.shape[3] % {piece}, 0, -x.shape[2] % {piece})).",
         because="the message says so",
-        likelihood="certain",
         numbers={"patch_size": piece},
     )
 
@@ -257,73 +258,52 @@ _IMAGE = r"(?:image|img|input|pixel\w*)"
 _TORCHVISION = re.compile(
     rf"Wrong image (?P<which>height|width)! Expected (?P<expected>{_N}) but got (?P<side>{_N})"
 )
-DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+DECODERS = decoder_table(
     (
-        re.compile(
-            rf"Input (?:image |img_?)?(?P<which>height|width) \(?(?P<side>{_N})\)? {_DIFFERS}"
-            rf"[a-z ]{{0,40}}\(?(?P<expected>{_N})\)?",
-            re.IGNORECASE,
-        ),
+        rf"(?i)Input (?:image |img_?)?(?P<which>height|width) \(?(?P<side>{_N})\)? {_DIFFERS}"
+        rf"[a-z ]{{0,40}}\(?(?P<expected>{_N})\)?",
         _other_side,
     ),
     (_TORCHVISION, _other_side),
     (
-        re.compile(
-            rf"Input (?:image |img_?)?size \(?(?P<height>{_N}) ?[*x×,] ?(?P<width>{_N})\)?"
-            rf" {_DIFFERS}[a-z ]{{0,40}}\(?(?P<model_height>{_N})"
-            rf"(?: ?[*x×,] ?(?P<model_width>{_N}))?\)?",
-            re.IGNORECASE,
-        ),
+        rf"(?i)Input (?:image |img_?)?size \(?(?P<height>{_N}) ?[*x×,] ?(?P<width>{_N})\)?"
+        rf" {_DIFFERS}[a-z ]{{0,40}}\(?(?P<model_height>{_N})"
+        rf"(?: ?[*x×,] ?(?P<model_width>{_N}))?\)?",
         _other_sides,
     ),
     (
-        re.compile(
-            rf"{_IMAGE}[ _]?(?:{_IMAGE}[ _]?)?(?P<which>height|width|size|side|dimension)s?"
-            rf"(?: \d(?= ))?[ :=]{{0,3}}\(?(?P<side>{_N})\)? (?:should|must|has to|needs to|is|was)"
-            r" (?:not )?(?:be )?(?:divisible|divided|a multiple)"
-            rf" (?:by|of) (?:the )?[a-z_ ]{{0,30}}[ :=]{{0,3}}\(?(?P<patch>{_N})\)?",
-            re.IGNORECASE,
-        ),
-        _undivided,
+        rf"(?i){_IMAGE}[ _]?(?:{_IMAGE}[ _]?)?(?P<which>height|width|size|side|dimension)s?"
+        rf"(?: \d(?= ))?[ :=]{{0,3}}\(?(?P<side>{_N})\)? (?:should|must|has to|needs to|is|was)"
+        r" (?:not )?(?:be )?(?:divisible|divided|a multiple)"
+        rf" (?:by|of) (?:the )?[a-z_ ]{{0,30}}[ :=]{{0,3}}\(?(?P<patch>{_N})\)?",
+        _indivisible,
     ),
     (
-        re.compile(
-            rf"H and W should be divisible by ({_N}), instead got ({_N}) \(h\) and ({_N}) \(w\)"
-        ),
-        _undivided_pair,
+        rf"H and W should be divisible by ({_N}), instead got ({_N}) \(h\) and ({_N}) \(w\)",
+        _indivisible_pair,
     ),
     (
-        re.compile(
-            r"Input shape indivisible by patch size"
-            r"|Image (?:dimensions|size|height and width) (?:must|should) be divisible by"
-            r" (?:the )?patch ?size(?!\s*\(?\d)"
-            r"|`?patch_size`? (?:must|should) divide (?:`?img_size`?|image dimensions) evenly"
-            r"|squared size that is divisible by the patch size",
-            re.IGNORECASE,
-        ),
-        _undivided_unsaid,
+        r"(?i)Input shape indivisible by patch size"
+        r"|Image (?:dimensions|size|height and width) (?:must|should) be divisible by"
+        r" (?:the )?patch ?size(?!\s*\(?\d)"
+        r"|`?patch_size`? (?:must|should) divide (?:`?img_size`?|image dimensions) evenly"
+        r"|squared size that is divisible by the patch size",
+        _indivisible_unspecified,
     ),
     (
-        re.compile(
-            rf"must be equal to `?encoder_stride`?.{{0,200}}?Got `?patch_size`? ?= ?(?P<patch>{_N})"
-            rf" and `?encoder_stride`? ?= ?(?P<stride>{_N})"
-        ),
+        rf"must be equal to `?encoder_stride`?.{{0,200}}?Got `?patch_size`? ?= ?(?P<patch>{_N})"
+        rf" and `?encoder_stride`? ?= ?(?P<stride>{_N})",
         _encoder_stride,
     ),
     (
-        re.compile(
-            rf"input shape to be divisible by (?P<piece>{_N}), but got torch\.Size\("
-            r"(?P<shape>\[[\d, ]{1,200}\])\)"
-        ),
-        _undivided_shape,
+        rf"input shape to be divisible by (?P<piece>{_N}), but got torch\.Size\("
+        r"(?P<shape>\[[\d, ]{1,200}\])\)",
+        _indivisible_shape,
     ),
     (
-        re.compile(
-            rf"(?:input|image|img)[\w ]{{0,40}} (?:must|should|needs to|has to) be"
-            rf" (?:divisible by|(?:a )?multiples? of) (?P<piece>{_N})(?![\d.,]*\d)",
-            re.IGNORECASE,
-        ),
-        _undivided_by,
+        rf"(?i)(?:input|image|img)[\w ]{{0,40}} (?:must|should|needs to|has to) be"
+        rf" (?:divisible by|(?:a )?multiples? of) (?P<piece>{_N})(?![\d.,]*\d)",
+        _indivisible_by,
     ),
 )
-"""What each assertion is known by, and who explains it."""
+"""The pattern of each error message, and the function that explains it."""

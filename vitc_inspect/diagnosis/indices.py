@@ -1,4 +1,4 @@
-"""Errors of indexing: an index beyond the end of a table, a mask of another length."""
+"""Errors of indexing: an index out of range, a mask of the wrong length."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import re
 from collections.abc import Iterator
 
 from vitc_inspect.diagnosis.explanation import (
-    Decoder,
+    ErrorContext,
     Explanation,
-    Told,
     by,
+    decoder_table,
     explain,
-    not_known,
-    sizes,
+    parse_sizes,
+    unknown_cause,
 )
 
 
-def _index(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """An index beyond the end of a table, of a parameter or of nn.Embedding."""
+def _index(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """An index out of range, of a parameter or of nn.Embedding."""
     groups = match.groupdict()
-    weight = told.facts.attributes.get("weight", ()) if groups["size"] is None else ()
+    weight = error.facts.attributes.get("weight", ()) if groups["size"] is None else ()
     size = int(groups["size"]) if groups["size"] else weight[0] if len(weight) == 2 else None
     if size is None:
-        yield not_known(
+        yield unknown_cause(
             "An index reaches beyond the end of a table, nn.Embedding's weight for example",
-            told,
+            error,
             "Give the table as many entries as there are tokens, or cut the ids.",
             numbers={},
         )
@@ -38,8 +38,8 @@ def _index(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         )
     yield explain(
         "table length",
-        f"A table of {size} entries is read{at}, behind its end: more tokens, words or places came"
-        f" than it was made for.{relative}",
+        f"A table of {size} entries is read{at}, out of range: there are more tokens, words or"
+        f" positions than entries.{relative}",
         "Give an image or a text of the size that the table was made for.",
         "Or interpolate the table along that axis to the size at hand.",
         because=f"the entries are counted from 0 to {size - 1}",
@@ -47,19 +47,19 @@ def _index(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
-def _boolean_mask(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A tensor that is indexed by a mask of another length."""
-    mask, shape = sizes(match["mask"]), sizes(match["shape"])
+def _boolean_mask(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A boolean mask of the wrong length."""
+    mask, shape = parse_sizes(match["mask"]), parse_sizes(match["shape"])
     axis = int(match["axis"])
     if axis >= min(len(mask), len(shape)) or mask[axis] == shape[axis]:
         return
     yield explain(
         "mask",
         f"A tensor of {by(shape)} is indexed by a mask of {by(mask)}: along axis {axis} it has"
-        f" {shape[axis]}, and the mask {mask[axis]}. Of a model of images and text, each image"
-        " stands for as many tokens as its patches, which the mask does not count.",
+        f" {shape[axis]}, and the mask {mask[axis]}. In a model of images and text, each image"
+        f" takes as many tokens as it has patches, which the mask does not include.",
         f"Make the mask {shape[axis]} long: put False where the {shape[axis] - mask[axis]} others"
-        " stand."
+        f" are."
         if shape[axis] > mask[axis]
         else f"Make the mask {shape[axis]} long, as the tensor is cut or pooled.",
         because="the message names both shapes",
@@ -67,21 +67,17 @@ def _boolean_mask(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
-DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+DECODERS = decoder_table(
     (
-        re.compile(
-            r"index (?P<index>\d{1,12}) is out of bounds for dimension \d with size"
-            r" (?P<size>\d{1,12})"
-            r"|index out of range in self"
-        ),
+        r"index (?P<index>\d{1,12}) is out of bounds for dimension \d with size"
+        r" (?P<size>\d{1,12})"
+        r"|index out of range in self",
         _index,
     ),
     (
-        re.compile(
-            r"shape of the mask (?P<mask>\[[\d, ]{1,200}\]) at index (?P<axis>\d) does not match"
-            r" the shape of the indexed tensor (?P<shape>\[[\d, ]{1,200}\])"
-        ),
+        r"shape of the mask (?P<mask>\[[\d, ]{1,200}\]) at index (?P<axis>\d) does not match"
+        r" the shape of the indexed tensor (?P<shape>\[[\d, ]{1,200}\])",
         _boolean_mask,
     ),
 )
-"""What each error is known by, and who explains it."""
+"""The pattern of each error message, and the function that explains it."""

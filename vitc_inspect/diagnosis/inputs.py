@@ -1,4 +1,4 @@
-"""Errors of what goes into a layer: its axes, its type, images of different sizes."""
+"""Errors of the input of a layer: its rank, its type, images of different sizes in a batch."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ import re
 from collections.abc import Iterator
 
 from vitc_inspect.diagnosis.explanation import (
-    Decoder,
+    ErrorContext,
     Explanation,
-    Told,
     by,
+    certain,
+    decoder_table,
     explain,
     looks_like_width,
-    sizes,
+    parse_sizes,
 )
-from vitc_inspect.diagnosis.grids import in_squares, square_of
+from vitc_inspect.diagnosis.grids import grid_text, square_of
 
 
-def _needs_more(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A forward that was not given all its arguments."""
+def _missing_arguments(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A forward called without all its required arguments."""
     owner, missing = match.group(1), re.findall(r"'(\w{1,60})'", match.group(2))
     *first, last = missing
     names = f"{', '.join(first)} and {last}" if first else last
     them = "it" if len(missing) == 1 else "them"
-    yield explain(
+    yield certain(
         "arguments",
         f"{owner} needs {names} as well, and was not given {them}.",
         f"Give {them} where the module is called. For the whole module that is one more"
         f" --input {missing[0]}=SHAPE, or inspect_module(module, image, {missing[0]}=...).",
         f"Or give {missing[0]} a default in {owner}.",
         because="an argument without a default has to be given",
-        likelihood="certain",
         numbers={"missing": len(missing)},
     )
 
 
-def _axes_of_input(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A convolution that gets too few or too many axes."""
-    kind, given = int(match["kind"]), sizes(match["given"])
+def _axes_of_input(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A convolution whose input has the wrong number of axes."""
+    kind, given = int(match["kind"]), parse_sizes(match["given"])
     axes = len(given)
     if kind == 2 and axes == 2:
         yield from _two_axes(given)
@@ -78,11 +78,11 @@ _READS = {
 
 
 def _two_axes(given: tuple[int, ...]) -> Iterator[Explanation]:
-    """(height, width) of a grey image, or (batch, width) and (tokens, width) of features."""
+    """A grey image (height, width), or features (batch, width) or (tokens, width)."""
     first, width = given
     numbers = {"axes": 2}
     features = looks_like_width(width) and first != width
-    # no photograph is 4 times as wide as high, or has a few rows of pixels only
+    # images are not 4 times as wide as high, nor a few pixels high
     surely = features and (first < 32 or width > 4 * first)
     maybe = features and not surely and square_of(first) is not None
     if surely or maybe:
@@ -109,7 +109,7 @@ def _two_axes(given: tuple[int, ...]) -> Iterator[Explanation]:
 
 
 def _five_axes(given: tuple[int, ...]) -> Explanation:
-    """A video, a volume, or a batch too many."""
+    """A video, a volume, or an extra batch axis."""
     bands = (1, 3, 4)
     opening = (
         f"The image is {by(given)}: it has 5 axes, one more than (batch, channels, height, width)"
@@ -126,7 +126,7 @@ def _five_axes(given: tuple[int, ...]) -> Explanation:
         what = f": {given[1]} frames with their channels last"
         fix = "Fold the frames and put the channels first: image.flatten(0, 1).permute(0, 3, 1, 2)."
     else:
-        what, fix = "", "Merge the axis that is too many into the batch: image.flatten(0, 1)."
+        what, fix = "", "Merge the extra axis into the batch: image.flatten(0, 1)."
     return explain(
         "batch" if given[2] in bands or not what else "video",
         f"{opening}{what}.",
@@ -137,113 +137,23 @@ def _five_axes(given: tuple[int, ...]) -> Explanation:
     )
 
 
-def _axes_of_norm(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A BatchNorm that gets another number of axes."""
-    wanted, axes = match["wanted"], int(match["axes"])
-    if wanted != "4":
-        yield _other_norm(wanted, axes)
-        return
-    shape = next((shape for shape in told.operands if len(shape) == axes), ())
-    numbers = {"axes": axes}
-    if axes == 2:
-        yield explain(
-            "norm",
-            f"BatchNorm2d gets {f'{by(shape)}: ' if shape else ''}2 axes instead of 4: features"
-            " (batch, width), which have no height and width.",
-            "Use BatchNorm1d or LayerNorm on features, or put the norm before the pooling.",
-            because="BatchNorm2d reads (batch, channels, height, width)",
-            numbers=numbers,
-        )
-        return
-    if axes != 3:
-        yield explain(
-            "axes",
-            f"BatchNorm2d gets {f'{by(shape)}: ' if shape else ''}{axes} axes instead of 4.",
-            "Merge what is too many into the batch: x.flatten(0, 1)."
-            if axes > 4
-            else "Add the missing axes with unsqueeze.",
-            because="BatchNorm2d reads (batch, channels, height, width)",
-            likelihood="certain",
-            numbers=numbers,
-        )
-        return
-    tokens = _are_tokens(shape, told, match.start())
-    readings = {
-        "norm": explain(
-            "norm",
-            f"BatchNorm2d gets {by(shape) if shape else '3 axes'}, (batch, tokens, width), instead"
-            " of a map: it stands behind the flattening.",
-            "Normalise the map before it is flattened, or use LayerNorm on tokens.",
-            because=tokens[1] or "tokens have three axes",
-            likelihood="likely" if tokens[0] else "possible",
-            numbers=numbers,
-        ),
-        "batch": explain(
-            "batch",
-            f"BatchNorm2d gets {by(shape) if shape else '3 axes'} instead of 4 axes: the image came"
-            " without a batch, which the convolution before it let pass.",
-            "Add the batch: image.unsqueeze(0).",
-            because="a convolution takes (channels, height, width) too, and BatchNorm2d does not",
-            likelihood="likely" if tokens[0] is False else "possible",
-            numbers=numbers,
-        ),
-    }
-    if tokens[0]:
-        yield readings["norm"]
-    elif tokens[0] is False:
-        yield readings["batch"]
-    else:
-        yield from (readings["batch"], readings["norm"])
-
-
-def _are_tokens(shape: tuple[int, ...], told: Told, end: int) -> tuple[bool | None, str]:
-    """Whether three axes are (batch, tokens, width), and how that is known; None for unknown."""
-    if len(shape) == 3 and not (looks_like_width(shape[0]) and shape[1] != shape[2]):
-        if shape[1] == shape[2] and not looks_like_width(shape[2]):
-            return False, "its last two axes are a square"
-        if square_of(shape[1]) and shape[1] != shape[2]:
-            return True, f"{in_squares(shape[1])} are tokens"
-        return None, ""
-    flattened = _FLATTENED.search(told.text, max(0, end - 1500), end)
-    if flattened:
-        return True, f"the code says “{flattened.group(0)}” before it"
-    return None, ""
-
-
-_FLATTENED = re.compile(r"\.flatten\(2\)|\.flatten\(2, ?3\)|-> ?'?b \(h w\)|\.transpose\(1, ?2\)")
-
-
-def _other_norm(wanted: str, axes: int) -> Explanation:
-    """BatchNorm1d and BatchNorm3d."""
-    name = {"5": "BatchNorm3d", "2D or 3": "BatchNorm1d"}.get(wanted, "The norm")
-    right = {2: "BatchNorm1d", 3: "BatchNorm1d", 4: "BatchNorm2d", 5: "BatchNorm3d"}.get(axes)
-    return explain(
-        "norm",
-        f"{name} reads {wanted.replace('2D or 3', '2 or 3')} axes and gets {axes}.",
-        f"Use {right}, which reads {axes} axes." if right else "Give it as many axes as it reads.",
-        "Or flatten the map first: x.flatten(2)." if (wanted, axes) == ("2D or 3", 4) else "",
-        because="the message names both",
-        numbers={"axes": axes},
-    )
-
-
-def _unpacked(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """`b, c, h, w = x.shape` of a tensor with more or fewer axes."""
+def _unpacked(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """`b, c, h, w = x.shape` of a tensor of another rank."""
     expected = int(match["expected"])
     few = match["few"] is not None
     got = int(match["got"]) if match["got"] else None
-    before = told.text[max(0, match.start() - 300) : match.start()]
-    of_shape = re.search(r"\.shape\b|\.size\(\)", f"{told.source} {before}")
-    of_image = of_shape and _IMAGE_NAMES.search(f"{told.source} {before}")
+    before = error.text[max(0, match.start() - 300) : match.start()]
+    of_shape = re.search(r"\.shape\b|\.size\(\)", f"{error.source} {before}")
+    of_image = of_shape and _IMAGE_NAMES.search(f"{error.source} {before}")
     table = _IMAGE_UNPACKED if of_image and expected in _IMAGE_UNPACKED else _UNPACKED
-    known = of_shape or (few and got) or expected >= 4  # four names and more are a shape's
+    known = of_shape or (few and got) or expected >= 4  # four names or more are those of a shape
     if expected not in table or got == expected or not known:
         return
     what, fix = table[expected][0 if few else 1]
     come = f"{got}" if got else f"{'fewer' if few else 'more'}"
     yield explain(
         "axes",
-        f"A shape was taken apart into {expected} names, and the tensor has {come} axes: {what}.",
+        f"A shape is unpacked into {expected} names, and the tensor has {come} axes: {what}.",
         fix,
         because=f"the line takes {of_shape.group(0)} apart"
         if of_shape
@@ -267,7 +177,7 @@ _UNPACKED = {
             "Add the batch to an image: image.unsqueeze(0).",
         ),
         (
-            "a video, or a batch too many",
+            "a video, or an extra batch axis",
             "Fold the first two axes into the batch: image.flatten(0, 1).",
         ),
     ),
@@ -279,14 +189,14 @@ _UNPACKED = {
         ("one axis too many", "Fold the first two axes into the batch: x.flatten(0, 1)."),
     ),
 }
-"""What fewer and what more axes mean, by the number of names, and what to do."""
+"""Meaning of too few and of too many axes, with its fix, by the number of names."""
 
 
 _IMAGE_NAMES = re.compile(
     r"(?<!, )(?<!,)\b(?:h|height|rows|H|x), ?(?:w|width|cols|columns|W|y)"
     r"(?:, ?(?:c|ch|channels?|C|_|d))? ?= ?[\w.]{1,40}\.(?:shape|size\(\))"
 )
-"""A line that takes an image of numpy apart, whose channels stand last, without a batch."""
+"""A line that unpacks the shape of a NumPy image: channels last, no batch."""
 _IMAGE_UNPACKED = {
     2: (
         ("a flat row of numbers", "Give it its height and width back: image.reshape(h, w)."),
@@ -297,18 +207,18 @@ _IMAGE_UNPACKED = {
     ),
     3: (
         (
-            "a grey image (height, width) without an axis for its channels",
+            "a grey image (height, width) without a channel axis",
             'Make it an image in colour: Image.open(path).convert("RGB"), or of an array'
             " np.stack([image] * 3, -1).",
         ),
         ("a batch of images where one is expected", "Take one image: image[0]."),
     ),
 }
-"""As `_UNPACKED`, for images whose channels stand last."""
+"""Same as `_UNPACKED`, for channels-last images."""
 
 
-def _no_tensor(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Something that is no tensor at all."""
+def _not_a_tensor(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """An argument that is not a tensor."""
     kind = match.group(1)
     fix = {
         "numpy.ndarray": "Make it a tensor: torch.from_numpy(image).float().",
@@ -316,18 +226,16 @@ def _no_tensor(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         "list": "Stack the images: torch.stack(images).",
         "NoneType": "Return the result at the end of forward.",
     }.get(kind, "Make it a tensor: torchvision.transforms.functional.to_tensor(image)[None].")
-    yield explain(
+    yield certain(
         "type",
         f"A layer takes a tensor and gets a {kind}.",
         fix,
         because="that is the type the message names",
-        likelihood="certain",
-        numbers={},
     )
 
 
-def _no_attribute(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """What a layer gave back is no tensor, and was used as one."""
+def _no_attribute(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A tensor attribute read from a value that is not a tensor."""
     kind, name = match["kind"], match["name"]
     fix = {
         "NoneType": "Return the result at the end of forward.",
@@ -344,12 +252,11 @@ def _no_attribute(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         fix,
         because="tensors have it, and the message names another type",
         likelihood="possible" if kind == "NoneType" else "likely",
-        numbers={},
     )
 
 
-def _of_loss(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A loss of predictions for every token of every image."""
+def _loss_per_token(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A loss over predictions for every token of every image."""
     came, labels = int(match["came"]), int(match["labels"])
     each, left = divmod(came, max(1, labels))
     square = square_of(each)
@@ -358,7 +265,7 @@ def _of_loss(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     yield explain(
         "pool",
         f"The loss gets {came} = {labels}·{each} predictions where {labels} are expected, and"
-        f" {in_squares(each)}: one for each token of each image.",
+        f" {grid_text(each)}: one for each token of each image.",
         "Take the class token, x[:, 0], or the mean over the tokens, x.mean(1), before the"
         " classifier.",
         because=f"{each} is a grid of tokens",
@@ -366,36 +273,34 @@ def _of_loss(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
-def _stacked(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+def _stacked(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Images of different sizes in one batch."""
-    first, second = sizes(match.group(1)), sizes(match.group(2))
+    first, second = parse_sizes(match.group(1)), parse_sizes(match.group(2))
     if not first or not second:
         return
     bands = (1, 3, 4)
     if len(first) != len(second):
-        yield explain(
+        yield certain(
             "axes",
             f"{by(first)} and {by(second)} cannot be put in one batch: they have {len(first)} and"
             f" {len(second)} axes.",
-            "Give all as many axes: take an axis of length 1 away, x.squeeze(0), or one slice of a"
-            " volume or a video.",
+            "Give all the same number of axes: remove an axis of length 1, x.squeeze(0), or take"
+            " one slice of a volume or a video.",
             because="a batch is one tensor",
-            likelihood="certain",
             numbers={"axes": len(second), "expected_axes": len(first)},
         )
         return
     if len(first) == len(second) == 3 and first[1:] == second[1:]:
         alike = first[0] in bands and second[0] in bands
-        yield explain(
+        yield certain(
             "channels",
             f"{by(first)} and {by(second)} cannot be put in one batch: they differ in their"
             " channels alone"
             + (", 1 of a grey image, 3 in colour, 4 with alpha." if alike else "."),
             'Open every image in colour: Image.open(path).convert("RGB").'
             if alike
-            else "Give all of them as many channels.",
+            else "Give all of them the same number of channels.",
             because="a batch is one tensor",
-            likelihood="certain",
             numbers={"channels": first[0], "other": second[0]},
         )
         return
@@ -403,90 +308,64 @@ def _stacked(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if len(first) == len(second) == 3 and first[0] in bands:
         squares = " They are images of different sizes."
     elif len(first) == len(second) == 2:
-        squares = f" They have {in_squares(first[0])} and {in_squares(second[0])} tokens."
-    yield explain(
+        squares = f" They have {grid_text(first[0])} and {grid_text(second[0])} tokens."
+    yield certain(
         "image size",
         f"{by(first)} and {by(second)} cannot be put in one batch.{squares}",
         "Resize and crop every image to one size before they are put in a batch.",
         because="a batch is one tensor",
-        likelihood="certain",
-        numbers={},
     )
 
 
-def _layout_of_memory(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """`view` of a tensor whose axes were exchanged."""
-    yield explain(
+def _not_contiguous(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """`view` of a tensor that is not contiguous."""
+    yield certain(
         "view",
-        "The axes of the tensor were exchanged before view was called: its numbers no longer lie in"
-        " that order.",
+        "The axes of the tensor were permuted before view was called, so it is not contiguous.",
         "Use reshape instead of view; it copies where it must.",
         "Do not leave the permute out: without it the shape is right and the tokens are mixed.",
         because="view never copies",
-        likelihood="certain",
-        numbers={},
     )
 
 
-DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+DECODERS = decoder_table(
     (
-        re.compile(
-            r"Expected \dD \(unbatched\) or \dD \(batched\) input to conv(?P<kind>[123])d, but got"
-            r" input of size: (?P<given>\[[\d, ]{1,200}\])"
-        ),
+        r"Expected \dD \(unbatched\) or \dD \(batched\) input to conv(?P<kind>[123])d, but got"
+        r" input of size: (?P<given>\[[\d, ]{1,200}\])",
         _axes_of_input,
     ),
     (
-        re.compile(r"expected (?P<wanted>4|5|2D or 3)D input \(got (?P<axes>\d)D input\)"),
-        _axes_of_norm,
+        r"(?:conv2d|linear|layer_norm|batch_norm)\(\) received an invalid combination of"
+        r" arguments - got \(([\w.]{1,60})",
+        _not_a_tensor,
     ),
     (
-        re.compile(
-            r"(?:conv2d|linear|layer_norm|batch_norm)\(\) received an invalid combination of"
-            r" arguments - got \(([\w.]{1,60})"
-        ),
-        _no_tensor,
-    ),
-    (
-        re.compile(
-            r"'(?P<kind>tuple|list|dict|NoneType|\w{0,60}Output\w{0,60})' object has no attribute"
-            r" '(?P<name>shape|size|dim|ndim|flatten|transpose|permute|reshape|view|mean|detach)'"
-        ),
+        r"'(?P<kind>tuple|list|dict|NoneType|\w{0,60}Output\w{0,60})' object has no attribute"
+        r" '(?P<name>shape|size|dim|ndim|flatten|transpose|permute|reshape|view|mean|detach)'",
         _no_attribute,
     ),
-    (re.compile(r"argument 'input' \(position 1\) must be Tensor, not ([\w.]{1,60})"), _no_tensor),
+    (r"argument 'input' \(position 1\) must be Tensor, not ([\w.]{1,60})", _not_a_tensor),
     (
-        re.compile(
-            r"(\b(?:\w{1,60}\.)?forward)\(\) missing \d{1,3} required"
-            r" (?:positional|keyword-only) arguments?:"
-            r" ('\w{1,60}'(?:(?:, and |, | and )'\w{1,60}'){0,9})"
-        ),
-        _needs_more,
+        r"(\b(?:\w{1,60}\.)?forward)\(\) missing \d{1,3} required"
+        r" (?:positional|keyword-only) arguments?:"
+        r" ('\w{1,60}'(?:(?:, and |, | and )'\w{1,60}'){0,9})",
+        _missing_arguments,
     ),
     (
-        re.compile(
-            r"stack expects each tensor to be equal size, but got (\[[\d, ]{1,200}\]) at entry"
-            r" \d{1,9} and (\[[\d, ]{1,200}\]) at entry"
-        ),
+        r"stack expects each tensor to be equal size, but got (\[[\d, ]{1,200}\]) at entry"
+        r" \d{1,9} and (\[[\d, ]{1,200}\]) at entry",
         _stacked,
     ),
     (
-        re.compile(
-            r"Expected input batch_size \((?P<came>\d{1,9})\) to match target batch_size"
-            r" \((?P<labels>\d{1,9})\)"
-        ),
-        _of_loss,
+        r"Expected input batch_size \((?P<came>\d{1,9})\) to match target batch_size"
+        r" \((?P<labels>\d{1,9})\)",
+        _loss_per_token,
     ),
     (
-        re.compile(
-            r"(?:(?P<few>not enough)|too many) values to unpack"
-            r" \(expected (?P<expected>\d{1,2})(?:, got (?P<got>\d{1,2}))?\)"
-        ),
+        r"(?:(?P<few>not enough)|too many) values to unpack"
+        r" \(expected (?P<expected>\d{1,2})(?:, got (?P<got>\d{1,2}))?\)",
         _unpacked,
     ),
-    (
-        re.compile(r"view size is not compatible with input tensor's size and stride"),
-        _layout_of_memory,
-    ),
+    (r"view size is not compatible with input tensor's size and stride", _not_contiguous),
 )
-"""What each error is known by, and who explains it."""
+"""The pattern of each error message, and the function that explains it."""

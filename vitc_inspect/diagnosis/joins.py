@@ -1,4 +1,4 @@
-"""Errors of cat and expand, and of writing a result into a smaller tensor."""
+"""Errors of cat, expand and in-place operations."""
 
 from __future__ import annotations
 
@@ -9,72 +9,73 @@ from math import prod
 
 from vitc_inspect.diagnosis.explanation import (
     LEAST_WIDTH,
-    Decoder,
+    ErrorContext,
     Explanation,
-    Told,
     by,
+    certain,
+    decoder_table,
+    empty_tensor,
     explain,
     looks_like_width,
-    nothing_in_it,
-    sizes,
+    parse_sizes,
 )
-from vitc_inspect.diagnosis.grids import in_squares, square_of
+from vitc_inspect.diagnosis.grids import grid_text, square_of
 from vitc_inspect.diagnosis.positions import position_readings
 
 
-def _joined(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """`torch.cat`: the sizes must match except in one dimension."""
+def _joined(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """`torch.cat`: the sizes must match except in dimension d."""
     axis, expected, got, number = (int(part) for part in match.groups())
     numbers = {"expected": expected, "got": got, "tensor": number}
-    at = _differing(axis, expected, got, number, told)
-    rank = len(told.operands[0]) if at is not None else None
+    at = _differing(axis, expected, got, number, error)
+    rank = len(error.operands[0]) if at is not None else None
+    near = _next(expected, got) or _pooled(expected, got)
     if 0 in (expected, got):
-        yield nothing_in_it(
+        yield empty_tensor(
             f"Tensors with {expected} and {got} along one axis are to be joined along axis {axis}",
             because="one of the two numbers is 0",
             numbers=numbers,
         )
-        return
-    if (rank == 4 and at) or (rank is None and (axis == 3 or (axis == 1 and _next(expected, got)))):
+    elif (rank == 4 and at) or (rank is None and (axis == 3 or (axis == 1 and near))):
         yield _joined_maps(axis, expected, got, numbers)
         if rank is None and axis == 1:
             yield replace(_other_batches(axis, expected, got, numbers), likelihood="possible")
-        return
-    if rank is None and axis == 1 and _pooled(expected, got):
-        yield _joined_maps(axis, expected, got, numbers)
-        yield replace(_other_batches(axis, expected, got, numbers), likelihood="possible")
-        return
-    squares = square_of(expected), square_of(got)
-    if 1 in (expected, got) and expected != got and at in (None, 0):
+    elif 1 in (expected, got) and expected != got and at in (None, 0):
         more = max(expected, got)
         yield explain(
             "batch",
             f"One tensor has 1 along the axis where the other has {more}: most likely a class token"
-            f" for one image beside the tokens of a batch of {more}.",
+            f" for one image and the tokens of a batch of {more}.",
             f"Expand it to the batch: cls_token.expand({more}, -1, -1), or len(x) for {more}.",
-            because="cat stretches nothing, also not an axis of length 1",
+            because="cat does not broadcast, not even an axis of length 1",
             numbers=numbers,
         )
-        return
-    if at == 0:
+    elif at == 0:
         yield _other_batches(axis, expected, got, numbers)
-        return
-    if rank == 3 and at == 1:
+    elif rank == 3 and at == 1:
         yield explain(
             "grid",
-            f"Sequences of {in_squares(expected)} and {in_squares(got)} tokens are to be joined"
-            f" along axis {axis}, which needs as many tokens in both.",
+            f"Sequences of {grid_text(expected)} and {grid_text(got)} tokens are to be joined"
+            f" along axis {axis}, which needs equal token counts.",
             "Join them along the tokens instead: torch.cat(..., dim=1).",
             "Or bring both to one grid: F.interpolate on the maps, before they are flattened.",
             because="axis 1 of (batch, tokens, width) differs",
             numbers=numbers,
         )
-        return
+    else:
+        yield from _joined_tokens(axis, expected, got, at, numbers)
+
+
+def _joined_tokens(
+    axis: int, expected: int, got: int, at: int | None, numbers: dict[str, int]
+) -> Iterator[Explanation]:
+    """Sequences joined along some axis, explained by whether the sizes are widths or grids."""
+    squares = square_of(expected), square_of(got)
     for width, count in ((expected, got), (got, expected)):
         if looks_like_width(width) and square_of(count) and not looks_like_width(count):
             yield explain(
                 "transpose",
-                f"One tensor has {width} where the other has {in_squares(count)}: a width against"
+                f"One tensor has {width} where the other has {grid_text(count)}: a width against"
                 " tokens, so one of them is (batch, width, tokens).",
                 "Transpose it after flattening: x.flatten(2).transpose(1, 2).",
                 because=f"{width} is a usual width and {count} is a grid",
@@ -84,8 +85,8 @@ def _joined(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if at == 2 or (looks_like_width(expected) and looks_like_width(got)):
         yield explain(
             "width",
-            f"One tensor is {expected} wide and the other {got}: class token and image tokens are"
-            " of different width.",
+            f"One tensor is {expected} wide and the other {got}: class token and image tokens have"
+            " different widths.",
             f"Make the class token as wide as the last convolution has output channels:"
             f" {expected} or {got} in both.",
             because="axis 2 of (batch, tokens, width) differs"
@@ -99,7 +100,7 @@ def _joined(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     if axis == 0 and all(squares):
         yield explain(
             "image size",
-            f"Sequences of {in_squares(expected)} and {in_squares(got)} tokens cannot be put in one"
+            f"Sequences of {grid_text(expected)} and {grid_text(got)} tokens cannot be put in one"
             " batch.",
             "Resize all images to one size before they are put in a batch.",
             because="the axis joined is the batch",
@@ -108,11 +109,11 @@ def _joined(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     yield replace(_other_batches(axis, expected, got, numbers), likelihood="possible")
 
 
-def _differing(axis: int, expected: int, got: int, number: int, told: Told) -> int | None:
-    """The axis in which two tensors differ that are to be joined along another."""
-    if len(told.operands) <= number or len(told.operands[0]) != len(told.operands[number]):
+def _differing(axis: int, expected: int, got: int, number: int, error: ErrorContext) -> int | None:
+    """The axis in which two tensors differ, other than the one they are joined along."""
+    if len(error.operands) <= number or len(error.operands[0]) != len(error.operands[number]):
         return None
-    pairs = enumerate(zip(told.operands[0], told.operands[number], strict=True))
+    pairs = enumerate(zip(error.operands[0], error.operands[number], strict=True))
     return next((at for at, pair in pairs if at != axis and pair == (expected, got)), None)
 
 
@@ -123,7 +124,7 @@ def _pooled(first: int, second: int) -> bool:
 
 
 def _next(first: int, second: int) -> bool:
-    """Whether two sides differ by a row, as maps do that were rounded differently."""
+    """Whether two sides differ by one, as after different rounding."""
     return abs(first - second) == 1 and min(first, second) > 1
 
 
@@ -133,13 +134,13 @@ def _other_batches(axis: int, expected: int, got: int, numbers: dict[str, int]) 
         f"One tensor has {expected} along an axis where the other has {got}; only axis {axis} may"
         " differ. A class token expanded to a fixed batch does not fit the last, smaller batch.",
         "Expand the class token by the batch at hand: cls_token.expand(len(x), -1, -1).",
-        because="the two differ in no width and no grid that can be told",
+        because="the two differ in no width and no grid that can be identified",
         numbers=numbers,
     )
 
 
 def _joined_maps(axis: int, expected: int, got: int, numbers: dict[str, int]) -> Explanation:
-    """Two maps of different sides that are joined along their channels."""
+    """Two maps of different sizes, joined along their channels."""
     if axis == 3 and _next(expected, got):
         odd = expected + got
         return explain(
@@ -165,7 +166,7 @@ def _joined_maps(axis: int, expected: int, got: int, numbers: dict[str, int]) ->
     )
 
 
-def _joined_map(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+def _joined_map(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`torch.cat` of a sequence and a map."""
     first, second = (int(part) for part in match.groups())
     flat = {first, second} == {3, 4}
@@ -176,20 +177,20 @@ def _joined_map(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         "Flatten the map to tokens first: x.flatten(2).transpose(1, 2)."
         if flat
         else "Add the missing axis with unsqueeze.",
-        because="cat joins tensors of as many axes",
+        because="cat joins tensors of equal rank",
         likelihood="likely" if flat else "possible",
         numbers={"first": first, "second": second},
     )
 
 
-def _expanded(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """`expand`, or a tensor that is written into another, of another length."""
+def _expanded(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """`expand`, or assignment into a tensor, with another length."""
     wanted, has, axis = (int(part) for part in match.groups()[:3])
-    target, tensor = (sizes(part or "") for part in match.groups()[3:])
+    target, tensor = (parse_sizes(part or "") for part in match.groups()[3:])
     numbers = {"wanted": wanted, "has": has, "axis": axis}
     if 0 in (wanted, has):
-        yield nothing_in_it(
-            f"A tensor of {has} along axis {axis} was to be expanded to {wanted}",
+        yield empty_tensor(
+            f"A tensor of {has} along axis {axis} is expanded to {wanted}",
             because="one of the two numbers is 0",
             numbers=numbers,
         )
@@ -197,7 +198,7 @@ def _expanded(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         yield explain(
             "text length",
             f"Positions or ids of {has} entries were to become {wanted}: a text of {wanted} tokens"
-            f" is longer than the {has} that the model keeps places for."
+            f" is longer than the {has} positions of the model."
             if wanted > has
             else f"{has} entries along axis 1 were to become {wanted}.",
             f"Cut the text to {min(wanted, has)} tokens:"
@@ -209,14 +210,14 @@ def _expanded(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     elif len(target) == 4 and axis >= 2 and target[2:] == (target[3],) * 2:
         yield explain(
             "attention",
-            f"A mask or a table of relative positions for {in_squares(has)} tokens was to become"
-            f" {in_squares(wanted)}.",
+            f"A mask or a relative position table for {grid_text(has)} tokens was to become"
+            f" {grid_text(wanted)}.",
             f"Make it for {wanted} tokens, the class token and padding counted.",
             because="the last two axes of (batch, heads, tokens, tokens) are tokens",
             numbers=numbers,
         )
     elif len(target) == 3 and axis == 1 and square_of(wanted) and square_of(has):
-        yield from position_readings(wanted, has, told.spec)
+        yield from position_readings(wanted, has, error.spec)
     else:
         holds = " The class token holds a batch already." if axis == 0 else ""
         yield explain(
@@ -232,30 +233,30 @@ def _expanded(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         )
 
 
-def _expanded_shorter(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+def _expanded_shorter(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`expand` with fewer sizes than the tensor has axes."""
-    given, wanted = sizes(match.group(1)), match.group(2)
-    missing = ", ".join(["-1"] * (len(given) - len(sizes(wanted))))
-    yield explain(
+    given, wanted = parse_sizes(match.group(1)), match.group(2)
+    missing = ", ".join(["-1"] * (len(given) - len(parse_sizes(wanted))))
+    yield certain(
         "expand",
-        f"{by(given)} has {len(given)} axes, and expand was given {len(sizes(wanted))}, {wanted}.",
+        f"{by(given)} has {len(given)} axes, and expand was given {len(parse_sizes(wanted))},"
+        f" {wanted}.",
         f"Give one size for each axis, −1 for those that stay: expand({wanted[1:-1]}, {missing}).",
         because="expand takes a size for every axis",
-        likelihood="certain",
-        numbers={"axes": len(given), "sizes": len(sizes(wanted))},
+        numbers={"axes": len(given), "sizes": len(parse_sizes(wanted))},
     )
 
 
-def _added_in_place(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+def _added_in_place(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`x += table` where the result is larger than x."""
-    has, result = sizes(match.group(1)), sizes(match.group(2))
+    has, result = parse_sizes(match.group(1)), parse_sizes(match.group(2))
     if not has or not result:
         return
     if len(has) == len(result) >= 3 and (has[-3], result[-3]) == (1, 3):
         yield explain(
             "channels",
-            f"An image of 1 channel, {by(has)}, meets a mean or a deviation of 3: it is grey, and"
-            " is normalised as RGB.",
+            f"An image of 1 channel, {by(has)}, is normalised with 3 means or deviations: it is"
+            f" grey, and treated as RGB.",
             "Give one number each: transforms.Normalize((0.5,), (0.5,)).",
             "Or give the image three channels first: image.convert('RGB'), or"
             f" image.expand({'3' if len(has) == 3 else '-1, 3'}, -1, -1).clone().",
@@ -268,44 +269,33 @@ def _added_in_place(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         f"The sum has the shape {by(result)} and cannot be written into {by(has)}.",
         "Write x = x + table instead of x += table.",
         f"Or give the left side the shape {by(result)} first.",
-        because="an operation in place cannot make its own tensor larger",
+        because="an in-place operation cannot enlarge its tensor",
         numbers={"size": prod(has), "needed": prod(result)},
     )
 
 
-DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+DECODERS = decoder_table(
     (
-        re.compile(
-            r"Sizes of tensors must match except in dimension (\d)\. Expected size (\d{1,9})"
-            r" but got size (\d{1,9}) for tensor number (\d{1,9})"
-        ),
+        r"Sizes of tensors must match except in dimension (\d)\. Expected size (\d{1,9})"
+        r" but got size (\d{1,9}) for tensor number (\d{1,9})",
         _joined,
     ),
+    (r"Tensors must have same number of dimensions: got (\d{1,3}) and (\d{1,3})", _joined_map),
     (
-        re.compile(r"Tensors must have same number of dimensions: got (\d{1,3}) and (\d{1,3})"),
-        _joined_map,
-    ),
-    (
-        re.compile(
-            r"expanded size of the tensor \((\d{1,9})\) must match the existing size \((\d{1,9})\)"
-            r" at non-singleton dimension (\d)"
-            r"(?:\. Target sizes: (\[[\d, ]{1,200}\])\. Tensor sizes: (\[[\d, ]{1,200}\]))?"
-        ),
+        r"expanded size of the tensor \((\d{1,9})\) must match the existing size \((\d{1,9})\)"
+        r" at non-singleton dimension (\d)"
+        r"(?:\. Target sizes: (\[[\d, ]{1,200}\])\. Tensor sizes: (\[[\d, ]{1,200}\]))?",
         _expanded,
     ),
     (
-        re.compile(
-            r"expand\(torch\.[\w.]{1,60}\{(\[[\d, ]{1,200}\])\}, size=(\[[-\d, ]{1,200}\])\):"
-            r" the number of sizes provided"
-        ),
+        r"expand\(torch\.[\w.]{1,60}\{(\[[\d, ]{1,200}\])\}, size=(\[[-\d, ]{1,200}\])\):"
+        r" the number of sizes provided",
         _expanded_shorter,
     ),
     (
-        re.compile(
-            r"output with shape (\[[\d, ]{1,200}\]) doesn't match the broadcast shape"
-            r" (\[[\d, ]{1,200}\])"
-        ),
+        r"output with shape (\[[\d, ]{1,200}\]) doesn't match the broadcast shape"
+        r" (\[[\d, ]{1,200}\])",
         _added_in_place,
     ),
 )
-"""What each error is known by, and who explains it."""
+"""The pattern of each error message, and the function that explains it."""

@@ -1,160 +1,30 @@
-"""Weights that the checkpoint or the model lacks, by their names: prefixes, depth, libraries."""
+"""Explain missing and unexpected keys of a state dict: prefixes, depth, libraries."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from vitc_inspect.diagnosis.explanation import Explanation, explain
+from vitc_inspect.diagnosis.key_patterns import (
+    BLOCKS,
+    BODY,
+    COMPANIONS,
+    CONTAINERS,
+    FAMILIES,
+    HEAD,
+    LAST_NORM,
+    OPTIONAL_PARTS,
+    STEM,
+    OptionalPart,
+)
 
 Keys = tuple[str, ...]
-"""Names of weights, in the order of the message."""
+"""Keys of a state dict, in the order of the message."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Notable:
-    """Names that say by themselves what one of the two has and the other lacks."""
-
-    pattern: re.Pattern[str]
-    kind: str
-    what: str
-    """What they are, with its article."""
-    model_has: str
-    """What to do where only the model has them."""
-    checkpoint_has: str
-    """What to do where only the checkpoint has them."""
-
-
-_STEM = re.compile(
-    r"patch_embed|conv_proj|stem|^proj\b|\bproj\b|^conv|^norm\d|^bn\d", re.IGNORECASE
-)
-_BODY = re.compile(r"block|encoder|layers|head|attn|mlp|fc", re.IGNORECASE)
-_CONTAINERS = (
-    "model", "state_dict", "model_state_dict", "model_state", "teacher", "student", "module",
-    "net", "network", "weights", "model_ema", "ema", "state_dict_ema",
-)  # fmt: skip
-_COMPANIONS = frozenset(
-    {"optimizer", "epoch", "args", "lr_scheduler", "scheduler", "scaler", "iteration", "config",
-     "optimizer_state_dict", "step", "global_step", "hyper_parameters", "callbacks", "loops",
-     "pytorch-lightning_version", "optimizer_states", "lr_schedulers", "meta", "arch", "best_acc",
-     "best_acc1", "metric", "version", "amp_scaler", "loss", "dino_loss", "max_accuracy"}
-)  # fmt: skip
-_BLOCK_NAMES = (
-    r"(?:blocks|layers|layer|resblocks|encoder_layer|encoderblock|transformer_encoder|h)[._/]"
-    r"(?:encoder_layer_)?"
-)
-_BLOCKS = (
-    re.compile(rf"^(.{{0,150}}{_BLOCK_NAMES})(\d{{1,4}})[./](.{{1,150}})$"),
-    re.compile(rf"^(.{{0,150}}{_BLOCK_NAMES}(?:\d{{1,3}}\.){{1,2}})(\d{{1,4}})[./](\D.{{0,150}})$"),
-)
-"""Names of blocks: blocks.11.norm1.weight, and of those in stages, blocks.2.11.norm1.weight."""
-_FAMILIES = tuple(
-    (name, re.compile(pattern, re.IGNORECASE))
-    for name, pattern in (
-        (
-            "transformers",
-            r"attention\.attention\.|patch_embeddings\.|encoder\.layer\.\d|layernorm_before"
-            r"|embeddings\.(?:cls|position)",
-        ),
-        (
-            "torchvision",
-            r"encoder_layer_\d|conv_proj|class_token|heads\.head|encoder\.pos_embedding"
-            r"|features\.\d",
-        ),
-        ("OpenAI's CLIP", r"resblocks\.\d|class_embedding|ln_pre|ln_post"),
-        ("vit-pytorch", r"to_patch_embedding|to_qkv|transformer\.layers\.\d+\.\d|mlp_head\."),
-        ("JAX", r"encoderblock_\d|encoder_norm|/kernel|MultiHeadDotProduct"),
-        (
-            "timm",
-            r"(?:^|\.)blocks\.\d+\.(?:attn|mlp|norm\d)|patch_embed\.proj|(?:^|\.)cls_token$"
-            r"|(?:^|\.)pos_embed$",
-        ),
-    )
-)
-_HEAD = re.compile(r"(?:^|\.)(?:heads?|head_dist|classifier|fc|mlp_head|linear_head)(?:\.|$)")
-
-_LAST_NORM = re.compile(r"^(?:.{1,60}\.)?norm\.(?:weight|bias)$")
-
-_NOTABLE = tuple(
-    Notable(
-        pattern=re.compile(pattern, re.IGNORECASE),
-        kind=kind,
-        what=what,
-        model_has=model_has,
-        checkpoint_has=checkpoint_has,
-    )
-    for pattern, kind, what, model_has, checkpoint_has in (
-        (
-            r"relative_position_index$|attn_mask$|relative_coords_table$|attention_bias_idxs$"
-            r"|position_ids$|\.freqs$|\.periods$|inv_freq$",
-            "buffers",
-            "buffers that are computed, not learned",
-            "Load with strict=False: the model computes them itself.",
-            "Leave them out, or load with strict=False: the model computes its own.",
-        ),
-        (
-            r"dist_token$|distillation_token$|head_dist\.",
-            "distillation",
-            "a distillation token",
-            "Build the model without distillation.",
-            "Build the model with distillation, or leave its token and its head out.",
-        ),
-        (
-            r"reg_token|register_token|storage_token",
-            "registers",
-            "register tokens",
-            "Build the model without registers.",
-            "Build the model with the registers of the checkpoint.",
-        ),
-        (
-            r"cls_token|class_token|class_embedding|cls_pos",
-            "class token",
-            "a class token",
-            "Build the model without a class token.",
-            "Build the model with a class token.",
-        ),
-        (
-            r"mask_token$",
-            "mask token",
-            "a mask token, which only training with masked patches uses",
-            "Load with strict=False: it is not used without masks.",
-            "Leave it out, or load with strict=False: it is not used without masks.",
-        ),
-        (
-            r"gamma(?:_\d)?$|layer_?scale\w*$|lambda\d?$|lambda_\d$",
-            "layer scale",
-            "layer scale, a factor for each channel of each branch",
-            "Build the model without layer scale (init_values=None in timm).",
-            "Build the model with layer scale (init_values=1e-5 in timm).",
-        ),
-        (
-            r"^(?:.{1,60}\.)?fc_norm\.",
-            "pooling",
-            "a norm behind the mean of the tokens (fc_norm)",
-            "Build the model to pool as the checkpoint's did (global_pool='token' in timm).",
-            "Build the model with the mean of its tokens (global_pool='avg' in timm).",
-        ),
-        (
-            r"(?:^|\.)decoder|mask_token$",
-            "decoder",
-            "a decoder, as masked autoencoders have for training",
-            "Load with strict=False, and train the decoder anew.",
-            "Leave the decoder out, or load with strict=False: the encoder is all that is kept.",
-        ),
-        (
-            r"(?:^|\.)pre_logits\.",
-            "head",
-            "a layer before the classifier (pre_logits)",
-            "Build the model without pre_logits.",
-            "Leave it out, or load with strict=False.",
-        ),
-    )
-)
-
-
-def _chunks(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation | None:
-    """Blocks that are numbered twice in one of the two: DINOv2 parts them in chunks for FSDP."""
+def _block_chunks(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation | None:
+    """Blocks numbered in chunks in one of the two, as DINOv2 does for FSDP."""
     twice = [any(_TWICE.search(key) for key in keys) for keys in (missing, unexpected)]
     once = [any(_ONCE.search(key) for key in keys) for keys in (missing, unexpected)]
     if (twice, once) not in (([True, False], [False, True]), ([False, True], [True, False])):
@@ -170,7 +40,6 @@ def _chunks(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explana
         if not of_model
         else "",
         because="one of the two has two numbers in its names, and the other one",
-        likelihood="likely",
         numbers=numbers,
     )
 
@@ -179,21 +48,21 @@ _TWICE = re.compile(r"\bblocks\.\d+\.\d+\.")
 _ONCE = re.compile(r"\bblocks\.\d+\.[a-z]")
 
 
-def names_of(missing: Keys, unexpected: Keys) -> Iterator[Explanation]:
-    """Explain weights that one of the two does not know.
+def explain_names(missing: Keys, unexpected: Keys) -> Iterator[Explanation]:
+    """Explain missing and unexpected keys.
 
     Args:
         missing: Names that the model has and the checkpoint lacks.
         unexpected: Names that the checkpoint has and the model lacks.
 
     Returns:
-        What they say, the cause of most first.
+        Explanations, those of most keys first.
     """
     if not missing and not unexpected:
         return
     numbers = {"missing": len(missing), "unexpected": len(unexpected)}
     whole = _nested(missing, unexpected, numbers) or _prefix(missing, unexpected, numbers)
-    whole = whole or _chunks(missing, unexpected, numbers)
+    whole = whole or _block_chunks(missing, unexpected, numbers)
     if whole:
         yield whole
         return
@@ -210,23 +79,23 @@ def names_of(missing: Keys, unexpected: Keys) -> Iterator[Explanation]:
         depth = _depth(rest[has], rest[lacks], has, lacks)
         if depth:
             yield depth
-            rest[has] = tuple(k for k in rest[has] if not any(p.match(k) for p in _BLOCKS))
-        for notable in _NOTABLE:
-            found = tuple(key for key in rest[has] if notable.pattern.search(key))
-            if found and not any(notable.pattern.search(key) for key in rest[lacks]):
-                yield _notable(notable, found, has, lacks, numbers)
+            rest[has] = tuple(k for k in rest[has] if not any(p.match(k) for p in BLOCKS))
+        for part in OPTIONAL_PARTS:
+            found = tuple(key for key in rest[has] if part.pattern.search(key))
+            if found and not any(part.pattern.search(key) for key in rest[lacks]):
+                yield _optional_part(part, found, has, lacks, numbers)
                 rest[has] = tuple(key for key in rest[has] if key not in found)
-                if notable.kind == "pooling":  # the norm of all tokens is the other's
-                    rest[lacks] = tuple(k for k in rest[lacks] if not _LAST_NORM.search(k))
+                if part.kind == "pooling":  # the other one normalises all tokens
+                    rest[lacks] = tuple(k for k in rest[lacks] if not LAST_NORM.search(k))
     heads = _heads(rest["model"], rest["checkpoint"], numbers)
     if heads:
         yield heads
-        rest = {has: tuple(k for k in keys if not _HEAD.search(k)) for has, keys in rest.items()}
+        rest = {has: tuple(k for k in keys if not HEAD.search(k)) for has, keys in rest.items()}
     if rest["model"] or rest["checkpoint"]:
-        yield _left(rest["model"], rest["checkpoint"], numbers)
+        yield _other_keys(rest["model"], rest["checkpoint"], numbers)
 
 
-def _left(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation:
+def _other_keys(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation:
     return explain(
         "other names",
         f"Of the model's weights {len(missing) or 'none'} {_are(missing)} not in the checkpoint"
@@ -252,16 +121,16 @@ def _example(keys: Keys) -> str:
 
 
 def _nested(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation | None:
-    """A checkpoint of a training run: the weights lie one level deeper."""
-    holder = next((key for key in _CONTAINERS if key in unexpected), None)
+    """The checkpoint of a training run, with the weights one level deeper."""
+    holder = next((key for key in CONTAINERS if key in unexpected), None)
     if holder is None or not missing or any("." in key for key in unexpected):
         return None
-    beside = [key for key in unexpected if key in _COMPANIONS or key in _CONTAINERS]
+    beside = [key for key in unexpected if key in COMPANIONS or key in CONTAINERS]
     others = f" beside {', '.join(f'“{key}”' for key in unexpected if key != holder)}"
     return explain(
         "nested",
         f"The checkpoint is a dictionary that holds the weights under “{holder}”"
-        f"{others if len(unexpected) > 1 else ''}: it was given whole.",
+        f"{others if len(unexpected) > 1 else ''}: the whole dictionary was given.",
         f"Load what it holds: model.load_state_dict(checkpoint['{holder}']).",
         because="these names are those of a training run's file, not of layers",
         likelihood="certain" if len(beside) > 1 else "likely",
@@ -270,7 +139,7 @@ def _nested(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explana
 
 
 def _prefix(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation | None:
-    """Who puts which prefix before names that are else the same."""
+    """Keys that are equal but for a prefix."""
     for ours, theirs in _pairs_of_prefixes(missing, unexpected):
         renamed = {ours + key.removeprefix(theirs) for key in unexpected if key.startswith(theirs)}
         shared = renamed & set(missing)
@@ -294,7 +163,7 @@ def _prefix(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explana
 
 
 def _pairs_of_prefixes(missing: Keys, unexpected: Keys) -> list[tuple[str, str]]:
-    """What may stand before the model's names and before the checkpoint's, most shared first."""
+    """Candidate prefixes of the model's and the checkpoint's keys, most shared first."""
     ends: dict[str, str] = {}
     for key in unexpected:
         parts = key.split(".")
@@ -309,15 +178,15 @@ def _pairs_of_prefixes(missing: Keys, unexpected: Keys) -> list[tuple[str, str]]
                 pair = key.removesuffix(end), ends[end].removesuffix(end)
                 found[pair] = found.get(pair, 0) + 1
                 break
-    # a number before the last dot is a layer's place, not a wrapper's
+    # a number before the last dot is a layer index, not a wrapper
     named = [pair for pair in found if not any(re.search(r"\d\.$", text) for text in pair)]
     return sorted(named, key=lambda pair: -found[pair])[:_DEEPEST]
 
 
 _DEEPEST = 6
-"""Most parts of a prefix."""
+"""Most components of a prefix."""
 _TRIED = 200
-"""Most names by which prefixes are looked for."""
+"""Most keys that are searched for prefixes."""
 
 
 def _prefix_sentence(ours: str, theirs: str, count: int, *, same: bool) -> str:
@@ -343,15 +212,15 @@ def _prefix_fix(ours: str, theirs: str, *, same: bool) -> str:
 
 
 def _depth(more: Keys, other: Keys, has: str, lacks: str) -> Explanation | None:
-    """Blocks that only one of the two has, behind those that both have."""
-    found = (_depth_of(pattern, more, other, has, lacks) for pattern in _BLOCKS)
+    """Trailing blocks that only one of the two has."""
+    found = (_depth_of(pattern, more, other, has, lacks) for pattern in BLOCKS)
     return next((each for each in found if each), None)
 
 
 def _depth_of(
     pattern: re.Pattern[str], more: Keys, other: Keys, has: str, lacks: str
 ) -> Explanation | None:
-    """The same by one way of naming blocks."""
+    """The same, for one way of naming blocks."""
     stacks: dict[str, dict[int, int]] = {}
     staged: set[str] = set()
     for key in more:
@@ -359,7 +228,7 @@ def _depth_of(
         if match:
             blocks = stacks.setdefault(match[1], {})
             blocks[int(match[2])] = blocks.get(int(match[2]), 0) + 1
-            if match[3][0].isdigit():  # blocks.3.2: the first number may be a stage's
+            if match[3][0].isdigit():  # blocks.3.2: the first number may be a stage
                 staged.add(match[1])
     theirs = {match[1] for key in other if (match := pattern.match(key))}
     for stack, blocks in stacks.items():
@@ -373,7 +242,7 @@ def _depth_of(
                 f"The {has} has {last + 1} blocks in “{name}” and the {lacks} {first}: those from"
                 f" {first} on are in the {has} alone.",
                 f"Build the model with {kept} blocks there (depth={kept}).",
-                "Or load with strict=False, and train the other blocks anew."
+                "Or load with strict=False, and train the other blocks from scratch."
                 if has == "model"
                 else "Or load with strict=False, and do without the others.",
                 because=f"all names of blocks {first} to {last} and none before are concerned",
@@ -383,14 +252,14 @@ def _depth_of(
     return None
 
 
-def _notable(
-    notable: Notable, found: Keys, has: str, lacks: str, numbers: dict[str, int]
+def _optional_part(
+    part: OptionalPart, found: Keys, has: str, lacks: str, numbers: dict[str, int]
 ) -> Explanation:
-    fix = notable.model_has if has == "model" else notable.checkpoint_has
+    fix = part.model_has if has == "model" else part.checkpoint_has
     example = found[0] if len(found) == 1 else f"{found[0]} and {len(found) - 1} more"
     return explain(
-        notable.kind,
-        f"The {has} has {notable.what}, {example}, and the {lacks} has none.",
+        part.kind,
+        f"The {has} has {part.what}, {example}, and the {lacks} has none.",
         fix,
         because="one name alone says so" if len(found) == 1 else "the names say so",
         numbers=numbers,
@@ -399,18 +268,18 @@ def _notable(
 
 def _heads(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation | None:
     """A classifier that only one of the two has, or that has another name."""
-    ours = tuple(key for key in missing if _HEAD.search(key))
-    theirs = tuple(key for key in unexpected if _HEAD.search(key))
+    ours = tuple(key for key in missing if HEAD.search(key))
+    theirs = tuple(key for key in unexpected if HEAD.search(key))
     if not ours and not theirs:
         return None
     if ours and theirs:
         sentence = (
             f"The classifier is “{ours[0]}” in the model and “{theirs[0]}” in the checkpoint."
         )
-        fix = "Rename it where it has as many classes; else leave it out and train it anew."
+        fix = "Rename it where it has as many classes; else leave it out and train it from scratch."
     elif ours:
         sentence = f"The model has a classifier, {ours[0]}, and the checkpoint has none."
-        fix = "Load with strict=False, and train the classifier anew."
+        fix = "Load with strict=False, and train the classifier from scratch."
     else:
         sentence = f"The checkpoint has a classifier, {theirs[0]}, and the model has none."
         fix = "Load with strict=False: it is left out."
@@ -418,7 +287,7 @@ def _heads(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanat
 
 
 def _families(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation | None:
-    """The same architecture as two libraries name it."""
+    """One architecture with the names of two libraries."""
     ours, theirs = _family(missing), _family(unexpected)
     if not ours or not theirs or ours == theirs:
         return None
@@ -437,38 +306,38 @@ def _families(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Expla
 
 
 def _family(keys: Keys) -> str:
-    """The library whose names most of these are; empty where they are of none."""
-    counts = {name: sum(bool(p.search(key)) for key in keys) for name, p in _FAMILIES}
+    """The library that most of these keys match; empty if none does."""
+    counts = {name: sum(bool(p.search(key)) for key in keys) for name, p in FAMILIES}
     best = max(counts, key=lambda name: counts[name])
     return best if 2 * counts[best] > len(keys) > 2 else ""
 
 
 def _stems(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation | None:
-    """Two stems of another kind."""
+    """Two stems of different kinds."""
     model, checkpoint = _stem_of(missing), _stem_of(unexpected)
     if not model or not checkpoint or model == checkpoint:
         return None
     return explain(
         "stem",
         f"The model has {model} and the checkpoint {checkpoint}.",
-        "Build the model with the stem of the checkpoint; nothing makes one of the other.",
-        "Or load the rest with strict=False, and train the stem anew.",
+        "Build the model with the stem of the checkpoint; one cannot be converted to the other.",
+        "Or load the rest with strict=False, and train the stem from scratch.",
         because=f"the names “{_first_stem(missing)}” and “{_first_stem(unexpected)}” say so",
         numbers=numbers,
     )
 
 
 def names_a_stem(keys: Keys) -> bool:
-    """Whether a weight of the stem is among these."""
+    """Whether any of these keys belongs to a stem."""
     return any(_of_stem(key) for key in keys)
 
 
 def _of_stem(key: str) -> bool:
-    return bool(_STEM.search(key)) and not _BODY.search(key)
+    return bool(STEM.search(key)) and not BODY.search(key)
 
 
 def _stem_of(keys: Sequence[str]) -> str:
-    """What stem these names are of, in words; empty where they are of none."""
+    """Describe the stem that these keys belong to; empty if there is none."""
     stem = [key for key in keys if _of_stem(key)]
     norms = sum(key.endswith("running_mean") for key in stem)
     weights = sum(key.endswith("weight") for key in stem) - norms

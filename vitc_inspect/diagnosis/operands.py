@@ -1,17 +1,17 @@
-"""The two operands of an error: their shapes, laid side by side from the last axis."""
+"""Align the shapes of two operands from the last axis, as broadcasting does."""
 
 from __future__ import annotations
 
-from vitc_inspect.diagnosis.explanation import Told
+from vitc_inspect.diagnosis.explanation import ErrorContext
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
-"""Shapes of two operands with as many axes, ones put first."""
+"""Shapes of two operands, padded with leading ones to equal rank."""
 
 
-def shapes_of(first: int, second: int, told: Told) -> Shapes | None:
-    """The shapes of both operands, where they are known and are those that the message names."""
-    operands = told.operands
-    if is_attention(told) and len(operands) == 4 and min(map(len, operands[:2])) >= 2:
+def shapes_of(first: int, second: int, error: ErrorContext) -> Shapes | None:
+    """Shapes of both operands, if they are known and match the numbers in the message."""
+    operands = error.operands
+    if is_attention(error) and len(operands) == 4 and min(map(len, operands[:2])) >= 2:
         queries, keys, _, mask = operands
         operands = ((*queries[:-1], keys[-2]), mask)
     if len(operands) != 2 or not all(operands):
@@ -22,12 +22,12 @@ def shapes_of(first: int, second: int, told: Told) -> Shapes | None:
     return (left, right) if differing[-1:] == [(first, second)] else None
 
 
-def is_attention(told: Told) -> bool:
-    """Whether the function that raised is PyTorch's attention, whose mask is its last operand."""
-    return "attention" in told.sign
+def is_attention(error: ErrorContext) -> bool:
+    """Whether PyTorch's attention raised; its last operand is the mask."""
+    return "attention" in error.sign
 
 
 def axis_of(shapes: Shapes) -> int:
-    """The axis that PyTorch names: the last in which two shapes cannot be laid side by side."""
+    """The axis that PyTorch names: the last one that cannot be broadcast."""
     pairs = [*zip(*shapes, strict=True)]
     return max(axis for axis, (a, b) in enumerate(pairs) if a != b and 1 not in (a, b))

@@ -1,4 +1,4 @@
-"""Errors of adding a position table: which image, stride and tokens its length was made for."""
+"""Errors of adding a position table of the wrong length."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from vitc_inspect.diagnosis.explanation import (
     counted,
     explain,
 )
-from vitc_inspect.diagnosis.grids import (
+from vitc_inspect.diagnosis.grids import sides_for, stride_of
+from vitc_inspect.diagnosis.length_readings import (
     Layout,
     Reading,
     other_grids,
@@ -22,13 +23,11 @@ from vitc_inspect.diagnosis.grids import (
     read_layout,
     read_lengths,
     read_lengths_of,
-    sides_for,
-    stride_of,
 )
 from vitc_inspect.stem.spec import StemSpec
 
 WIDEST_MAP = 128
-"""Most columns of a map that a table of positions is made for."""
+"""Most columns of a feature map that a position table is made for."""
 
 
 def position_readings(
@@ -44,42 +43,44 @@ def position_readings(
     Args:
         tokens: Length of the sequence (tokens).
         table: Length of the table (tokens).
-        spec: The stem, where it is known.
-        roles: How it is known which of the two is the table, for the reason.
-        readings: What the run leaves of the readings, where it is known.
+        spec: The stem, if it is known.
+        roles: The evidence for which of the two is the table.
+        readings: The readings that agree with the run, if there is one.
 
     Returns:
-        The readings as explanations, the likeliest first.
+        Explanations, most likely first.
     """
     found = readings or readings_for(tokens, table, spec)
-    meanings = tuple(of_reading(reading, rank, spec, roles) for rank, reading in enumerate(found))
-    if readings and readings[0].table.rows == readings[0].table.columns:  # of a run, and usual
+    meanings = tuple(
+        explain_reading(reading, rank, spec, roles) for rank, reading in enumerate(found)
+    )
+    if readings and readings[0].table.rows == readings[0].table.columns:  # from the run, and usual
         return (replace(meanings[0], likelihood="likely"), *meanings[1:])
     return meanings
 
 
 def readings_for(tokens: int, table: int, spec: StemSpec | None) -> tuple[Reading, ...]:
-    """What can lie behind two lengths, for a stem where it is known."""
+    """Possible grids behind two lengths, using the stem if it is known."""
     return read_lengths_of(spec, tokens, table) if spec else read_lengths(tokens, table)
 
 
-def of_reading(reading: Reading, rank: int, spec: StemSpec | None, roles: str = "") -> Explanation:
-    """A reading in words; `rank` is its place among the readings, 0 for the best."""
+def explain_reading(
+    reading: Reading, rank: int, spec: StemSpec | None, roles: str = ""
+) -> Explanation:
+    """Explain one reading; `rank` is its place among the readings, 0 for the best."""
     came, made = reading.tokens, reading.table
     sentence = (
-        f"{length_of(came)} tokens came and the position table has {length_of(made)}:"
+        f"{length_text(came)} tokens for a position table of {length_text(made)}:"
         f" {_difference(reading, spec)}{_or_another_grid(reading)}."
     )
     ours = own_layout(spec) if spec else None
     if reading.change == "stride" and spec and (came == ours or made == ours):
         other = "table" if came == ours else "sequence"
-        because = f"the stem that was given has stride {spec.total_stride}, so it holds only if"
-        because += f" the {other} is another stem's"
+        because = f"the given stem has stride {spec.total_stride}, so it holds only if"
+        because += f" the {other} belongs to another stem"
     elif came == ours or made == ours:
         which = "tokens" if came == ours else "entries"
-        because = (
-            f"the stem that was given makes {length_of(came if came == ours else made)} {which}"
-        )
+        because = f"the given stem makes {length_text(came if came == ours else made)} {which}"
     elif rank == 0:
         because = f"of all readings of {came.count} and {made.count} it assumes the least"
     else:
@@ -110,17 +111,17 @@ def of_reading(reading: Reading, rank: int, spec: StemSpec | None, roles: str = 
     )
 
 
-def length_of(layout: Layout) -> str:
-    """A length taken apart: 197 = 14×14 + 1."""
+def length_text(layout: Layout) -> str:
+    """Format a length as grid and prefix: 197 = 14×14 + 1."""
     prefix = f" + {layout.num_prefix_tokens}" if layout.num_prefix_tokens else ""
     return f"{layout.count} = {by(layout.grid_size)}{prefix}"
 
 
 def _difference(reading: Reading, spec: StemSpec | None) -> str:
-    """What differs, in half a sentence."""
+    """What differs, as a clause."""
     came, made = reading.tokens, reading.table
     before, expected = came.num_prefix_tokens, made.num_prefix_tokens
-    prefix = f"the table has places for {expected} before the image's, and {before or 'none'} come"
+    prefix = f"the table is for {expected} prefix tokens, and there are {before or 'none'}"
     if (before, expected) == (0, 1):
         prefix = "the class token is missing"
     elif (before, expected) == (1, 0):
@@ -137,7 +138,8 @@ def _difference(reading: Reading, spec: StemSpec | None) -> str:
     if reading.change == "stride":
         other = ""
         if spec:
-            other = f", so the {'table' if came == own_layout(spec) else 'image'} is another stem's"
+            owned = "table" if came == own_layout(spec) else "image"
+            other = f", so the {owned} belongs to another stem"
         return (
             f"at {by(came.image_size)} pixels the strides multiply to {came.total_stride}, and the"
             f" table was made for stride {made.total_stride}{other}{turned}"
@@ -146,11 +148,11 @@ def _difference(reading: Reading, spec: StemSpec | None) -> str:
         f"at stride {came.total_stride} the image is {by(came.image_size)} pixels, and the table"
         f" was made for {by(made.image_size)}{turned}"
     )
-    return sizes_ if reading.change == "image size" else f"{sizes_}; besides, {prefix}"
+    return sizes_ if reading.change == "image size" else f"{sizes_}; in addition, {prefix}"
 
 
 def _or_another_grid(reading: Reading) -> str:
-    """That an oblong table has other grids of as many entries, where it has."""
+    """A clause for a non-square table with other grids of as many entries."""
     made = reading.table
     if reading.change == "prefix" or made.rows == made.columns:
         return ""
@@ -162,7 +164,7 @@ _TURNED = " (or height and width the other way round)"
 
 
 def _position_fixes(reading: Reading, spec: StemSpec | None) -> Iterator[str]:
-    """What to do about a position table of another length."""
+    """Fixes for a position table of the wrong length."""
     came, made = reading.tokens, reading.table
     before, expected = came.num_prefix_tokens, made.num_prefix_tokens
     if reading.change == "prefix":
@@ -191,7 +193,7 @@ def _position_fixes(reading: Reading, spec: StemSpec | None) -> Iterator[str]:
 
 
 def _resize(reading: Reading, spec: StemSpec | None) -> str:
-    """The image that the table fits."""
+    """The image size that fits the table."""
     came, made = reading.tokens, reading.table
     if reading.change == "stride":
         return (
@@ -202,7 +204,7 @@ def _resize(reading: Reading, spec: StemSpec | None) -> str:
     if spec and made.rows == made.columns:
         sides = sides_for(spec.convs, made.rows)
         which = ""
-        if made.total_stride != spec.total_stride:  # the range of the stem is not that of another
+        if made.total_stride != spec.total_stride:  # the range is that of another stem
             sides = made.rows * made.total_stride, (made.rows + 1) * made.total_stride - 1
             which = " with patchify"
         if sides and sides[0] < sides[1]:
@@ -211,13 +213,13 @@ def _resize(reading: Reading, spec: StemSpec | None) -> str:
 
 
 def _other_stride(reading: Reading, spec: StemSpec | None) -> Iterator[str]:
-    """The patch, or the image for a stride, that gives the grid of the table."""
+    """The patch size, or the image size at this stride, that gives the grid of the table."""
     came, made = reading.tokens, reading.table
     if reading.change == "stride":
         image = tuple(side * came.total_stride for side in made.grid_size)
         yield f"Or resize the image to {by(image)} pixels, {by(made.grid_size)} at this stride."
         return
-    if spec and len(spec.convs) > 1:  # of several strides no one number is to be changed
+    if spec and len(spec.convs) > 1:  # with several strides there is no single value to change
         return
     steps = {side // n for side, n in zip(came.image_size, made.grid_size, strict=True)}
     step = steps.pop()
@@ -232,7 +234,7 @@ def _other_stride(reading: Reading, spec: StemSpec | None) -> Iterator[str]:
 
 
 def interpolation(reading: Reading) -> str:
-    """From which grid to which a table is interpolated, and what of it is kept."""
+    """Describe the interpolation of a table: from which grid to which, and what is kept."""
     made, came = reading.table, reading.tokens
     kept = {0: "", 1: ", and keep its first entry as it is"}.get(
         made.num_prefix_tokens, f", and keep its first {made.num_prefix_tokens} entries as they are"
@@ -244,15 +246,15 @@ def interpolation(reading: Reading) -> str:
 
 
 def readings_of_run(tokens: int, table: int, facts: RunFacts) -> tuple[Reading, ...]:
-    """What can lie behind two lengths where the run shows the map that the tokens come from.
+    """Readings of two lengths, where the run shows the map that the tokens come from.
 
     Args:
         tokens: Length of the sequence (tokens).
         table: Length of the table (tokens).
-        facts: What is known of the run.
+        facts: What was recorded about the run.
 
     Returns:
-        The readings, the likeliest first; empty where the map or the image is not known.
+        The readings, most likely first; empty if the map or the image is not known.
     """
     grid, image = facts.map_of(tokens), facts.image
     if grid is None or image is None:
@@ -272,15 +274,15 @@ def readings_of_run(tokens: int, table: int, facts: RunFacts) -> tuple[Reading, 
 
 
 def interpolated_otherwise(tokens: int, table: int, facts: RunFacts) -> Explanation | None:
-    """A table that the run interpolated to another grid than that of the tokens.
+    """Explain a table that the run interpolated to a grid other than that of the tokens.
 
     Args:
         tokens: Length of the sequence (tokens).
-        table: Length of the table as it was added (tokens).
-        facts: What is known of the run.
+        table: Length of the interpolated table (tokens).
+        facts: What was recorded about the run.
 
     Returns:
-        The explanation; None where no interpolation in the run made such a table.
+        The explanation; None if no interpolation in the run returned such a table.
     """
     grid = facts.map_of(tokens)
     if grid is None:
@@ -292,7 +294,7 @@ def interpolated_otherwise(tokens: int, table: int, facts: RunFacts) -> Explanat
             continue
         if prod(after) + prefix != table:
             continue
-        # scale_factor gives floor(side * factor), a row less where the product is not exact
+        # scale_factor gives floor(side * factor), which may lose a row
         short = all(0 <= side - got <= 1 for side, got in zip(grid[:2], after, strict=True))
         factor = short or "scale_factor" in call.line
         numbers = {
@@ -310,7 +312,8 @@ def interpolated_otherwise(tokens: int, table: int, facts: RunFacts) -> Explanat
         return explain(
             "position table",
             f"The table is {by(before)}, {call.name} made {by(after)} of it, and"
-            f" {by((rows, columns))} tokens came{f', with {prefix} before them' if prefix else ''}"
+            f" {by((rows, columns))} tokens are"
+            f" given{f', with {prefix} before them' if prefix else ''}"
             + (": with scale_factor the sides are rounded down." if factor else "."),
             f"Pass the size and not a factor: {size}."
             if factor

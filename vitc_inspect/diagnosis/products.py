@@ -1,4 +1,4 @@
-"""Errors of products of matrices and vectors: Linear, bmm, einsum."""
+"""Errors of matrix products: Linear, bmm, einsum."""
 
 from __future__ import annotations
 
@@ -7,60 +7,63 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import gcd, isqrt, prod
 
-from vitc_inspect.diagnosis.channels_first import channels_second, turned
+from vitc_inspect.diagnosis.channels_first import channels_first_fault, channels_second
 from vitc_inspect.diagnosis.explanation import (
-    Decoder,
+    ErrorContext,
     Explanation,
     Likelihood,
-    Told,
+    certain,
+    decoder_table,
+    empty_tensor,
     explain,
     looks_like_width,
-    not_known,
-    nothing_in_it,
-    one_first,
-    sizes,
+    only_first_likely,
+    parse_sizes,
+    unknown_cause,
 )
-from vitc_inspect.diagnosis.grids import USUAL_SIDES, in_squares, square_of
+from vitc_inspect.diagnosis.grids import USUAL_SIDES, grid_text, square_of
 
 
-def _linear(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A linear layer that gets vectors of another width."""
+def _linear(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A Linear whose input has the wrong width."""
     rows, width, features, out = (int(part) for part in match.groups())
     if width == features or max(rows, width, features) < 1:
         return
     numbers = {"rows": rows, "width": width, "in_features": features, "out_features": out}
     opening = f"The Linear takes vectors of {features} numbers and gets {rows} of {width}"
     if min(rows, width, features) < 1:
-        yield nothing_in_it(opening, because="one of the numbers is 0", numbers=numbers)
+        yield empty_tensor(opening, because="one of the numbers is 0", numbers=numbers)
         return
-    given = next(iter(told.operands), ())
+    given = next(iter(error.operands), ())
     given = given if given[-1:] == (width,) and prod(given[:-1]) == rows else ()
-    if len(given) in (3, 4) and given[1] != features and channels_second(given, told):
-        yield turned(f"Linear({features}, {out})", f"Linear({given[1]}, {out})", given, numbers)
+    if len(given) in (3, 4) and given[1] != features and channels_second(given, error):
+        yield channels_first_fault(
+            f"Linear({features}, {out})", f"Linear({given[1]}, {out})", given, numbers
+        )
         return
     patches = tuple(_patches(rows, width, features, numbers))
-    # grey patches are rare, and nearly any square is one
+    # grey patches are rare, and nearly any square number fits one
     coloured = any((_patch(n) or (0, 0))[1] == 3 for n in (width, features))
-    flat = any(prod(shape[1:]) == width for shape in told.facts.maps)  # as the run shows
+    flat = any(prod(shape[1:]) == width for shape in error.facts.maps)  # from the run
     found = [
-        *_untransposed(opening, numbers, given),
+        *_not_transposed(opening, numbers, given),
         *(patches if coloured and not flat else ()),
         *(() if given and len(given) != 4 else _whole_image(opening, numbers)),
-        *_in_one_row(opening, numbers),
-        *_other_places(opening, numbers),
+        *_flattened_input(opening, numbers),
+        *_other_positions(opening, numbers),
         *_pooled_otherwise(opening, numbers),
     ]
     if patches and not coloured and not flat:
         sure: Likelihood = "possible" if found else "likely"
         found += [replace(each, likelihood=sure) for each in patches]
-    yield from one_first(found)
+    yield from only_first_likely(found)
     if found and (not looks_like_width(width) or found[0].kind in ("cut", "pool", "places")):
         return
     if width > _WIDEST:
-        yield not_known(
+        yield unknown_cause(
             f"{opening}; no token is {width} wide",
-            told,
-            "Take the mean over the tokens or the places before it, or flatten less.",
+            error,
+            "Take the mean over the tokens or the positions before it, or flatten less.",
             because=f"{width} numbers are a whole map or image in one row",
             numbers=numbers,
         )
@@ -70,22 +73,25 @@ def _linear(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     yield explain(
         "width",
         f"{opening}: the tokens are {width} wide"
-        f"{f', and the rows are {in_squares(rows)} tokens' if tokens else ''}.",
+        f"{f', and the rows are {grid_text(rows)} tokens' if tokens else ''}.",
         f"Build it as Linear({width}, {out}).",
         f"Or let what comes before it give {features} numbers, the last convolution for example.",
-        because=f"{width} is a usual width" if usual else "it is all that the numbers say",
+        because=f"{width} is a usual width" if usual else "no more follows from the numbers",
         likelihood="likely" if (given or (tokens and usual)) and not found else "possible",
         numbers=numbers,
     )
 
 
 _WIDEST = 8192
-"""The widest tokens of models in use."""
+"""Largest usual token width."""
 
 
-def _in_one_row(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:
-    """A whole image or a whole map in one row; where it may be both, the likelier first."""
-    image, places = _flat_image(opening, numbers), next(_all_places(opening, numbers), None)
+def _flattened_input(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """A whole image or a whole map flattened into one row, the likelier first."""
+    image, places = (
+        _flat_image(opening, numbers),
+        next(_all_tokens_flattened(opening, numbers), None),
+    )
     patch = _patch(numbers["in_features"])
     both = [image, places] if patch and patch[1] > 1 else [places, image]
     found = [each for each in both if each is not None]
@@ -94,7 +100,7 @@ def _in_one_row(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:
 
 
 def _flat_image(opening: str, numbers: dict[str, int]) -> Explanation | None:
-    """A layer for tokens that gets a whole image, or a whole channel of it, in one row."""
+    """A layer for tokens that gets a flattened image, or one flattened channel."""
     width, features = numbers["width"], numbers["in_features"]
     sides = {channels: isqrt(width // channels) for channels in (3, 1, 4)}
     for channels, side in sides.items():
@@ -128,16 +134,16 @@ def _pooled_otherwise(opening: str, numbers: dict[str, int]) -> Iterator[Explana
     if square and 4 <= square[0] <= 40 and not looks_like_width(width) and rows < width:
         yield explain(
             "pool",
-            f"{opening}: {in_squares(width)}, one number of each token, so the mean was taken over"
+            f"{opening}: {grid_text(width)}, one number of each token, so the mean was taken over"
             " the width and not over the tokens.",
             "Take it over the tokens: x.mean(1) of (batch, tokens, width).",
-            because=f"{width} is a grid of tokens and no usual width",
+            because=f"{width} is a grid of tokens and not a usual width",
             numbers=numbers,
         )
 
 
-def _other_places(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:
-    """A classifier behind a flattened map that has other sides than it was built for."""
+def _other_positions(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """A classifier after a flattened map of another size than it was built for."""
     width, features = numbers["width"], numbers["in_features"]
     channels = gcd(width, features)
     came, built = isqrt(width // channels), isqrt(features // channels)
@@ -149,7 +155,7 @@ def _other_places(opening: str, numbers: dict[str, int]) -> Iterator[Explanation
         "places",
         f"{opening}: {features} = {channels}·{built}×{built} and {width} ="
         f" {channels}·{came}×{came}, so the map of {channels} channels is {came}×{came} where"
-        f" {built}×{built} was reckoned with.",
+        f" {built}×{built} was expected.",
         f"Pool the map to {built}×{built} first: nn.AdaptiveAvgPool2d(({built}, {built})).",
         "Or give an image of the size that the model was built for.",
         because=f"both are {channels} times a square",
@@ -157,10 +163,10 @@ def _other_places(opening: str, numbers: dict[str, int]) -> Iterator[Explanation
     )
 
 
-def _untransposed(
+def _not_transposed(
     opening: str, numbers: dict[str, int], given: tuple[int, ...]
 ) -> Iterator[Explanation]:
-    """A map whose channels do not stand on the last axis; `given` is its shape where known."""
+    """A map whose channels are not on the last axis; `given` is its shape if known."""
     rows, width, features = numbers["rows"], numbers["width"], numbers["in_features"]
     batch, left = divmod(rows, features)
     if left or (given and (len(given) < 3 or given[1] != features)):
@@ -172,7 +178,7 @@ def _untransposed(
             f"{opening}: {rows} = {'·'.join(map(str, sides))}, so a map of {features}"
             f" channels and {width} columns went in as it is.",
             "Flatten and transpose the map: x.flatten(2).transpose(1, 2).",
-            because=f"the {features} that is missing stands on the second axis"
+            because=f"the {features} that is missing is on the second axis"
             if given
             else f"the rows are {features} channels times {width}, a square map",
             numbers=numbers,
@@ -180,17 +186,16 @@ def _untransposed(
     elif square_of(width):
         yield explain(
             "transpose",
-            f"{opening}: {rows} = {batch}·{features} and {in_squares(width)}, so a map of"
-            f" {features} channels was flattened to (batch, {features}, {width}) and not"
-            " transposed.",
+            f"{opening}: {rows} = {batch}·{features} and {grid_text(width)}, so a map of {features}"
+            f" channels was flattened to (batch, {features}, {width}) and not transposed.",
             "Transpose it: x.flatten(2).transpose(1, 2), or einops' 'b c h w -> b (h w) c'.",
-            because=f"the {features} that is missing stands on the axis before",
+            because=f"the {features} that is missing is on the previous axis",
             numbers=numbers,
         )
 
 
 def _whole_image(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:
-    """A linear patch embedding that gets the image before it is cut."""
+    """A linear patch embedding that gets an image that is not cut into patches."""
     rows, width, patch = numbers["rows"], numbers["width"], _patch(numbers["in_features"])
     if patch is None or rows % (patch[1] * width) or width % patch[0] or width <= patch[0]:
         return
@@ -206,26 +211,26 @@ def _whole_image(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]
     )
 
 
-def _all_places(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:
-    """A classifier that gets every token of an image in one vector."""
+def _all_tokens_flattened(opening: str, numbers: dict[str, int]) -> Iterator[Explanation]:
+    """A classifier that gets all tokens of an image in one vector."""
     rows, width, features = numbers["rows"], numbers["width"], numbers["in_features"]
     places, left = divmod(width, features)
     if left or not looks_like_width(features) or rows * 4 > width or not square_of(places):
         return
     yield explain(
         "pool",
-        f"{opening}: {width} = {features}·{places} and {in_squares(places)}, so all places were"
-        " flattened into one vector.",
+        f"{opening}: {width} = {features}·{places} and {grid_text(places)}, so all positions were"
+        f" flattened into one vector.",
         "Take the class token, x[:, 0], or the mean over the tokens, x.mean(1).",
-        "Of a map, take the mean over its places before it is flattened: x.mean((2, 3)).",
+        "For a map, take the mean over its positions before it is flattened: x.mean((2, 3)).",
         because=f"{width} is {places} times the width {features}",
         numbers=numbers,
     )
 
 
-def _product(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Queries times keys, and weights times values: a batch of products that do not fit."""
-    expected, got = sizes(match.group(1)), sizes(match.group(2))
+def _product(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """Queries times keys, or weights times values: a batched product that does not fit."""
+    expected, got = parse_sizes(match.group(1)), parse_sizes(match.group(2))
     if len(expected) != 2 or len(got) != 2:
         return
     numbers = {"expected": expected[1], "got": got[1]}
@@ -233,7 +238,7 @@ def _product(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         same = expected[1] == got[1]
         yield explain(
             "batch",
-            f"{expected[0]} matrices are to be multiplied with {got[0]}: batch times heads differ"
+            f"{expected[0]} matrices are to be multiplied by {got[0]}: batch times heads differ"
             + ("." if same else f", and so do their sides, {expected[1]} and {got[1]}."),
             "Bring both to (batch·heads, tokens, head width) by the same reshape.",
             "Or use matmul, which repeats an axis of length 1.",
@@ -245,9 +250,9 @@ def _product(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         yield explain(
             "transpose",
             f"The left matrices have rows of {expected[1]} numbers and the right ones"
-            f" {in_squares(got[1])} rows: queries and keys are both (tokens, width).",
+            f" {grid_text(got[1])} rows: queries and keys are both (tokens, width).",
             "Transpose the keys: q @ k.transpose(-2, -1).",
-            because="each query is multiplied with each key, number by number",
+            because="each query is multiplied by each key, number by number",
             likelihood="likely" if not looks_like_width(got[1]) else "possible",
             numbers=numbers,
         )
@@ -257,7 +262,7 @@ def _product(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         f"The left matrices have rows of {expected[1]} numbers and the right ones {got[1]} rows.",
         f"Make both {expected[1]}: queries and keys have one width, weights and values one number"
         " of tokens.",
-        because="it is all that the numbers say",
+        because="no more follows from the numbers",
         likelihood="possible",
         numbers=numbers,
     )
@@ -266,7 +271,7 @@ def _product(match: re.Match[str], told: Told) -> Iterator[Explanation]:
 def _patches(
     rows: int, width: int, features: int, numbers: dict[str, int]
 ) -> Iterator[Explanation]:
-    """Patches of another side or other channels than a linear patch embedding was built for."""
+    """Patches of another size or with other channels than the patch embedding was built for."""
     patch, expected = _patch(width), _patch(features)
     if patch is None or expected is None or patch == expected:
         return
@@ -284,7 +289,7 @@ def _patches(
 
 
 def _patch(width: int) -> tuple[int, int] | None:
-    """Side and channels of a square patch of so many numbers, in colour rather than grey."""
+    """Side and channels of a square patch with that many numbers, RGB before grey."""
     for channels in (3, 1, 4):
         side = isqrt(width // channels)
         if side**2 * channels == width and side in (2, 4, 7, 8, 14, 16, 28, 32):
@@ -292,71 +297,60 @@ def _patch(width: int) -> tuple[int, int] | None:
     return None
 
 
-def _einsum(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """`torch.einsum`: one letter has two lengths."""
+def _einsum(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """`torch.einsum`: one letter with two lengths."""
     letter, later, operand, before = match.groups()
-    yield explain(
+    yield certain(
         "einsum",
         f"In einsum the letter {letter} is {before} long in an operand before and {later} in"
         f" operand {operand} (counted from 0).",
         f"Give both {before}, or both {later}; or use another letter for one of the axes.",
-        "For tables of relative positions (rel_pos_h, rel_pos_w of (2·side − 1) entries),"
+        "For relative position tables (rel_pos_h, rel_pos_w of (2·side − 1) entries),"
         " interpolate the table to the map's sides first."
         if letter in "hwkq"
         else "",
         because="one letter stands for one length",
-        likelihood="certain",
         numbers={"before": int(before), "later": int(later)},
     )
 
 
-def _vectors(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+def _vectors(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A matrix and a vector, or two vectors, of different lengths."""
     first, second = int(match.group("first")), int(match.group("second"))
     yield explain(
         "width",
-        f"Vectors of {first} numbers are to be multiplied with one of {second}.",
+        f"Vectors of {first} numbers are to be multiplied by one of {second}.",
         f"Make both {first}, or both {second}.",
         because="a product of vectors takes number by number",
         numbers={"width": first, "expected_width": second},
     )
 
 
-DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+DECODERS = decoder_table(
     (
-        re.compile(
-            r"mat1 and mat2 shapes cannot be multiplied"
-            r" \((\d{1,12})x(\d{1,12}) and (\d{1,12})x(\d{1,12})\)"
-        ),
+        r"mat1 and mat2 shapes cannot be multiplied"
+        r" \((\d{1,12})x(\d{1,12}) and (\d{1,12})x(\d{1,12})\)",
         _linear,
     ),
     (
-        re.compile(
-            r"Expected size for first two dimensions of batch2 tensor to be: (\[[\d, ]{1,60}\])"
-            r" but got: (\[[\d, ]{1,60}\])"
-        ),
+        r"Expected size for first two dimensions of batch2 tensor to be: (\[[\d, ]{1,60}\])"
+        r" but got: (\[[\d, ]{1,60}\])",
         _product,
     ),
     (
-        re.compile(
-            r"einsum\(\): subscript (\w) has size (\d{1,9}) for operand (\d{1,2}) which does not"
-            r" broadcast with previously seen size (\d{1,9})"
-        ),
+        r"einsum\(\): subscript (\w) has size (\d{1,9}) for operand (\d{1,2}) which does not"
+        r" broadcast with previously seen size (\d{1,9})",
         _einsum,
     ),
     (
-        re.compile(
-            r"size mismatch, got input \(\d{1,12}\), mat \(\d{1,12}x(?P<first>\d{1,12})\), vec"
-            r" \((?P<second>\d{1,12})\)"
-        ),
+        r"size mismatch, got input \(\d{1,12}\), mat \(\d{1,12}x(?P<first>\d{1,12})\), vec"
+        r" \((?P<second>\d{1,12})\)",
         _vectors,
     ),
     (
-        re.compile(
-            r"inconsistent tensor size, expected tensor \[(?P<first>\d{1,12})\] and src"
-            r" \[(?P<second>\d{1,12})\] to have the same number of elements"
-        ),
+        r"inconsistent tensor size, expected tensor \[(?P<first>\d{1,12})\] and src"
+        r" \[(?P<second>\d{1,12})\] to have the same number of elements",
         _vectors,
     ),
 )
-"""What each error is known by, and who explains it."""
+"""The pattern of each error message, and the function that explains it."""

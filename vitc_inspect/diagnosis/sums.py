@@ -1,4 +1,4 @@
-"""Errors of two operands that do not fit in + or *, by the axis that differs."""
+"""Errors of broadcasting two operands, by the axis that differs."""
 
 from __future__ import annotations
 
@@ -7,118 +7,119 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vitc_inspect.diagnosis.explanation import (
-    Decoder,
+    ErrorContext,
     Explanation,
-    Told,
     by,
+    certain,
+    decoder_table,
+    empty_tensor,
     explain,
-    not_known,
-    nothing_in_it,
-    one_first,
+    only_first_likely,
+    unknown_cause,
 )
 from vitc_inspect.diagnosis.grids import grid_of
 from vitc_inspect.diagnosis.maps import fourth_axis, of_five_axes, second_of_four, third_axis
 from vitc_inspect.diagnosis.operands import Shapes, axis_of, shapes_of
-from vitc_inspect.diagnosis.tokens import by_roles, tokens_of_two, two_widths
+from vitc_inspect.diagnosis.tokens import by_roles, two_token_counts, two_widths
 
 _OPTIMIZER = re.compile(r"exp_avg|momentum_buffer|max_exp_avg|square_avg|denom")
 
 
-def _two_operands(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+def _two_operands(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """The size of tensor a must match the size of tensor b."""
     first, second = int(match[1]), int(match[2])
-    shapes = shapes_of(first, second, told)
-    axis = axis_of(shapes) if shapes else int(match[3] or 1)  # of the tokens, where it is missing
-    ranks = sorted(map(len, told.operands))
+    shapes = shapes_of(first, second, error)
+    axis = axis_of(shapes) if shapes else int(match[3] or 1)  # that of the tokens, if it is missing
+    ranks = sorted(map(len, error.operands))
     if 0 in (first, second):
         meanings = iter((_empty(first, second, axis),))
-    elif _OPTIMIZER.search(told.source):
-        meanings = iter((_optimizer(first, second, told),))
+    elif _OPTIMIZER.search(error.source):
+        meanings = iter((_optimizer(first, second, error),))
     elif shapes and ranks[0] == 1 < ranks[1]:
-        meanings = iter((_vector(told),))
+        meanings = iter((_vector(error),))
     else:
-        meanings = _by_axis(first, second, axis, shapes, told)
-    for meaning in one_first(meanings):
-        yield replace(meaning, sentence=meaning.sentence.replace(" of + ", f" of {told.sign} "))
+        meanings = _by_axis(first, second, axis, shapes, error)
+    for meaning in only_first_likely(meanings):
+        yield replace(meaning, sentence=meaning.sentence.replace(" of + ", f" of {error.sign} "))
 
 
 def _empty(first: int, second: int, axis: int) -> Explanation:
-    return nothing_in_it(
+    return empty_tensor(
         f"One operand of + is 0 long along axis {axis}, and the other {max(first, second)}",
         because="one of the two numbers is 0",
         numbers={"first": first, "second": second, "axis": axis},
     )
 
 
-def _optimizer(first: int, second: int, told: Told) -> Explanation:
-    """What an optimizer keeps of a parameter, beside a gradient of another shape."""
+def _optimizer(first: int, second: int, error: ErrorContext) -> Explanation:
+    """The state of an optimizer, and a gradient of another shape."""
     return explain(
         "optimizer",
-        f"What the optimizer keeps of a parameter is {first} long along an axis and its gradient"
-        f" {second} (or the other way round): the optimizer's state is that of a model of other"
-        " sizes.",
+        f"The optimizer's state of a parameter is {first} long along an axis and its gradient"
+        f" {second} (or the other way round): the state belongs to a model of other sizes.",
         "Load the weights alone, and leave the optimizer's state_dict out.",
         "Or build the model with the sizes of the checkpoint.",
-        because=f"the line “{told.source[:80]}” is an optimizer's",
+        because=f"the line “{error.source[:80]}” is an optimizer's",
         numbers={"first": first, "second": second},
     )
 
 
-def _vector(told: Told) -> Explanation:
-    """A vector that meets the last axis of the other operand, and is not as long."""
-    vector, other = sorted(told.operands, key=len)
+def _vector(error: ErrorContext) -> Explanation:
+    """A vector that is not as long as the last axis of the other operand."""
+    vector, other = sorted(error.operands, key=len)
     count = vector[0]
     homes = [axis for axis, size in enumerate(other[:-1]) if axis and size == count]
     fix = f"Make the vector {other[-1]} long, or 1."
     if homes:
         shape = (count, *(1 for _ in other[homes[0] + 1 :]))
         fix = f"For axis {homes[0]}, which is {count} long, give it the shape {shape}."
-    return explain(
+    return certain(
         "broadcast",
-        f"{told.sign} was given {by(other)} and a vector of {count}: a vector lies along the last"
-        f" axis, which is {other[-1]} long.",
+        f"{error.sign} was given {by(other)} and a vector of {count}: a vector is aligned with the"
+        f" last axis, which is {other[-1]} long.",
         fix,
-        because="shapes are laid side by side from their last axis",
-        likelihood="certain",
+        because="shapes are aligned from the last axis",
         numbers={"vector": count, "last_axis": other[-1]},
     )
 
 
 def _by_axis(
-    first: int, second: int, axis: int, shapes: Shapes | None, told: Told
+    first: int, second: int, axis: int, shapes: Shapes | None, error: ErrorContext
 ) -> Iterator[Explanation]:
-    """What the axis says of two operands; PyTorch names the last one that differs."""
+    """Explain two operands by the axis that differs; PyTorch names the last one."""
     rank = len(shapes[0]) if shapes else None
-    colours = _colours(first, second, axis, rank)
+    colours = _image_channels_differ(first, second, axis, rank)
     if colours:
         yield colours
         return
-    # (tokens, width) without a batch has its tokens first
+    # tokens are the first axis of (tokens, width)
     tokens_at = 1 if rank in (None, 3) else 0 if rank == 2 else None
     if axis == tokens_at:
-        yield from tokens_of_two(first, second, axis, told)
+        yield from two_token_counts(first, second, axis, error)
     elif axis == 0 and rank != 1:
-        yield from _first_axis(first, second, told)
+        yield from _first_axis(first, second, error)
     elif rank in (1, 2, 3):
-        yield from two_widths(first, second, axis, told)
+        yield from two_widths(first, second, axis, error)
     elif axis > 4 or (rank or 0) > 5:
-        yield not_known(
+        yield unknown_cause(
             f"The two operands of + have {first} and {second} along axis {axis}",
-            told,
+            error,
             numbers={"first": first, "second": second, "axis": axis},
         )
     elif rank == 5 or axis == 4:
         yield from of_five_axes(first, second, axis, shapes)
     elif axis == 1:
-        yield from second_of_four(first, second, shapes, told)
+        yield from second_of_four(first, second, shapes, error)
     elif axis == 2:
-        yield from third_axis(first, second, shapes, told)
+        yield from third_axis(first, second, shapes, error)
     else:
-        yield from fourth_axis(first, second, shapes, told)
+        yield from fourth_axis(first, second, shapes, error)
 
 
-def _colours(first: int, second: int, axis: int, rank: int | None) -> Explanation | None:
-    """The channels of an image beside a side of it, or beside other channels: a normalisation."""
+def _image_channels_differ(
+    first: int, second: int, axis: int, rank: int | None
+) -> Explanation | None:
+    """Channels of an image against a side of it or other channels, as in a normalisation."""
     few, many = sorted((first, second))
     numbers = {"channels": few, "other": many, "axis": axis}
     if (few, many) == (3, 4) and axis == 0 and rank in (None, 3):
@@ -136,10 +137,10 @@ def _colours(first: int, second: int, axis: int, rank: int | None) -> Explanatio
         return explain(
             "channels",
             f"One operand of + has {many} along axis {axis} and the other 3: the 3 numbers are one"
-            " for each channel, a mean or a deviation, and lie along the image's width.",
+            " for each channel, a mean or a deviation, aligned with the image's width.",
             "Give them the shape (3, 1, 1): mean.view(3, 1, 1).",
             "Or, where the image is to be (height, width, channels), keep its channels last.",
-            because="shapes are laid side by side from their last axis",
+            because="shapes are aligned from the last axis",
             numbers=numbers,
         )
     return explain(
@@ -153,16 +154,16 @@ def _colours(first: int, second: int, axis: int, rank: int | None) -> Explanatio
     )
 
 
-def _first_axis(first: int, second: int, told: Told) -> Iterator[Explanation]:
+def _first_axis(first: int, second: int, error: ErrorContext) -> Iterator[Explanation]:
     """Two batches, or (tokens, width) of a table that is copied into another (CLIP)."""
     grids = [grid_of(count, prefix=1) for count in (first, second)]
-    tables = None not in grids and min(first, second) > 32 and not told.operands
+    tables = None not in grids and min(first, second) > 32 and not error.operands
     square = any(grid and grid[0] == grid[1] for grid in grids)
     batches = _batches(first, second)
     if not (tables and square):
         yield batches
     if tables:
-        yield from by_roles(first, second, told)
+        yield from by_roles(first, second, error)
     if tables and square:
         yield replace(batches, likelihood="possible")
 
@@ -178,13 +179,11 @@ def _batches(first: int, second: int) -> Explanation:
     )
 
 
-DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
+DECODERS = decoder_table(
     (
-        re.compile(
-            r"size of tensor a \((\d{1,9})\) must match (?:the size of tensor b|…|\.\.\.)"
-            r" \((\d{1,9})\)(?: at non-singleton dimension (\d))?"
-        ),
+        r"size of tensor a \((\d{1,9})\) must match (?:the size of tensor b|…|\.\.\.)"
+        r" \((\d{1,9})\)(?: at non-singleton dimension (\d))?",
         _two_operands,
     ),
 )
-"""What each error is known by, and who explains it."""
+"""The pattern of each error message, and the function that explains it."""

@@ -1,31 +1,31 @@
-"""Errors of adding tokens of videos, volumes, texts and several images in a row."""
+"""Errors of adding tokens of videos, volumes, texts and concatenated images."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
 
-from vitc_inspect.diagnosis.explanation import Explanation, Told, by, explain
-from vitc_inspect.diagnosis.grids import cube_of, frames_of, in_squares, square_of
+from vitc_inspect.diagnosis.explanation import ErrorContext, Explanation, by, explain
+from vitc_inspect.diagnosis.grids import cube_of, frames_of, grid_text, square_of
 
 _TEXT_LENGTHS = frozenset({77, 512, 514, 1026, 2048, 4096})
-"""Entries of the position tables of text models in use; none is a square grid of patches."""
+"""Usual lengths of position tables of text; none is a square grid."""
 
 
-def of_time(
-    first: int, second: int, told: Told, readings: tuple[Explanation, ...]
+def video_or_text(
+    first: int, second: int, error: ErrorContext, readings: tuple[Explanation, ...]
 ) -> tuple[tuple[Explanation, ...], tuple[Explanation, ...]]:
-    """Readings as frames of a video or as words, to stand before the others and behind them."""
-    of_stem = told.spec is not None and told.spec.seq_len in (first, second)
-    if told.facts.image:  # one image, neither a video nor a text
+    """Explanations as video or text, to be put before and after the others."""
+    of_stem = error.spec is not None and error.spec.seq_len in (first, second)
+    if error.facts.image:  # an image, so neither video nor text
         return (), ()
     words = None if of_stem else _volumes(first, second) or _words(first, second)
     words = words or (None if of_stem else _images_in_a_row(first, second))
     if words:
         return (words,), ()
-    frames = _frames(first, second, told)
+    frames = _frames(first, second, error)
     if frames is None:
-        of_run = _volume_of_run(first, second, told)
+        of_run = _volume_of_run(first, second, error)
         return ((of_run,) if of_run else ()), ()
     if not (square_of(first) and square_of(second)) or not readings:
         return (replace(frames, likelihood="likely"),), ()
@@ -33,7 +33,7 @@ def of_time(
 
 
 def _words(first: int, second: int) -> Explanation | None:
-    """Lengths of texts, of which no grid is to be made."""
+    """Lengths of texts that are not grids."""
     tables = [n for n in (second, first) if n in _TEXT_LENGTHS]
     if not tables or (77 not in tables and any(_is_grid(n) for n in (first, second))):
         return None
@@ -51,7 +51,7 @@ def _words(first: int, second: int) -> Explanation | None:
 
 
 def _is_grid(count: int) -> bool:
-    """Whether a length is a square grid, with a class token or without one."""
+    """Whether a length is a square grid, with or without a class token."""
     square = square_of(count)
     return square is not None and square[1] < 2
 
@@ -70,29 +70,29 @@ def _volumes(first: int, second: int) -> Explanation | None:
         f"Give volumes whose sides are {made}/{came} of these, or build the model for these:"
         " img_size.",
         "Or interpolate the table in three dimensions.",
-        because="both are cubes, and one of them is no square",
+        because="both are cubes, and one of them is not a square",
         numbers={"side": came, "expected_side": made},
     )
 
 
 def _images_in_a_row(first: int, second: int) -> Explanation | None:
-    """Several images whose sequences, class tokens included, stand one after another."""
+    """Concatenated sequences of several images, each with its class token."""
     one, many = sorted((first, second))
     square = square_of(one)
     if square is None or square[0] < 4 or not square[1] or many % one or square_of(many):
         return None
     return explain(
         "images",
-        f"{many} = {many // one}·{one} and {in_squares(one)}: the tokens of {many // one} images,"
-        " or crops of one, stand one after another in a sequence, where those of one are expected.",
+        f"{many} = {many // one}·{one} and {grid_text(one)}: the tokens of {many // one} images, or"
+        " crops of one, are concatenated in one sequence, where those of one image are expected.",
         f"Put the images along the batch before the table is added: x.reshape(-1, {one}, width).",
         because=f"{many} is {many // one} times {one}, and {one} is a grid with its class token",
         numbers={"images": many // one, "each": one},
     )
 
 
-def _frames(first: int, second: int, told: Told) -> Explanation | None:
-    """Two videos of different numbers of frames, or a video and a table for one image."""
+def _frames(first: int, second: int, error: ErrorContext) -> Explanation | None:
+    """Videos with different numbers of frames, or a video and a table for one image."""
     for came in frames_of(first):
         for made in frames_of(second):
             if came[1:] != made[1:] or came[0] == made[0]:
@@ -104,7 +104,7 @@ def _frames(first: int, second: int, told: Told) -> Explanation | None:
                 f"{first} = {frames}·{side}×{side}{end} and"
                 f" {second} = {expected}·{side}×{side}{end}: {frames} {_times(frames)}, or"
                 f" tubelets, of {side}×{side} tokens against {expected}.",
-                f"Give a video of {_as_many(frames, expected, told)}.",
+                f"Give a video of {_as_many(frames, expected, error)}.",
                 "Or interpolate the table along the time alone.",
                 because=f"both are whole frames of {side}×{side} tokens",
                 likelihood="possible",
@@ -119,15 +119,15 @@ def _frames(first: int, second: int, told: Told) -> Explanation | None:
     return None
 
 
-def _volume_of_run(first: int, second: int, told: Told) -> Explanation | None:
-    """Tokens of a volume or a video whose sides the run shows, beside a table for others."""
+def _volume_of_run(first: int, second: int, error: ErrorContext) -> Explanation | None:
+    """Tokens of a volume or video in the run, and a table for another size."""
     for count, table in ((first, second), (second, first)):
-        sides = told.facts.volume_of(count)
-        if sides and not told.facts.volume_of(table):
+        sides = error.facts.volume_of(count)
+        if sides and not error.facts.volume_of(table):
             return explain(
                 "volume",
-                f"{by(sides)} places came, {count} tokens, and the position table has {table}: it"
-                " was made for a volume or a video of another size.",
+                f"The map has {by(sides)} positions, {count} tokens, and the position table"
+                f" {table}: it was made for a volume or a video of another size.",
                 "Give one of the size that the model was built for, or build the model for this"
                 " size.",
                 f"Or interpolate the table to {by(sides)} entries, in three dimensions.",
@@ -137,9 +137,9 @@ def _volume_of_run(first: int, second: int, told: Told) -> Explanation | None:
     return None
 
 
-def _as_many(came: int, expected: int, told: Told) -> str:
-    """How many frames a video must have; a tubelet may take several."""
-    calls = (c for c in told.facts.calls if len(c.before) == len(c.after) == 5)
+def _as_many(came: int, expected: int, error: ErrorContext) -> str:
+    """Number of frames that a video must have; a tubelet can hold several."""
+    calls = (c for c in error.facts.calls if len(c.before) == len(c.after) == 5)
     given = next((c.before[2] for c in calls if c.after[2] == came), None)
     if given and given * expected % came == 0:
         return f"{given * expected // came} frames instead of {given}"

@@ -1,4 +1,4 @@
-"""Errors of load_state_dict: weights that do not fit, are missing, or that nobody asked for."""
+"""Errors of load_state_dict: mismatched shapes, missing and unexpected keys."""
 
 from __future__ import annotations
 
@@ -7,39 +7,33 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 
-from vitc_inspect.diagnosis.axes import Misfit, clues_of, is_kernel, is_table, reads_image
+from vitc_inspect.diagnosis.axes import Mismatch, clues_of, is_kernel, is_table, reads_image
 from vitc_inspect.diagnosis.explanation import (
-    Decoder,
+    ErrorContext,
     Explanation,
     Likelihood,
-    Told,
     by,
+    decoder_table,
     explain,
-    sizes,
+    parse_sizes,
 )
-from vitc_inspect.diagnosis.facts import exchanged_windows, later_stages, words_of
-from vitc_inspect.diagnosis.grids import (
-    USUAL_SIDES,
-    Layout,
-    Reading,
-    cube_of,
-    in_squares,
-    square_of,
+from vitc_inspect.diagnosis.grids import USUAL_SIDES, cube_of, grid_text, square_of
+from vitc_inspect.diagnosis.kernels import of_kernel, of_pixels, other_rank, permutation, transposed
+from vitc_inspect.diagnosis.keys import Keys, explain_names, names_a_stem
+from vitc_inspect.diagnosis.length_readings import Layout, Reading
+from vitc_inspect.diagnosis.positions import (
+    explain_reading,
+    interpolation,
+    length_text,
+    readings_for,
 )
-from vitc_inspect.diagnosis.kernels import (
-    of_kernel,
-    of_pixels,
-    other_rank,
-    permutation,
-    transposed,
-)
-from vitc_inspect.diagnosis.keys import Keys, names_a_stem, names_of
-from vitc_inspect.diagnosis.positions import interpolation, length_of, of_reading, readings_for
-from vitc_inspect.diagnosis.puzzle import Fact, solve
+from vitc_inspect.diagnosis.size_differences import SizeDifference, find_differences
+from vitc_inspect.diagnosis.size_explanations import explain_difference, later_stages
+from vitc_inspect.diagnosis.window_explanations import exchanged_windows
 
 _SHAPE = r"torch\.Size\((\[[\d, ]{0,200}\])\)"
 _NAME = r"([^\s:\"]{1,200})"
-_KEPT_FIRST = re.compile(
+_CHECKPOINT_FIRST = re.compile(
     "|".join(
         (
             rf"size mismatch for {_NAME}: copying a param with shape {_SHAPE} from checkpoint,"
@@ -52,131 +46,139 @@ _KEPT_FIRST = re.compile(
         )
     )
 )
-"""One line of the error as PyTorch and transformers word it: name, checkpoint, model."""
-_BUILT_FIRST = re.compile(
+"""One mismatch as PyTorch and transformers print it: name, checkpoint, model."""
+_MODEL_FIRST = re.compile(
     r"While copying the parameter named [\"']?([^\s\"']{1,200})[\"']?, whose dimensions in the"
     rf" model are {_SHAPE} and whose dimensions in the checkpoint are {_SHAPE}"
 )
-"""One line in which the model's shape comes first."""
+"""One mismatch in which the model's shape comes first."""
 _MISSING = re.compile(r"Missing key\(s\) in state_dict: ((?:\"[^\"]{1,200}\"(?:, )?){1,5000})")
 _UNEXPECTED = re.compile(
     r"Unexpected key\(s\) in state_dict: ((?:\"[^\"]{1,200}\"(?:, )?){1,5000})"
 )
 _KEY = re.compile(r"\"([^\"]{1,200})\"")
 _OPENING = re.compile(r"Error\(s\) in loading state_dict for")
-_MOST_TABLES = 4  # readings of one pair of tables; the rest would assume ever more
+_MOST_TABLES = 4  # most readings of one pair of tables
 
 
-def _loading(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """All that load_state_dict complains of at once, the causes before their consequences."""
-    openings = [m.start() for m in _OPENING.finditer(told.text) if m.start() <= match.start()]
-    text = told.text[openings[-1] :] if openings else told.text
+def _load_errors(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """All errors of one load_state_dict call, causes before consequences."""
+    openings = [m.start() for m in _OPENING.finditer(error.text) if m.start() <= match.start()]
+    text = error.text[openings[-1] :] if openings else error.text
     missing, unexpected = _keys(_MISSING, text), _keys(_UNEXPECTED, text)
-    # without its opening, lines of what does not fit may have been left out
+    # without the first line, some mismatches may be missing
     whole = bool(openings) and not names_a_stem(missing) and not names_a_stem(unexpected)
-    yield from _ordered(_misfits_of(text), missing, unexpected, told, whole=whole)
+    yield from _all_explanations(_mismatches_in(text), missing, unexpected, error, whole=whole)
 
 
-def _misfits_of(text: str) -> tuple[Misfit, ...]:
-    """Every weight that does not fit, each name once."""
-    found: dict[str, Misfit] = {}
-    for match in _KEPT_FIRST.finditer(text):
-        name, kept, built = (group for group in match.groups() if group is not None)
-        found[name] = Misfit(name=name, kept=sizes(kept), built=sizes(built))
-    for match in _BUILT_FIRST.finditer(text):
-        name, built, kept = match.groups()
-        found[name] = Misfit(name=name, kept=sizes(kept), built=sizes(built))
-    return tuple(misfit for misfit in found.values() if misfit.kept != misfit.built)
+def _mismatches_in(text: str) -> tuple[Mismatch, ...]:
+    """Every mismatched weight, each name once."""
+    found: dict[str, Mismatch] = {}
+    for match in _CHECKPOINT_FIRST.finditer(text):
+        name, saved, built = (group for group in match.groups() if group is not None)
+        found[name] = Mismatch(name=name, saved=parse_sizes(saved), built=parse_sizes(built))
+    for match in _MODEL_FIRST.finditer(text):
+        name, built, saved = match.groups()
+        found[name] = Mismatch(name=name, saved=parse_sizes(saved), built=parse_sizes(built))
+    return tuple(mismatch for mismatch in found.values() if mismatch.saved != mismatch.built)
 
 
 def _keys(pattern: re.Pattern[str], text: str) -> Keys:
     found = pattern.search(text)
     keys = _KEY.findall(found.group(1)) if found else []
-    # PyTorch names these counters among the unexpected and never among the missing
+    # PyTorch lists these as unexpected but never as missing
     return tuple(key for key in keys if not key.endswith("num_batches_tracked"))
 
 
-def _ordered(
-    misfits: Sequence[Misfit], missing: Keys, unexpected: Keys, told: Told, *, whole: bool
+def _all_explanations(
+    mismatches: Sequence[Mismatch],
+    missing: Keys,
+    unexpected: Keys,
+    error: ErrorContext,
+    *,
+    whole: bool,
 ) -> Iterator[Explanation]:
-    """Names, kernels, sizes and tables; what nothing explains stands last."""
-    names = tuple(names_of(missing, unexpected))
+    """Names, kernels, sizes and tables; unexplained weights come last."""
+    names = tuple(explain_names(missing, unexpected))
     yield from (each for each in names if each.kind in _WHOLE)
-    hollow = tuple(m for m in misfits if (0,) in (m.kept, m.built))
-    if hollow:
-        yield _hollow(hollow)
-    empty = tuple(m for m in misfits if 0 in (*m.kept, *m.built) and m not in hollow)
-    misfits = tuple(m for m in misfits if m not in (*hollow, *empty))
-    turned = tuple(misfit for misfit in misfits if permutation(misfit))
+    sharded = tuple(m for m in mismatches if (0,) in (m.saved, m.built))
+    if sharded:
+        yield _empty_shards(sharded)
+    empty = tuple(m for m in mismatches if 0 in (*m.saved, *m.built) and m not in sharded)
+    mismatches = tuple(m for m in mismatches if m not in (*sharded, *empty))
+    turned = tuple(mismatch for mismatch in mismatches if permutation(mismatch))
     if turned:
         yield transposed(turned)
-    straight = tuple(misfit for misfit in misfits if misfit not in turned)
-    other_ranks = tuple(m for m in straight if len(m.kept) != len(m.built))
-    facts, left = solve([m for m in straight if m not in other_ranks])
+    straight = tuple(mismatch for mismatch in mismatches if mismatch not in turned)
+    other_ranks = tuple(m for m in straight if len(m.saved) != len(m.built))
+    diffs, left = find_differences([m for m in straight if m not in other_ranks])
     kernels = tuple(m for m in straight if m not in other_ranks and is_kernel(m))
-    for misfit in other_ranks[:_MOST_RANKS]:
-        yield other_rank(misfit)
-    for first in {(m.kept[1:], m.built[1:]): m for m in reversed(kernels)}.values():
+    for mismatch in other_ranks[:_MOST_RANKS]:
+        yield other_rank(mismatch)
+    for first in {(m.saved[1:], m.built[1:]): m for m in reversed(kernels)}.values():
         yield from of_kernel(first)
-    exchanged = exchanged_windows(facts)
+    exchanged = exchanged_windows(diffs)
     if exchanged:
         yield exchanged
-        facts = tuple(fact for fact in facts if fact.label != "side")
-    said = [each for fact in facts for each in _said(fact, straight, whole=whole)]
-    if 2 * len(left) > len(misfits):  # a fact that leaves most unexplained may be another's
-        said = [replace(each, likelihood=_doubted(each.likelihood)) for each in said]
-    yield from (each for each in said if each.kind != "classes")
+        diffs = tuple(diff for diff in diffs if diff.label != "side")
+    explained = [each for diff in diffs for each in _explained_diff(diff, straight, whole=whole)]
+    if 2 * len(left) > len(
+        mismatches
+    ):  # a difference that leaves most weights unexplained is less sure
+        explained = [replace(each, likelihood=_less_sure(each.likelihood)) for each in explained]
+    yield from (each for each in explained if each.kind != "classes")
     yield from of_pixels(straight, kernels)
     yield from (each for each in names if each.kind not in _WHOLE and each.likelihood != "possible")
-    yield from _tables(straight, kernels, told, whole=whole)
-    yield from (each for each in said if each.kind == "classes")
+    yield from _tables(straight, kernels, error, whole=whole)
+    yield from (each for each in explained if each.kind == "classes")
     if left or empty:
-        yield _left((*left, *empty))
+        yield _unexplained((*left, *empty))
     yield from (each for each in names if each.kind not in _WHOLE and each.likelihood == "possible")
 
 
-def _hollow(misfits: Sequence[Misfit]) -> Explanation:
-    """Weights without a number: DeepSpeed's ZeRO-3 and FSDP leave [0] where a part is elsewhere."""
-    first = misfits[0]
-    saved = first.kept == (0,)
-    more = len(misfits) - 1
+def _empty_shards(mismatches: Sequence[Mismatch]) -> Explanation:
+    """Empty shards, as DeepSpeed's ZeRO-3 and FSDP leave them."""
+    first = mismatches[0]
+    in_checkpoint = first.saved == (0,)
+    more = len(mismatches) - 1
     others = f", and so {'is' if more == 1 else 'are'} {more} more" if more else ""
     return explain(
         "empty",
-        f"{first.name} has the shape {list(first.kept)} in the checkpoint and"
-        f" {list(first.built)} in the model: the one with a 0 holds no number{others}."
-        " So it is where DeepSpeed's ZeRO-3 or FSDP have parted the weights among processes.",
+        f"{first.name} has the shape {list(first.saved)} in the checkpoint and"
+        f" {list(first.built)} in the model: the one with a 0 is empty{others}."
+        " DeepSpeed's ZeRO-3 and FSDP leave such weights when they shard a model.",
         "Save the whole weights first: zero_to_fp32.py of DeepSpeed, or a full state dict of FSDP."
-        if saved
+        if in_checkpoint
         else "Load before the model is wrapped, or within deepspeed.zero.GatheredParameters(...).",
         because="one of the two has an axis of length 0",
-        likelihood="likely",
-        numbers={"weights": len(misfits)},
+        numbers={"weights": len(mismatches)},
     )
 
 
-def _said(fact: Fact, misfits: Sequence[Misfit], *, whole: bool) -> Iterator[Explanation]:
-    """A fact in words, and as a matter of depth where only later blocks are of another width."""
-    later = later_stages(fact) if whole else None
-    yield from (later,) if later else words_of(fact, misfits)
+def _explained_diff(
+    diff: SizeDifference, mismatches: Sequence[Mismatch], *, whole: bool
+) -> Iterator[Explanation]:
+    """Explain a difference, as one of depth if only later blocks differ."""
+    later = later_stages(diff) if whole else None
+    yield from (later,) if later else explain_difference(diff, mismatches)
 
 
-def _doubted(likelihood: Likelihood) -> Likelihood:
+def _less_sure(likelihood: Likelihood) -> Likelihood:
     return "likely" if likelihood == "certain" else likelihood
 
 
 _MOST_RANKS = 3
-_WHOLE = ("names", "nested", "stem")  # what concerns every weight stands before the sizes
+_WHOLE = ("names", "nested", "stem")  # explanations that concern all weights come first
 
 
-def _left(left: Sequence[Misfit]) -> Explanation:
-    """Weights of which no more is understood than their shapes."""
+def _unexplained(left: Sequence[Mismatch]) -> Explanation:
+    """Weights of which only the shapes are known."""
     first = left[0]
     more = len(left) - 1
     others = f", and {more} {'other is' if more == 1 else 'others are'} like it" if more else ""
     return explain(
         "weights",
-        f"{first.name} is {by(first.kept) or 'one number'} in the checkpoint and"
+        f"{first.name} is {by(first.saved) or 'one number'} in the checkpoint and"
         f" {by(first.built) or 'one number'} in the model{others}.",
         "Build the model with the sizes of the checkpoint.",
         because="the shapes say no more than that",
@@ -185,124 +187,126 @@ def _left(left: Sequence[Misfit]) -> Explanation:
     )
 
 
-# Tables of positions
+# Position tables
 
 
 def _tables(
-    misfits: Sequence[Misfit], kernels: Sequence[Misfit], told: Told, *, whole: bool
+    mismatches: Sequence[Mismatch], kernels: Sequence[Mismatch], error: ErrorContext, *, whole: bool
 ) -> Iterator[Explanation]:
-    """Each pair of lengths or grids once, whatever number of tables have it."""
+    """Explain each pair of lengths or grids once, for any number of tables."""
     lengths: dict[tuple[int, int], list[str]] = {}
-    for misfit in misfits:
-        clues = [c for c in clues_of(misfit) if is_table(misfit)]
+    for mismatch in mismatches:
+        clues = [c for c in clues_of(mismatch) if is_table(mismatch)]
         for clue in clues:
-            if clue.label == "tokens" and min(clue.kept, clue.built) == 0:
-                yield _left((misfit,))
+            if clue.label == "tokens" and min(clue.saved, clue.built) == 0:
+                yield _unexplained((mismatch,))
             elif clue.label == "tokens":
-                lengths.setdefault((clue.kept, clue.built), []).append(misfit.name)
+                lengths.setdefault((clue.saved, clue.built), []).append(mismatch.name)
         if any(clue.label in ("rows", "columns") for clue in clues):
-            yield _grid_table(misfit, {clue.label: clue.axis for clue in clues})
-    for (kept, built), names in lengths.items():
-        told_apart = _text_table(names[0], kept, built) or _video_table(names, kept, built, misfits)
-        if told_apart:
-            yield told_apart
+            yield _grid_table(mismatch, {clue.label: clue.axis for clue in clues})
+    for (saved, built), names in lengths.items():
+        special = _text_table(names[0], saved, built) or _video_table(
+            names, saved, built, mismatches
+        )
+        if special:
+            yield special
         else:
-            yield from _table(names, kept, built, kernels, told, whole=whole)
+            yield from _table(names, saved, built, kernels, error, whole=whole)
 
 
-def _text_table(name: str, kept: int, built: int) -> Explanation | None:
-    """Positions of words: CLIP's text has 77."""
-    if "visual" in name or not ("text" in name or 77 in (kept, built)):
+def _text_table(name: str, saved: int, built: int) -> Explanation | None:
+    """Position tables of text; CLIP's has 77 entries."""
+    if "visual" in name or not ("text" in name or 77 in (saved, built)):
         return None
     return explain(
         "text length",
-        f"{name} has {kept} entries in the checkpoint and {built} in the model: places for words,"
-        " if it is the text's.",
-        f"Build the model with a context of {kept} words.",
-        because="CLIP's text has 77 places" if 77 in (kept, built) else "the name says so",
+        f"{name} has {saved} entries in the checkpoint and {built} in the model: positions of"
+        " words, if it is the text's.",
+        f"Build the model with a context of {saved} words.",
+        because="CLIP's text has 77 positions" if 77 in (saved, built) else "the name says so",
         likelihood="likely" if "text" in name else "possible",
-        numbers={"table": kept, "tokens": built},
+        numbers={"table": saved, "tokens": built},
     )
 
 
 def _video_table(
-    names: Sequence[str], kept: int, built: int, misfits: Sequence[Misfit]
+    names: Sequence[str], saved: int, built: int, mismatches: Sequence[Mismatch]
 ) -> Explanation | None:
-    """Positions of a video: frames times the places of one, and perhaps a class token."""
-    volumes = cube_of(kept), cube_of(built)
-    if all(volumes) and not (square_of(kept) and square_of(built)):
-        return _volume_table(names[0], kept, built)
-    video = any(len(m.kept) == 5 or len(m.built) == 5 for m in misfits)
+    """Position tables of video: frames times positions, and perhaps a class token."""
+    volumes = cube_of(saved), cube_of(built)
+    if all(volumes) and not (square_of(saved) and square_of(built)):
+        return _volume_table(names[0], saved, built)
+    video = any(len(m.saved) == 5 or len(m.built) == 5 for m in mismatches)
     video = video or bool(re.search(r"video|vivit|timesformer", names[0], re.IGNORECASE))
-    if not video and square_of(kept) and square_of(built):
+    if not video and square_of(saved) and square_of(built):
         return None
-    # of an image, 197 = 4·7·7 + 1 and 99 = 2·7·7 + 1 as well
+    # lengths of images fit too: 197 = 4·7·7 + 1
     for before, side in product((0, 1), _SIDES if video else _SIDES[:3]):
-        ours, rest = divmod(kept - before, side**2)
+        ours, rest = divmod(saved - before, side**2)
         theirs, left = divmod(built - before, side**2)
         if rest or left or ours == theirs or not {ours, theirs} <= _FRAMES:
             continue
         more = f" + {before}" if before else ""
         return explain(
             "frames",
-            f"{names[0]} has {kept} = {ours}·{side}·{side}{more} entries in the checkpoint and"
+            f"{names[0]} has {saved} = {ours}·{side}·{side}{more} entries in the checkpoint and"
             f" {built} = {theirs}·{side}·{side}{more} in the model: tokens of a video, {ours}"
             f" frames or tubelets of {side}×{side} and {theirs}.",
             f"Build the model for {ours} times as many frames as a tubelet has.",
             f"Or interpolate the table over the frames, from {ours} to {theirs}.",
-            because="a video's kernel or name stands beside it"
+            because="there is a video's kernel or name"
             if video
-            else f"{kept} or {built} is no square, and {side}×{side} places divide both",
+            else f"{saved} or {built} is not a square, and {side}×{side} positions divide both",
             likelihood="likely" if video else "possible",
             numbers={"frames": ours, "expected_frames": theirs, "rows": side},
         )
     return None
 
 
-def _volume_table(name: str, kept: int, built: int) -> Explanation:
-    """Positions of a volume that is cut into cubes (UNETR)."""
-    ours, theirs = cube_of(kept), cube_of(built)
+def _volume_table(name: str, saved: int, built: int) -> Explanation:
+    """Position tables of a volume that is cut into cubes (UNETR)."""
+    ours, theirs = cube_of(saved), cube_of(built)
     return explain(
         "volume",
-        f"{name} has {kept} = {by((ours,) * 3)} entries in the checkpoint and {built} ="
+        f"{name} has {saved} = {by((ours,) * 3)} entries in the checkpoint and {built} ="
         f" {by((theirs,) * 3)} in the model: patches of a volume, at patch size 16 of"
         f" {by((16 * ours,) * 3)} and {by((16 * theirs,) * 3)} voxels.",
         "Build the model with the img_size of the checkpoint,"
         f" {by((16 * ours,) * 3)} where its patches are 16.",
         f"Or interpolate the table in three dimensions, from {by((ours,) * 3)} to"
         f" {by((theirs,) * 3)}.",
-        because="both are cubes, and one of them is no square",
+        because="both are cubes, and one of them is not a square",
         numbers={"side": ours, "expected_side": theirs},
     )
 
 
-_SIDES = (14, 16, 24, 7, 12, 8)  # of grids in use, the commonest first
+_SIDES = (14, 16, 24, 7, 12, 8)  # usual grid sides, most common first
 _FRAMES = frozenset({1, 2, 4, 8, 16, 32})
 
 
-def _grid_table(misfit: Misfit, axes: dict[str, int]) -> Explanation:
-    """A table that is kept as a map."""
+def _grid_table(mismatch: Mismatch, axes: dict[str, int]) -> Explanation:
+    """A position table stored as a map."""
     first = 1 if min(axes[a] for a in axes if a in ("rows", "columns")) < 3 and (
         axes.get("rows") == 1 or axes.get("columns") == 2
     ) else 2  # fmt: skip
-    kept, built = misfit.kept[first : first + 2], misfit.built[first : first + 2]
-    stride = _usual_stride((*kept, *built))
-    images = [by([stride * side for side in grid]) for grid in (kept, built)]
+    saved, built = mismatch.saved[first : first + 2], mismatch.built[first : first + 2]
+    stride = _usual_stride((*saved, *built))
+    images = [by([stride * side for side in grid]) for grid in (saved, built)]
     axis_order = "rows, columns, width" if first == 1 else "width, rows, columns"
     return explain(
         "position table",
-        f"{misfit.name} is a table of {by(kept)} places in the checkpoint and {by(built)} in the"
+        f"{mismatch.name} is a table of {by(saved)} positions in the checkpoint and {by(built)} in"
+        f" the"
         f" model{f': at stride {stride} that would be images of ' if stride else ''}"
         f"{f'{images[0]} and {images[1]} pixels' if stride else ''}.",
-        f"Interpolate the checkpoint's table from {by(kept)} to {by(built)} places.",
+        f"Interpolate the checkpoint's table from {by(saved)} to {by(built)} positions.",
         f"Or build the model for {images[0]} pixels where its stride is {stride}."
         if stride
-        else f"Or build the model for the image size of the checkpoint, whose map is {by(kept)}.",
+        else f"Or build the model for the image size of the checkpoint, whose map is {by(saved)}.",
         because=f"its four axes are (1, {axis_order})",
-        likelihood="likely",
         numbers={
-            "table_rows": kept[0],
-            "table_columns": kept[1],
+            "table_rows": saved[0],
+            "table_columns": saved[1],
             "token_rows": built[0],
             "token_columns": built[1],
         },
@@ -310,7 +314,7 @@ def _grid_table(misfit: Misfit, axes: dict[str, int]) -> Explanation:
 
 
 def _usual_stride(sides: Sequence[int]) -> int:
-    """The commonest stride at which most sides of maps come from usual images, 0 for none."""
+    """The most common stride at which these maps come from usual image sizes; 0 if none."""
     fits = {s: sum(s * side in USUAL_SIDES for side in sides) for s in (16, 14, 4, 8, 32)}
     best = max(fits, key=lambda stride: fits[stride])
     return best if fits[best] else 0
@@ -318,55 +322,57 @@ def _usual_stride(sides: Sequence[int]) -> int:
 
 def _table(
     names: Sequence[str],
-    kept: int,
+    saved: int,
     built: int,
-    kernels: Sequence[Misfit],
-    told: Told,
+    kernels: Sequence[Mismatch],
+    error: ErrorContext,
     *,
     whole: bool,
 ) -> Iterator[Explanation]:
-    """A position table of another length. The model's own is as long as its sequence."""
+    """A position table of the wrong length; the one in the model fits its sequence."""
     owners = " and ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
     opening = (
-        f"{owners} {'has' if len(names) == 1 else 'have'} {kept} entries in the checkpoint and"
+        f"{owners} {'has' if len(names) == 1 else 'have'} {saved} entries in the checkpoint and"
         f" {built} in the model"
     )
-    readings = _that_fit(readings_for(built, kept, told.spec), kernels, whole=whole)
+    readings = _consistent_readings(readings_for(built, saved, error.spec), kernels, whole=whole)
     for rank, reading in enumerate(readings[:_MOST_TABLES]):
         yield replace(
-            of_reading(reading, rank, told.spec),
-            sentence=f"{opening}, {length_of(reading.table)} and {length_of(reading.tokens)}:"
+            explain_reading(reading, rank, error.spec),
+            sentence=f"{opening}, {length_text(reading.table)} and {length_text(reading.tokens)}:"
             f" {_what_differs(reading)}.",
             fixes=tuple(_table_fixes(reading)),
         )
     if not readings:
         yield explain(
             "position table",
-            f"{opening}, {in_squares(kept)} and {in_squares(built)}; no usual grids of one image"
+            f"{opening}, {grid_text(saved)} and {grid_text(built)}; no usual grids of one image"
             " or one stride give both.",
             "Build the model for the image size and the stride of the checkpoint.",
             because="the numbers say no more than that",
             likelihood="possible",
-            numbers={"table": kept, "tokens": built},
+            numbers={"table": saved, "tokens": built},
         )
 
 
-def _that_fit(
-    readings: Sequence[Reading], kernels: Sequence[Misfit], *, whole: bool
+def _consistent_readings(
+    readings: Sequence[Reading], kernels: Sequence[Mismatch], *, whole: bool
 ) -> list[Reading]:
-    """The readings that the kernels allow: other strides only where the kernels differ."""
-    other = [m for m in kernels if m.built[-2:] != m.kept[-2:]]
-    patches = [(m.built[-1], m.kept[-1]) for m in other if reads_image(m)]
+    """The readings that agree with the kernels: other strides only if the kernels differ."""
+    other = [m for m in kernels if m.built[-2:] != m.saved[-2:]]
+    patches = [(m.built[-1], m.saved[-1]) for m in other if reads_image(m)]
     if patches:
-        said = [r for r in readings if (r.tokens.total_stride, r.table.total_stride) in patches]
-        return said or _at_strides(readings, *patches[0])
-    if whole and not other:  # every kernel fits, so one stride cuts the patches of both
+        explained = [
+            r for r in readings if (r.tokens.total_stride, r.table.total_stride) in patches
+        ]
+        return explained or _at_strides(readings, *patches[0])
+    if whole and not other:  # all kernels match, so both have one stride
         return [r for r in readings if r.change != "stride"]
     return list(readings)
 
 
 def _at_strides(readings: Sequence[Reading], model: int, checkpoint: int) -> list[Reading]:
-    """The likeliest grids, at the strides that the kernels say."""
+    """The most likely grids, at the strides that the kernels imply."""
     grids = [r for r in readings if r.change != "stride"][:1]
     return [
         replace(r, tokens=_at_stride(r.tokens, model), table=_at_stride(r.table, checkpoint))
@@ -380,7 +386,7 @@ def _at_stride(layout: Layout, stride: int) -> Layout:
 
 
 def _what_differs(reading: Reading) -> str:
-    """What makes the model's table longer or shorter than the checkpoint's."""
+    """Why the two position tables differ in length."""
     model, checkpoint = reading.tokens, reading.table
     same = model.total_stride == checkpoint.total_stride
     other = "" if same else f", at stride {checkpoint.total_stride},"
@@ -395,35 +401,35 @@ def _what_differs(reading: Reading) -> str:
         f" {model.total_stride} and the checkpoint {checkpoint.total_stride}",
         "prefix": f"the grids are the same, and {prefix}",
     }
-    return differs.get(reading.change, f"{differs['image size']}; besides, {prefix}")
+    return differs.get(reading.change, f"{differs['image size']}; in addition, {prefix}")
 
 
 def _table_fixes(reading: Reading) -> Iterator[str]:
-    """What to do about a checkpoint's position table of another length."""
+    """Fixes for a checkpoint's position table of the wrong length."""
     model, checkpoint = reading.tokens, reading.table
-    before, saved = model.num_prefix_tokens, checkpoint.num_prefix_tokens
+    before, expected = model.num_prefix_tokens, checkpoint.num_prefix_tokens
     if reading.change == "prefix":
-        yield f"Build the model with {saved} tokens before the image's."
-        if saved > before:
-            kept = f"torch.cat((table[:, :{before}], table[:, {saved}:]), 1)"
-            yield f"Or leave entries out: {kept if before else f'table[:, {saved}:]'}."
+        yield f"Build the model with {expected} tokens before the image's."
+        if expected > before:
+            cut = f"torch.cat((table[:, :{before}], table[:, {expected}:]), 1)"
+            yield f"Or leave entries out: {cut if before else f'table[:, {expected}:]'}."
         else:
-            yield f"Or put {before - saved} new entries before the checkpoint's, and train on."
+            yield f"Or put {before - expected} new entries before the checkpoint's, and train on."
         return
     yield f"Interpolate the checkpoint's table {interpolation(reading)}."
     if reading.change == "stride":
         yield f"Or build the model with strides that multiply to {checkpoint.total_stride}."
     else:
         yield f"Or build the model for {by(checkpoint.image_size)} pixels."
-    if before != saved:
-        yield f"Besides, build it with {saved} tokens before the image's."
+    if before != expected:
+        yield f"Besides, build it with {expected} tokens before the image's."
 
 
-DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
-    (_OPENING, _loading),
-    (_MISSING, _loading),
-    (_UNEXPECTED, _loading),
-    (_KEPT_FIRST, _loading),
-    (_BUILT_FIRST, _loading),
+DECODERS = decoder_table(
+    (_OPENING, _load_errors),
+    (_MISSING, _load_errors),
+    (_UNEXPECTED, _load_errors),
+    (_CHECKPOINT_FIRST, _load_errors),
+    (_MODEL_FIRST, _load_errors),
 )
-"""What each error is known by, and who explains it."""
+"""The pattern of each error message, and the function that explains it."""

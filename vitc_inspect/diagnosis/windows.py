@@ -1,35 +1,37 @@
-"""Errors of windows: maps that they do not divide, or that cannot be merged 2×2 (Swin, MaxViT)."""
+"""Errors of window partition and patch merging (Swin, MaxViT, CSWin)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from math import isqrt, prod
 
+from vitc_inspect.diagnosis.divisibility import division_text, indivisible_image, indivisible_map
 from vitc_inspect.diagnosis.explanation import (
-    Decoder,
+    ErrorContext,
     Explanation,
-    Told,
     by,
+    certain,
+    decoder_table,
     explain,
     looks_like_width,
-    sizes,
+    parse_sizes,
 )
-from vitc_inspect.diagnosis.grids import grid_of, in_squares, square_of
-from vitc_inspect.diagnosis.pieces import map_in_pieces, taken_apart
+from vitc_inspect.diagnosis.grids import grid_of, grid_text, square_of
 
 _LONGEST_SIDE = 2**14
-"""Longest side of what is cut into patches or windows (pixels or places)."""
+"""Longest side of an image or map that is partitioned (pixels or positions)."""
 
 
-def cut_in_windows(target: tuple[int, ...], size: int, told: Told) -> Iterator[Explanation]:
-    """An image cut into patches or a map into windows that do not divide it, and the way back.
+def cut_in_windows(
+    target: tuple[int, ...], size: int, error: ErrorContext
+) -> Iterator[Explanation]:
+    """Explain a partition into patches or windows that do not divide the map, and its inverse.
 
     Args:
-        target: The shape that was asked for.
-        size: Numbers that came.
-        told: What was told.
+        target: The target shape.
+        size: Number of elements.
+        error: The error.
     """
     if len(target) != 6 or target[0] < 1 or min(target[1:5]) < 1 or max(target) > _LONGEST_SIDE:
         return
@@ -47,17 +49,18 @@ def cut_in_windows(target: tuple[int, ...], size: int, told: Told) -> Iterator[E
     places, left = divmod(size, batch * channels)
     sides = None
     if not left:
-        sides = _sides_of_operand(channels, channels_first, told)
-        sides = sides or _sides_cut(places, rows, columns, side, told)
-    if sides is None or not any(s % side for s in sides):  # windows that divide are no cause
+        sides = _sides_of_operand(channels, channels_first, error)
+        sides = sides or _sides_cut(places, rows, columns, side, error)
+    if sides is None or not any(s % side for s in sides):  # divisible, so not the cause
         return
-    # Swin numbers the windows of its mask in a map of one channel, which stands last
+    # the mask of Swin is a channels-last map with one channel
     if channels in (3, 4) or (channels == 1 and channels_first):
-        wrong = next((s for s in sides if s % side), sides[0])
-        meaning = indivisible(
-            wrong, side, because=f"the shape has {rows}×{columns} patches of {side}", image=sides
+        yield indivisible_image(
+            sides,
+            (side, side),
+            because=f"the shape has {rows}×{columns} patches of {side}",
+            likelihood="likely",
         )
-        yield replace(meaning, likelihood="likely")
         return
     padded = [-(-s // side) * side for s in sides]
     below, right = (new - old for new, old in zip(padded, sides, strict=True))
@@ -67,8 +70,8 @@ def cut_in_windows(target: tuple[int, ...], size: int, told: Told) -> Iterator[E
     )
     yield explain(
         "windows",
-        f"A map of {by(sides)} places and {channels} channels is cut into windows of"
-        f" {side}×{side}, which do not divide it: {parts or f'{rows}×{columns} are written'}.",
+        f"A map of {by(sides)} positions and {channels} channels is split into windows of"
+        f" {side}×{side}, which do not divide it: {parts or f'{rows}×{columns} are given'}.",
         f"Pad the map first, to {by(padded)}: F.pad(x, {pad}).",
         f"Or give an image whose map has sides that are multiples of {side}.",
         because=f"{size:,} = {batch}·{channels}·{places} and {places} = {by(sides)}",
@@ -83,7 +86,7 @@ def cut_in_windows(target: tuple[int, ...], size: int, told: Told) -> Iterator[E
 
 
 def cut_in_stripes(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
-    """A map cut into oblong windows or stripes (CSWin): (batch, channels, n, high, m, wide)."""
+    """Partition into stripes (CSWin): (batch, channels, n, high, m, wide)."""
     if len(target) != 6 or min(target) < 1 or max(target) > _LONGEST_SIDE:
         return
     batch, channels, rows, high, columns, wide = target
@@ -99,7 +102,7 @@ def cut_in_stripes(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
     fits.sort(key=lambda f: f[0] != f[1])
     if left or high == wide or not fits or not (fits[0][0] % high or fits[0][1] % wide):
         return
-    yield map_in_pieces(
+    yield indivisible_map(
         fits[0],
         (high, wide),
         channels_last=channels_last,
@@ -109,7 +112,7 @@ def cut_in_stripes(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
 
 
 def volume_windows(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
-    """A volume cut into windows that do not divide it: (batch, n, w, m, w, k, w, channels)."""
+    """Partition of a volume: (batch, n, w, m, w, k, w, channels)."""
     if len(target) != 8 or min(target) < 1:
         return
     batch, *axes, channels = target
@@ -121,7 +124,7 @@ def volume_windows(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
         return
     yield explain(
         "windows",
-        f"A volume of {places:,} places and {channels} channels is cut into windows of"
+        f"A volume of {places:,} positions and {channels} channels is split into windows of"
         f" {by(windows)}, and the whole windows hold {by(written)} = {prod(written):,}: a side is"
         " not a multiple of its window.",
         f"Pad each side to a multiple of its window first, of {by(windows)}.",
@@ -132,7 +135,7 @@ def volume_windows(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
 
 
 def masked_windows(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
-    """Scores (windows, heads, tokens, tokens) that are shared out to the windows of a mask."""
+    """Scores (windows, heads, tokens, tokens) split by the windows of a mask."""
     if len(target) != 5 or target[3] != target[4] or min(target[1:]) < 1:
         return
     _, expected, heads, tokens, _ = target
@@ -143,8 +146,8 @@ def masked_windows(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
     grids = (f"{n} = {by(g)}" if (g := grid_of(n)) else f"{n}" for n in (windows, expected))
     yield explain(
         "windows",
-        f"{' windows of scores came, and the mask was made for '.join(grids)} windows of"
-        f" {side}×{side} tokens: the map is not of the size that the mask was made for.",
+        f"{' windows of scores are given, and the mask is for '.join(grids)} windows of"
+        f" {side}×{side} tokens: the map does not have the size of the mask.",
         "Make the mask for the padded map at hand in forward, not once in the constructor.",
         "Or give an image of the size that the model was built for.",
         because=f"{size:,} = {windows}·{heads}·{tokens}·{tokens}",
@@ -152,9 +155,11 @@ def masked_windows(target: tuple[int, ...], size: int) -> Iterator[Explanation]:
     )
 
 
-def _sides_of_operand(channels: int, channels_first: bool, told: Told) -> tuple[int, int] | None:
-    """Sides of what the run shows to have been cut."""
-    operand = told.operands[0] if len(told.operands) == 1 else ()
+def _sides_of_operand(
+    channels: int, channels_first: bool, error: ErrorContext
+) -> tuple[int, int] | None:
+    """Sides of the tensor that was partitioned, if the run shows it."""
+    operand = error.operands[0] if len(error.operands) == 1 else ()
     if len(operand) != 4:
         return None
     sides = operand[2:] if channels_first else operand[1:3]
@@ -162,23 +167,23 @@ def _sides_of_operand(channels: int, channels_first: bool, told: Told) -> tuple[
 
 
 def _sides_cut(
-    places: int, rows: int, columns: int, side: int, told: Told
+    places: int, rows: int, columns: int, side: int, error: ErrorContext
 ) -> tuple[int, int] | None:
-    """Sides of what is cut: as many pieces as written, and a rest; else a square."""
+    """Sides that give the target number of windows and a remainder; else a square."""
     fits = [
         (height, places // height)
         for height in range(rows * side, (rows + 1) * side)
         if places % height == 0 and columns == places // height // side
     ]
     square = isqrt(places)
-    fits.sort(key=lambda f: (f != told.facts.image, f[0] != f[1]))
+    fits.sort(key=lambda f: (f != error.facts.image, f[0] != f[1]))
     if fits:
         return fits[0]
     return (square, square) if square > 1 and square**2 == places else None
 
 
 def _windows_back(batch: int, rest: Sequence[int], size: int) -> Iterator[Explanation]:
-    """Windows that are put back to a map: (batch, rows, columns, side, side, channels)."""
+    """Windows merged back to a map: (batch, rows, columns, side, side, channels)."""
     rows, columns, side, _, channels = rest
     if channels < 1:
         return
@@ -187,46 +192,15 @@ def _windows_back(batch: int, rest: Sequence[int], size: int) -> Iterator[Explan
         return
     yield explain(
         "windows",
-        f"{windows} windows of {side}×{side} came, and {batch}·{rows}·{columns} ="
-        f" {batch * rows * columns} are written.",
+        f"There are {windows} windows of {side}×{side}, and the target has {batch}·{rows}·{columns}"
+        f" = {batch * rows * columns}.",
         "Count rows and columns of windows on the padded map: rows = padded height // window.",
         because=f"{size:,} = {windows}·{side}·{side}·{channels}",
         numbers={"windows": windows, "expected_windows": batch * rows * columns},
     )
 
 
-def indivisible(
-    side: int, patch: int, *, because: str, image: tuple[int, int] | None = None
-) -> Explanation:
-    """The explanation of an image that patches do not divide.
-
-    Args:
-        side: The side that they do not divide (pixels).
-        patch: Side of a patch (pixels).
-        because: How it is known.
-        image: Height and width of the image, where they are known (pixels).
-    """
-    count, rest = divmod(side, patch)
-    sides = image or (side, side)
-    down = [s // patch * patch for s in sides]
-    up = [-(-s // patch) * patch if rest else (s // patch + 1) * patch for s in sides]
-    fits = [by(size) for size in (down, up) if min(size)]
-    return explain(
-        "image size",
-        f"A side of {side} pixels is not divisible by the patch: {side} = {count}·{patch} + {rest}."
-        if rest
-        else f"A side of {side} pixels is {count} patches of {patch}.",
-        f"Resize the image to {' or '.join(fits)} pixels.",
-        f"Or crop what patchify would drop: image[..., :{count * patch}] along that side."
-        if rest and count
-        else "",
-        because=because,
-        likelihood="certain" if rest else "likely",
-        numbers={"side": side, "patch_size": patch, "rest": rest},
-    )
-
-
-def _odd_map(match: re.Match[str], told: Told) -> Iterator[Explanation]:
+def _odd_map(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Patch merging of a map with an odd side."""
     rows, columns = int(match[1]), int(match[2])
     if min(rows, columns) < 1 or not (rows % 2 or columns % 2):
@@ -240,78 +214,72 @@ def _odd_map(match: re.Match[str], told: Told) -> Iterator[Explanation]:
         f" {by((padded[0] * stride, padded[1] * stride))} gives {by(padded)}"
         for stride in (4, 8, 16)
     )
-    yield explain(
+    yield certain(
         "merging",
-        f"Patch merging joins 2×2 places to one and needs even sides, and the map is"
+        f"Patch merging joins 2×2 positions to one and needs even sides, and the map is"
         f" {by((rows, columns))}: {odd}.",
         "Use an image whose sides are multiples of 32 = 4·2·2·2, which Swin's patches of 4 and"
         f" three mergings divide ({stages}).",
         f"Or pad the map to {by(padded)} before it is merged:"
         f" F.pad(x, (0, 0, 0, {columns % 2}, 0, {rows % 2})) on (batch, rows, columns, channels).",
         because="the assertion names the map",
-        likelihood="certain",
         numbers={"rows": rows, "columns": columns},
     )
 
 
-def _odd_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Patch merging of a map of which one side is odd, and is named alone (timm)."""
+def _odd_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """Patch merging of a map with an odd side, with only that side in the message (timm)."""
     which, side = match["which"], int(match["side"])
     if side % 2:
         pad = f"(0, 0, 0, {int(which == 'width')}, 0, {int(which == 'height')})"
-        yield explain(
+        yield certain(
             "merging",
-            f"Patch merging joins 2×2 places to one and needs even sides, and the map has a"
+            f"Patch merging joins 2×2 positions to one and needs even sides, and the map has a"
             f" {which} of {side} = 2·{side // 2} + 1.",
             "Use an image whose sides are multiples of 32 = 4·2·2·2, which Swin's patches of 4 and"
             " three mergings divide.",
             f"Or pad the map before it is merged: F.pad(x, {pad}) on (batch, rows, columns,"
             " channels).",
             because="the assertion names the side",
-            likelihood="certain",
             numbers={"side": side},
         )
 
 
-def _odd_map_unsaid(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """The same without a number (NesT)."""
-    yield explain(
+def _odd_map_unspecified(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """Patch merging of a map with an odd side, without a number in the message (NesT)."""
+    yield certain(
         "merging",
         "Blocks of the map are joined 2×2, and the map has an odd side.",
-        "Use an image whose sides are multiples of the whole stride: of 32 where patches of 4 are"
-        " followed by three joinings.",
+        "Use an image whose sides are multiples of the total stride: 32 for patches of 4 and three"
+        " mergings.",
         because="the assertion says that the sides must be even",
-        likelihood="certain",
-        numbers={},
     )
 
 
-def _no_window(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Swin's windows shifted by more than their side, of a map that ran out."""
+def _no_window(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A window shift of at least the window size, on an empty map (Swin)."""
     yield explain(
         "window",
-        "The windows are to be shifted by their whole side or more. Swin takes the whole map as"
-        " its window where the map is smaller, and here it came down to nothing: the image is too"
+        "The window shift is at least the window size. Swin uses the whole map as its window if"
+        " the map is smaller, and here the map is empty: the image is too"
         " small for the patches and the mergings.",
         "Use a larger img_size or a smaller patch_size: img_size / patch_size must be at least"
         " 8·window_size for four stages of full windows, 8 for any.",
         "Or use fewer stages, depths=(2, 2).",
         because="the assertion compares shift_size with window_size",
-        likelihood="likely",
-        numbers={},
     )
 
 
-def _wrong_features(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """A Swin block that gets other tokens than its resolution: L is not H·W."""
-    count = next((shape[1] for shape in told.operands if len(shape) == 3), 0)
-    came = f" {in_squares(count)} tokens" if count else " another number of tokens"
+def _wrong_features(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A Swin block whose input length L is not H·W."""
+    count = next((shape[1] for shape in error.operands if len(shape) == 3), 0)
+    came = f" {grid_text(count)} tokens" if count else " another number of tokens"
     square = square_of(count)
     numbers = {"tokens": count} if count else {}
     yield explain(
         "image size",
-        f"The block was built for a map of H×W places and gets{came}: Swin fixes H and W at each"
-        " stage from the image size it is built for, so another image came.",
+        f"The block was built for a map of H×W positions and gets{came}: Swin fixes H and W at each"
+        " stage from the image size it is built for, so the image has another size.",
         "Resize the image to the size that the model was built for, img_size (224 by default).",
         "Or build the model for this image: img_size=(height, width), multiples of 32 where its"
         " patches are 4 pixels and three mergings follow.",
@@ -322,45 +290,42 @@ def _wrong_features(match: re.Match[str], told: Told) -> Iterator[Explanation]:
     )
 
 
-def _map_side(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """One side of a map that windows or a grid of windows do not divide (timm's MaxViT)."""
+def _map_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """A side that windows or a grid of windows do not divide (MaxViT in timm)."""
     which, side, piece = match["which"].lower(), int(match["side"]), int(match["piece"])
     if min(side, piece) < 1 or side % piece == 0:
         return
     up = -(-side // piece) * piece
-    yield explain(
+    yield certain(
         "window",
-        f"The map has a {which} of {side} places, which does not divide into {match['kind']}s of"
-        f" {piece}: {taken_apart(side, piece)}.",
+        f"The map has a {which} of {side} positions, which is not divisible into {match['kind']}s"
+        f" of {piece}: {division_text(side, piece)}.",
         f"Use an image whose map has a {which} that {piece} divides at each stage, {up} instead of"
-        f" {side} here: sides that are multiples of {32 * piece} = 32·{piece} do where the whole"
-        " stride is 32.",
+        f" {side} here: multiples of {32 * piece} = 32·{piece} work if the total stride is 32.",
         "Or build the model for this image: MaxViT's windows follow from img_size.",
         because="the assertion names the map's side and the window's",
-        likelihood="certain",
         numbers={"side": side, "window": piece, "rest": side % piece},
     )
 
 
-def _map_sides(match: re.Match[str], told: Told) -> Iterator[Explanation]:
-    """Both sides of a map that partitions do not divide (torchvision's MaxVit)."""
-    sides, piece = sizes(match["sides"]), int(match["piece"])
+def _map_sides(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
+    """Both sides of a map that partitions do not divide (MaxVit in torchvision)."""
+    sides, piece = parse_sizes(match["sides"]), int(match["piece"])
     if len(sides) != 2 or min(*sides, piece) < 1 or not any(side % piece for side in sides):
         return
-    made = map_in_pieces(
+    made = indivisible_map(
         sides, (piece, piece), channels_last=False, because="the message names map and partition"
     )
     up = -(-max(sides) // piece) * piece
-    yield explain(
+    yield certain(
         made.kind,
         made.sentence,
         f"Build the model for an input size whose maps {piece} divides at every stage:"
-        f" {32 * piece} = 32·{piece} for a whole stride of 32, which gives {piece} at the last.",
+        f" {32 * piece} = 32·{piece} for a total stride of 32, which gives {piece} at the last.",
         f"Or build it with partition_size={_common(sides)}, which divides this map."
         if _common(sides) > 1
         else "",
         because=made.because,
-        likelihood="certain",
         numbers={**made.numbers, "expected_side": up},
     )
 
@@ -371,32 +336,26 @@ def _common(sides: tuple[int, ...]) -> int:
 
 
 _N = r"\d{1,6}"
-DECODERS: tuple[tuple[re.Pattern[str], Decoder], ...] = (
-    (re.compile(rf"x size \(({_N})[*x×]({_N})\) are not even"), _odd_map),
-    (re.compile(rf"x (?P<which>height|width) \(?(?P<side>{_N})\)? is not even"), _odd_side),
-    (re.compile(r"requires even input spatial dims"), _odd_map_unsaid),
-    (re.compile(r"input feature has wrong size"), _wrong_features),
-    (re.compile(r"shift_size must in 0-window_size"), _no_window),
+DECODERS = decoder_table(
+    (rf"x size \(({_N})[*x×]({_N})\) are not even", _odd_map),
+    (rf"x (?P<which>height|width) \(?(?P<side>{_N})\)? is not even", _odd_side),
+    (r"requires even input spatial dims", _odd_map_unspecified),
+    (r"input feature has wrong size", _wrong_features),
+    (r"shift_size must in 0-window_size", _no_window),
     (
-        re.compile(
-            rf"(?P<which>height|width) \(?(?P<side>{_N})\)? must be divisible by"
-            rf" (?P<kind>window|grid) \(?(?P<piece>{_N})\)?"
-        ),
+        rf"(?P<which>height|width) \(?(?P<side>{_N})\)? must be divisible by"
+        rf" (?P<kind>window|grid) \(?(?P<piece>{_N})\)?",
         _map_side,
     ),
     (
-        re.compile(
-            rf"Got grid size of (?P<sides>[(\[]{_N}, ?{_N}[)\]]) and"
-            rf" partition size of (?P<piece>{_N})"
-        ),
+        rf"Got grid size of (?P<sides>[(\[]{_N}, ?{_N}[)\]]) and"
+        rf" partition size of (?P<piece>{_N})",
         _map_sides,
     ),
     (
-        re.compile(
-            rf"Input size (?P<sides>[(\[]{_N}, ?{_N}[)\]]) of block {_N} is not divisible by"
-            rf" partition size (?P<piece>{_N})"
-        ),
+        rf"Input size (?P<sides>[(\[]{_N}, ?{_N}[)\]]) of block {_N} is not divisible by"
+        rf" partition size (?P<piece>{_N})",
         _map_sides,
     ),
 )
-"""What each error is known by, and who explains it."""
+"""The pattern of each error message, and the function that explains it."""

@@ -33,6 +33,7 @@ from vitc_inspect.stem.arithmetic import (
     output_size,
     softmax_attention_macs,
 )
+from vitc_inspect.tracing.torch_internals import CONVOLUTION_STEP
 
 Shape = tuple[int, ...]
 
@@ -518,7 +519,7 @@ def _rule_for(layer: nn.Module) -> _Rule | None:
             # the same forward, and the same helper that a convolution's forward calls
             if ancestor in kinds and all(
                 getattr(kind, name, None) is getattr(ancestor, name, None)
-                for name in ("forward", "_conv_forward")
+                for name in ("forward", CONVOLUTION_STEP)
             ):
                 return rule
     return None

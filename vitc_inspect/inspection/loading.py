@@ -1,6 +1,6 @@
-"""A module from the command line: `path/to/file.py:name` or `package.module:name`, and its input.
+"""Modules named on the command line, `path/to/file.py:name` or `package.module:name`.
 
-Whoever starts the program names the file, so its code is run; nothing else may name one.
+Loading runs the code of the file, so only the command line may name one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 import inspect
 import linecache
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,24 +23,25 @@ import torch
 from torch import Tensor, nn
 
 from vitc_inspect.common.errors import SpecError, message_of, with_article
+from vitc_inspect.common.validation import unreadable_reason
 from vitc_inspect.stem.memory import MEMORY_BUDGET
 from vitc_inspect.tracing.module_tree import bring_to, contents_of, evaluate
 from vitc_inspect.tracing.tracebacks import is_to_pass
 
 _EXAMPLE = "stem.py:Stem"
-_LOADED_AS = "vitc_inspect_loaded"  # the name of a file's module while it is in use
+_LOADED_AS = "vitc_inspect_loaded"  # name in sys.modules of the file that was loaded last
 _NUMBER_BYTES = 4
 _MOST_AXES = 64
 
 
 def load_module(text: str) -> nn.Module:
-    """Load a module, or make one with the class or function of that name.
+    """Load a module, or make one by calling the class or function of that name.
 
     Args:
         text: `path/to/file.py:name` or `package.module:name`; the name may have dots.
 
     Returns:
-        The module, as the file leaves it. The file is run anew each time.
+        The module as the file makes it. The file runs again each time.
 
     Raises:
         SpecError: field "module"; its __cause__ is what the user's code raised, if it did.
@@ -56,24 +56,23 @@ def load_module(text: str) -> nn.Module:
     with _first_on_path(path.resolve().parent if is_file else Path.cwd()):
         home = _run_file(text, path) if is_file else _import(text, place)
         module = _made(text, _named(text, home, name))
-    contents_of(module)  # refuses what could not even be brought to a device
+    contents_of(module)  # refuses a module that cannot be moved to a device
     return module
 
 
 def made_ready(text: str, module: nn.Module, device: torch.device) -> nn.Module:
-    """Bring a module to a device and put it in evaluation mode.
+    """Move a module to a device and put it in evaluation mode.
 
     Args:
-        text: How it was named, for the error.
-        module: What `load_module` gave for it.
-        device: Where it is to run.
+        text: Its name on the command line, for the error.
+        module: From `load_module`.
+        device: Device to run on.
 
     Returns:
-        The module, or what its own `to` gives for it.
+        What the module's `to` returns.
 
     Raises:
-        SpecError: field "module", for what its `to` or `eval` raises, or parameters without
-            numbers.
+        SpecError: field "module", when its `to` or `eval` raises, or parameters have no values.
     """
     to, contents = f"its to({str(device)!r}) raises", contents_of(module)
     moved: nn.Module = _attempt(text, to, lambda: bring_to(module, contents, device))
@@ -85,16 +84,16 @@ def made_ready(text: str, module: nn.Module, device: torch.device) -> nn.Module:
 def random_inputs(
     texts: Sequence[str], module: nn.Module, *, seed: int = 0, budget: int = MEMORY_BUDGET
 ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-    """Draw the inputs that the command line describes.
+    """Draw normally distributed inputs of the shapes given on the command line.
 
     Args:
-        texts: A shape each, `1,3,224,224`, or a named one, `pixel_values=1,3,224,224`.
-        module: Whom they are for: they get its device and number format.
-        seed: Start of the random numbers, which are normally distributed.
-        budget: The most that they may take together (bytes).
+        texts: Shapes, `1,3,224,224`, or with a name, `pixel_values=1,3,224,224`.
+        module: The module they are for; they get its device and number format.
+        seed: Seed of the random numbers.
+        budget: Most memory for all of them (bytes).
 
     Returns:
-        Arguments by place and by name.
+        Positional and keyword arguments.
 
     Raises:
         SpecError: field "input".
@@ -115,7 +114,7 @@ def random_inputs(
             reason = f"its {numbers} numbers do not fit in {budget / 2**30:.1f} GiB"
             raise SpecError("input", text, reason, "Use a smaller shape", "1,3,224,224")
         if equals and not name.isidentifier():
-            reason = f"{name!r} is no name of an argument"
+            reason = f"{name!r} cannot be the name of an argument"
             raise SpecError("input", text, reason, "Use pixel_values=1,3,224,224")
         tensor = torch.randn(shape, generator=generator).to(like.device, like.dtype)
         if equals:
@@ -126,7 +125,7 @@ def random_inputs(
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
-    """Read a shape: whole numbers with commas between.
+    """Read a shape, whole numbers separated by commas.
 
     Raises:
         SpecError: field "input".
@@ -140,14 +139,14 @@ def parse_shape(text: str) -> tuple[int, ...]:
         raise SpecError("input", text, reason, "Use 1,3,224,224", "1,3,224,224")
     whole = all(size.isascii() and size.isdecimal() and len(size) <= 9 for size in sizes)
     if not whole or not all(map(int, sizes)):
-        reason = "it is not a shape, whole numbers from 1 with commas between"
+        reason = "it is not a shape, whole numbers from 1 separated by commas"
         raise SpecError("input", text, reason, "Use 1,3,224,224", "1,3,224,224")
     return tuple(map(int, sizes))
 
 
 @contextmanager
 def _first_on_path(folder: Path) -> Iterator[None]:
-    """Let imports find what lies beside the file, as when Python runs it."""
+    """Put the folder first on the import path, as when Python runs a file in it."""
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -157,22 +156,17 @@ def _first_on_path(folder: Path) -> Iterator[None]:
 
 
 def _run_file(text: str, path: Path) -> ModuleType:
-    """The namespace of a file that was just run."""
-    if not path.is_file():
-        place = text.rpartition(":")[0]
-        reason = f"{path} is a folder" if path.is_dir() else f"there is no file {place}"
-        raise SpecError("module", text, reason, "Give the path of a Python file")
-    if not os.access(path, os.R_OK):
-        reason = f"this user may not read {path}"
-        raise SpecError("module", text, reason, "Give the path of a file that may be read")
+    """Run a file, and return it as a module."""
+    if reason := unreadable_reason(text.rpartition(":")[0]):
+        raise SpecError("module", text, reason, "Give the path of a readable Python file")
     file = str(path.resolve())
     home = ModuleType(_LOADED_AS)
     home.__file__ = file
-    sys.modules[_LOADED_AS] = home  # where dataclasses and pickle look a class's module up
+    sys.modules[_LOADED_AS] = home  # where dataclasses and pickle look up the module of a class
     linecache.checkcache(file)
 
     def run() -> None:
-        # compiled here, since Python's cache takes an edit within a second for no edit
+        # compiled here, since Python's bytecode cache misses an edit within the same second
         exec(compile(path.read_bytes(), file, "exec"), vars(home))
 
     _attempt(text, f"{path} raises", run)
@@ -180,10 +174,10 @@ def _run_file(text: str, path: Path) -> ModuleType:
 
 
 def _import(text: str, place: str) -> ModuleType:
-    """An importable module."""
+    """Import a module."""
     try:
         found = importlib.util.find_spec(place)
-    except (ImportError, ValueError):  # its package is not there, or it is no name at all
+    except (ImportError, ValueError):  # no such package, or not a valid name
         found = None
     except BaseException as error:  # importing the package runs the user's code
         if is_to_pass(error):
@@ -197,7 +191,7 @@ def _import(text: str, place: str) -> ModuleType:
 
 
 def _named(text: str, home: ModuleType, name: str) -> Any:
-    """What stands under a dotted name."""
+    """Look up a dotted name."""
     found: Any = home
     for part in name.split("."):
         if not hasattr(found, part):
@@ -223,18 +217,15 @@ def _is_own_function(value: Any) -> bool:
 
 
 def _made(text: str, found: Any) -> nn.Module:
-    """The module itself, or what the class or function makes."""
+    """The module itself, or the one that the class or function makes."""
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
-        kind = type(found).__name__
-        reason = (
-            f"it is {with_article(kind)}, neither a module nor a class or function that makes one"
-        )
+        kind = with_article(type(found).__name__)
+        reason = f"it is {kind}, neither a module nor a class or function that makes one"
         raise SpecError("module", text, reason, "Give the name of a module")
-    needed = _needed(found)
     what = "its constructor" if isinstance(found, type) else "the function"
-    if needed:
+    if needed := _needed(found):
         reason = f"{what} needs {', '.join(needed)}"
         raise SpecError("module", text, reason, "Name a function without arguments that makes it")
     made = _attempt(text, f"{what} raises", found)
@@ -245,7 +236,7 @@ def _made(text: str, found: Any) -> nn.Module:
 
 
 def _instead_of(made: Any) -> str:
-    """What to do about what is made in a module's place."""
+    """The fix for a function that returns something other than a module."""
     if isinstance(made, type) and issubclass(made, nn.Module):
         return f"Let it return {made.__name__}(), an instance"
     parts = made.values() if isinstance(made, dict) else made
@@ -255,10 +246,10 @@ def _instead_of(made: Any) -> str:
 
 
 def _needed(maker: Callable[..., Any]) -> list[str]:
-    """Names of the arguments that a class or function cannot do without."""
+    """Names of the required arguments of a class or function."""
     try:
         parameters: Mapping[str, inspect.Parameter] = inspect.signature(maker).parameters
-    except (TypeError, ValueError):  # some written in C have none
+    except (TypeError, ValueError):  # some callables written in C have no signature
         return []
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [
@@ -269,7 +260,7 @@ def _needed(maker: Callable[..., Any]) -> list[str]:
 
 
 def _attempt(text: str, trouble: str, step: Callable[[], Any]) -> Any:
-    """Run a step of the user's code; whatever it raises becomes the cause of one sentence."""
+    """Run user code; an exception in it becomes the cause of a SpecError."""
     try:
         return step()
     except SpecError:
@@ -284,4 +275,4 @@ def _raised(text: str, trouble: str, error: BaseException) -> SpecError:
     message = " ".join(message_of(error).split())
     says = f": {message}" if message else ""
     reason = f"{trouble} {type(error).__name__}{says}"
-    return SpecError("module", text, reason.rstrip("."), "Mend it, or give another")
+    return SpecError("module", text, reason.rstrip("."), "Fix it, or name another")

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from types import MappingProxyType
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
-import vitc_inspect
-from vitc_inspect.audit.audit import NO_AUDIT, Audit, audit_module
 from vitc_inspect.common.guard import guarded
-from vitc_inspect.common.validation import check_kinds
-from vitc_inspect.diagnosis import FAULT_KINDS, Explanation, explain_error
-from vitc_inspect.diagnosis.explanation import PastCall, RunFacts
-from vitc_inspect.inspection.layer_rules import Expectation, expect
-from vitc_inspect.stem.notation import format_stem
+from vitc_inspect.diagnosis import Explanation, explain_error
+from vitc_inspect.diagnosis.explanation import RunFacts
+from vitc_inspect.inspection.layer_rules import Expectation
+from vitc_inspect.inspection.report_dict import report_dict
+from vitc_inspect.stem.prediction import predict
 from vitc_inspect.stem.spec import StemSpec
-from vitc_inspect.tracing.module_tree import arguments_of, contents_of
-from vitc_inspect.tracing.recorder import record_call
-from vitc_inspect.tracing.recording import Call, Failure, NeverCalled, Recording, SourceLine, Value
+from vitc_inspect.tracing.hooks import KeptOutput
+from vitc_inspect.tracing.recording import Call, Failure, NeverCalled, SourceLine, Value
+from vitc_inspect.views.call_labels import name_before, short_place, tensor_shape, written_over
+from vitc_inspect.views.report import Shape
+from vitc_inspect.views.report_table import ReportMethods
+from vitc_inspect.views.terminal import one_line
+from vitc_inspect.views.text import count, plural
 
 CHECKS = ("shape", "params", "macs")
 """What is compared in each row; "shape" is that of the first output."""
@@ -39,6 +38,120 @@ class ModuleRow:
     unchecked: tuple[str, ...] = ()
     """Why something could not be worked out here: what our own rules raised."""
 
+    receptive_field = stage = block = None
+    """Not worked out of a module that is not a stem of ours."""
+    extremes = (None, None)
+    """Not looked for."""
+
+    @property
+    def name(self) -> str:
+        """Name of the module or the function; "" for the whole."""
+        return self.call.name
+
+    @property
+    def kind(self) -> str:
+        """Class of the module, or "function"."""
+        return self.call.kind
+
+    @property
+    def inside(self) -> str:
+        """Name of the module whose forward made the call; "" for the whole."""
+        return self.call.inside
+
+    @property
+    def turn(self) -> int:
+        """1 at the first call of this module, 2 at the second; always 1 for a function."""
+        return self.call.turn
+
+    @property
+    def is_function(self) -> bool:
+        """Whether this is a function between modules."""
+        return self.call.is_function
+
+    @property
+    def returned(self) -> bool:
+        """Whether the call ended without an exception."""
+        return self.call.returned
+
+    @property
+    def made_by(self) -> tuple[str, str]:
+        """The class of a layer; the line that called a function."""
+        if self.is_function:
+            return "", f"line {self.source.line}" if self.source else ""
+        return self.kind, ""
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """Every tensor that went in."""
+        return self.call.inputs
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        """Every tensor that came out."""
+        return self.call.outputs
+
+    @property
+    def in_shape(self) -> Shape | None:
+        """Shape of the first input, or None without one."""
+        return self.call.in_shape
+
+    @property
+    def predicted_shape(self) -> Shape | None:
+        """Shape that the first output was predicted to have, or None without a prediction."""
+        return self.predicted.out_shape if self.predicted else None
+
+    @property
+    def out_shape(self) -> Shape | None:
+        """Shape of the first output, or None without one."""
+        return self.call.out_shape
+
+    @property
+    def params(self) -> int:
+        """Learned numbers of the module that no module inside it reports."""
+        return self.call.params
+
+    @property
+    def macs(self) -> int | None:
+        """Multiply-accumulates of the batch that no other row counts; None if not counted."""
+        return self.call.macs
+
+    @property
+    def bytes(self) -> int:
+        """Size of all outputs."""
+        return self.call.bytes
+
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """Names of functions without a count."""
+        return self.call.uncounted
+
+    @property
+    def source(self) -> SourceLine | None:
+        """The line that called the function; None for a module."""
+        return self.call.source
+
+    @property
+    def overwritten_by(self) -> str | None:
+        """What later wrote over the output in place, None where nothing did."""
+        return self.call.overwritten_by
+
+    @property
+    def overwritten_at(self) -> SourceLine | None:
+        """The line that did, or None."""
+        return self.call.overwritten_at
+
+    @property
+    def kept(self) -> KeptOutput | None:
+        """A copy of the first output, or None."""
+        return self.call.kept
+
+    def predicted_dict(self) -> dict[str, Any] | None:
+        """What was predicted, as plain values, or None."""
+        if self.predicted is None:
+            return None
+        shape = self.predicted.out_shape
+        return {**vars(self.predicted), "out_shape": None if shape is None else list(shape)}
+
     @property
     def verdict(self) -> str:
         """ "raised", "differs", "not checked", "agrees" or "not predicted"."""
@@ -53,7 +166,7 @@ class ModuleRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModuleReport:
+class ModuleReport(ReportMethods):
     """Everything that one forward pass of a module showed; every view is drawn from it."""
 
     kind: str
@@ -96,28 +209,26 @@ class ModuleReport:
     @property
     def macs(self) -> int:
         """Multiply-accumulates for the whole input, as far as they can be counted."""
-        return sum(row.call.macs or 0 for row in self.rows)
+        return sum(row.macs or 0 for row in self.rows)
 
     @property
     def uncounted(self) -> tuple[str, ...]:
         """Names of functions that the MACs leave out."""
-        names = (name for row in self.rows for name in row.call.uncounted)
+        names = (name for row in self.rows for name in row.uncounted)
         return tuple(dict.fromkeys(names))
 
     @property
     def unchecked(self) -> tuple[str, ...]:
         """What a rule of ours failed on, each with what it raised: no all-clear is given there."""
         of_rows = (
-            f"{row.call.name or row.call.kind}: {reason}"
-            for row in self.rows
-            for reason in row.unchecked
+            f"{row.name or row.kind}: {reason}" for row in self.rows for reason in row.unchecked
         )
         return tuple(dict.fromkeys((*self.unchecked_whole, *of_rows)))
 
     @property
     def overwritten(self) -> tuple[ModuleRow, ...]:
         """Rows whose output was later written over in place."""
-        return tuple(row for row in self.rows if row.call.overwritten_by is not None)
+        return tuple(row for row in self.rows if row.overwritten_by is not None)
 
     @property
     def disagreements(self) -> tuple[str, ...]:
@@ -151,237 +262,49 @@ class ModuleReport:
             name: Name of the module or the function.
             turn: Which of its calls, counted from 1.
         """
-        rows = [row for row in self.rows if row.call.name == name]
+        rows = [row for row in self.rows if row.name == name]
         if not 1 <= turn <= len(rows):
             raise KeyError(name)
         return rows[turn - 1]
 
+    @property
+    def batch(self) -> int:
+        """0: shapes are shown whole, with the batch."""
+        return 0
+
+    @property
+    def title(self) -> str:
+        """The module, its inputs, the device and the mode, in a line."""
+        given = ", ".join(map(_value, self.inputs)) or "nothing"
+        mode = "training" if self.training else "evaluation"
+        return one_line(f"{self.kind} of {given}; {self.device}, {mode} mode")
+
+    def sentences(self, *, never_called: bool = True) -> list[str]:
+        """The totals, then all that is odd, then how it ended."""
+        whole = f"{count(self.params)} params; {count(self.macs)} MACs for this input"
+        if self.uncounted:
+            whole += f" without {', '.join(self.uncounted)}, which nobody here can count"
+        sentences = [
+            f"{whole}.",
+            *_unchecked(self),
+            *self.notes,
+            *(_never_called(self) if never_called else []),
+            *(
+                f"{written_over(row)}; a hook that keeps it has to copy it."
+                for row in self.overwritten
+            ),
+            *self.disagreements,
+            *([_failed(self.failure)] if self.failure else [_verdict(self)]),
+            *(_none_found(self) if self.audited and not self.faults else []),
+            *(ignored_sentences(self) if self.audited else []),
+        ]
+        return [one_line(sentence) for sentence in sentences]
+
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values, the object that `--json` prints.
-
-        Shapes and MACs are of the whole input, with its batch if it has one; sizes are in bytes.
-        """
-        return {
-            "kind": self.kind,
-            "device": self.device,
-            "training": self.training,
-            "inputs": _plain_values(self.inputs),
-            "outputs": _plain_values(self.outputs),
-            "params": self.params,
-            "macs": self.macs,
-            "flops": 2 * self.macs,
-            "uncounted": list(self.uncounted),
-            "unchecked": list(self.unchecked),
-            "rows": [_plain_row(row) for row in self.rows],
-            "never_called": [
-                {**asdict(layer), "not_reached": layer.not_reached} for layer in self.never_called
-            ],
-            "notes": list(self.notes),
-            "disagreements": list(self.disagreements),
-            "audited": self.audited,
-            "faults": [fault.to_dict() for fault in self.faults],
-            "ignored": dict(self.ignored),
-            "stem": None if self.stem is None else format_stem(self.stem),
-            "failure": _plain_failure(self.failure),
-            "explanations": [meaning.to_dict() for meaning in self.explanations],
-        }
-
-    def __str__(self) -> str:
-        """The report as a table for the terminal."""
-        # the views stand below this file; the front door loads them when they are asked for
-        return str(vitc_inspect.module_table(self))
-
-    def _repr_html_(self) -> str:
-        """The report as a notebook shows it."""
-        return str(vitc_inspect.module_html(self))
-
-
-def inspect_module(module: nn.Module, *inputs: Any, **kwargs: Any) -> ModuleReport:
-    """Run any module, lay what arithmetic says beside what was seen, and look for faults.
-
-    The module runs once to be recorded, and a few times more to be audited, mostly its stem;
-    `inspect_call(..., audit=False)` leaves that out.
-
-    Args:
-        module: The module, in the mode in which it is to run. It is left as it was.
-        inputs, kwargs: What its forward is to be given.
-
-    Returns:
-        The report; also when the forward raises, with all that came before and how it failed.
-
-    Raises:
-        SpecError: field "module", for what is no module or has parameters without a shape.
-    """
-    return inspect_call(module, inputs, kwargs)
-
-
-def inspect_call(
-    module: nn.Module,
-    inputs: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    *,
-    keep_bytes: int = 0,
-    keep_each: int | None = None,
-    audit: bool = True,
-    ignore: Sequence[str] = (),
-) -> ModuleReport:
-    """The same as `inspect_module`, with the arguments apart and copies of outputs.
-
-    Args:
-        module: The module.
-        inputs: Arguments of its forward.
-        kwargs: Its arguments by name.
-        keep_bytes, keep_each: Budget for copies of outputs (bytes), as in `record_call`.
-        audit: Whether to look for faults, which runs the module a few times more.
-        ignore: Kinds of faults that are left out, of diagnosis.FAULT_KINDS; the report says how
-            many there were.
-
-    Returns:
-        The report.
-
-    Raises:
-        SpecError: As `inspect_module`; field "ignore" for what is no kind of fault.
-    """
-    kinds = check_kinds("ignore", ignore, FAULT_KINDS)
-    inputs, kwargs = arguments_of(inputs, kwargs)
-    recording = record_call(module, inputs, kwargs, keep_bytes=keep_bytes, keep_each=keep_each)
-    found = NO_AUDIT
-    if audit:
-        found, audit = _audited(module, inputs, kwargs)
-    faults = tuple(fault for fault in found.faults if fault.kind not in kinds)
-    seen = [fault.kind for fault in found.faults]
-    cause = found.cause if recording.failure and found.cause in faults else None
-    contents = contents_of(module)  # as it was recorded; torch's own walks may be overridden
-    first = next(iter(contents.parameters), None)
-    return ModuleReport(
-        kind=type(module).__name__,
-        inputs=recording.inputs,
-        outputs=recording.outputs,
-        rows=tuple(_row(call, contents.layers) for call in recording.calls),
-        params=sum(parameter.numel() for parameter in contents.parameters),
-        never_called=recording.never_called,
-        notes=(*recording.notes, *found.notes),
-        faults=faults,
-        ignored={kind: seen.count(kind) for kind in kinds},
-        audited=audit,
-        stem=found.stem,
-        stem_layers=found.stem_layers,
-        failure=recording.failure,
-        cause=cause,
-        facts=guarded(_facts_of, recording, contents.layers)[0] or RunFacts(),
-        training=module.training,
-        device="cpu" if first is None else str(first.device),
-        unchecked_whole=recording.unchecked,
-    )
-
-
-def _audited(
-    module: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any] | None
-) -> tuple[Audit, bool]:
-    """What the audit found, and whether it came to its end.
-
-    It asks odd things of modules that nobody has seen; what it fails on must not take the
-    recording away, which is there already.
-    """
-    found, reason = guarded(audit_module, module, inputs, kwargs)
-    if found is None:
-        note = f"Faults could not be looked for: the audit ended with {reason}."
-        return replace(NO_AUDIT, notes=(note,)), False
-    if found.unchecked:
-        note = f"Faults could not all be looked for: {'; '.join(found.unchecked)}."
-        return replace(found, notes=(*found.notes, note)), False
-    return found, True
-
-
-_ATTRIBUTES = (
-    "num_features", "normalized_shape", "in_features", "out_features", "in_channels",
-    "out_channels", "kernel_size", "stride", "padding", "groups", "num_heads", "embed_dim",
-)  # fmt: skip
-"""Plain numbers of layers that explain their errors."""
-_MOST_CALLS = 5000
-
-
-def _facts_of(recording: Recording, layers: Mapping[str, nn.Module]) -> RunFacts:
-    """What a run shows of its failure; nothing where it did not raise."""
-    failure = recording.failure
-    if failure is None:
-        return RunFacts()
-    layer = layers.get(failure.inside)
-    running = [c for c in recording.calls if not c.returned and c.name == failure.inside]
-    return RunFacts(
-        operation=failure.operation or "",
-        operands=_shapes(failure.operands),
-        inputs=_shapes(recording.inputs),
-        module="" if layer is None else _kind_of(layer),
-        given=_shapes(running[-1].inputs) if running and not running[-1].is_function else (),
-        attributes={} if layer is None else _plain_numbers(layer),
-        calls=tuple(map(_past, [c for c in recording.calls if c.returned][-_MOST_CALLS:])),
-    )
-
-
-def _shapes(values: Sequence[Value]) -> tuple[tuple[int, ...], ...]:
-    return tuple(value.shape for value in values)
-
-
-def _past(call: Call) -> PastCall:
-    return PastCall(
-        name=call.name,
-        kind=call.kind,
-        before=call.in_shape or (),
-        after=call.out_shape or (),
-        line=call.source.text if call.source else "",
-    )
-
-
-def _kind_of(layer: nn.Module) -> str:
-    """Class of a layer; of what is derived from torch's, torch's own class."""
-    classes = type(layer).__mro__
-    return next((c.__name__ for c in classes if c.__module__.startswith("torch.nn")), "Module")
-
-
-def _plain_numbers(layer: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Numbers that a layer states, and the shape of its weight."""
-    found: dict[str, tuple[int, ...]] = {}
-    for name in _ATTRIBUTES:
-        value = vars(layer).get(name)  # a guest's own attribute may be a property that raises
-        numbers = value if isinstance(value, tuple) else (value,)
-        if all(type(number) is int for number in numbers):
-            found[name] = numbers
-    weight = vars(layer).get("_parameters", {}).get("weight")
-    if weight is not None and hasattr(weight, "shape"):
-        found["weight"] = tuple(weight.shape)
-    return found
-
-
-def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
-    predicted, reason = None, None
-    # of a tensor inside another value, as in a nested tensor, no rule speaks
-    if not call.is_function and "." not in next((value.path for value in call.inputs), ""):
-        given = {value.path: value.shape for value in call.inputs}
-        predicted, reason = guarded(expect, layers[call.name], given, arguments=call.arguments)
-    verdicts: dict[str, bool | None] = dict.fromkeys(CHECKS)
-    if predicted and call.returned:
-        sides = {
-            "shape": (predicted.out_shape, call.out_shape),
-            "params": (predicted.params, call.params),
-            "macs": (predicted.macs, call.macs),
-        }
-        verdicts = {
-            check: None if None in pair else pair[0] == pair[1] for check, pair in sides.items()
-        }
-        if _is_hooked(layers[call.name]):  # what a hook of the user's own returns is no rule's
-            verdicts = {check: said or None for check, said in verdicts.items()}
-    return ModuleRow(
-        call=call,
-        predicted=predicted,
-        verdicts=MappingProxyType(verdicts),
-        unchecked=(*call.unchecked, reason) if reason else call.unchecked,
-    )
-
-
-def _is_hooked(layer: nn.Module) -> bool:
-    """Whether somebody's own hook may change what goes in or comes out of a layer."""
-    return bool(layer._forward_hooks or layer._forward_pre_hooks)
+        """The report as plain values, the object that `--json` prints; see docs/report.md."""
+        return report_dict(
+            self, target="module", prediction=None if self.stem is None else predict(self.stem)
+        )
 
 
 def _say(row: ModuleRow, check: str) -> str:
@@ -399,45 +322,72 @@ def _say(row: ModuleRow, check: str) -> str:
     return f"{name}.{check}: predicted {foreseen:,}, observed {seen:,}"
 
 
-def _plain_row(row: ModuleRow) -> dict[str, Any]:
-    call, predicted = row.call, row.predicted
-    return {
-        "name": call.name,
-        "kind": call.kind,
-        "inside": call.inside,
-        "turn": call.turn,
-        "inputs": _plain_values(call.inputs),
-        "outputs": _plain_values(call.outputs),
-        "returned": call.returned,
-        "params": call.params,
-        "macs": call.macs,
-        "uncounted": list(call.uncounted),
-        "unchecked": list(row.unchecked),
-        "bytes": call.bytes,
-        "source": _plain_line(call.source),
-        "overwritten_by": call.overwritten_by,
-        "overwritten_at": _plain_line(call.overwritten_at),
-        "predicted": predicted
-        and {
-            "out_shape": None if predicted.out_shape is None else list(predicted.out_shape),
-            "params": predicted.params,
-            "macs": predicted.macs,
-            "rule": predicted.rule,
-        },
-        "verdicts": dict(row.verdicts),
-        "verdict": row.verdict,
-    }
+def _value(value: Value) -> str:
+    """A tensor in words, by its name where it has one."""
+    return f"{name_before(value)}{tensor_shape(value.shape)} {value.dtype}"
 
 
-def _plain_values(values: Sequence[Value]) -> list[dict[str, Any]]:
-    return [{**asdict(value), "shape": list(value.shape)} for value in values]
+def _never_called(report: ModuleReport) -> list[str]:
+    """Each layer that was never called, and how many were not reached."""
+    said = [
+        f"{layer.name} ({layer.kind}) was never called: {layer.reason}."
+        for layer in report.never_called
+        if not layer.not_reached
+    ]
+    ahead = [layer for layer in report.never_called if layer.not_reached]
+    if ahead:
+        were = "was" if len(ahead) == 1 else "were"
+        said.append(f"{plural(len(ahead), 'layer')} {were} not reached: {ahead[0].reason}.")
+    return said
 
 
-def _plain_line(source: SourceLine | None) -> dict[str, Any] | None:
-    return asdict(source) if source else None
+def _unchecked(report: ModuleReport) -> list[str]:
+    """What rules of ours failed on, the first few."""
+    most = 5
+    said = [f"Not checked, by a mistake of vitc_inspect: {each}." for each in report.unchecked]
+    more = [f"Not checked: {len(said) - most} more."] if len(said) > most else []
+    return said[:most] + more
 
 
-def _plain_failure(failure: Failure | None) -> dict[str, Any] | None:
-    if failure is None:
-        return None
-    return {**asdict(failure), "operands": _plain_values(failure.operands)}
+def _none_found(report: ModuleReport) -> list[str]:
+    """That the audit found nothing, which of a run that raised is not all there is to say."""
+    known = report.failure or any(report.ignored.values())
+    return ["No other fault found." if known else "No fault found."]
+
+
+def ignored_sentences(report: ModuleReport) -> list[str]:
+    """How many faults of each kind were left out, as asked; also where there was none."""
+    return [
+        f"{plural(count, 'fault')} of the kind “{kind}”"
+        f" {'was' if count == 1 else 'were'} ignored, as asked."
+        for kind, count in report.ignored.items()
+    ]
+
+
+def _verdict(report: ModuleReport) -> str:
+    """How many rows arithmetic confirms."""
+    rows = [row for row in report.rows if not row.is_function]
+    agreed = sum(row.verdict == "agrees" for row in rows)
+    open_ = dict.fromkeys(_named(row) for row in rows if row.verdict == "not predicted")
+    most = 4
+    names = ", ".join(list(open_)[:most])
+    more = f" and {len(open_) - most} more" if len(open_) > most else ""
+    rest = f"; no rule is known here for {names}{more}" if open_ else ""
+    verb = "agrees" if len(rows) == 1 else "agree"
+    return f"{agreed:,} of {plural(len(rows), 'layer')} {verb} with arithmetic{rest}."
+
+
+def _named(row: ModuleRow) -> str:
+    return f"{row.name} ({row.kind})" if row.name else row.kind
+
+
+def _failed(failure: Failure) -> str:
+    """How the forward pass ended, in a sentence or two."""
+    where = f" in {failure.inside}" if failure.inside else ""
+    source = f" at {short_place(failure.source)}, {failure.source.text}" if failure.source else ""
+    doing = ""
+    if failure.operation:
+        operands = " and ".join(_value(value) for value in failure.operands)
+        doing = f"; {failure.operation} was given {operands or 'no tensor'}"
+    message = " ".join(failure.message.split())
+    return f"Raised {failure.kind}{where}{source}{doing}{f': {message}' if message else '.'}"

@@ -1,6 +1,6 @@
-"""Somebody's module as the page holds it: read from its file, given an input, run once.
+"""A module read from a file of the user's, and one run of it with what is needed to run it again.
 
-Only the command line says which file that is; it can be read anew, and told when it has changed.
+Only the command line chooses the file; it can be read again, and is checked for changes.
 """
 
 from __future__ import annotations
@@ -19,40 +19,41 @@ from torch import Tensor, nn
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import FloatArray, Picture, image_array
 from vitc_inspect.inspection.loading import load_module, made_ready, parse_shape, random_inputs
-from vitc_inspect.inspection.module_report import ModuleReport, inspect_call
+from vitc_inspect.inspection.module_inspection import inspect_call
+from vitc_inspect.inspection.module_report import ModuleReport
 from vitc_inspect.probes.reach import Reach, output_of, reach
 from vitc_inspect.stem.memory import MEMORY_BUDGET
 from vitc_inspect.tracing.hooks import KEEP_BYTES, KeptOutput
 
 Module = nn.Module
-"""What is read and run, by a name for those who import no torch."""
-_SEEN = 640 * 2**10  # of one output, to be seen small; it is run again to be seen in full (bytes)
+"""torch.nn.Module, for callers that do not import torch."""
+_KEEP_EACH = 640 * 2**10  # of one output for thumbnails; a full view runs it again (bytes)
 _LIBRARIES = ("site-packages", "dist-packages")
 _OURS = "vitc_inspect"
 
 
 class Source:
-    """Where a module comes from: the command line's words, and the files they led to."""
+    """The file or package a module is read from, and the files of the user's that it imports."""
 
     def __init__(self, text: str, device: torch.device) -> None:
-        """Nothing is read yet.
+        """Name the source without reading it.
 
         Args:
             text: `path/to/file.py:name` or `package.module:name`.
-            device: Where the module is to be put.
+            device: Device for the module.
         """
         self.text = text
         self._device = device
-        self._before = frozenset(sys.modules)  # what was there is not the user's
+        self._before = frozenset(sys.modules)  # imported before, so not the user's
         place = Path(text.rpartition(":")[0])
         self._folder = place.resolve().parent if place.is_file() else Path.cwd()
         self._files: dict[Path, tuple[int, int] | None] = {}
         self._named = place if place.is_file() or place.suffix == ".py" else None
         self.read_at = 0.0
-        """When it was read last (seconds since 1970)."""
+        """When it was last read (seconds since the epoch)."""
 
     def read(self) -> nn.Module:
-        """Run the file, and what it imports from its own folder, and make the module.
+        """Run the file and what it imports from its own folder, and make the module.
 
         Returns:
             The module on its device, in evaluation mode.
@@ -67,7 +68,7 @@ class Source:
         started = dict.fromkeys([self._named] if self._named else [])
         stamps = {path: _stamp(path) for path in (*started, *self._files)}
         try:
-            # weights drawn from the same numbers each time, so that only an edit changes anything
+            # the same random weights each time, so that only an edit changes the result
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 return made_ready(self.text, load_module(self.text), self._device)
@@ -77,11 +78,11 @@ class Source:
 
     @property
     def changed(self) -> bool:
-        """Whether a file that was read is another now."""
+        """Whether a file has changed since it was read."""
         return any(_stamp(path) != stamp for path, stamp in self._files.items())
 
     def _own_modules(self) -> list[tuple[str, Path]]:
-        """What was imported from the user's folder, by name, with its file."""
+        """Name and file of each module imported from the user's folder."""
         found = []
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
@@ -95,21 +96,21 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One run of a module, with all it takes to run it again."""
+class ModuleRun:
+    """One run of a module, with everything needed to run it again."""
 
     module: nn.Module
     """The module."""
     by_place: tuple[Tensor, ...]
-    """What its forward was given by place."""
+    """Positional arguments of its forward."""
     by_name: Mapping[str, Tensor]
-    """What it was given by name."""
+    """Keyword arguments of its forward."""
     image: Tensor | None
-    """The one of them that can be seen, (b, c, h, w); None where none can."""
+    """The argument that is an image, (b, c, h, w); None if the first is not."""
     pictured: bool
-    """Whether it holds a picture, and not random numbers."""
+    """Whether the image is a picture rather than random numbers."""
     report: ModuleReport
-    """What the run showed."""
+    """The report of the run."""
 
     @property
     def bytes(self) -> int:
@@ -121,17 +122,17 @@ class Trial:
 
     @property
     def array(self) -> FloatArray | None:
-        """What the image holds for the first of the batch: (c, h, w)."""
+        """The first image of the batch, (c, h, w)."""
         if self.image is None:
             return None
         array: FloatArray = self.image[0].detach().float().cpu().numpy()
         return array
 
     def output(self, call: int) -> KeptOutput | None:
-        """What came out of one call, in full where there is room; the run is made again for it.
+        """The output of one call; the module runs again if only part of it was kept.
 
         Args:
-            call: Place of the row in the report, from 0.
+            call: Index of the row in the report.
         """
         kept = self.report.rows[call].call.kept
         if kept is not None and kept.step == 1 and not kept.dropped:
@@ -139,7 +140,7 @@ class Trial:
         return output_of(self.module, self.by_place, self.by_name, call=call) or kept
 
     def reach(self, call: int, place: tuple[int, ...]) -> Reach | None:
-        """Which pixels move one place of a call's output; as `reach.reach`.
+        """Measure which pixels affect one position of a call's output, as `reach` does.
 
         Raises:
             SpecError: field "place".
@@ -151,23 +152,23 @@ class Trial:
         )
 
 
-def try_module(
+def run_module(
     module: nn.Module,
     inputs: Sequence[str],
     picture: Picture | str | None,
     *,
     budget: int = MEMORY_BUDGET,
-) -> Trial:
-    """Run a module on what the texts describe, its first input a picture where it can be one.
+) -> ModuleRun:
+    """Run a module on inputs of given shapes, the first filled with a picture if it is an image.
 
     Args:
         module: The module.
-        inputs: A shape each, as `--input` takes them.
+        inputs: Shapes of the inputs, as `--input` takes them.
         picture: A picture or the name of a test pattern; None for random numbers.
-        budget: The most that the inputs may take (bytes).
+        budget: Most memory for the inputs (bytes).
 
     Returns:
-        The trial, also when the forward raises.
+        The run, also when the forward raises.
 
     Raises:
         SpecError: field "input" or "module".
@@ -179,8 +180,10 @@ def try_module(
         array = torch.from_numpy(image_array(picture, (height, width), channels))
         image.copy_(array)  # (c, h, w) -> (b, c, h, w)
         pictured = True
-    report = inspect_call(module, by_place, by_name, keep_bytes=2 * KEEP_BYTES, keep_each=_SEEN)
-    return Trial(
+    report = inspect_call(
+        module, by_place, by_name, keep_bytes=2 * KEEP_BYTES, keep_each=_KEEP_EACH
+    )
+    return ModuleRun(
         module=module,
         by_place=by_place,
         by_name=by_name,
@@ -191,18 +194,18 @@ def try_module(
 
 
 def with_sizes(inputs: Sequence[str], sizes: Sequence[str], *, budget: int) -> tuple[str, ...]:
-    """The same inputs with other sizes; how many there are and their names stay.
+    """Replace the sizes of inputs, keeping their number and names.
 
     Args:
-        inputs: As the command line gave them.
+        inputs: Inputs as given on the command line.
         sizes: A shape for each, `1,3,224,224`.
-        budget: The most that they may take together (bytes); those of the command line may always.
+        budget: Most memory for all of them (bytes); the command line's own always fit.
 
     Raises:
         SpecError: field "input".
     """
     if len(sizes) != len(inputs):
-        reason = f"the module gets {len(inputs)}, and {len(sizes)} came"
+        reason = f"the module takes {len(inputs)}, and {len(sizes)} were given"
         raise SpecError("input", len(sizes), reason, f"Give {len(inputs)}")
     named = [f"{name}{sign}" for name, sign, _ in (text.rpartition("=") for text in inputs)]
     allowed = max(budget, sum(map(_bytes, inputs)))
@@ -223,7 +226,7 @@ def _bytes(text: str) -> int:
 def _image(
     texts: Sequence[str], by_place: Sequence[Tensor], by_name: Mapping[str, Tensor]
 ) -> Tensor | None:
-    """The first input, where it has the four axes of an image."""
+    """The first input, if it has the four axes of an image."""
     name = texts[0].rpartition("=")[0] if texts else ""
     first = by_name[name] if name else next(iter(by_place), None)
     if first is None or first.ndim != 4 or not first.is_floating_point():
@@ -232,9 +235,9 @@ def _image(
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is written; None where it is not there."""
+    """Time of modification and size of a file, or None if it does not exist."""
     try:
-        facts = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return facts.st_mtime_ns, facts.st_size
+    return stat.st_mtime_ns, stat.st_size

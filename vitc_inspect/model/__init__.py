@@ -1,1 +1,1 @@
-"""The stem as PyTorch modules, its weights and its device."""
+"""The stem and the ViT as PyTorch modules, their weights and their device."""

@@ -1,4 +1,4 @@
-"""The devices of this machine: which there are, which is taken, its title, how it rounds."""
+"""Devices: selection, names and precision of matrix products."""
 
 from __future__ import annotations
 
@@ -15,29 +15,28 @@ from torch import Tensor
 from vitc_inspect.common.errors import SpecError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-"""What may be asked for; a CUDA device may carry its number, as in "cuda:1"."""
-
+"""Names of devices; a CUDA device may have an index, as in "cuda:1"."""
 
 _NAME = re.compile(r"(cpu|cuda|mps)(?:(?<=cuda):(0|[1-9][0-9]{0,2}))?")
 
 
 def available_devices() -> tuple[str, ...]:
-    """Devices that "auto" tries, fastest first, as far as this machine has them."""
+    """Devices that PyTorch finds on this machine, fastest first."""
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     return (*(name for name, there in found.items() if there), "cpu")
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn a device's name into the device.
+    """Look up a device by name.
 
     Args:
-        name: "auto" for the first of cuda, mps and cpu that is there; or one of them.
+        name: "cpu", "cuda", "cuda:1" or "mps"; "auto" for the fastest that is available.
 
     Returns:
-        A device that is there.
+        An available device.
 
     Raises:
-        SpecError: field "device", when it is unknown or not on this machine.
+        SpecError: field "device", when it is unknown or not available.
     """
     if isinstance(name, str) and name == "auto":
         return torch.device(available_devices()[0])
@@ -61,7 +60,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def device_title(device: torch.device) -> str:
-    """The device's own name, for example "NVIDIA H100 80GB HBM3"."""
+    """Get the model name of a device, for example "NVIDIA H100 80GB HBM3"."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     processor = _linux_processor() or platform.processor() or platform.machine()
@@ -69,7 +68,7 @@ def device_title(device: torch.device) -> str:
 
 
 def _linux_processor() -> str:
-    """The model name Linux gives for the processor; empty elsewhere."""
+    """Model name of the processor on Linux; empty elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -78,10 +77,10 @@ def _linux_processor() -> str:
 
 
 def factor_rounding(tensor: Tensor) -> float:
-    """By how much a device may round numbers of float32 before it multiplies them, as a share.
+    """Get the relative error with which a device may round float32 factors before multiplying.
 
-    TensorFloat-32 keeps 11 bits of the 24: torch.backends.cudnn.conv.fp32_precision. It is asked
-    for there, since allow_tf32 raises where convolutions and recurrent layers differ.
+    TensorFloat-32 keeps 11 of 24 bits. The setting is read from fp32_precision, since allow_tf32
+    raises if convolutions and recurrent layers differ.
     """
     on_gpu = tensor.is_cuda and tensor.dtype == torch.float32
     return 2.0**-11 if on_gpu and any(p.fp32_precision == "tf32" for p in _precisions()) else 0.0
@@ -89,10 +88,9 @@ def factor_rounding(tensor: Tensor) -> float:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Have a GPU multiply numbers of float32 as they are, as where a result is to be exact.
+    """Turn TensorFloat-32 off inside the block, and restore it on exit.
 
-    TensorFloat-32 is off inside the block and as it was after it, also by an exception. The
-    setting is the process's, so other threads are exact for that time too.
+    The setting belongs to the process, so it affects other threads too.
     """
     before = [(place, place.fp32_precision) for place in _precisions()]
     try:
@@ -105,6 +103,6 @@ def full_precision() -> Iterator[None]:
 
 
 def _precisions() -> tuple[Any, Any]:
-    """Where torch holds how it multiplies: in convolutions, and in products of matrices."""
-    cudnn: Any = torch.backends.cudnn  # whose stubs lack conv
+    """The objects that hold fp32_precision for convolutions and for matrix products."""
+    cudnn: Any = torch.backends.cudnn  # its stubs lack conv
     return cudnn.conv, torch.backends.cuda.matmul

@@ -1,4 +1,4 @@
-"""A stem and its encoder as PyTorch modules, every change of shape with a name."""
+"""A stem and its encoder as PyTorch modules; every change of shape is a named layer."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from vitc_inspect.stem.spec import Activation, Stage, StemSpec
 from vitc_inspect.stem.vit import ViTSpec
 
 Init = Literal["torch", "trunc_normal"]
-"""How fresh weights are drawn: by PyTorch's defaults, or as torchvision draws those of a ViT."""
+"""Initialisation: PyTorch's defaults, or truncated normal as in torchvision's ViT."""
 
 MAX_SEED = 2**63 - 1
-"""Largest seed torch's generator takes."""
+"""Largest seed of torch.Generator."""
 
-_ONE_AT_A_TIME = Lock()  # torch has one random state for all threads
+_ONE_AT_A_TIME = Lock()  # torch has one global random state
 
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -35,15 +35,15 @@ ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution that computes in float32 what a CPU gets wrong in two bytes.
+    """A convolution that computes bfloat16 and float16 in float32 on a CPU.
 
-    Where a CPU has matrix tiles (AMX), oneDNN's convolutions of bfloat16 and float16 read out of
-    bounds if a dilated window lies in the padding alone, and are wrong in bfloat16 where the output
-    is one position wide (as in pytorch/pytorch#163347 and #169688).
+    On a CPU with matrix tiles (AMX), oneDNN's convolutions of bfloat16 and float16 read out of
+    bounds if a dilated window lies entirely in the padding, and are wrong in bfloat16 if the
+    output is one position wide (pytorch/pytorch#163347 and #169688).
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """(b, c, h, w) -> (b, c', h', w'), in the format of the input."""
+        """(b, c, h, w) -> (b, c', h', w'), in the dtype of the input."""
         half = input.dtype in (torch.bfloat16, torch.float16)
         if input.device.type == "cpu" and half:
             wider = bias if bias is None else bias.float()
@@ -54,21 +54,21 @@ class Conv2d(nn.Conv2d):
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer normalisation of the channels at each position of a map.
+    """Layer normalisation over the channels at each position of a feature map.
 
-    nn.LayerNorm normalises the last axis, which in a map is the width of the image.
+    nn.LayerNorm normalises the last axis, which in a feature map is the width of the image.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (b, c, h, w) over c."""
         normed = super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        # in the usual order of memory: behind any other, convolutions of maps a pixel wide can
-        # read out of bounds (pytorch/pytorch#195394)
+        # contiguous, since convolutions of other layouts can read out of bounds for a map one
+        # pixel wide (pytorch/pytorch#195394)
         return normed.clone(memory_format=torch.contiguous_format)
 
 
 class ClassToken(nn.Module):
-    """Puts one learned token before the image tokens, to be read by the classifier."""
+    """Prepends a learned token to the image tokens, for the classifier."""
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class ClassToken(nn.Module):
 
 
 class PositionTable(nn.Module):
-    """Adds one learned vector to each place of the sequence."""
+    """Adds a learned vector to each token by its position in the sequence."""
 
     def __init__(self, seq_len: int, embed_dim: int) -> None:
         super().__init__()
@@ -92,50 +92,50 @@ class PositionTable(nn.Module):
         return tokens + self.table
 
 
-class SoftmaxAttention(nn.Module):
-    """Compares every token with every other: softmax(q kᵀ / sqrt(head_dim)) v, for each head."""
+class _Attention(nn.Module):
+    """Attention of several heads over projected queries, keys and values."""
 
     def __init__(self, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
 
-    def forward(self, qkv: Tensor) -> Tensor:
-        """(b, n, 3 d) -> (b, n, d)"""
-        q, k, v = _heads(qkv, self.num_heads)  # (b, heads, n, head_dim) each
-        return _joined(nn.functional.scaled_dot_product_attention(q, k, v))
 
-
-class LinearAttention(nn.Module):
-    """Sums keys and values over the tokens first, so that the cost grows with n and not n²."""
-
-    def __init__(self, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
+class SoftmaxAttention(_Attention):
+    """Scaled dot-product attention of each head: softmax(q kᵀ / sqrt(head_dim)) v."""
 
     def forward(self, qkv: Tensor) -> Tensor:
         """(b, n, 3 d) -> (b, n, d)"""
-        q, k, v = _heads(qkv, self.num_heads)  # (b, heads, n, head_dim) each
+        q, k, v = _split_heads(qkv, self.num_heads)  # (b, heads, n, head_dim) each
+        return _merge_heads(nn.functional.scaled_dot_product_attention(q, k, v))
+
+
+class LinearAttention(_Attention):
+    """Linear attention: key-value products are summed over the n tokens first, in O(n)."""
+
+    def forward(self, qkv: Tensor) -> Tensor:
+        """(b, n, 3 d) -> (b, n, d)"""
+        q, k, v = _split_heads(qkv, self.num_heads)  # (b, heads, n, head_dim) each
         q, k = nn.functional.elu(q) + 1, nn.functional.elu(k) + 1
         pairs = k.transpose(2, 3) @ v  # (b, heads, head_dim, head_dim)
         weights = q @ k.sum(dim=2).unsqueeze(3)  # (b, heads, n, 1)
-        return _joined((q @ pairs) / weights)
+        return _merge_heads((q @ pairs) / weights)
 
 
-def _heads(qkv: Tensor, num_heads: int) -> Tensor:
-    """Queries, keys and values of every head: (b, n, 3 d) -> (3, b, heads, n, head_dim)"""
+def _split_heads(qkv: Tensor, num_heads: int) -> Tensor:
+    """Split into queries, keys and values: (b, n, 3 d) -> (3, b, heads, n, head_dim)"""
     pattern = "b n (qkv heads head_dim) -> qkv b heads n head_dim"
     heads: Tensor = rearrange(qkv, pattern, qkv=3, heads=num_heads)
     return heads
 
 
-def _joined(heads: Tensor) -> Tensor:
-    """All heads beside each other: (b, heads, n, head_dim) -> (b, n, d)"""
+def _merge_heads(heads: Tensor) -> Tensor:
+    """Concatenate the heads: (b, heads, n, head_dim) -> (b, n, d)"""
     tokens: Tensor = rearrange(heads, "b heads n head_dim -> b n (heads head_dim)")
     return tokens
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block: attention, then an MLP, each added to what went in."""
+    """A pre-norm transformer block: attention and an MLP, each with a residual connection."""
 
     def __init__(self, vit: ViTSpec) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class Block(nn.Module):
 
 
 class FirstToken(nn.Module):
-    """Hands the class token to the classifier."""
+    """Selects the class token for the classifier."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(b, n, d) -> (b, d)"""
@@ -168,19 +168,19 @@ class FirstToken(nn.Module):
 def build_stem(spec: StemSpec, *, seed: int = 0, init: Init = "torch") -> nn.Sequential:
     """Build a stem, in evaluation mode, on the CPU, in float32.
 
-    A fresh BatchNorm in evaluation mode divides by sqrt(1 + 1e-5) and nothing more.
+    A new BatchNorm in evaluation mode only divides by sqrt(1 + 1e-5).
 
     Args:
         spec: The stem.
-        seed: Start of the random weights; the global random state is left as it was.
+        seed: Seed of the random weights; the global random state is not changed.
         init: "torch" keeps PyTorch's defaults. "trunc_normal" is torchvision's: a patchify
             convolution gets a truncated normal distribution of standard deviation
             sqrt(1 / fan_in), the last of several a normal one of sqrt(2 / fan_out), each with
             biases of 0; the convolutions before it keep PyTorch's defaults.
 
     Returns:
-        Modules named conv1 norm1 act1 … proj tokens class_token pos_embed, the last two where
-        the stem has them, taking (b, in_channels, height, width) to (b, seq_len, embed_dim).
+        Modules named conv1 norm1 act1 … proj tokens class_token pos_embed, the last two if the
+        stem has them, taking (b, in_channels, height, width) to (b, seq_len, embed_dim).
 
     Raises:
         SpecError: field "seed" or "init".
@@ -202,14 +202,14 @@ def build_vit(vit: ViTSpec, *, seed: int = 0, init: Init = "torch") -> nn.Sequen
 
     Args:
         vit: The model.
-        seed: Start of the random weights; the global random state is left as it was.
+        seed: Seed of the random weights; the global random state is not changed.
         init: As in `build_stem`. "trunc_normal" draws qkv and the MLP from Xavier's uniform
-            distribution and sets the classifier to 0, so that a fresh model prefers no class.
+            distribution and sets the classifier to 0, so that a new model prefers no class.
 
     Returns:
         The stem's modules, then block1 … norm pool head, taking
         (b, in_channels, height, width) to (b, num_classes). Without a class token the
-        classifier gets the mean of the tokens.
+        classifier uses the mean of the tokens.
 
     Raises:
         SpecError: field "seed" or "init".
@@ -226,7 +226,7 @@ def build_vit(vit: ViTSpec, *, seed: int = 0, init: Init = "torch") -> nn.Sequen
         for number in range(1, vit.depth + 1):
             block = layers[f"block{number}"] = Block(vit)  # (b, n, d) -> (b, n, d)
             if init == "trunc_normal":
-                _redraw_block(block)
+                _init_block(block)
         layers["norm"] = nn.LayerNorm(stem.embed_dim, eps=1e-6)
         # (b, n, d) -> (b, d)
         layers["pool"] = FirstToken() if stem.class_token else Reduce("b n d -> b d", "mean")
@@ -239,10 +239,10 @@ def build_vit(vit: ViTSpec, *, seed: int = 0, init: Init = "torch") -> nn.Sequen
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Draw weights from the seed, and give the CPU's random state back."""
+    """Seed the CPU's random state, and restore it on exit."""
     seed = check_int("seed", seed, 0, MAX_SEED)
     with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs too
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed GPUs
         yield
 
 
@@ -257,12 +257,12 @@ def _stem_modules(spec: StemSpec, init: Init) -> OrderedDict[str, nn.Module]:
     if spec.position_table:
         layers["pos_embed"] = PositionTable(spec.seq_len, spec.embed_dim)
     if init == "trunc_normal":
-        _redraw_projection(layers["proj"], patchify=len(spec.convs) == 1)
+        _init_projection(layers["proj"], patchify=len(spec.convs) == 1)
     return layers
 
 
 def _stage_modules(stage: Stage) -> dict[str, nn.Module]:
-    """The convolution with its norm and activation: (b, c, h, w) -> (b, c', h', w')."""
+    """A convolution with its norm and activation: (b, c, h, w) -> (b, c', h', w')."""
     conv = stage.conv
     fragile = conv.dilation > 1 or stage.out_shape[2] == 1
     modules: dict[str, nn.Module] = {
@@ -286,20 +286,20 @@ def _stage_modules(stage: Stage) -> dict[str, nn.Module]:
     return modules
 
 
-def _redraw_projection(proj: nn.Module, *, patchify: bool) -> None:
-    """Draw the convolution that gives the tokens their width as torchvision draws it."""
+def _init_projection(proj: nn.Module, *, patchify: bool) -> None:
+    """Initialise the last convolution as torchvision does."""
     assert isinstance(proj, nn.Conv2d)
     outputs, _, *kernel = proj.weight.shape
     if patchify:
         nn.init.trunc_normal_(proj.weight, std=sqrt(1 / proj.weight[0].numel()))
-    else:  # torchvision's last kernel is 1x1, so that its fan_out is its channels alone
+    else:  # torchvision's last kernel is 1x1, so its fan_out is its number of channels
         nn.init.normal_(proj.weight, std=sqrt(2 / (outputs * prod(kernel))))
     if proj.bias is not None:
         nn.init.zeros_(proj.bias)
 
 
-def _redraw_block(block: Block) -> None:
-    """Draw a block as torchvision and its nn.MultiheadAttention draw it."""
+def _init_block(block: Block) -> None:
+    """Initialise a block as torchvision and nn.MultiheadAttention do."""
     for layer in (block.qkv, block.fc1, block.fc2):
         nn.init.xavier_uniform_(layer.weight)
     for layer in (block.qkv, block.out):

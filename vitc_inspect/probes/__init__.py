@@ -1,1 +1,1 @@
-"""Experiments on a real module: each runs it in evaluation mode and leaves it as it was."""
+"""Measurements on a running module: each runs it in evaluation mode and restores it afterwards."""

@@ -1,4 +1,4 @@
-"""One cell of a convolution's map: a number taken apart into the products it is the sum of."""
+"""One output value of a convolution, decomposed into the products that it is the sum of."""
 
 from __future__ import annotations
 
@@ -28,70 +28,70 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One number of a convolution's output, taken apart into what it was added up from."""
+    """One output value of a convolution and the terms of its sum."""
 
     layer: str
     """Name of the convolution."""
     channel: int
-    """Output channel of the number."""
+    """Output channel of the value."""
     row: int
-    """Row of the number in the output map."""
+    """Row in the output map."""
     column: int
-    """Column of the number in the output map."""
+    """Column in the output map."""
     in_channels: tuple[int, ...]
-    """Input channels that the output channel reads: those of its group."""
+    """Input channels of the output channel's group."""
     rows: tuple[int, ...]
-    """Row of the input map that each row of taps reads; outside the map it reads padding."""
+    """Row of the input map that each row of taps reads; rows outside the map are padding."""
     columns: tuple[int, ...]
-    """Column of the input map that each column of taps reads; outside the map, padding."""
+    """Column of the input map that each column of taps reads; outside the map is padding."""
     window: DoubleArray
-    """(in_channels / groups, taps, taps): what the taps read, 0 in the padding."""
+    """(in_channels / groups, taps, taps): the input values, 0 in the padding."""
     padded: BoolArray
     """(taps, taps): whether a tap reads padding."""
     kernel: DoubleArray
     """(in_channels / groups, taps, taps): the weights of the output channel."""
     bias: float | None
-    """What is added to the sum; None where the convolution has no bias."""
+    """Bias of the output channel; None if the convolution has none."""
     observed: float
-    """The number that a hook saw."""
+    """The value that a hook observed."""
     dtype: torch.dtype
     """Number format of the run."""
     factor_rounding: float
-    """Largest relative change of a factor before it is multiplied, 0 for most devices."""
+    """Largest relative rounding of a factor before multiplication, 0 on most devices."""
 
     @property
     def products(self) -> DoubleArray:
-        """(in_channels / groups, taps, taps): each number times its weight.
+        """(in_channels / groups, taps, taps): each input value times its weight.
 
-        Two numbers of 24 bits have a product of 48, so none is rounded but those of float64.
+        The product of two 24-bit significands has 48 bits, so only those of float64 are rounded.
         """
         return self.window * self.kernel
 
     @property
     def per_channel(self) -> DoubleArray:
-        """(in_channels / groups,): the sum of the products of each input channel."""
+        """(in_channels / groups,): sum of the products of each input channel."""
         sums: DoubleArray = self.products.sum(axis=(1, 2))
         return sums
 
     @property
     def total(self) -> float:
-        """The sum of all products and the bias, in float64."""
-        with np.errstate(invalid="ignore"):  # a map that overflowed holds infinities of both signs
+        """Sum of all products and the bias, in float64."""
+        with np.errstate(invalid="ignore"):  # a map that overflowed has infinities of both signs
             return float(self.products.sum()) + (self.bias or 0.0)
 
     @property
     def tolerance(self) -> float:
-        """How far the run may be from the total by rounding alone.
+        """Largest difference between run and total that rounding explains.
 
             growth * unit * (sum of |products| + |bias|)  +  2 * unit' * (|total| + |bias|)
-            + 2 * factor_rounding * sum of |products|  +  what is too small for the formats
+            + 2 * factor_rounding * sum of |products|  +  underflow
 
-        Adding n numbers in any order is off by at most n units of the sum of their sizes. The
-        signs of single roundings differ, so that 8 * sqrt(n) units are passed with probability
-        below 2 * n * exp(-32), one in 10^10 for 3456 products; growth is the smaller of the two.
-        Sums are kept in float32 at least (unit), and the result is rounded to the format of
-        the run (unit'), a second time where the bias is added after that. This speaks of sums
-        of products; a device that takes another way (Winograd, FFT) may be further off.
+        A sum of n terms in any order is off by at most n units of the sum of their magnitudes.
+        Since the signs of single roundings differ, 8 * sqrt(n) units are exceeded with
+        probability below 2 * n * exp(-32), one in 10^10 for 3456 products; growth is the smaller
+        of the two. Sums are accumulated in float32 at least (unit), and the result is rounded to
+        the format of the run (unit'), again if the bias is added afterwards. The bound holds for
+        sums of products; other algorithms (Winograd, FFT) may be less accurate.
 
         Source:
             Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 4.2; Higham
@@ -106,15 +106,15 @@ class Cell:
             growth * wide.eps / 2 * (sizes + bias)
             + own.eps * (abs(self.total) + bias)
             + 2 * self.factor_rounding * sizes
-            + terms * wide.tiny  # products too small for the format become 0
+            + terms * wide.tiny  # products below the smallest normal number become 0
             + own.tiny * own.eps
         )
 
     @property
     def agrees(self) -> bool:
-        """Whether the run is as near to the total as rounding allows."""
+        """Whether the run differs from the total by no more than the tolerance."""
         rounded = float(torch.tensor(self.total, dtype=torch.float64).to(self.dtype))
-        if not isfinite(rounded):  # beyond the largest number of the format
+        if not isfinite(rounded):  # overflow in the format of the run
             return repr(rounded) == repr(self.observed)  # inf, -inf or nan
         return abs(self.total - self.observed) <= self.tolerance
 
@@ -122,7 +122,7 @@ class Cell:
 def probe_cell(
     module: nn.Sequential, input: Tensor, layer: str, channel: int, row: int, column: int
 ) -> Cell:
-    """Take one number of a convolution's output apart, and hold the sum against the run.
+    """Decompose one output value of a convolution and compare the sum with the run.
 
     Only the layers up to the convolution run.
 
@@ -134,14 +134,14 @@ def probe_cell(
         row, column: Place in the output map, counted from 0.
 
     Returns:
-        The cell.
+        The value with its terms.
 
     Raises:
-        SpecError: field "layer", when it is no convolution that pads with zeros; field
-            "channel", "row" or "column", when the map has no such place.
+        SpecError: field "layer", when it is not a convolution that pads with zeros; field
+            "channel", "row" or "column", when it is outside the map.
 
     Source:
-        The sum that defines torch.nn.Conv2d.
+        The definition of torch.nn.Conv2d.
     """
     conv = _convolution(module, layer)
     check_int("channel", channel, 0, conv.out_channels - 1)
@@ -179,7 +179,7 @@ def probe_cell(
 
 
 def kernel_of(module: nn.Sequential, layer: str, channel: int) -> NDArray[np.float32]:
-    """The weights that make one map of a convolution.
+    """Get the kernel of one output channel of a convolution.
 
     Args:
         module: A stem, as `model.build_stem` builds it.
@@ -199,7 +199,7 @@ def kernel_of(module: nn.Sequential, layer: str, channel: int) -> NDArray[np.flo
 
 
 def _convolution(module: nn.Sequential, name: str) -> nn.Conv2d:
-    """The convolution of this name, if its cells can be taken apart."""
+    """Find a convolution by name; it must pad with zeros."""
     layers = named_layers(module)
     convs = {other: layer for other, layer in layers.items() if isinstance(layer, nn.Conv2d)}
     if not convs:
@@ -207,7 +207,7 @@ def _convolution(module: nn.Sequential, name: str) -> nn.Conv2d:
     check_choice("layer", name, convs)
     conv = convs[name]
     if conv.padding_mode != "zeros":
-        reason = f"it pads with mode {conv.padding_mode}, and only zeros are taken apart"
+        reason = f"it pads with mode {conv.padding_mode}, and only zero padding is supported"
         plain = [other for other, layer in convs.items() if layer.padding_mode == "zeros"]
         fix = f"Use {plain[0]}" if plain else 'Use padding_mode="zeros"'
         raise SpecError("layer", name, reason, fix, next(iter(plain), None))
@@ -217,14 +217,14 @@ def _convolution(module: nn.Sequential, name: str) -> nn.Conv2d:
 def _window(
     map: Tensor, rows: tuple[int, ...], columns: tuple[int, ...]
 ) -> tuple[DoubleArray, BoolArray]:
-    """What the taps read of a map (c, h, w), with zeros for padding; and which read padding."""
+    """Values that the taps read of a map (c, h, w), 0 in the padding; and which are padding."""
     height, width = map.shape[1:]
     inside_rows = np.array([0 <= row < height for row in rows])
     inside_columns = np.array([0 <= column < width for column in columns])
     padded: BoolArray = ~np.outer(inside_rows, inside_columns)
     nearest_rows = np.clip(rows, 0, height - 1).tolist()
     nearest_columns = np.clip(columns, 0, width - 1).tolist()
-    # by place and not as zeros times numbers, which would keep an infinity
+    # selected, since multiplying by 0 would turn an infinity into nan
     window = map[:, nearest_rows][:, :, nearest_columns]  # (c, h, w) -> (c, taps, taps)
     window = window.masked_fill(torch.from_numpy(padded).to(window.device), 0)
     padded.setflags(write=False)

@@ -1,4 +1,4 @@
-"""The part of an image that a token and its neighbours read, and a run on that part alone."""
+"""The part of an image that a token and its neighbours depend on, and a run on that part only."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _POINTWISE = (ChannelNorm, nn.Identity, *(type(make()) for make in ACTIVATIONS.v
 
 @dataclass(frozen=True)
 class Window:
-    """Neighbouring places along one axis of the map that goes into a layer."""
+    """An interval along one axis of a layer's input map."""
 
     reads: Span
-    """What the layer reads, padding included."""
+    """The positions that the layer reads, including padding."""
     has: Span
-    """What is there of it, at least one place."""
+    """Those inside the map, at least one."""
 
 
 Paths = tuple[list[Window], list[Window]]
-"""The window of every layer and at last that of the tokens themselves, along both axes."""
+"""The window of every layer and finally of the tokens, for rows and for columns."""
 
 
 def paths_of(maps: nn.Sequential, size: tuple[int, int], place: tuple[int, int]) -> Paths | None:
-    """Find what each layer reads for a token and its eight neighbours.
+    """Find the windows that each layer reads for a token and its eight neighbours.
 
     Args:
         maps: The part of a stem that ends in the last map.
@@ -39,7 +39,7 @@ def paths_of(maps: nn.Sequential, size: tuple[int, int], place: tuple[int, int])
         place: Row and column of the token.
 
     Returns:
-        The paths; None with a layer that is none of ours.
+        The windows; None if a layer is of a kind that `build_stem` does not make.
 
     Raises:
         SpecError: field "row" or "column".
@@ -55,7 +55,7 @@ def paths_of(maps: nn.Sequential, size: tuple[int, int], place: tuple[int, int])
 
 
 def _can_be_cut(layer: nn.Module) -> bool:
-    """Whether a part of a layer's output follows from a part of its input."""
+    """Whether a part of the input suffices for a part of the output."""
     if isinstance(layer, nn.Conv2d):
         return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
     return isinstance(layer, _POINTWISE) or (
@@ -64,7 +64,7 @@ def _can_be_cut(layer: nn.Module) -> bool:
 
 
 def _path(layers: list[nn.Module], axis: int, size: int, place: int, field: str) -> list[Window]:
-    """The windows along one axis: those of the layers, and at last that of the tokens."""
+    """The windows along one axis, of the layers and finally of the tokens."""
     sizes = [size]
     for layer in layers:
         sizes.append(_output_size(layer, axis, sizes[-1]))
@@ -73,14 +73,14 @@ def _path(layers: list[nn.Module], axis: int, size: int, place: int, field: str)
     path = [Window(span, span)]
     for layer, length in zip(reversed(layers), reversed(sizes[:-1]), strict=True):
         reads = _reach(layer, axis, span)
-        start = min(max(reads.start, 0), length - 1)  # windows may lie in the padding alone
+        start = min(max(reads.start, 0), length - 1)  # a window may lie in the padding only
         span = Span(start=start, stop=max(start + 1, min(reads.stop, length)))
         path.append(Window(reads, span))
     return path[::-1]
 
 
 def _reach(layer: nn.Module, axis: int, span: Span) -> Span:
-    """What a layer reads along an axis for neighbouring places of its output."""
+    """The positions that a layer reads along an axis for an interval of its output."""
     if not isinstance(layer, nn.Conv2d):
         return span
     return Span(
@@ -92,7 +92,7 @@ def _output_size(layer: nn.Module, axis: int, size: int) -> int:
     """Length of a layer's output along an axis."""
     if not isinstance(layer, nn.Conv2d):
         return size
-    taps = taps_of(layer, axis, 0)  # the first of them lies in the padding
+    taps = taps_of(layer, axis, 0)  # starts at minus the padding
     window = taps[-1] - taps[0] + 1
     return (size - 2 * taps[0] - window) // layer.stride[axis] + 1
 
@@ -100,13 +100,13 @@ def _output_size(layer: nn.Module, axis: int, size: int) -> int:
 def run_along(
     maps: nn.Sequential, weights: Mapping[str, Tensor], part: Tensor, paths: Paths
 ) -> Tensor:
-    """Run the layers on a part of the image, each padded as far as its windows leave its map.
+    """Run the layers on a part of the image, padding each as far as its window exceeds its map.
 
     Args:
         maps: The part of a stem that ends in the last map.
-        weights: All that it has learned, by name.
+        weights: Its parameters and buffers by name.
         part: (b, c, h, w), the pixels of the first windows of the paths.
-        paths: As `paths_of` found them.
+        paths: From `paths_of`.
 
     Returns:
         (b, d, rows, columns): the tokens of the last windows of the paths.
@@ -128,7 +128,7 @@ def run_along(
         ]
         padded = nn.functional.pad(part, [max(0, side) for side in sides])
         part = nn.functional.conv2d(
-            nn.functional.pad(padded, [min(0, side) for side in sides]),  # cuts what is not read
+            nn.functional.pad(padded, [min(0, side) for side in sides]),  # a negative padding crops
             own["weight"],
             own.get("bias"),
             stride=layer.stride,

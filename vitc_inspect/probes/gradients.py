@@ -1,4 +1,4 @@
-"""How strongly each pixel moves a token, found by gradient."""
+"""Gradient of a token with respect to each pixel of the image."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ from torch.func import functional_call
 
 from vitc_inspect.common.validation import check_int
 from vitc_inspect.model.devices import full_precision
-from vitc_inspect.probes.crops import paths_of, run_along
+from vitc_inspect.probes.crops import Paths, paths_of, run_along
 from vitc_inspect.probes.submodules import DoubleArray, before_tokens, doubles, evaluating
 from vitc_inspect.stem.geometry import Span
 from vitc_inspect.tracing.hooks import hooked, image_statistics
 
 COTANGENTS = 4
-"""Random directions in which a token's gradient is taken; a pixel must be missed by all of them
-to look unread."""
+"""Number of random directions in which a token's gradient is taken; a pixel looks unread only if
+the gradient is 0 in all of them."""
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
-"""Mean and variance of each channel, by the name of the BatchNorm that normalises by them."""
+"""Mean and variance of each channel, by name of the BatchNorm that normalises with them."""
 
-_SMALL_PART = 256**2  # pixels of an image of which several copies may be held
+_SMALL_PART = 256**2  # pixels of an image small enough for several copies in memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenField:
-    """How strongly the pixels around a token move it, found by autograd."""
+    """Size of the gradient of a token with respect to the pixels around it."""
 
     rows: Span
-    """Rows of the image that were looked at (pixels)."""
+    """Rows of the image that the heat covers (pixels)."""
     columns: Span
-    """Columns of the image that were looked at (pixels)."""
+    """Columns of the image that the heat covers (pixels)."""
     heat: DoubleArray
     """(rows, columns): the size of the gradient, as `gradient_field` describes it."""
     vector: DoubleArray
-    """(width,): the token, worked out from these pixels alone."""
+    """(width,): the token, computed from these pixels only."""
 
 
 def gradient_field(module: nn.Sequential, input: Tensor, row: int, column: int) -> DoubleArray:
-    """Measure how strongly each pixel of the image moves one token.
+    """Measure how strongly one token depends on each pixel of the image.
 
-    Autograd finds the receptive field: a pixel with a gradient is read. The reverse does not
-    hold: behind a ReLU that is off, a pixel is read and has none.
+    A pixel with a gradient is in the receptive field. The converse does not hold: behind an
+    inactive ReLU a pixel is read and has no gradient.
 
     Args:
-        module: A stem; what comes before its layer "tokens" runs, or all of it without one.
+        module: A stem; the layers before "tokens" run, or all if it has no such layer.
         input: (1, c, h, w), on the module's device.
-        row, column: The token's place in the grid, counted from 0.
+        row, column: Position of the token in the grid, from 0.
 
     Returns:
-        (h, w): the size of the gradient of a random combination of the token's numbers, added
-        up over the image's channels; mean over `COTANGENTS` combinations, the same each time.
-        Sums run in float32 at least, whatever the module's dtype.
+        (h, w): the absolute gradient of a random linear combination of the token's values, summed
+        over the image's channels; mean over `COTANGENTS` fixed combinations. It is computed in
+        float32 at least, whatever the module's dtype.
 
     Raises:
         SpecError: field "row" or "column".
@@ -81,19 +81,17 @@ def token_field(
     *,
     statistics: Statistics = MappingProxyType({}),
 ) -> TokenField:
-    """Measure what `gradient_field` measures, on the pixels that the tokens around can read.
+    """Compute `gradient_field` on the part of the image that neighbouring tokens can read.
 
-    The token and its eight neighbours are worked out from the part of the image that their
-    windows reach, and the gradient is looked for in all of that part: so it can show itself
-    where the token should not read. That nothing further away counts is shown by the vector,
-    which comes out as in a run on the whole image, up to rounding. A stem with a layer that is
-    none of ours is run on the whole image.
+    The part covers the windows of the token and its eight neighbours, so a gradient outside the
+    token's own window would show. That no pixel outside the part matters is shown by the vector,
+    which equals the token of a run on the whole image up to rounding. A stem with a layer that
+    `build_stem` does not make runs on the whole image.
 
     Args:
         module, input, row, column: As in `gradient_field`.
-        statistics: What a BatchNorm normalises by instead of what it stores, as
-            `batch_statistics` finds it; it is held still, so that pixels do not reach a token
-            by way of the mean.
+        statistics: Statistics for BatchNorm in place of the stored ones, from
+            `batch_statistics`; they are constants, so that no gradient flows through the mean.
 
     Returns:
         The field.
@@ -105,7 +103,7 @@ def token_field(
         As `gradient_field`.
     """
     maps = before_tokens(module)
-    # not an inference tensor, whoever calls
+    # callers may be in inference mode, whose tensors have no gradient
     with torch.inference_mode(False), torch.enable_grad(), evaluating(module):
         weights = _widened_weights(maps, statistics)
         wide = _widened(input).detach()
@@ -118,20 +116,12 @@ def token_field(
         )
         part = wide[:, :, rows.start : rows.stop, columns.start : columns.stop]
         heat = torch.zeros(part.shape[2:], dtype=part.dtype, device=part.device)
-        # all directions at once are faster, one after the other takes less memory
+        # all directions at once are faster, one at a time takes less memory
         small = paths is not None and rows.length * columns.length <= _SMALL_PART
         copies = COTANGENTS if small else 1
         for first in range(0, COTANGENTS, copies):
             images = part.repeat(copies, 1, 1, 1).requires_grad_()
-            if paths is None:
-                grid: Tensor = functional_call(maps, weights, (images,))  # (b, d, rows, columns)
-                at = (row, column)
-            else:
-                grid = run_along(maps, weights, images, paths)
-                at = (row - paths[0][-1].has.start, column - paths[1][-1].has.start)
-            check_int("row", at[0], 0, grid.shape[2] - 1)
-            check_int("column", at[1], 0, grid.shape[3] - 1)
-            tokens = grid[:, :, at[0], at[1]]  # (b, d)
+            tokens = _tokens_at(maps, weights, images, paths, (row, column))  # (b, d)
             directions = _directions(tokens.shape[1])[first : first + copies].to(tokens)
             (gradients,) = torch.autograd.grad(tokens, images, directions)
             heat += gradients.abs().sum(dim=(0, 1))  # (b, c, h, w) -> (h, w)
@@ -140,22 +130,41 @@ def token_field(
     )
 
 
+def _tokens_at(
+    maps: nn.Sequential,
+    weights: dict[str, Tensor],
+    images: Tensor,
+    paths: Paths | None,
+    place: tuple[int, int],
+) -> Tensor:
+    """Compute one token of each image, or of each part of one: (b, c, h, w) -> (b, d)."""
+    row, column = place
+    if paths is None:
+        grid: Tensor = functional_call(maps, weights, (images,))  # (b, d, rows, columns)
+    else:
+        grid = run_along(maps, weights, images, paths)
+        row, column = row - paths[0][-1].has.start, column - paths[1][-1].has.start
+    check_int("row", row, 0, grid.shape[2] - 1)
+    check_int("column", column, 0, grid.shape[3] - 1)
+    return grid[:, :, row, column]
+
+
 def _directions(width: int) -> Tensor:
-    """Random directions of a token, the same each time: (COTANGENTS, width)."""
+    """Fixed random directions: (COTANGENTS, width)."""
     draw = torch.Generator().manual_seed(0)
     return torch.stack([torch.randn(width, generator=draw) for _ in range(COTANGENTS)])
 
 
 def batch_statistics(module: nn.Sequential, input: Tensor) -> Statistics:
-    """Find the mean and variance by which each BatchNorm normalises this very image.
+    """Compute the mean and variance with which each BatchNorm normalises an image.
 
     Args:
         module: A stem, in evaluation mode.
         input: (1, c, h, w), on the module's device and in its dtype.
 
     Returns:
-        By name, in float32 at least; without those that get one value a channel, which use
-        what they store.
+        Statistics by name, in float32 at least. A BatchNorm with one value per channel is left
+        out, since it uses its stored statistics.
     """
     maps = before_tokens(module)
     found: dict[str, tuple[Tensor, Tensor]] = {}
@@ -169,14 +178,14 @@ def batch_statistics(module: nn.Sequential, input: Tensor) -> Statistics:
     norms: list[tuple[str, nn.Module]] = [
         (name, layer) for name, layer in maps.named_modules() if isinstance(layer, nn.BatchNorm2d)
     ]
-    # not under inference_mode, whose tensors autograd would refuse
+    # not inference_mode, whose tensors autograd rejects
     with torch.no_grad(), image_statistics(module), hooked(norms, observe):
         maps(input)
     return MappingProxyType(found)
 
 
 def _widened_weights(maps: nn.Sequential, statistics: Statistics) -> dict[str, Tensor]:
-    """All a stem has learned, in float32 at least, and the statistics in their places."""
+    """Parameters and buffers in float32 at least, with the statistics replaced."""
     named = chain(
         maps.named_parameters(remove_duplicate=False), maps.named_buffers(remove_duplicate=False)
     )
@@ -187,7 +196,7 @@ def _widened_weights(maps: nn.Sequential, statistics: Statistics) -> dict[str, T
 
 
 def _widened(tensor: Tensor) -> Tensor:
-    """The tensor in float32 at least; whole numbers stay."""
+    """Convert a floating-point tensor to float32 at least."""
     if not tensor.is_floating_point():
         return tensor
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

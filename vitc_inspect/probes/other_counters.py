@@ -1,17 +1,17 @@
-"""Other counts of the same model's work, each with its convention and what it leaves out."""
+"""MACs of a model by other counters, each with its convention and what it does not count."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
 
+from vitc_inspect.common.errors import first_three
 from vitc_inspect.model.devices import resolve_device
 from vitc_inspect.model.modules import build_stem, build_vit
 from vitc_inspect.stem.memory import MEMORY_BUDGET, check_memory
@@ -19,31 +19,36 @@ from vitc_inspect.stem.prediction import Prediction, predict
 from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.stem.vit import ViTSpec
 from vitc_inspect.tracing.hooks import Trace, layers_of, trace
+from vitc_inspect.tracing.torch_internals import (
+    UNCOUNTED_ATTENTION,
+    TorchDispatchMode,
+    operation_of,
+)
 
 Status = Literal["complete", "partial", "unavailable"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Witness:
-    """One way to count, and what it found."""
+    """The MACs found by one counter."""
 
     name: str
-    """What counted: "closed form", "hooks", "PyTorch dispatcher", "torchinfo" or
+    """Name of the counter: "closed form", "hooks", "PyTorch dispatcher", "torchinfo" or
     "FlopCounterMode as it comes"."""
     macs: int | None
-    """Multiply-accumulates for one image; None when it could not count."""
+    """Multiply-accumulates for one image; None if it could not count."""
     convention: str
-    """What it counts as one, in words."""
+    """Its convention of what one multiply-accumulate is, in words."""
     status: Status
-    """"complete" when nothing that multiplies was left out, as far as it can tell."""
+    """"complete" if no multiplication is left out as far as it can tell."""
     reason: str
-    """Why it is not complete, or differs from the closed form, in a sentence; else empty."""
+    """A sentence on why it is incomplete or differs from the closed form; else empty."""
     layers: Mapping[str, int]
-    """Multiply-accumulates by name of the layer, for the layers it tells apart."""
+    """Multiply-accumulates by layer, for the layers it distinguishes."""
 
 
 def closed_form(prediction: Prediction) -> Witness:
-    """The prediction's own total."""
+    """Count the MACs of the prediction."""
     return Witness(
         name="closed form",
         macs=prediction.macs,
@@ -54,33 +59,47 @@ def closed_form(prediction: Prediction) -> Witness:
     )
 
 
-def hooks(trace: Trace) -> Witness:
-    """The sum over the layers that ran, from the shapes that went through them."""
-    unknown = [record.name for record in trace.records if record.macs is None]
-    batch = trace.records[0].in_shape[0]
-    total = sum(record.macs or 0 for record in trace.records) // batch
+def _witness(
+    name: str,
+    macs: int,
+    convention: str,
+    layers: Mapping[str, int],
+    reason: str,
+    lacks: Sequence[str],
+) -> Witness:
+    """A count that is partial if it lacks something, which the reason names."""
     return Witness(
-        name="hooks",
-        macs=total,
-        convention="the same, for every module that ran",
-        status="partial" if unknown else "complete",
-        reason=f"It has no count for {_some(unknown)}." if unknown else "",
-        layers={
-            record.name: record.macs // batch for record in trace.records if record.macs is not None
-        },
+        name=name,
+        macs=macs,
+        convention=convention,
+        status="partial" if lacks else "complete",
+        reason=reason.format(first_three(lacks)) if lacks else "",
+        layers=layers,
     )
 
 
+def hooks(trace: Trace) -> Witness:
+    """Count the MACs of the layers that ran, from the shapes observed by hooks."""
+    unknown = [record.name for record in trace.records if record.macs is None]
+    batch = trace.records[0].in_shape[0]
+    total = sum(record.macs or 0 for record in trace.records) // batch
+    convention = "the same, for every module that ran"
+    layers = {
+        record.name: record.macs // batch for record in trace.records if record.macs is not None
+    }
+    return _witness("hooks", total, convention, layers, "It has no count for {}.", unknown)
+
+
 def dispatcher(module: nn.Module, input: Tensor) -> tuple[Witness, Witness]:
-    """PyTorch's FlopCounterMode, halved: with the formulas it lacks for attention, and without.
+    """Count MACs with FlopCounterMode, with and without formulas it lacks for attention.
 
     Args:
         module: The model, in evaluation mode.
         input: (1, c, h, w), on the model's device and in its dtype.
 
     Returns:
-        The count with the formulas, partial when an operation ran that neither has one nor is
-        known to multiply nothing; and the count as it comes, partial also without them.
+        The count with the added formulas, partial if an operation ran that has no formula and is
+        not known to be free of multiplications; and the count without them, partial likewise.
 
     Source:
         torch.utils.flop_counter; the missing formula is pytorch/pytorch#195460.
@@ -95,19 +114,13 @@ def dispatcher(module: nn.Module, input: Tensor) -> tuple[Witness, Witness]:
     )
     lacking = sorted(str(name) for name in seen.packets if name in _MISSING_FORMULAS)
     flops = counter.get_flop_counts()
-    root = type(module).__name__  # what the counter puts before each name
+    root = type(module).__name__  # prefix of each name in the counter
+    convention = "FLOPs of matrix products and convolutions, 2 a multiply-accumulate; halved"
 
     def counted(name: str, macs: Callable[[Mapping[Any, int]], int], lacks: list[str]) -> Witness:
-        return Witness(
-            name=name,
-            macs=macs(flops.get("Global", {})),
-            convention="FLOPs of matrix products and convolutions, 2 a multiply-accumulate; halved",
-            status="partial" if lacks else "complete",
-            reason=f"It has no formula for {_some(lacks)}." if lacks else "",
-            layers={
-                layer: macs(flops.get(f"{root}.{layer}", {})) for layer, _ in layers_of(module)
-            },
-        )
+        layers = {layer: macs(flops.get(f"{root}.{layer}", {})) for layer, _ in layers_of(module)}
+        total = macs(flops.get("Global", {}))
+        return _witness(name, total, convention, layers, "It has no formula for {}.", lacks)
 
     return (
         counted("PyTorch dispatcher", lambda ops: sum(ops.values()) // 2, unknown),
@@ -116,28 +129,28 @@ def dispatcher(module: nn.Module, input: Tensor) -> tuple[Witness, Witness]:
 
 
 def _without_ours(flops: Mapping[Any, int]) -> int:
-    """MACs without the operations whose formulas we have added."""
+    """MACs without the operations whose formulas were added here."""
     return sum(count for name, count in flops.items() if name not in _MISSING_FORMULAS) // 2
 
 
 def by_torchinfo(module: nn.Module, input: Tensor, trace: Trace) -> Witness:
-    """torchinfo's "mult-adds", and the layers it counts too low.
+    """Count torchinfo's "mult-adds", and name the layers it undercounts.
 
     Args:
         module: The model, in evaluation mode.
         input: (1, c, h, w), on the model's device and in its dtype.
-        trace: A trace of the same run, to hold each layer against.
+        trace: A trace of the same run, for comparison of each layer.
 
     Returns:
-        The count; partial when a layer's is below the multiplications its shapes need,
-        unavailable where torchinfo is not installed.
+        The count; partial if a layer's is below the multiplications its shapes require,
+        unavailable if torchinfo is not installed.
 
     Source:
         torchinfo 1.8.0; TylerYep/torchinfo#77 and #226.
     """
     convention = "parameters × output positions: biases and norms are counted too"
     try:
-        import torchinfo  # a witness, which all else does without
+        import torchinfo  # optional, used nowhere else
     except ImportError:
         return Witness(
             name="torchinfo",
@@ -156,21 +169,15 @@ def by_torchinfo(module: nn.Module, input: Tensor, trace: Trace) -> Witness:
     low = [
         record.name for record in trace.records if by_name.get(record.name, 0) < (record.macs or 0)
     ]
-    return Witness(
-        name="torchinfo",
-        macs=summary.total_mult_adds,
-        convention=convention,
-        status="partial" if low else "complete",
-        reason=f"It counts too little for {_some(low)}: a Linear over many tokens counts as over"
-        " one, and attention as nothing."
-        if low
-        else "",
-        layers={record.name: by_name.get(record.name, 0) for record in trace.records},
+    layers = {record.name: by_name.get(record.name, 0) for record in trace.records}
+    why = (
+        "It undercounts {}: a Linear over many tokens counts as over one, and attention as nothing."
     )
+    return _witness("torchinfo", summary.total_mult_adds, convention, layers, why, low)
 
 
 def count_work(spec: StemSpec | ViTSpec, *, device: str = "auto") -> tuple[Witness, ...]:
-    """Count the work of a stem or a whole ViT in every way there is.
+    """Count the MACs of a stem or a whole ViT with every counter.
 
     Args:
         spec: The stem, or the model.
@@ -178,7 +185,7 @@ def count_work(spec: StemSpec | ViTSpec, *, device: str = "auto") -> tuple[Witne
 
     Returns:
         The closed form, the hooks, PyTorch's dispatcher, torchinfo, and PyTorch's counter
-        without the formulas we add to it.
+        without the formulas added to it here.
 
     Raises:
         SpecError: field "device"; "image_size" or "conv2.out_channels" when the run would not
@@ -201,28 +208,25 @@ def count_work(spec: StemSpec | ViTSpec, *, device: str = "auto") -> tuple[Witne
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Remembers which operations the dispatcher was asked for."""
+    """Records the operations that pass through the dispatcher."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.packets: set[Any] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.packets.add(func._overloadpacket)
+        self.packets.add(operation_of(func))
         return func(*args, **(kwargs or {}))
 
 
 def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    """FLOPs of scaled dot product attention from the shapes of its operands."""
+    """FLOPs of scaled dot product attention, from the shapes of its operands."""
     flops: int = sdpa_flop_count(query, key, value)  # type: ignore[no-untyped-call]
     return flops
 
 
 _MISSING_FORMULAS: Mapping[Any, Callable[..., int]] = MappingProxyType(
-    {
-        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-        torch.ops.aten._scaled_dot_product_attention_math_for_mps: _attention,
-    }
+    dict.fromkeys(UNCOUNTED_ATTENTION, _attention)
 )
 
 _MOVES = (
@@ -236,10 +240,4 @@ _ONE_BY_ONE = (
     "cudnn_batch_norm", "miopen_batch_norm",
 )  # fmt: skip
 _FREE = frozenset(f"aten.{name}" for name in (*_MOVES, *_ONE_BY_ONE))
-"""Operations without a multiply-accumulate, by the convention that is used here."""
-
-
-def _some(names: list[str]) -> str:
-    """A list in words, shortened."""
-    shown = ", ".join(names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
+"""Operations without multiply-accumulates by the convention used here."""

@@ -1,4 +1,4 @@
-"""How far a place of any call's output reaches back into the image, found by gradient."""
+"""Gradient of one position of any call's output with respect to each pixel of the image."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from vitc_inspect.tracing.recorder import look_at_call
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """Which pixels move one place of an output, and how strongly."""
+    """How strongly one position of an output depends on each pixel."""
 
     heat: DoubleArray
-    """(h, w): the size of the gradient of random combinations of the place's numbers, added up
-    over the image's channels; mean over `COTANGENTS` combinations, the same each time."""
+    """(h, w): the absolute gradient of a random linear combination of the position's values,
+    summed over the image's channels; mean over `COTANGENTS` fixed combinations."""
 
     @property
     def rows(self) -> Span:
-        """Rows from the first pixel with a gradient to the last (pixels); none where it is 0."""
+        """Rows from the first pixel with a gradient to the last (pixels); empty if all are 0."""
         return _extent(self.heat, axis=1)
 
     @property
     def columns(self) -> Span:
-        """Columns likewise (pixels)."""
+        """Columns from the first pixel with a gradient to the last (pixels)."""
         return _extent(self.heat, axis=0)
 
     @property
     def pixels(self) -> int:
-        """How many pixels have a gradient."""
+        """Number of pixels with a gradient."""
         return int(np.count_nonzero(self.heat))
 
 
@@ -54,25 +54,25 @@ def reach(
     call: int,
     place: tuple[int, ...],
 ) -> Reach | None:
-    """Measure how strongly each pixel moves one place of a call's output.
+    """Measure how strongly one position of a call's output depends on each pixel.
 
-    A pixel with a gradient is read. The reverse does not hold: behind a ReLU that is off, a pixel
-    is read and has none.
+    A pixel with a gradient is read. The converse does not hold: behind an inactive ReLU a pixel
+    is read and has no gradient.
 
     Args:
-        module: Any module, in the mode in which it is to run. It is left as it was.
-        inputs, kwargs: What its forward is to be given.
-        image: The one of them that is looked back to, (b, c, h, w).
-        call: Place of the call among those of the recording, from 0.
+        module: Any module, in the mode to run it in. It is left unchanged.
+        inputs, kwargs: Arguments of its forward.
+        image: The argument that is the image, (b, c, h, w).
+        call: Index of the call in the recording.
         place: (row, column) of an output (b, c, h, w), (token,) of one of (b, n, d), and () for
             all of an output (b, d).
 
     Returns:
-        The reach for the first image; None where no gradient leads from there to the image.
+        The reach for the first image; None if no gradient flows from there to the image.
 
     Raises:
-        SpecError: field "place", when the output has no such place, when the module has written
-            over numbers that the gradient needs, or when the gradient is no number somewhere.
+        SpecError: field "place", when the output has no such position, when the module overwrote
+            values that the gradient needs, or when the gradient is nan somewhere.
 
     Source:
         Luo et al. 2016, arXiv:1701.04128, section 3: the effective receptive field.
@@ -86,13 +86,13 @@ def reach(
             if found is None or not np.isnan(found.heat).any():
                 return found
             # 0 times infinity, also at pixels that are not read
-            reason = "its gradient is no number at some pixels, as that of a square root at 0"
+            reason = "its gradient is nan at some pixels, like that of a square root at 0"
             return SpecError("place", place, reason, "Choose a row before it, or another input")
         except SpecError as error:
-            return error  # raised below, since the user's code stands in between
-        except RuntimeError as error:  # what the gradient needs was written over before
+            return error  # raised below, outside of the user's code
+        except RuntimeError as error:  # values that the gradient needs were overwritten
             says = str(error).partition("\n")[0].split(": [")[0].rstrip(".")
-            reason = f"PyTorch cannot form its gradient: {says}"
+            reason = f"PyTorch cannot compute its gradient: {says}"
             return SpecError("place", place, reason, "Choose a row before it")
 
     found = look_at_call(module, inputs, kwargs, call=call, look=look, leaf=image)
@@ -102,7 +102,7 @@ def reach(
 
 
 def _reach_of(vector: Tensor, leaf: Tensor) -> Reach | None:
-    """The mean size of the gradients of random combinations of a place's numbers."""
+    """Mean absolute gradient of random combinations of a position's values."""
     heat = torch.zeros(leaf.shape[2:], dtype=torch.float64)
     draw = torch.Generator().manual_seed(0)
     for _ in range(COTANGENTS):
@@ -117,7 +117,7 @@ def _reach_of(vector: Tensor, leaf: Tensor) -> Reach | None:
 
 
 def vector_at(output: Tensor, place: tuple[int, ...]) -> Tensor:
-    """The numbers of one place of an output: (c, h, w), (n, d) or (d,) -> (c,) or (d,).
+    """Select one position of an output: (c, h, w), (n, d) or (d,) -> (c,) or (d,).
 
     Raises:
         SpecError: field "place".
@@ -141,14 +141,14 @@ def output_of(
     call: int,
     keep_bytes: int = KEEP_BYTES,
 ) -> KeptOutput | None:
-    """Run a module again as far as one call, and keep what came out of it for the first image.
+    """Run a module again up to one call, and keep its output for the first image.
 
     Args:
         module, inputs, kwargs, call: As in `reach`.
-        keep_bytes: The most that is kept (bytes).
+        keep_bytes: Most memory for the output (bytes).
 
     Returns:
-        The output; None where it is nothing that can be drawn: whole numbers, or more than a map.
+        The output; None if it cannot be drawn: integers, or more axes than a map.
     """
 
     def look(output: Tensor, _: Tensor | None) -> KeptOutput | None:
@@ -163,6 +163,6 @@ def output_of(
 
 
 def _extent(heat: DoubleArray, *, axis: int) -> Span:
-    """From the first that is not 0 to the last, looking along an axis."""
+    """From the first nonzero value to the last, with an axis reduced."""
     at = np.flatnonzero(heat.max(axis=axis))
     return Span(start=int(at[0]), stop=int(at[-1]) + 1) if at.size else Span(start=0, stop=0)

@@ -1,4 +1,4 @@
-"""Tokens as vectors: how long each is, and how like each other they are."""
+"""Token vectors, their norms and their cosine similarity."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from vitc_inspect.probes.submodules import DoubleArray, before_tokens, doubles, 
 
 
 def token_vectors(module: nn.Sequential, input: Tensor) -> DoubleArray:
-    """Run a stem up to its layer "tokens": before class token and position table.
+    """Compute the tokens of a stem, before class token and position table.
 
     Args:
         module: A stem, as `model.build_stem` builds it.
         input: (1, c, h, w), on the module's device and in its dtype.
 
     Returns:
-        (rows, columns, width): the image tokens, in the places the model takes them for.
+        (rows, columns, width): the image tokens in their positions of the grid.
     """
     with evaluating(module), torch.inference_mode():
         grid = before_tokens(module)(input)  # (1, d, rows, columns)
@@ -29,28 +29,28 @@ def token_vectors(module: nn.Sequential, input: Tensor) -> DoubleArray:
 
 
 def token_norms(vectors: DoubleArray) -> DoubleArray:
-    """Measure the length of every token.
+    """Compute the Euclidean norm of every token.
 
     Args:
         vectors: (rows, columns, width), as `token_vectors` returns them.
 
     Returns:
-        (rows, columns): the square root of the sum of the squares.
+        (rows, columns): the norms.
     """
     norms: DoubleArray = np.linalg.norm(vectors, axis=2)
     return norms
 
 
 def cosine_to_all(vectors: DoubleArray, token: tuple[int, int]) -> DoubleArray:
-    """Compare one token with every token, itself included.
+    """Compute the cosine similarity of one token with every token, itself included.
 
     Args:
         vectors: (rows, columns, width), as `token_vectors` returns them.
-        token: Row and column of the one.
+        token: Row and column of the token.
 
     Returns:
-        (rows, columns): the cosine of the angle between the two, from -1 to 1; 0 with a token
-        of length 0, which has no direction.
+        (rows, columns): cosine similarity from -1 to 1; 0 for a token of norm 0, which has no
+        direction.
 
     Raises:
         SpecError: field "row" or "column".
@@ -61,7 +61,7 @@ def cosine_to_all(vectors: DoubleArray, token: tuple[int, int]) -> DoubleArray:
 
 
 def cosines(vectors: DoubleArray, vector: DoubleArray) -> DoubleArray:
-    """Compare every token with one vector.
+    """Compute the cosine similarity of every token with one vector.
 
     Args:
         vectors: (rows, columns, width).

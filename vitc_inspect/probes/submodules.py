@@ -1,4 +1,4 @@
-"""What experiments take of a stem's module: its layers, those before the tokens, its numbers."""
+"""Helpers of the probes: layers of a stem, evaluation mode, taps of a convolution."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 DoubleArray = NDArray[np.float64]
-"""Numbers as experiments hand them out: wide enough to hold those of every other format."""
+"""Result type of the probes; float64 holds the values of every other format exactly."""
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module and all inside it into evaluation mode, and each back when the block is left."""
+    """Put a module into evaluation mode, and restore the mode of each submodule on exit."""
     modes = [(layer, layer.training) for layer in module.modules()]
     module.eval()
     try:
@@ -28,36 +28,36 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def named_layers(module: nn.Sequential) -> dict[str, nn.Module]:
-    """Find the layers of a stem by name, in order; one that stands in two places twice."""
+    """Get the layers of a stem by name, in order; a layer used twice is listed twice."""
     named = module.named_modules(remove_duplicate=False)
     return {name: layer for name, layer in named if name and "." not in name}
 
 
 def beginning(module: nn.Sequential, count: int) -> nn.Sequential:
-    """Take the first layers of a stem, so many as `count` says."""
+    """Get the first `count` layers of a stem."""
     return nn.Sequential(OrderedDict(list(named_layers(module).items())[:count]))
 
 
 def before_tokens(module: nn.Sequential) -> nn.Sequential:
-    """Take the part of a stem that ends in the last map: all before its layer "tokens"."""
+    """Get the layers of a stem before "tokens", which end in the last map."""
     names = list(named_layers(module))
     return beginning(module, names.index("tokens") if "tokens" in names else len(names))
 
 
 def taps_of(conv: nn.Conv2d, axis: int, index: int) -> tuple[int, ...]:
-    """Find what a convolution reads along one axis for one position of its output.
+    """Find the positions that a convolution reads along one axis for one output position.
 
     Args:
         conv: The convolution.
         axis: 0 for rows, 1 for columns.
-        index: The position in the output, counted from 0.
+        index: Position in the output, from 0.
 
     Returns:
-        The position in the input that each tap reads; one outside it lies in the padding.
+        Position in the input that each tap reads; positions outside it are padding.
     """
     taps, step = conv.kernel_size[axis], conv.dilation[axis]
     if conv.padding == "same":
-        padding = step * (taps - 1) // 2  # the odd pixel goes behind
+        padding = step * (taps - 1) // 2  # an odd pixel goes to the end
     else:
         padding = 0 if isinstance(conv.padding, str) else conv.padding[axis]
     first = index * conv.stride[axis] - padding
@@ -65,7 +65,7 @@ def taps_of(conv: nn.Conv2d, axis: int, index: int) -> tuple[int, ...]:
 
 
 def doubles(tensor: Tensor) -> DoubleArray:
-    """Copy numbers to the CPU, in float64 and for reading only."""
+    """Copy a tensor to a read-only float64 array on the CPU."""
     array: DoubleArray = tensor.detach().cpu().to(torch.float64, copy=True).numpy()
     array.setflags(write=False)
     return array

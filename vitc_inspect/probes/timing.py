@@ -1,13 +1,14 @@
-"""How long each layer takes on a device: warm, synchronised, over several runs, with its spread."""
+"""Time of each layer on a device, after warm-up, synchronised, over several rounds."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,18 +22,18 @@ from vitc_inspect.stem.vit import ViTSpec
 from vitc_inspect.tracing.hooks import layers_of
 
 ROUNDS = 20
-"""Timed runs of each kind, unless told otherwise."""
-_WARM_UP = 3  # rounds before the first that counts
-_EMPTY_CALLS = 50  # of a layer that does nothing, to learn what measuring itself takes
-_TOLD_APART = 2  # times the cost of measuring that a layer must take to be given a time
+"""Default number of timed runs of each kind."""
+_WARM_UP = 3  # rounds before the first timed one
+_EMPTY_CALLS = 50  # of a layer that does nothing, for the cost of measuring
+_RESOLVED = 2  # times the cost of measuring that a layer must take
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """A time measured several times."""
+    """Median and quartiles of repeated measurements of a time."""
 
     median: float
-    """Middle value (seconds)."""
+    """Median (seconds)."""
     low: float
     """First quartile (seconds)."""
     high: float
@@ -46,29 +47,29 @@ class LayerTime:
     name: str
     """Name of the module."""
     spread: Spread
-    """From its first instruction to its last, the measuring itself included."""
+    """Time from start to end, including the cost of measuring."""
     resolved: bool
-    """Whether it takes clearly longer than measuring does; else its time says nothing."""
+    """Whether it takes clearly longer than measuring; if not, its time is meaningless."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What was measured so far."""
+    """The measurements so far."""
 
     prediction: Prediction
-    """What was timed."""
+    """Prediction of the stem or model that is timed."""
     layers: tuple[LayerTime, ...]
-    """One a layer, in the order of the forward pass."""
+    """Times of the layers, in the order of the forward pass."""
     bare: Spread
-    """The forward pass without a hook."""
+    """Time of the forward pass without hooks."""
     hooked: Spread
-    """The forward pass with every layer measured."""
+    """Time of the forward pass with every layer measured."""
     floor: float
-    """What measuring a layer that does nothing gives (seconds)."""
+    """Measured time of a layer that does nothing (seconds)."""
     rounds: int
-    """Runs of each kind so far."""
+    """Number of runs of each kind so far."""
     wanted: int
-    """Runs of each kind that were asked for."""
+    """Number of runs of each kind that were requested."""
     device: str
     """Device of the runs."""
     device_title: str
@@ -76,28 +77,28 @@ class Timing:
 
     @property
     def done(self) -> bool:
-        """Whether every run that was asked for has been made."""
+        """Whether all requested runs have been made."""
         return self.rounds == self.wanted
 
     @property
     def bytes(self) -> int:
-        """Memory held (bytes), about."""
+        """Approximate memory held (bytes)."""
         return 1024 * (1 + len(self.layers))
 
     @property
     def hook_cost(self) -> float:
-        """What measuring every layer adds to a forward pass, as a fraction of it."""
+        """Time that measuring adds to a forward pass, as a fraction of it."""
         return self.hooked.median / self.bare.median - 1
 
     def correlation(self, quantity: str) -> float | None:
-        """How closely time follows a quantity over the layers (Pearson's r).
+        """Compute the correlation of time with a quantity over the layers (Pearson's r).
 
         Args:
             quantity: "macs" or "activations".
 
         Returns:
-            -1 to 1 over the layers that have the quantity and a time; None for fewer than
-            three of them, or where all are equal.
+            -1 to 1 over the layers that have the quantity and a resolved time; None for fewer
+            than three of them, or if one of the two is constant.
         """
         pairs = self.pairs(quantity)
         if len(pairs) < 3:
@@ -108,7 +109,7 @@ class Timing:
             return None
 
     def pairs(self, quantity: str) -> tuple[tuple[str, int, float], ...]:
-        """Name, quantity and median time (seconds) of each layer that has both."""
+        """Get name, quantity and median time (seconds) of each layer that has both."""
         by_name = {layer.name: getattr(layer, quantity) for layer in self.prediction.layers}
         return tuple(
             (layer.name, by_name[layer.name], layer.spread.median)
@@ -126,17 +127,17 @@ def time_layers(
 ) -> Iterator[Timing]:
     """Build a stem or a whole ViT and time each of its layers, round after round.
 
-    A round is one bare forward pass and one with hooks, so that a machine that slows down
-    slows both. What is fed and the weights are random: neither changes the time.
+    A round is one forward pass without hooks and one with, so that a machine that slows down
+    affects both. Image and weights are random; neither affects the time.
 
     Args:
         spec: The stem, or the model.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         dtype: Number format of weights and image.
-        rounds: Runs of each kind.
+        rounds: Number of runs of each kind.
 
     Yields:
-        All that was measured so far, after each round; who stops asking cancels.
+        The measurements so far, after each round.
 
     Raises:
         SpecError: field "device" or "dtype"; "image_size" or "conv2.out_channels" when the run
@@ -163,14 +164,7 @@ def time_layers(
         hooked.append(_hooked_run(module, image, clock, times))
         yield Timing(
             prediction=prediction,
-            layers=tuple(
-                LayerTime(
-                    name=name,
-                    spread=_spread(taken),
-                    resolved=statistics.median(taken) >= _TOLD_APART * floor,
-                )
-                for name, taken in times.items()
-            ),
+            layers=tuple(_layer_time(name, taken, floor) for name, taken in times.items()),
             bare=_spread(bare),
             hooked=_spread(hooked),
             floor=floor,
@@ -182,7 +176,7 @@ def time_layers(
 
 
 def timing_dict(timing: Timing) -> dict[str, Any]:
-    """A measurement as plain values; times in seconds."""
+    """Convert a measurement to plain values, with times in seconds."""
     return {
         "rounds": timing.rounds,
         "device": timing.device,
@@ -198,65 +192,37 @@ def timing_dict(timing: Timing) -> dict[str, Any]:
     }
 
 
-class _Clock(Protocol):
-    """Marks moments in the work of a device; what lies between two is known after `wait`."""
+@dataclass(frozen=True)
+class _Clock:
+    """A clock that marks points in the work of a device."""
 
-    def mark(self) -> Any: ...
-
-    def wait(self) -> None: ...
-
-    def between(self, start: Any, end: Any) -> float: ...
-
-
-class _ProcessorClock:
-    """The CPU's own clock: a call has done its work when it returns."""
-
-    def mark(self) -> float:
-        return time.perf_counter()
-
-    def wait(self) -> None:
-        """Nothing is under way."""
-
-    def between(self, start: float, end: float) -> float:
-        return end - start
-
-
-class _EventClock:
-    """Events in the stream of work of a CUDA device: no layer waits for another's end."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-
-    def mark(self) -> Any:
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        # of this device: that of the current one, which may be another, would tell nothing
-        event.record(torch.cuda.current_stream(self._device))
-        return event
-
-    def wait(self) -> None:
-        torch.cuda.synchronize(self._device)
-
-    def between(self, start: Any, end: Any) -> float:
-        milliseconds: float = start.elapsed_time(end)
-        return milliseconds / 1000
-
-
-class _WaitingClock(_ProcessorClock):
-    """The CPU's clock after everything the MPS device was given is done."""
-
-    def mark(self) -> float:
-        torch.mps.synchronize()
-        return time.perf_counter()
+    mark: Callable[[], Any]
+    wait: Callable[[], None]  # until the times between marks are known
+    between: Callable[[Any, Any], float]  # seconds
 
 
 def _clock_of(device: torch.device) -> _Clock:
+    """CUDA events, so that layers need not be synchronised; elsewhere the clock of the CPU."""
+
+    def cuda_event() -> Any:
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        # in the stream of this device, which may not be the current one
+        event.record(torch.cuda.current_stream(device))
+        return event
+
+    def mps_time() -> float:
+        torch.mps.synchronize()
+        return time.perf_counter()
+
     if device.type == "cuda":
-        return _EventClock(device)
-    return _WaitingClock() if device.type == "mps" else _ProcessorClock()
+        wait = partial(torch.cuda.synchronize, device)
+        return _Clock(cuda_event, wait, lambda start, end: start.elapsed_time(end) / 1000)
+    mark = mps_time if device.type == "mps" else time.perf_counter
+    return _Clock(mark, lambda: None, lambda start, end: end - start)
 
 
 def _bare_run(module: nn.Module, image: Tensor, clock: _Clock) -> float:
-    """One forward pass without hooks (seconds)."""
+    """Time of one forward pass without hooks (seconds)."""
     with torch.inference_mode():
         start = clock.mark()
         module(image)
@@ -268,12 +234,12 @@ def _bare_run(module: nn.Module, image: Tensor, clock: _Clock) -> float:
 def _hooked_run(
     module: nn.Module, image: Tensor, clock: _Clock, times: dict[str, list[float]]
 ) -> float:
-    """One forward pass with every layer measured (seconds); appends each layer's time."""
+    """Time of one forward pass with hooks (seconds); appends the time of each layer."""
     starts: dict[str, Any] = {}
     ends: dict[str, Any] = {}
     with ExitStack() as stack, torch.inference_mode():
         for name, layer in layers_of(module):
-            before, after = _stopwatch(name, starts, ends, clock)
+            before, after = _marking(starts, name, clock), _marking(ends, name, clock)
             stack.callback(layer.register_forward_pre_hook(before).remove)
             stack.callback(layer.register_forward_hook(after).remove)
         start = clock.mark()
@@ -285,27 +251,27 @@ def _hooked_run(
     return clock.between(start, end)
 
 
-def _stopwatch(
-    name: str, starts: dict[str, Any], ends: dict[str, Any], clock: _Clock
-) -> tuple[Any, Any]:
-    """Hooks that mark when a layer begins and when it ends."""
+def _marking(marks: dict[str, Any], name: str, clock: _Clock) -> Callable[..., None]:
+    """A hook that marks the present point under a layer's name."""
 
-    def before(layer: nn.Module, inputs: Any) -> None:
-        starts[name] = clock.mark()
+    def hook(*_: Any) -> None:
+        marks[name] = clock.mark()
 
-    def after(layer: nn.Module, inputs: Any, output: Any) -> None:
-        ends[name] = clock.mark()
-
-    return before, after
+    return hook
 
 
 def _floor(clock: _Clock, image: Tensor) -> float:
-    """What is measured of a layer that does nothing, at the 95th percentile (seconds)."""
+    """95th percentile of the measured time of a layer that does nothing (seconds)."""
     nothing = nn.Sequential(nn.Identity())
     times: dict[str, list[float]] = {}
     for _ in range(_EMPTY_CALLS):
         _hooked_run(nothing, image, clock, times)
     return statistics.quantiles(times["0"], n=20)[-1]
+
+
+def _layer_time(name: str, taken: Sequence[float], floor: float) -> LayerTime:
+    resolved = statistics.median(taken) >= _RESOLVED * floor
+    return LayerTime(name=name, spread=_spread(taken), resolved=resolved)
 
 
 def _spread(taken: Sequence[float]) -> Spread:

@@ -1,4 +1,4 @@
-"""Which cell of a map becomes which token, found by sending a map through."""
+"""Order in which the positions of a feature map become tokens, found by running it."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from vitc_inspect.stem.spec import StemSpec
 
 IntArray = NDArray[np.int64]
 
-_PROOF_NUMBERS = 2**18  # of a map that is sent through to find the order of its cells
+_PROOF_NUMBERS = 2**18  # of the map that is flattened to find the order
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenOrder:
-    """Where each number of each token came from, found by experiment."""
+    """Position in the map of each value of each token."""
 
     cells: IntArray
-    """(tokens, channels): the cell of the map, counted row by row."""
+    """(tokens, channels): index of the cell of the map, row by row."""
     channels: IntArray
-    """(tokens, channels): the channel of the map."""
+    """(tokens, channels): channel of the map."""
 
     @property
     def mixed(self) -> bool:
-        """Whether some token holds numbers of several cells."""
+        """Whether a token holds values of several cells."""
         return bool((self.cells != self.cells[:, :1]).any())
 
     @property
     def order(self) -> IntArray | None:
-        """(tokens,): the cell that became each token; None where tokens are mixed."""
+        """(tokens,): the cell of each token; None if tokens are mixed."""
         return None if self.mixed else self.cells[:, 0]
 
     @property
     def rows_first(self) -> bool:
-        """Whether token n is cell n, all its channels in their places."""
+        """Whether token n is cell n with its channels in order."""
         tokens, channels = self.cells.shape
         in_place = self.cells == np.arange(tokens)[:, None]
         return bool((in_place & (self.channels == np.arange(channels))).all())
@@ -59,7 +59,7 @@ def _flatten_columns_first(map: Tensor) -> Tensor:
 
 
 def _flatten_scrambled(map: Tensor) -> Tensor:
-    """(b, c, h, w) -> (b, h w, c), the numbers left in the order they have in memory."""
+    """(b, c, h, w) -> (b, h w, c), with the values in their order in memory."""
     batch, channels, height, width = map.shape
     return map.reshape(batch, height * width, channels)
 
@@ -71,11 +71,11 @@ FLATTENINGS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
         "reshape alone": _flatten_scrambled,
     }
 )
-"""Ways to make tokens of a map: the right one, and two that give every shape right."""
+"""Ways to flatten a map into tokens: the right one, and two wrong ones of the same shape."""
 
 
 def flattenings(map: Tensor) -> dict[str, Tensor]:
-    """Flatten a map in each of the `FLATTENINGS`.
+    """Flatten a map in each way of `FLATTENINGS`.
 
     Args:
         map: (b, c, h, w).
@@ -89,20 +89,18 @@ def flattenings(map: Tensor) -> dict[str, Tensor]:
 def order_of(
     flatten: Callable[[Tensor], Tensor], grid_size: tuple[int, int], channels: int
 ) -> TokenOrder:
-    """Find out which cell of a map becomes which token, by sending a map through.
-
-    Every number of the map says where it stands, so that each can be found again.
+    """Find which cell of a map becomes which token, by flattening a map of its own indices.
 
     Args:
-        flatten: The function, (1, c, h, w) -> (1, h w, c); it is called once.
+        flatten: Function (1, c, h, w) -> (1, h w, c); it is called once.
         grid_size: Rows and columns of the map.
         channels: Channels of the map.
 
     Returns:
-        Where each number of each token came from.
+        The position in the map of each value of each token.
 
     Raises:
-        SpecError: field "flatten", when what comes out is not what went in, in another order.
+        SpecError: field "flatten", when the output is not a permutation of the input.
     """
     rows, columns = grid_size
     shape = (rows * columns, channels)
@@ -114,20 +112,20 @@ def order_of(
         raise SpecError("flatten", flatten, f"{given} {tuple(tokens.shape)}", f"Give (1, *{shape})")
     if not torch.equal(tokens.flatten().sort().values, positions):
         raise SpecError(
-            "flatten", flatten, "it changes numbers", "Give a function that only moves them"
+            "flatten", flatten, "it changes values", "Give a function that only moves them"
         )
     found: IntArray = tokens[0].to(torch.int64).numpy()
     return TokenOrder(cells=found % shape[0], channels=found // shape[0])
 
 
 def proof_channels(grid_size: tuple[int, int], channels: int) -> int:
-    """How many channels a map needs to have to show an order without growing large.
+    """Choose a number of channels for `order_of` that keeps the map small.
 
-    No flattening asks for the number of channels, so those of a large grid need not be all.
+    The order does not depend on the number of channels, so a large grid needs only a few.
 
     Args:
         grid_size: Rows and columns of the map.
-        channels: Channels of the stem's own map.
+        channels: Channels of the stem's map.
 
     >>> proof_channels((14, 14), 384), proof_channels((128, 128), 768)
     (384, 16)
@@ -137,15 +135,15 @@ def proof_channels(grid_size: tuple[int, int], channels: int) -> int:
 
 
 def keeps_order(module: nn.Sequential, spec: StemSpec) -> bool:
-    """Whether a stem's own layer "tokens" puts the rows of the map one after the other.
+    """Check that a stem's layer "tokens" flattens the map row by row.
 
     Args:
         module: The stem.
-        spec: Its description.
+        spec: Its spec.
 
     Returns:
-        True when token n is cell n of the map, rows first, all its channels in their places;
-        found with a map of `proof_channels` channels.
+        True if token n is cell n of the map, rows first, with its channels in order; found with
+        a map of `proof_channels` channels.
 
     Raises:
         SpecError: field "flatten", as `order_of`.

@@ -1,1 +1,1 @@
-"""A stem in whole numbers: described, written in one line, predicted. Never imports torch."""
+"""Stems as integers: specification, notation, prediction and cost. Never imports torch."""

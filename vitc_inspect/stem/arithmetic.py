@@ -1,4 +1,4 @@
-"""The formulas of a stem, on whole numbers alone, each with its source."""
+"""Formulas of stems and encoders on integers, each with its source."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def unread_positions(
         SpecError: As `output_size`.
 
     Source:
-        The sum that defines torch.nn.Conv2d.
+        torch.nn.Conv2d.
 
     >>> unread_positions(230, kernel_size=16, stride=16, padding=0)
     (224, 225, 226, 227, 228, 229)

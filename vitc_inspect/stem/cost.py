@@ -1,4 +1,4 @@
-"""Where the work of a model goes, and how it grows with the sequence: whole numbers only."""
+"""Cost of a model by part, and how it scales with the sequence length, in integers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vitc_inspect.stem.vit import Attention, ViTSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What one part of a model takes of the whole."""
+    """Cost of one part of a model."""
 
     name: str
     """conv1, …, proj, tokens, attention, MLP, head."""
     parts: int
-    """How many equal parts are taken together: the blocks for attention and MLP, else 1."""
+    """Number of equal parts in this share: the blocks for attention and MLP, else 1."""
     macs: int
     """Multiply-accumulates for one image."""
     params: int
@@ -32,58 +32,58 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class StemCost:
-    """The work of a stem in units a person can feel."""
+    """Cost of a stem relative to a transformer block and to patchify."""
 
     macs: int
     """Multiply-accumulates of the stem for one image."""
     patchify_macs: int | None
-    """Those of a patchify stem of the same stride and width; None where none fits the image."""
+    """MACs of a patchify stem of equal stride and width; None if none fits the image."""
     block_macs: int | None
-    """Those of one transformer block of the model; None for a stem alone."""
+    """MACs of one transformer block of the model; None for a stem alone."""
 
     @property
     def blocks(self) -> float | None:
-        """How many transformer blocks the stem costs."""
+        """Cost of the stem in transformer blocks."""
         return self.macs / self.block_macs if self.block_macs else None
 
     @property
     def extra_macs(self) -> int | None:
-        """Multiply-accumulates above those of patchify; negative where it costs less."""
+        """MACs beyond those of patchify; negative if the stem costs less."""
         return None if self.patchify_macs is None else self.macs - self.patchify_macs
 
 
 @dataclass(frozen=True, kw_only=True)
 class LengthTerms:
-    """The work behind the stem as a polynomial of the sequence length n.
+    """MACs after the stem as a polynomial in the sequence length n.
 
     macs(n) = constant + linear * n + quadratic * n^2
     """
 
     constant: int
-    """MACs that do not depend on the length: the classifier's."""
+    """MACs that do not depend on the length: the classifier."""
     linear: int
-    """MACs for each token: the linear layers', and all of linear attention."""
+    """MACs per token: linear layers, and all of linear attention."""
     quadratic: int
-    """MACs for each pair of tokens: softmax attention's two products."""
+    """MACs per pair of tokens: the two products of softmax attention."""
 
     def macs(self, tokens: int) -> int:
-        """Multiply-accumulates for a sequence of this length."""
+        """Multiply-accumulates for a sequence of `tokens` tokens."""
         return self.constant + self.linear * tokens + self.quadratic * tokens**2
 
     @property
     def crossover(self) -> int | None:
-        """Tokens from which the n² term is at least as large; None where there is none."""
+        """Smallest length at which the n² term is at least the linear one, or None."""
         return -(-self.linear // self.quadratic) if self.quadratic else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScalePoint:
-    """One model on a curve of cost."""
+    """Cost of a model at one image size or stride."""
 
     at: int
     """Height of the image, or total stride (pixels)."""
     tokens: int
-    """Length of its sequence."""
+    """Sequence length."""
     softmax_macs: int
     """Multiply-accumulates with softmax attention, stem included."""
     linear_macs: int
@@ -91,13 +91,13 @@ class ScalePoint:
 
 
 def shares(prediction: Prediction) -> tuple[Share, ...]:
-    """Split a model's cost into its stages, the two halves of its blocks, and the head.
+    """Split the cost of a model into its stages, attention, MLP and head.
 
     Args:
         prediction: The stem or the model.
 
     Returns:
-        The parts in the order of the forward pass; they add up to the totals.
+        The parts in the order of the forward pass; they sum to the totals.
     """
     parts: dict[str, list[LayerPrediction]] = {}
     for layer in prediction.layers:
@@ -116,13 +116,13 @@ def shares(prediction: Prediction) -> tuple[Share, ...]:
 
 
 def stem_cost(prediction: Prediction) -> StemCost:
-    """Weigh a stem against one block of its model and against patchify.
+    """Compare a stem with one block of its model and with patchify.
 
     Args:
         prediction: The stem or the model.
 
     Returns:
-        The stem's MACs beside the two others.
+        MACs of the stem, of patchify and of one block.
 
     Source:
         Xiao et al. 2021, arXiv:2106.14881, section 4: the stem costs about one block.
@@ -149,11 +149,11 @@ def stem_cost(prediction: Prediction) -> StemCost:
 
 
 def length_terms(vit: ViTSpec, *, attention: Attention | None = None) -> LengthTerms:
-    """Write the work of encoder and head as a polynomial of the sequence length.
+    """Return the MACs of encoder and head as a polynomial in the sequence length.
 
     Args:
         vit: The model.
-        attention: The attention to take instead of the model's own.
+        attention: Overrides the attention of the model.
 
     Returns:
         The coefficients; `macs(seq_len)` and the stem's MACs add up to `predict(vit).macs`.
@@ -180,20 +180,20 @@ def length_terms(vit: ViTSpec, *, attention: Attention | None = None) -> LengthT
 
 
 def at_image_sizes(vit: ViTSpec, heights: range) -> tuple[ScalePoint, ...]:
-    """The cost of a model at other image sizes of the same shape.
+    """Return the cost of a model at other image sizes of the same aspect.
 
     Args:
         vit: The model.
         heights: Heights of the image (pixels); the width follows in proportion.
 
     Returns:
-        A point for each height that the stem can take.
+        A point for each height that the stem accepts.
     """
     return tuple(_points(vit, ((height, _scaled(vit.stem, height)) for height in heights)))
 
 
 def at_total_strides(vit: ViTSpec, strides: range) -> tuple[ScalePoint, ...]:
-    """The cost of a model's encoder behind patchify stems of other strides.
+    """Return the cost of an encoder after patchify stems of other strides.
 
     Args:
         vit: The model.
@@ -220,24 +220,24 @@ def at_total_strides(vit: ViTSpec, strides: range) -> tuple[ScalePoint, ...]:
 
 
 def tokens_at(stem: StemSpec, height: int) -> int | None:
-    """Length of the sequence at another image size of the same shape.
+    """Return the sequence length at another image size of the same aspect.
 
     Args:
         stem: The stem.
         height: Height of the image (pixels); the width follows in proportion.
 
     Returns:
-        Tokens, or None where the image is too small for the stem.
+        Tokens, or None if the image is too small for the stem.
     """
     other = _scaled(stem, height)
     return other.seq_len if other else None
 
 
 def heights_that_fit(stem: StemSpec) -> tuple[int, int]:
-    """The image sizes for which the stem's position table has the right length.
+    """Return the image sizes for which the position table has the right length.
 
     Args:
-        stem: The stem, at the size its table is made for.
+        stem: The stem, at the image size of its position table.
 
     Returns:
         Smallest and largest height (pixels) with the same number of tokens, the width in
@@ -253,7 +253,7 @@ def heights_that_fit(stem: StemSpec) -> tuple[int, int]:
 
 
 def _part_of(layer: LayerPrediction) -> str:
-    """The part of the model a layer is counted with."""
+    """The part of the model that a layer is counted in."""
     if layer.stage:
         return layer.stage
     if layer.block is None:
@@ -264,7 +264,7 @@ def _part_of(layer: LayerPrediction) -> str:
 
 
 def _scaled(stem: StemSpec, height: int) -> StemSpec | None:
-    """The stem at another height, the width in proportion; None where it cannot be."""
+    """The stem at another height, with the width in proportion; None if it cannot be built."""
     whole, width = stem.image_size
     with suppress(SpecError):
         return replace(stem, image_size=(height, max(1, round(width * height / whole))))
@@ -277,20 +277,10 @@ def _points(vit: ViTSpec, stems: Iterator[tuple[int, StemSpec | None]]) -> Itera
     for at, stem in stems:
         if stem is None:
             continue
-        own, tokens = sum(_conv_macs(stem)), stem.seq_len
+        own, tokens = sum(stage.macs for stage in stem.stages), stem.seq_len
         yield ScalePoint(
             at=at,
             tokens=tokens,
             softmax_macs=own + softmax.macs(tokens),
             linear_macs=own + linear.macs(tokens),
-        )
-
-
-def _conv_macs(stem: StemSpec) -> Iterator[int]:
-    for stage in stem.stages:
-        yield arithmetic.conv_macs(
-            stage.in_shape[0],
-            stage.out_shape,
-            kernel_size=stage.conv.kernel_size,
-            groups=stage.conv.groups,
         )

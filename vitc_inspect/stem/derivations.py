@@ -1,7 +1,7 @@
-"""Each predicted number's formula, filled in: `floor((224 + 2·1 − 3) / 2) + 1 = 112`.
+"""Formulas of predicted numbers with their values: `floor((224 + 2·1 − 3) / 2) + 1 = 112`.
 
-The signs are those of print (· − ×); with `*` and `-` in their place the left side of each
-equation is Python, which is how the tests hold it against the right.
+They use typographic operators (· − ×). With `*` and `-` instead, the left side of each equation is
+valid Python, which the tests evaluate.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _A_PREDICTION = "Use what predict gives"
 
 
 def explain_layer(prediction: Prediction, name: str) -> dict[str, str]:
-    """Write the formula of every number predicted for one layer.
+    """Return the formula of every number predicted for one layer.
 
     Args:
         prediction: The prediction.
@@ -26,9 +26,9 @@ def explain_layer(prediction: Prediction, name: str) -> dict[str, str]:
     Returns:
         Equations by quantity: "height" and "width" of a convolution's map or "tokens" of a
         sequence, "params", "macs", "activations", "bytes", "receptive_field" (pixels),
-        "jump" (pixels) and, where rows or columns of the input stay unread and the last
+        "jump" (pixels) and, if rows or columns of the input are not read and the last
         window ends on the image, the last one that is read ("last_row_read",
-        "last_column_read"). What a layer leaves as it was has no equation.
+        "last_column_read"). Unchanged quantities have no equation.
 
     Raises:
         KeyError: when there is no layer of that name.
@@ -51,7 +51,7 @@ def explain_layer(prediction: Prediction, name: str) -> dict[str, str]:
 
 
 def explain_totals(prediction: Prediction) -> dict[str, str]:
-    """Write the formulas of the totals: tokens, sequence length, stride, params and MACs.
+    """Return the formulas of the totals: tokens, sequence length, stride, params and MACs.
 
     Args:
         prediction: The prediction.
@@ -102,7 +102,7 @@ def _conv(prediction: Prediction, layer: LayerPrediction, stage: Stage) -> dict[
         (height, in_height, "last_row_read", layer.unread_rows),
         (width, in_width, "last_column_read", layer.unread_columns),
     ):
-        last = (out - 1) * s + d * (k - 1) - p  # what the last tap of the last window reads
+        last = (out - 1) * s + d * (k - 1) - p  # last position of the last window
         if unread and 0 <= last < size:
             lines[key] = _equation(f"({out} − 1)·{s} + {step} − {p}", last)
     return lines
@@ -126,7 +126,7 @@ def _token(prediction: Prediction, layer: LayerPrediction) -> dict[str, str]:
 
 
 def _encoder(vit: ViTSpec, layer: LayerPrediction) -> dict[str, str]:
-    """A layer of the encoder."""
+    """Formulas of a layer of the encoder."""
     *tokens, width = layer.in_shape
     lines: dict[str, str] = {}
     if layer.kind == "linear":
@@ -154,7 +154,7 @@ def _encoder(vit: ViTSpec, layer: LayerPrediction) -> dict[str, str]:
 
 
 def _incoming(prediction: Prediction, name: str) -> tuple[int, int]:
-    """Receptive field and jump of what goes into the layer."""
+    """Receptive field and jump of a layer's input."""
     names = [layer.name for layer in prediction.layers]
     index = names.index(name)
     if index == 0:

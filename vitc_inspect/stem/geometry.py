@@ -1,7 +1,7 @@
-"""Which pixels of the image belong to which token, worked out in whole numbers.
+"""Receptive fields: which pixels of the image each token reads, in integers.
 
-Positions count from 0: rows from the top, columns from the left. Padding lies before 0 and
-behind the last pixel.
+Positions count from 0: rows from the top, columns from the left. Padding has positions below 0 and
+beyond the last pixel.
 """
 
 from __future__ import annotations
@@ -10,38 +10,37 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from vitc_inspect.common.validation import check_choice, check_int
-from vitc_inspect.stem import arithmetic
 from vitc_inspect.stem.spec import ConvLayer, StemSpec
 
 Axis = Literal["height", "width"]
-"""Along the height rows are counted, along the width columns."""
+"""Rows are counted along the height, columns along the width."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Neighbouring positions along one axis, from `start` up to but not including `stop`."""
+    """A half-open range of positions along one axis."""
 
     start: int
-    """First position (pixels); below 0 in the padding."""
+    """First position (pixels); negative in the padding."""
     stop: int
-    """Position behind the last one (pixels); the start again where there is none."""
+    """One past the last position (pixels); equal to `start` if the span is empty."""
 
     @property
     def length(self) -> int:
-        """How many positions there are (pixels)."""
+        """Number of positions (pixels)."""
         return self.stop - self.start
 
     @property
     def centre(self) -> float:
-        """The middle (pixels), which lies between two positions where the length is even."""
+        """The middle (pixels), between two positions if the length is even."""
         return (self.start + self.stop - 1) / 2
 
     def clipped(self, size: int) -> Span:
-        """The part inside an axis of `size` pixels; it may be empty."""
+        """The part within an axis of `size` pixels; may be empty."""
         return Span(start=min(max(self.start, 0), size), stop=min(max(self.stop, 0), size))
 
     def beyond(self, size: int) -> tuple[int, int]:
-        """How much lies before and behind an axis of `size` pixels (pixels)."""
+        """Length before and after an axis of `size` pixels (pixels)."""
         before = min(self.stop, 0) - min(self.start, 0)
         return before, self.length - before - self.clipped(size).length
 
@@ -62,28 +61,28 @@ class Sides:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenBox:
-    """The receptive field of a token: the smallest rectangle around all it could read."""
+    """A token's receptive field: the smallest rectangle around all pixels it can read."""
 
     rows: Span
-    """Rows with padding (pixels)."""
+    """Rows, including padding (pixels)."""
     columns: Span
-    """Columns with padding (pixels)."""
+    """Columns, including padding (pixels)."""
     image_size: tuple[int, int]
     """Height and width of the image (pixels)."""
 
     @property
     def clipped_rows(self) -> Span:
-        """Rows that are in the image (pixels)."""
+        """Rows within the image (pixels)."""
         return self.rows.clipped(self.image_size[0])
 
     @property
     def clipped_columns(self) -> Span:
-        """Columns that are in the image (pixels)."""
+        """Columns within the image (pixels)."""
         return self.columns.clipped(self.image_size[1])
 
     @property
     def padding(self) -> Sides:
-        """How much of the box lies beyond the image (pixels)."""
+        """How much of the box is outside the image (pixels)."""
         top, bottom = self.rows.beyond(self.image_size[0])
         left, right = self.columns.beyond(self.image_size[1])
         return Sides(top=top, bottom=bottom, left=left, right=right)
@@ -91,61 +90,61 @@ class TokenBox:
 
 @dataclass(frozen=True, kw_only=True)
 class PixelAudit:
-    """How many tokens read each pixel of the image.
+    """Number of tokens that read each pixel of the image.
 
     Windows are rectangles, so the tokens that read a pixel are those whose rows read its row
-    and whose columns read its column: two short lists say it for every pixel.
+    and whose columns read its column, and two lists cover every pixel.
     """
 
     row_reads: tuple[int, ...]
-    """For each row of pixels, how many rows of the token grid read it."""
+    """For each pixel row, the number of token-grid rows that read it."""
     column_reads: tuple[int, ...]
-    """For each column of pixels, how many columns of the token grid read it."""
+    """For each pixel column, the number of token-grid columns that read it."""
     padding: Sides
-    """How far the receptive fields of the outermost tokens reach beyond the image (pixels)."""
+    """How far the outermost receptive fields extend beyond the image (pixels)."""
     overlap: int
     """Pixels that the receptive fields of two neighbouring tokens share along an axis;
     negative where they leave a gap."""
 
     @property
     def unread_rows(self) -> tuple[int, ...]:
-        """Rows of pixels that no token reads."""
+        """Pixel rows that no token reads."""
         return tuple(row for row, reads in enumerate(self.row_reads) if not reads)
 
     @property
     def unread_columns(self) -> tuple[int, ...]:
-        """Columns of pixels that no token reads."""
+        """Pixel columns that no token reads."""
         return tuple(column for column, reads in enumerate(self.column_reads) if not reads)
 
     @property
     def unread_pixels(self) -> int:
-        """Pixels that no token reads."""
+        """Number of pixels that no token reads."""
         height, width = len(self.row_reads), len(self.column_reads)
         read_rows = height - len(self.unread_rows)
         return height * width - read_rows * (width - len(self.unread_columns))
 
     @property
     def least_reads(self) -> int:
-        """Tokens that read the pixel that is read least."""
+        """Number of tokens that read the least-read pixel."""
         return min(self.row_reads) * min(self.column_reads)
 
     @property
     def most_reads(self) -> int:
-        """Tokens that read the pixel that is read most."""
+        """Number of tokens that read the most-read pixel."""
         return max(self.row_reads) * max(self.column_reads)
 
     def reads(self, row: int, column: int) -> int:
-        """Count the tokens that read one pixel."""
+        """Return the number of tokens that read one pixel."""
         return self.row_reads[row] * self.column_reads[column]
 
 
 def receptive_span(spec: StemSpec, axis: Axis, index: int, layer: str | None = None) -> Span:
-    """Find the pixels that one position of a layer's output sees along an axis.
+    """Find the receptive field of one position of a layer along an axis.
 
         start = index * jump - offset,  stop = start + field
 
-    where the jump is the product of the strides so far, and the offset adds up each padding
-    times the jump before it.
+    where the jump is the product of the strides so far, and the offset is the sum of each
+    padding times the jump before it.
 
     Args:
         spec: The stem.
@@ -155,9 +154,9 @@ def receptive_span(spec: StemSpec, axis: Axis, index: int, layer: str | None = N
             None means "tokens".
 
     Returns:
-        The span with padding. Between its ends a dilation or a stride longer than the kernel
-        can leave holes, and where a later layer pads, a position in its padding stands for
-        pixels that are not read: `pixels_read` knows both.
+        The span, including padding. Not every pixel in it is read: dilation and strides longer
+        than the kernel leave gaps, and padding of a later layer replaces pixels; see
+        `pixels_read`.
 
     Raises:
         SpecError: field "axis", "layer" or "index".
@@ -181,10 +180,10 @@ def token_box(spec: StemSpec, row: int, column: int) -> TokenBox:
 
     Args:
         spec: The stem.
-        row, column: Place in the token grid, counted from 0.
+        row, column: Position in the token grid, counted from 0.
 
     Returns:
-        The box with padding, from which the clipped box follows.
+        The box, including padding.
 
     Raises:
         SpecError: field "row" or "column".
@@ -205,14 +204,14 @@ def token_box(spec: StemSpec, row: int, column: int) -> TokenBox:
 
 
 def token_centre(spec: StemSpec, row: int, column: int) -> tuple[float, float]:
-    """Find the middle of a token's receptive field, padding included.
+    """Find the centre of a token's receptive field, padding included.
 
     Args:
         spec: The stem.
-        row, column: Place in the token grid, counted from 0.
+        row, column: Position in the token grid, counted from 0.
 
     Returns:
-        Row and column (pixels); 0 is the middle of the first pixel.
+        Row and column (pixels); 0 is the centre of the first pixel.
 
     Raises:
         SpecError: field "row" or "column".
@@ -229,7 +228,7 @@ def token_centre(spec: StemSpec, row: int, column: int) -> tuple[float, float]:
 
 
 def pixels_read(spec: StemSpec, axis: Axis, index: int) -> tuple[int, ...]:
-    """List the pixels along an axis that one row or column of tokens really reads.
+    """List the pixels along an axis that one row or column of tokens actually reads.
 
     Args:
         spec: The stem.
@@ -243,7 +242,7 @@ def pixels_read(spec: StemSpec, axis: Axis, index: int) -> tuple[int, ...]:
         SpecError: field "axis" or "index".
 
     Source:
-        The sum that defines torch.nn.Conv2d, from the last layer back to the first.
+        torch.nn.Conv2d, applied from the last layer back to the first.
 
     >>> from vitc_inspect.stem.spec import StemSpec, conv_layer
     >>> dilated = StemSpec(image_size=(9, 9), convs=(conv_layer(4, 3, 2, padding=0, dilation=2),))
@@ -255,7 +254,7 @@ def pixels_read(spec: StemSpec, axis: Axis, index: int) -> tuple[int, ...]:
 
 
 def all_pixels_read(spec: StemSpec, axis: Axis) -> tuple[tuple[int, ...], ...]:
-    """List what `pixels_read` lists, for every row or column of tokens at once.
+    """List the pixels of `pixels_read` for every row or column of tokens.
 
     Args:
         spec: The stem.
@@ -289,7 +288,7 @@ def tokens_reading(spec: StemSpec, row: int, column: int) -> tuple[tuple[int, in
         row, column: The pixel, counted from 0.
 
     Returns:
-        Rows and columns of the token grid, rows first; empty where nobody reads the pixel.
+        Rows and columns of the token grid, rows first; empty if no token reads the pixel.
 
     Raises:
         SpecError: field "row" or "column".
@@ -307,13 +306,13 @@ def tokens_reading(spec: StemSpec, row: int, column: int) -> tuple[tuple[int, in
 
 
 def audit_pixels(spec: StemSpec) -> PixelAudit:
-    """Count for every pixel the tokens that read it.
+    """Count the tokens that read each pixel.
 
     Args:
         spec: The stem.
 
     Returns:
-        The counts along each axis, from which the totals follow.
+        The counts along each axis.
 
     Source:
         As `pixels_read`.
@@ -341,14 +340,14 @@ def audit_pixels(spec: StemSpec) -> PixelAudit:
 
 
 def _side(axis: Axis) -> int:
-    """0 for the height and 1 for the width, the order in which sizes stand."""
+    """Index of the axis in (height, width)."""
     axes = get_args(Axis)
     check_choice("axis", axis, axes)
     return axes.index(axis)
 
 
 def _depth(spec: StemSpec, layer: str | None) -> int:
-    """How many convolutions lie between the image and a layer's output."""
+    """Number of convolutions between the image and a layer's output."""
     depths = {"tokens": len(spec.convs)}
     for depth, stage in enumerate(spec.stages, start=1):
         depths[stage.name] = depth
@@ -368,20 +367,17 @@ def _check_place(row: int, column: int, size: tuple[int, int]) -> None:
 
 
 def _span(convs: tuple[ConvLayer, ...], index: int) -> Span:
-    """The receptive field of one position behind these convolutions."""
+    """Receptive field of one position after these convolutions."""
     field, jump, offset = 1, 1, 0
     for conv in convs:
-        field = arithmetic.receptive_field(
-            field, jump, kernel_size=conv.kernel_size, dilation=conv.dilation
-        )
         offset += conv.padding * jump
-        jump *= conv.stride
+        field, jump = conv.seen(field, jump)
     start = index * jump - offset
     return Span(start=start, stop=start + field)
 
 
 def _readers(spec: StemSpec, side: int) -> list[int]:
-    """For each pixel along an axis the tokens that read it: bit i stands for token i."""
+    """For each pixel along an axis, the tokens that read it, as a bit mask."""
     readers = [1 << token for token in range(spec.grid_size[side])]
     for stage in reversed(spec.stages):
         readers = _readers_before(readers, stage.in_shape[1 + side], stage.conv)
@@ -389,11 +385,11 @@ def _readers(spec: StemSpec, side: int) -> list[int]:
 
 
 def _readers_before(readers: list[int], size: int, conv: ConvLayer) -> list[int]:
-    """For each position of a convolution's input the tokens that read it, from the output's.
+    """Tokens that read each position of a convolution's input, from those of its output.
 
-    A position is read by the windows that begin 0, 1, …, kernel_size - 1 taps before it. The
-    union over so many is built by doubling, which costs log2(kernel_size) passes: uniting
-    twice does no harm, so the last pass may overlap the others.
+    A position is read by the windows that start 0, 1, …, kernel_size - 1 taps before it. Their
+    union is built by doubling in log2(kernel_size) passes; the last pass may overlap the
+    others, because a union is idempotent.
     """
     reach = conv.dilation * (conv.kernel_size - 1)
     begins = [0] * (size + reach)  # from `reach` before the first position up to the last
@@ -410,5 +406,5 @@ def _readers_before(readers: list[int], size: int, conv: ConvLayer) -> list[int]
 
 
 def _bits(number: int) -> list[int]:
-    """Places of the ones of a binary number, the lowest first."""
+    """Indices of the set bits of an integer, lowest first."""
     return [place for place in range(number.bit_length()) if number >> place & 1]

@@ -1,4 +1,4 @@
-"""The memory a run will take, predicted before any is taken, and the refusal of too much."""
+"""Predict the memory of a run before it starts, and refuse a run above the budget."""
 
 from __future__ import annotations
 
@@ -13,43 +13,42 @@ from vitc_inspect.stem.spec import ConvLayer, Stage, StemSpec
 from vitc_inspect.stem.vit import ViTSpec
 
 MEMORY_BUDGET = 2 * 2**30
-"""Most bytes that one run may be predicted to take, unless told otherwise."""
+"""Default budget for one run (bytes)."""
 
 _LANES = 8
-"""Channels that a convolution library rounds up to, to fill its vector registers."""
+"""Channels are rounded up to a multiple of this by convolution libraries."""
 _FEW = 4
-"""Channels of an image up to which it is read as it is."""
+"""Up to this many channels are not rounded up."""
 
 
 def predicted_memory(prediction: Prediction, *, keep_bytes: int) -> int:
-    """Estimate the most memory that building and running a stem holds at one time.
+    """Estimate the peak memory of building and running a stem.
 
     Args:
         prediction: The stem's prediction.
         keep_bytes: Budget for copies of outputs (bytes).
 
     Returns:
-        Bytes: weights in float32 and in the dtype of the run, the image, the outputs that
-        are kept, and the most that one stage needs for its maps and for the copies a
-        convolution library may make of them.
+        Bytes: weights in float32 and in the dtype of the run, the image, the kept outputs, and
+        the largest stage with the copies that a convolution library may make.
     """
     item = ITEM_BYTES[prediction.dtype]
     spec = prediction.spec
     weights = prediction.params * (4 if item == 4 else 4 + item)
-    image = prod(spec.image_size) * (spec.in_channels + 1) * 8  # decoded, scaled and fed
+    image = prod(spec.image_size) * (spec.in_channels + 1) * 8  # decoded, scaled and as input
     tokens = 3 * prediction.layers[-1].bytes
     blocks = _encoder_elements(prediction.vit) * item if prediction.vit else 0
     stages = max(_stage_elements(stage, prediction.dtype) * item for stage in spec.stages)
     kept = min(prediction.bytes, keep_bytes)
     needed = weights + image + max(stages, tokens, blocks) + kept
-    return needed + needed // 8  # what allocators round up
+    return needed + needed // 8  # overhead of the allocator
 
 
 def _encoder_elements(vit: ViTSpec) -> int:
-    """Numbers that one block holds at a time: its tokens, the widest layer, and attention.
+    """Elements held at once by one block: its tokens, its widest layer, and attention.
 
-    Softmax attention is taken to hold a weight for every pair of tokens in every head, twice,
-    as PyTorch does where it has no fused kernel.
+    Softmax attention is assumed to hold the attention weights of every head twice, as PyTorch
+    does without a fused kernel.
     """
     n, d = vit.stem.seq_len, vit.stem.embed_dim
     weights = 2 * vit.num_heads * n * n if vit.attention == "softmax" else 3 * n * d
@@ -57,11 +56,11 @@ def _encoder_elements(vit: ViTSpec) -> int:
 
 
 def _stage_elements(stage: Stage, dtype: Dtype) -> int:
-    """Numbers that one convolution, its norm and its activation hold at a time.
+    """Elements held at once by one convolution, its norm and its activation.
 
-    The input and the output; both once more, padded and with channels rounded up, and the
-    weights once more, in the library's own order; in half precision also the input unfolded
-    to a column of kernel_size^2 values for each position, as where no faster way is known.
+    The input and the output; copies of both, padded and with channels rounded up; a copy of the
+    weights in the layout of the library; in half precision also the unfolded input, with
+    kernel_size^2 values for each position.
     """
     conv = stage.conv
     in_channels, in_height, in_width = stage.in_shape
@@ -85,14 +84,14 @@ def check_memory(prediction: Prediction, *, keep_bytes: int, budget: int) -> int
     Args:
         prediction: The stem's prediction.
         keep_bytes: Budget for copies of outputs (bytes).
-        budget: The most that may be taken (bytes).
+        budget: Most memory that the run may use (bytes).
 
     Returns:
         Predicted bytes.
 
     Raises:
-        SpecError: field "image_size", or "conv2.out_channels" where the weights alone are
-            too many, with the figure and the nearest value found that fits.
+        SpecError: field "image_size", or "conv2.out_channels" if the weights alone are
+            too large, with the numbers and the largest value found that fits.
     """
     needed = predicted_memory(prediction, keep_bytes=keep_bytes)
     if needed <= budget:
@@ -129,7 +128,7 @@ def check_memory(prediction: Prediction, *, keep_bytes: int, budget: int) -> int
 
 
 def _smaller_sizes(spec: StemSpec) -> Iterator[tuple[int, int]]:
-    """Image sizes of about the same shape that the stem can take, largest first."""
+    """Smaller image sizes of about the same aspect that the stem accepts, largest first."""
     scales = sorted({eighth / 8 / 2**halvings for eighth in range(4, 8) for halvings in range(13)})
     for scale in reversed(scales):
         height, width = (max(1, int(side * scale)) for side in spec.image_size)
@@ -138,7 +137,7 @@ def _smaller_sizes(spec: StemSpec) -> Iterator[tuple[int, int]]:
 
 
 def _narrowed(spec: StemSpec, name: str) -> Iterator[tuple[int, StemSpec]]:
-    """Fewer output channels for one convolution, with the stem they give, most first."""
+    """Smaller channel counts for one convolution, with the resulting stem, largest first."""
     index = [stage.name for stage in spec.stages].index(name)
     for power in range(15, -1, -1):
         with suppress(SpecError):

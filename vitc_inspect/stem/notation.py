@@ -1,8 +1,8 @@
-"""The one-line stem notation, read and written: `3x3/2:48 bn relu, 1x1:384`.
+"""Parse and format the one-line stem notation: `3x3/2:48 bn relu, 1x1:384`.
 
 A layer is its kernel, `/stride`, `p` padding, `:` channels, then in any order its norm
 (`bn`, `ln`), its activation (`relu`, `gelu`, `silu`, `hardswish`), `gN` groups, `dN`
-dilation and `bias` or `nobias`. What a layer leaves out has the default of `conv_layer`.
+dilation and `bias` or `nobias`. Options that are omitted have the defaults of `conv_layer`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ ACTIVATION_WORDS: dict[str, Activation] = {
 }
 _BIAS_WORDS = {"bias": True, "nobias": False}
 _NUMBERED_WORDS = {"g": "groups", "d": "dilation"}
-_OTHERS_SAY = {"batchnorm": "bn", "layernorm": "ln", "swish": "silu", "hswish": "hardswish"}
+_SYNONYMS = {"batchnorm": "bn", "layernorm": "ln", "swish": "silu", "hswish": "hardswish"}
 _WORDS = (*NORM_WORDS, *ACTIVATION_WORDS, *_BIAS_WORDS)
-_WHAT_MAY_FOLLOW = f"{', '.join(_WORDS)}, g or d with a number, or a comma"
+_AFTER_LAYER = f"{', '.join(_WORDS)}, g or d with a number, or a comma"
 _PATCHIFY = "16x16/16:768"
-_MAX_LENGTH = 4_000  # characters of a notation
-_SMALLEST = "1x1:384"  # can be built for any image
+_MAX_LENGTH = 4_000  # longest notation (characters)
+_SMALLEST = "1x1:384"  # valid for any image
 
 
 def parse_stem(
@@ -49,21 +49,21 @@ def parse_stem(
     class_token: bool = True,
     position_table: bool = True,
 ) -> StemSpec:
-    """Read a stem from its notation and what stands beside it.
+    """Parse a stem from its notation.
 
     Args:
         text: The layers, separated by commas.
         image_size: Height and width (pixels); one number means a square.
         in_channels: Channels of the image.
-        class_token: Whether a learned token comes first.
-        position_table: Whether a learned vector is added to each token.
+        class_token: Whether there is a learned class token.
+        position_table: Whether a learned position embedding is added.
 
     Returns:
         The stem.
 
     Raises:
-        SpecError: field "stem" with the column for a text that cannot be read; else the
-            field that cannot be built, for example "conv2.kernel_size".
+        SpecError: field "stem" with the column if the syntax is invalid, else the invalid
+            field, for example "conv2.kernel_size".
 
     >>> parse_stem("16x16/16:768") == parse_stem("16x16/16p0:768 bias")
     True
@@ -77,14 +77,14 @@ def parse_stem(
     try:
         convs = parse_convs(text)
     except SpecError as error:
-        if error.field == "stem" and not _builds(error.suggestion, beside):
+        if error.field == "stem" and not _is_valid_for(error.suggestion, beside):
             error.fix, error.suggestion = f"Use {_SMALLEST}", _SMALLEST
         raise
     return StemSpec(convs=convs, **beside)
 
 
-def _builds(text: str, beside: dict[str, Any]) -> bool:
-    """Whether a notation that can be read can be built for the image it is meant for."""
+def _is_valid_for(text: str, beside: dict[str, Any]) -> bool:
+    """Whether a valid notation can be built for the given image."""
     try:
         StemSpec(convs=parse_convs(text), **beside)
     except SpecError:
@@ -93,7 +93,7 @@ def _builds(text: str, beside: dict[str, Any]) -> bool:
 
 
 def format_stem(stem: StemSpec) -> str:
-    """Write the convolutions of a stem; `parse_stem` with the same image reads it back.
+    """Format the convolutions of a stem; `parse_stem` with the same image reads it back.
 
     >>> format_stem(parse_stem("3 x 3 /2 : 48 relu bn ,1x1/1:384"))
     '3x3/2:48 bn relu, 1x1:384'
@@ -103,7 +103,7 @@ def format_stem(stem: StemSpec) -> str:
 
 
 def parse_convs(text: str) -> tuple[ConvLayer, ...]:
-    """Read the convolutions of a stem from its notation.
+    """Parse the convolutions of a stem from its notation.
 
     Args:
         text: The layers, separated by commas.
@@ -118,10 +118,10 @@ def parse_convs(text: str) -> tuple[ConvLayer, ...]:
 
 
 def parse_fields(text: str) -> tuple[dict[str, Any], ...]:
-    """Read the fields of each layer as `conv_layer` takes them, whether or not it can be built.
+    """Parse the arguments of `conv_layer` for each layer, without building the layers.
 
     Raises:
-        SpecError: field "stem", for a text that cannot be read.
+        SpecError: field "stem", if the syntax is invalid.
 
     >>> parse_fields("3x3/0:48")
     ({'kernel_size': 3, 'stride': 0, 'out_channels': 48},)
@@ -130,7 +130,7 @@ def parse_fields(text: str) -> tuple[dict[str, Any], ...]:
 
 
 def _reader(text: str) -> _Reader:
-    """A reader at the beginning of a text that is not too long to be read."""
+    """Create a parser for a text, after checking its type and length."""
     if not isinstance(text, str):
         kind = type(text).__name__
         raise SpecError("stem", kind, "it is not a text", f"Use {_PATCHIFY}", _PATCHIFY)
@@ -152,7 +152,7 @@ def _convs(reader: _Reader) -> tuple[ConvLayer, ...]:
 
 
 def format_convs(convs: Iterable[ConvLayer]) -> str:
-    """Write convolutions, leaving out whatever has its default.
+    """Format convolutions, omitting what has its default.
 
     >>> format_convs([conv_layer(48, 3, 2, padding=0, groups=3, bias=True, norm="batch")])
     '3x3/2p0:48 bn g3 bias'
@@ -185,14 +185,14 @@ _TOKEN = re.compile(r"(?P<number>\d+)|(?P<word>[A-Za-z]+)|(?P<mark>[/:,×])")
 
 
 class _Reader:
-    """Reads tokens from left to right; every complaint knows its column."""
+    """Recursive-descent parser of the notation; its errors give the column."""
 
     def __init__(self, text: str, *, suggesting: bool = True) -> None:
         self.text = text
-        self.suggesting = suggesting  # whether a complaint looks for a text that works
+        self.suggesting = suggesting  # whether errors search for a valid text
         self.position = 0
-        self.complete = 0  # the text up to here can be read
-        self.ends: list[int] = []  # where each whole layer ended
+        self.complete = 0  # end of the valid part of the text
+        self.ends: list[int] = []  # end of each complete layer
 
     def layers(self) -> list[dict[str, Any]]:
         layers = [self.layer()]
@@ -200,7 +200,7 @@ class _Reader:
             self.take()
             layers.append(self.layer())
         if self.peek().kind != "end":
-            self.fail(_WHAT_MAY_FOLLOW, meant=_with_commas(self.text))
+            self.fail(_AFTER_LAYER, meant=_with_commas(self.text))
         return layers
 
     def layer(self) -> dict[str, Any]:
@@ -291,26 +291,26 @@ class _Reader:
 
     def unknown_word(self, token: _Token) -> NoReturn:
         word = token.text.lower()
-        near = _OTHERS_SAY.get(word) or nearest(word, _WORDS)
+        near = _SYNONYMS.get(word) or nearest(word, _WORDS)
         if near:
             reason = f"“{token.text}” is not a word of the notation"
             self.complain(token.start, reason, near, self.replaced(token.start, near))
         self.position = token.start
-        self.fail(_WHAT_MAY_FOLLOW)
+        self.fail(_AFTER_LAYER)
 
     def fail(self, what: str, found: str | None = None, meant: str = "") -> NoReturn:
-        """Complain about the next token, suggesting what was meant or else the layers before it."""
+        """Raise for the next token, with a suggestion."""
         token = self.peek()
         found = token.text if found is None else found
         seen = found if found.isprintable() else ascii(found).strip("'")
         where = f"“{seen}”" if found else "the end of the text"
-        if seen.isalpha() and not seen.isascii():  # х of Cyrillic looks like x
+        if seen.isalpha() and not seen.isascii():  # Cyrillic х looks like x
             where += f", {unicodedata.name(seen, 'another letter').lower()}"
         use = meant or self.text[: self.complete].strip() or _PATCHIFY
         self.complain(token.start, f"expected {what}, found {where}", use, use)
 
     def complain(self, start: int, reason: str, use: str, corrected: str) -> NoReturn:
-        """Raise, with the corrected text as the suggestion if it can be read."""
+        """Raise, with the corrected text as the suggestion if it is valid."""
         column = start + 1
         suggestion = None
         if self.suggesting:
@@ -324,12 +324,12 @@ class _Reader:
         )
 
     def replaced(self, start: int, new: str) -> str:
-        """The text with what was read since `start` replaced by `new`."""
+        """The text with everything read since `start` replaced by `new`."""
         return self.text[:start] + new + self.text[self.position :]
 
 
 def _with_commas(text: str) -> str:
-    """The text with commas between layers and spaces between words, where others stand.
+    """The text with commas between layers and spaces between words.
 
     >>> _with_commas("3x3:48-bn+relu; 1x1:9 -> 1x1:8 1x1:7")
     '3x3:48 bn relu, 1x1:9, 1x1:8, 1x1:7'
@@ -340,7 +340,7 @@ def _with_commas(text: str) -> str:
 
 
 def _readable(text: str) -> bool:
-    """Whether the text is the notation of a stem."""
+    """Whether the text is valid notation."""
     try:
         _convs(_Reader(text, suggesting=False))
     except SpecError:

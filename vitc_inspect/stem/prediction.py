@@ -1,4 +1,4 @@
-"""What a stem will do, worked out in whole numbers before anything is built."""
+"""Predict shapes, params, MACs, activations and bytes of a stem or a ViT without building it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vitc_inspect.stem.vit import ViTSpec
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 ITEM_BYTES: dict[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes of one number of each dtype."""
+"""Bytes per element of each dtype."""
 
 Kind = Literal[
     "conv",
@@ -31,59 +31,59 @@ Kind = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class LayerPrediction:
-    """One row: what one module will do. Shapes are those of one image, without the batch."""
+    """Prediction for one module; shapes are those of one image, without the batch."""
 
     name: str
     """Name of the module: conv1, norm1, act1, …, proj, tokens, …, block1.qkv, …, head."""
     kind: Kind
-    """What the module is."""
+    """Kind of layer."""
     stage: str | None
-    """Name of the convolution it belongs to; None after the flattening."""
+    """Name of the convolution it belongs to; None after flattening."""
     in_shape: tuple[int, ...]
     """(channels, height, width), (tokens, width) or (width,)."""
     out_shape: tuple[int, ...]
     """(channels, height, width), (tokens, width) or (width,)."""
     params: int
-    """Learned numbers."""
+    """Number of parameters."""
     macs: int
-    """Multiply-accumulates for one image; bias, norm and activation are not counted."""
+    """Multiply-accumulates for one image; bias, norm and activation do not count."""
     activations: int
-    """Elements of the outputs of convolutions and matrix products, as the paper counts."""
+    """Output elements of convolutions and matrix products, as the paper counts."""
     bytes: int
-    """Size of the output."""
+    """Size of the output (bytes)."""
     receptive_field: int
-    """Pixels of the image that one position of the output sees along an axis, with padding."""
+    """Side of the receptive field along an axis, with padding (pixels)."""
     jump: int
-    """Pixels of the image from one position of the output to the next."""
+    """Distance between neighbouring positions (pixels of the image)."""
     unread_rows: tuple[int, ...] = ()
     """Rows of its input that no window reads."""
     unread_columns: tuple[int, ...] = ()
     """Columns of its input that no window reads."""
     block: str | None = None
-    """Name of the part of the encoder it belongs to: block1, …, head; None before it."""
+    """Part of the encoder it belongs to: block1, …, head; None in the stem."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """All rows of a stem and what they add up to."""
+    """Predictions for all layers of a stem or model, and their totals."""
 
     spec: StemSpec
-    """The stem that was predicted."""
+    """The stem."""
     vit: ViTSpec | None = None
-    """The whole model that was predicted, or None for the stem alone."""
+    """The whole model, or None for a stem alone."""
     dtype: Dtype
-    """Number format that the bytes are counted in."""
+    """Dtype for which bytes are counted."""
     layers: tuple[LayerPrediction, ...]
-    """One row a module, in the order of the forward pass."""
+    """One prediction per module, in the order of the forward pass."""
 
     @property
     def _sequence(self) -> LayerPrediction:
-        """The last row of the stem, which gives the sequence."""
+        """The last layer of the stem, whose output is the sequence."""
         return next(layer for layer in reversed(self.layers) if layer.block is None)
 
     @property
     def embed_dim(self) -> int:
-        """Numbers in one token."""
+        """Token width."""
         return self._sequence.out_shape[1]
 
     @property
@@ -93,17 +93,17 @@ class Prediction:
 
     @property
     def num_patches(self) -> int:
-        """Image tokens."""
+        """Number of image tokens."""
         return self.layer("tokens").out_shape[0]
 
     @property
     def num_prefix_tokens(self) -> int:
-        """Tokens before the image tokens."""
+        """Number of tokens before the image tokens."""
         return self.seq_len - self.num_patches
 
     @property
     def seq_len(self) -> int:
-        """All tokens."""
+        """Number of all tokens."""
         return self._sequence.out_shape[0]
 
     @property
@@ -113,32 +113,32 @@ class Prediction:
 
     @property
     def receptive_field(self) -> int:
-        """Pixels of the image that one token sees along an axis, with padding."""
+        """Side of the receptive field of a token along an axis, with padding (pixels)."""
         return self._sequence.receptive_field
 
     @property
     def params(self) -> int:
-        """Learned numbers of all rows."""
+        """Parameters of all layers."""
         return sum(layer.params for layer in self.layers)
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of all rows for one image."""
+        """Multiply-accumulates of all layers for one image."""
         return sum(layer.macs for layer in self.layers)
 
     @property
     def activations(self) -> int:
-        """Elements of the outputs of convolutions and matrix products, the paper's "acts"."""
+        """Output elements of convolutions and matrix products, "acts" in the paper."""
         return sum(layer.activations for layer in self.layers)
 
     @property
     def bytes(self) -> int:
-        """Size of all outputs together."""
+        """Size of all outputs (bytes)."""
         return sum(layer.bytes for layer in self.layers)
 
     @property
     def stem_params(self) -> int:
-        """Learned numbers of the convolutions and their norms: what the paper calls the stem."""
+        """Parameters of the convolutions and their norms: the stem in the paper."""
         return sum(layer.params for layer in self.layers if layer.stage)
 
     @property
@@ -147,7 +147,7 @@ class Prediction:
         return sum(layer.macs for layer in self.layers if layer.stage)
 
     def layer(self, name: str) -> LayerPrediction:
-        """The row called `name`; KeyError if there is none."""
+        """Return the prediction for the layer called `name`; KeyError if there is none."""
         for layer in self.layers:
             if layer.name == name:
                 return layer
@@ -155,11 +155,11 @@ class Prediction:
 
 
 def predict(spec: StemSpec | ViTSpec, *, dtype: Dtype = "float32") -> Prediction:
-    """Work out every shape, count and size of a stem or a whole ViT without building it.
+    """Predict every shape, count and size of a stem or a whole ViT without building it.
 
     Args:
         spec: The stem, or the model.
-        dtype: Number format that bytes are counted in.
+        dtype: Dtype for which bytes are counted.
 
     Returns:
         One row for each module of `model.build_stem` or `model.build_vit`, in the same order.
@@ -185,108 +185,70 @@ def predict(spec: StemSpec | ViTSpec, *, dtype: Dtype = "float32") -> Prediction
 
 
 def _rows(spec: StemSpec, item: int) -> Iterator[LayerPrediction]:
-    """The rows of every stage, then of the tokens."""
+    """Predictions of every stage, then of the tokens."""
     field = jump = 1
     for stage in spec.stages:
-        conv = stage.conv
-        field = arithmetic.receptive_field(
-            field, jump, kernel_size=conv.kernel_size, dilation=conv.dilation
-        )
-        jump *= conv.stride
+        field, jump = stage.conv.seen(field, jump)
         yield from _stage_rows(stage, field, jump, item)
     yield from _token_rows(spec, field, jump, item)
 
 
 def _stage_rows(stage: Stage, field: int, jump: int, item: int) -> Iterator[LayerPrediction]:
-    """A convolution, its norm and its activation."""
-    conv = stage.conv
-    shape = stage.out_shape
-    size = prod(shape) * item
-    unread = [
-        arithmetic.unread_positions(
-            side,
-            kernel_size=conv.kernel_size,
-            stride=conv.stride,
-            padding=conv.padding,
-            dilation=conv.dilation,
-        )
-        for side in stage.in_shape[1:]
-    ]
+    """Predictions of a convolution, its norm and its activation."""
+    conv, shape = stage.conv, stage.out_shape
+    alike: dict[str, Any] = {
+        "stage": stage.name,
+        "out_shape": shape,
+        "bytes": prod(shape) * item,
+        "receptive_field": field,
+        "jump": jump,
+    }
+    unread_rows, unread_columns = (
+        arithmetic.unread_positions(side, **conv.window) for side in stage.in_shape[1:]
+    )
     yield LayerPrediction(
         name=stage.name,
         kind="conv",
-        stage=stage.name,
         in_shape=stage.in_shape,
-        out_shape=shape,
-        params=arithmetic.conv_params(
-            stage.in_shape[0],
-            conv.out_channels,
-            kernel_size=conv.kernel_size,
-            groups=conv.groups,
-            bias=conv.bias,
-        ),
-        macs=arithmetic.conv_macs(
-            stage.in_shape[0], shape, kernel_size=conv.kernel_size, groups=conv.groups
-        ),
+        params=stage.params,
+        macs=stage.macs,
         activations=prod(shape),
-        bytes=size,
-        receptive_field=field,
-        jump=jump,
-        unread_rows=unread[0],
-        unread_columns=unread[1],
+        unread_rows=unread_rows,
+        unread_columns=unread_columns,
+        **alike,
     )
-    companions: list[tuple[str, Kind, int]] = []
+    alike |= {"in_shape": shape, "macs": 0, "activations": 0}
     if conv.norm != "none":
-        companions.append((stage.norm_name, "norm", arithmetic.norm_params(conv.out_channels)))
+        params = arithmetic.norm_params(conv.out_channels)
+        yield LayerPrediction(name=stage.norm_name, kind="norm", params=params, **alike)
     if conv.activation != "none":
-        companions.append((stage.act_name, "activation", 0))
-    for name, kind, params in companions:
+        yield LayerPrediction(name=stage.act_name, kind="activation", params=0, **alike)
+
+
+def _token_rows(spec: StemSpec, field: int, jump: int, item: int) -> Iterator[LayerPrediction]:
+    """Predictions of flattening, class token and position table."""
+    grid = spec.stages[-1].out_shape
+    width = grid[0]
+    patches = (grid[1] * grid[2], width)
+    tokens = (patches[0] + spec.num_prefix_tokens, width)
+    rows: list[tuple[Kind, tuple[int, ...], tuple[int, ...], int]] = [("tokens", grid, patches, 0)]
+    if spec.class_token:
+        rows.append(("class_token", patches, tokens, width))
+    if spec.position_table:
+        rows.append(("pos_embed", tokens, tokens, prod(tokens)))
+    for kind, in_shape, out_shape, params in rows:
+        size = prod(out_shape) * item
         yield LayerPrediction(
-            name=name,
-            kind=kind,
-            stage=stage.name,
-            in_shape=shape,
-            out_shape=shape,
-            params=params,
-            macs=0,
-            activations=0,
+            name=kind,
+            **_layer(kind, in_shape, out_shape, params, 0, 0),
             bytes=size,
             receptive_field=field,
             jump=jump,
         )
 
 
-def _token_rows(spec: StemSpec, field: int, jump: int, item: int) -> Iterator[LayerPrediction]:
-    """The flattening, and the class token and the position table where there are any."""
-    grid = spec.stages[-1].out_shape
-    width = grid[0]
-    patches = (grid[1] * grid[2], width)
-    tokens = (patches[0] + spec.num_prefix_tokens, width)
-    rows: list[tuple[str, Kind, tuple[int, ...], tuple[int, ...], int]] = [
-        ("tokens", "tokens", grid, patches, 0)
-    ]
-    if spec.class_token:
-        rows.append(("class_token", "class_token", patches, tokens, width))
-    if spec.position_table:
-        rows.append(("pos_embed", "pos_embed", tokens, tokens, prod(tokens)))
-    for name, kind, in_shape, out_shape, params in rows:
-        yield LayerPrediction(
-            name=name,
-            kind=kind,
-            stage=None,
-            in_shape=in_shape,
-            out_shape=out_shape,
-            params=params,
-            macs=0,
-            activations=0,
-            bytes=prod(out_shape) * item,
-            receptive_field=field,
-            jump=jump,
-        )
-
-
 def _encoder_rows(vit: ViTSpec, field: int, item: int) -> Iterator[LayerPrediction]:
-    """Every block, then the last normalisation, the choice of a token and the classifier."""
+    """Predictions of every block, then of final norm, pooling and classifier."""
     stem = vit.stem
     n, d = stem.seq_len, stem.embed_dim
     layers = _block_layers(vit, item)
@@ -294,7 +256,7 @@ def _encoder_rows(vit: ViTSpec, field: int, item: int) -> Iterator[LayerPredicti
     for number in range(1, vit.depth + 1):
         block = f"block{number}"
         for name, layer in layers.items():
-            # from the first attention on, each token sees the whole image
+            # after the first attention, each token sees the whole image
             seen = field if number == 1 and name in ("norm1", "qkv") else everything
             yield LayerPrediction(
                 name=f"{block}.{name}", block=block, receptive_field=seen, **layer
@@ -317,15 +279,15 @@ def _encoder_rows(vit: ViTSpec, field: int, item: int) -> Iterator[LayerPredicti
 
 
 def _block_layers(vit: ViTSpec, item: int) -> dict[str, dict[str, Any]]:
-    """The layers of a block by name, with all that is the same in every block."""
+    """The layers of a block by name, with the fields that are equal in every block."""
     stem = vit.stem
     n, d, heads = stem.seq_len, stem.embed_dim, vit.num_heads
     if vit.attention == "softmax":
         macs = arithmetic.softmax_attention_macs(n, d)
-        activations = heads * n * n + n * d  # the weights of every head, and the result
+        activations = heads * n * n + n * d  # attention weights of all heads, and the output
     else:
         macs = arithmetic.linear_attention_macs(n, d, vit.head_dim)
-        activations = heads * (vit.head_dim**2 + n) + n * d  # the two sums, and the result
+        activations = heads * (vit.head_dim**2 + n) + n * d  # the two sums, and the output
     norm = _layer("norm", (n, d), (n, d), arithmetic.norm_params(d), 0, 0)
     hidden = (n, vit.hidden_dim)
     layers = {

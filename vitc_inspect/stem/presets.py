@@ -1,4 +1,4 @@
-"""Named stems of the field, each with where it was read and what it teaches."""
+"""Published stems and models by name, each with its source."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _PAPER = "Xiao et al. 2021, arXiv:2106.14881"
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """A stem with a name."""
+    """A named stem, with the whole model if the source has one."""
 
     name: str
     """Key in PRESETS and on the command line."""
     title: str
-    """The name the field uses."""
+    """Display name."""
     stem: StemSpec
     """The stem."""
     vit: ViTSpec | None = None
-    """The whole model, where the source has one."""
+    """The whole model, if the source has one."""
     source: str
-    """Where the stem was read."""
+    """Where the stem is published."""
     teaches: str
-    """What a reader can learn from it, in one sentence."""
+    """What the stem shows, in one sentence."""
 
 
 _HEADS_AND_RATIO = {192: (3, 3), 384: (6, 3), 768: (12, 4), 1024: (16, 4)}
@@ -36,35 +36,23 @@ _HEADS_AND_RATIO = {192: (3, 3), 384: (6, 3), 768: (12, 4), 1024: (16, 4)}
 
 
 def _paper_vit(stem: StemSpec) -> ViTSpec:
-    """The paper's model on a stem: one block less behind convolutions, for equal cost."""
+    """The paper's model for a stem; with convolutions it has one block less, for equal cost."""
     width = stem.embed_dim
     heads, ratio = _HEADS_AND_RATIO[width]
     depth = (14 if width == 1024 else 12) - (len(stem.convs) > 1)
     return ViTSpec(stem=stem, depth=depth, num_heads=heads, mlp_ratio=ratio)
 
 
-def _paper_patchify(size: str, embed_dim: int, teaches: str) -> Preset:
-    stem = patchify_stem(16, embed_dim)
+def _paper(size: str, stem: StemSpec, teaches: str) -> Preset:
+    """A model of Table 1; those with convolutions have strides from the configurations."""
+    conv = len(stem.convs) > 1
+    source = "section 4; strides from the authors' configurations" if conv else "Table 1"
     return Preset(
-        name=f"vit_p_{size}",
-        title=f"ViT_P-{size.upper()}",
+        name=f"vit_{'c' if conv else 'p'}_{size.lower()}",
+        title=f"ViT_{'C' if conv else 'P'}-{size}",
         stem=stem,
         vit=_paper_vit(stem),
-        source=f"{_PAPER}, Table 1",
-        teaches=teaches,
-    )
-
-
-def _paper_conv(
-    size: str, channels: tuple[int, ...], strides: tuple[int, ...], embed_dim: int, teaches: str
-) -> Preset:
-    stem = conv_stem(channels, strides, embed_dim)
-    return Preset(
-        name=f"vit_c_{size}",
-        title=f"ViT_C-{size.upper()}",
-        stem=stem,
-        vit=_paper_vit(stem),
-        source=f"{_PAPER}, section 4; strides from the authors' configurations",
+        source=f"{_PAPER}, {source}",
         teaches=teaches,
     )
 
@@ -82,46 +70,44 @@ def _table3(row: str, notation: str, teaches: str) -> Preset:
 _SIX_CHANNELS, _SIX_STRIDES = (64, 128, 128, 256, 256, 512), (2, 2, 1, 2, 1, 2)
 
 _ALL = (
-    _paper_conv(
-        "1gf",
-        (24, 48, 96, 192),
-        (2, 2, 2, 2),
-        192,
+    _paper(
+        "1GF",
+        conv_stem((24, 48, 96, 192), (2, 2, 2, 2), 192),
         "Four convolutions of stride 2 divide each side by 16, like one patch of 16 pixels.",
     ),
-    _paper_conv(
-        "4gf",
-        (48, 96, 192, 384),
-        (2, 2, 2, 2),
-        384,
+    _paper(
+        "4GF",
+        conv_stem((48, 96, 192, 384), (2, 2, 2, 2), 384),
         "The stem of the paper's main model: same 196 tokens as patchify, 7.5 times its work.",
     ),
-    _paper_conv(
-        "18gf",
-        _SIX_CHANNELS,
-        _SIX_STRIDES,
-        768,
+    _paper(
+        "18GF",
+        conv_stem(_SIX_CHANNELS, _SIX_STRIDES, 768),
         "Two of six convolutions have stride 1: they see further and divide nothing.",
     ),
-    _paper_conv(
-        "36gf",
-        _SIX_CHANNELS,
-        _SIX_STRIDES,
-        1024,
+    _paper(
+        "36GF",
+        conv_stem(_SIX_CHANNELS, _SIX_STRIDES, 1024),
         "The same six convolutions as 18GF; only the last 1×1 widens to 1024.",
     ),
-    _paper_patchify(
-        "1gf",
-        192,
+    _paper(
+        "1GF",
+        patchify_stem(16, 192),
         "One convolution of kernel and stride 16 is all there is between image and tokens.",
     ),
-    _paper_patchify(
-        "4gf", 384, "Doubling the token width doubles the stem, and not one token more."
+    _paper(
+        "4GF",
+        patchify_stem(16, 384),
+        "Doubling the token width doubles the stem, and not one token more.",
     ),
-    _paper_patchify(
-        "18gf", 768, "ViT-B/16: a 16×16×3 patch has 768 numbers, and so has its token."
+    _paper(
+        "18GF",
+        patchify_stem(16, 768),
+        "ViT-B/16: a 16×16×3 patch has 768 numbers, and so has its token.",
     ),
-    _paper_patchify("36gf", 1024, "A token wider than its patch: 768 numbers become 1024."),
+    _paper(
+        "36GF", patchify_stem(16, 1024), "A token wider than its patch: 768 numbers become 1024."
+    ),
     _table3(
         "S1",
         "3x3/2:52 bn relu, 3x3/2:104 bn relu, 3x3/2:208 bn relu, 2x2/2:416 bn relu, 1x1:384",
@@ -171,7 +157,7 @@ _ALL = (
         stem=parse_stem(
             "3x3/2:32 bn hardswish, 3x3/2:64 bn hardswish, 3x3/2:128 bn hardswish, 3x3/2:256 bn",
             class_token=False,
-            position_table=False,  # a bias for each offset in every attention instead
+            position_table=False,  # it has attention biases instead
         ),
         source="Graham et al. 2021, arXiv:2104.01136; timm, levit.py",
         teaches="No closing 1×1: the last 3×3 gives the token width itself.",
@@ -182,7 +168,7 @@ _ALL = (
         stem=parse_stem(
             "3x3/2:48 bn gelu, 3x3/2:96 bn gelu, 3x3/2:192 bn gelu, 3x3/2:384 bn",
             class_token=False,
-            position_table=False,  # sines and cosines through a 1×1 convolution instead
+            position_table=False,  # it has a projected sine-cosine encoding instead
         ),
         source="El-Nouby et al. 2021, arXiv:2106.09681; timm, xcit.py",
         teaches="GELU between the convolutions; the class token joins only after the encoder.",
@@ -225,4 +211,4 @@ _ALL = (
 )
 
 PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in _ALL})
-"""Every preset by name; the paper's own first."""
+"""Every preset by name, those of the paper first."""

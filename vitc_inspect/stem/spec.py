@@ -1,4 +1,4 @@
-"""The description of a stem: frozen values that, once they exist, can be built and run."""
+"""Specification of a stem: frozen dataclasses that are validated when they are created."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ CONV_BOUNDS: Mapping[str, tuple[int, int]] = MappingProxyType(
         "stride": (1, MAX_SIDE),
         "padding": (0, MAX_SIDE),
         "dilation": (1, MAX_SIDE),
-        "groups": (1, 10**9),  # the channels it must divide bound it
+        "groups": (1, 10**9),  # bounded by the channels, which it must divide
     }
 )
-"""The least and the most of each number of a convolution."""
+"""Smallest and largest value of each integer field of a convolution."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvLayer:
-    """A square convolution with the normalisation and the activation that follow it."""
+    """A square convolution with the normalisation and activation that follow it."""
 
     out_channels: int
     """Channels of the output."""
@@ -55,9 +55,9 @@ class ConvLayer:
     dilation: int = 1
     """Distance between two taps (pixels of the input)."""
     groups: int = 1
-    """Blocks of channels that are convolved apart."""
+    """Number of groups of channels."""
     bias: bool
-    """Whether the convolution adds one number to each channel."""
+    """Whether the convolution has a bias."""
     norm: Norm = "none"
     """Normalisation after the convolution; "layer" normalises the channels of each position."""
     activation: Activation = "none"
@@ -66,25 +66,37 @@ class ConvLayer:
     def __post_init__(self) -> None:
         for field, (low, high) in CONV_BOUNDS.items():
             number = check_int(field, getattr(self, field), low, high)
-            object.__setattr__(self, field, number)  # numpy's whole numbers become Python's
+            object.__setattr__(self, field, number)  # NumPy integers become Python integers
         object.__setattr__(self, "bias", check_bool("bias", self.bias))
         check_choice("norm", self.norm, get_args(Norm))
         check_choice("activation", self.activation, get_args(Activation))
         if self.out_channels % self.groups:
-            raise SpecError(
-                "groups",
-                self.groups,
-                f"it does not divide the {self.out_channels} output channels",
-                "Use 1",
-                1,
-            )
+            reason = f"it does not divide the {self.out_channels} output channels"
+            raise SpecError("groups", self.groups, reason, "Use 1", 1)
+
+    @property
+    def window(self) -> dict[str, int]:
+        """Keyword arguments of `arithmetic.output_size` and `arithmetic.unread_positions`."""
+        return {
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+        }
+
+    def seen(self, field: int, jump: int) -> tuple[int, int]:
+        """Receptive field and jump of the output, from those of the input (pixels)."""
+        field = arithmetic.receptive_field(
+            field, jump, kernel_size=self.kernel_size, dilation=self.dilation
+        )
+        return field, jump * self.stride
 
 
 def default_padding(kernel_size: int, stride: int) -> int:
-    """Padding of a convolution that does not name one (pixels).
+    """Return the padding of a convolution that does not set one (pixels).
 
-    Overlapping windows keep the border with (kernel_size - 1) // 2 zeros; windows that
-    tile the image, as patchify's do, need none.
+    Overlapping windows are padded by (kernel_size - 1) // 2; windows that do not overlap, as in
+    patchify, are not padded.
 
     >>> default_padding(3, 2), default_padding(16, 16), default_padding(1, 1)
     (1, 0, 0)
@@ -104,18 +116,18 @@ def conv_layer(
     norm: Norm = "none",
     activation: Activation = "none",
 ) -> ConvLayer:
-    """Make a `ConvLayer`, filling in what the stem notation leaves unwritten.
+    """Make a `ConvLayer` with the defaults of the stem notation.
 
     Args:
         out_channels, kernel_size, stride, dilation, groups, norm, activation: As in `ConvLayer`.
         padding: Pixels; None means `default_padding`.
-        bias: None means a bias exactly when there is no norm, whose shift would cancel it.
+        bias: None means a bias only without a norm, whose shift replaces it.
 
     Returns:
         The layer.
 
     Raises:
-        SpecError: naming the field without its layer, for example "stride".
+        SpecError: naming the field, without its layer, for example "stride".
 
     >>> conv_layer(48, 3, 2, norm="batch", activation="relu").padding
     1
@@ -137,7 +149,7 @@ def conv_layer(
 
 
 def conv_names(count: int) -> tuple[str, ...]:
-    """Names of a stem's convolutions in order: conv1, conv2, …, and proj for the last.
+    """Return the names of a stem's convolutions in order: conv1, conv2, …, proj.
 
     >>> conv_names(3)
     ('conv1', 'conv2', 'proj')
@@ -147,7 +159,7 @@ def conv_names(count: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A convolution in its place: its name and what goes in and out."""
+    """A convolution of a stem with its name and its input and output shapes."""
 
     name: str
     """Name of the convolution: conv1, …, proj."""
@@ -157,6 +169,27 @@ class Stage:
     """Channels, height, width of the input."""
     out_shape: tuple[int, int, int]
     """Channels, height, width of the output."""
+
+    @property
+    def params(self) -> int:
+        """Parameters of the convolution, without its norm."""
+        return arithmetic.conv_params(
+            self.in_shape[0],
+            self.conv.out_channels,
+            kernel_size=self.conv.kernel_size,
+            groups=self.conv.groups,
+            bias=self.conv.bias,
+        )
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the convolution for one image."""
+        return arithmetic.conv_macs(
+            self.in_shape[0],
+            self.out_shape,
+            kernel_size=self.conv.kernel_size,
+            groups=self.conv.groups,
+        )
 
     @property
     def norm_name(self) -> str:
@@ -171,10 +204,10 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class StemSpec:
-    """A stem: convolutions, the last of which gives the token width, then tokens.
+    """A stem: convolutions, the last of which sets the token width, then the tokens.
 
     Patchify is the stem whose only convolution has kernel = stride = patch size.
-    A StemSpec that exists can be built and run.
+    Every StemSpec can be built and run.
     """
 
     image_size: tuple[int, int]
@@ -184,9 +217,9 @@ class StemSpec:
     convs: tuple[ConvLayer, ...]
     """The convolutions in order; the last is called proj."""
     class_token: bool = True
-    """Whether a learned token is put before the image tokens."""
+    """Whether a learned class token is put before the image tokens."""
     position_table: bool = True
-    """Whether a learned vector is added to each token by its place."""
+    """Whether a learned position embedding is added to each token."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", check_pair("image_size", self.image_size))
@@ -197,7 +230,7 @@ class StemSpec:
             self, "position_table", check_bool("position_table", self.position_table)
         )
         object.__setattr__(self, "convs", _check_convs(self.convs))
-        _ = self.stages  # walks the layers once, so that every mismatch shows here
+        _ = self.stages  # validates the shapes of all layers
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -219,7 +252,7 @@ class StemSpec:
 
     @property
     def embed_dim(self) -> int:
-        """Numbers in one token."""
+        """Token width."""
         return self.convs[-1].out_channels
 
     @property
@@ -234,17 +267,17 @@ class StemSpec:
 
     @property
     def num_patches(self) -> int:
-        """Image tokens."""
+        """Number of image tokens."""
         return prod(self.grid_size)
 
     @property
     def num_prefix_tokens(self) -> int:
-        """Tokens put before the image tokens."""
+        """Number of tokens before the image tokens."""
         return int(self.class_token)
 
     @property
     def seq_len(self) -> int:
-        """All tokens."""
+        """Number of all tokens."""
         return self.num_patches + self.num_prefix_tokens
 
 
@@ -261,18 +294,18 @@ def conv_stem(
     norm: Norm = "batch",
     activation: Activation = "relu",
 ) -> StemSpec:
-    """Describe a convolutional stem: convolutions with norm and activation, then a bare 1×1.
+    """Make a convolutional stem: convolutions with norm and activation, then a bare 1×1.
 
     The defaults are the stem of ViT_C-4GF.
 
     Args:
         channels: Output channels of each convolution before the last.
         strides: Stride of each of them; None means 2 each.
-        embed_dim: Token width, the channels of the closing 1×1 convolution.
+        embed_dim: Token width, the channels of the final 1×1 convolution.
         image_size: Height and width (pixels); one number means a square.
         in_channels: Channels of the image.
-        class_token: Whether a learned token comes first.
-        position_table: Whether a learned vector is added to each token.
+        class_token: Whether there is a learned class token.
+        position_table: Whether a learned position embedding is added.
         kernel_size, norm, activation: The same for every convolution before the last.
 
     Returns:
@@ -287,21 +320,7 @@ def conv_stem(
     >>> conv_stem().seq_len
     197
     """
-    for field, given in (("channels", channels), ("strides", strides)):
-        every_2 = field == "strides" and given is None
-        if not every_2 and (isinstance(given, str) or not isinstance(given, Sequence)):
-            raise SpecError(
-                field, given, "it is not one number for each convolution", "Use (48, 96)", (48, 96)
-            )
-    strides = (2,) * len(channels) if strides is None else tuple(strides)
-    if len(strides) != len(channels):
-        raise SpecError(
-            "strides",
-            tuple(strides),
-            f"there are {len(strides)} strides for {len(channels)} convolutions",
-            f"Give {len(channels)} strides",
-            (2,) * len(channels),
-        )
+    strides = _check_strides(channels, strides)
     convs = []
     names = conv_names(len(channels) + 1)
     for name, out_channels, stride in zip(names, channels, strides, strict=False):
@@ -320,6 +339,20 @@ def conv_stem(
     )
 
 
+def _check_strides(channels: Sequence[int], strides: Sequence[int] | None) -> Sequence[int]:
+    """Return the strides, one for each number of channels; None means 2 each."""
+    for field, given in (("channels", channels), ("strides", (2,) if strides is None else strides)):
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            reason = "it is not one number for each convolution"
+            raise SpecError(field, given, reason, "Use (48, 96)", (48, 96))
+    default = (2,) * len(channels)
+    strides = default if strides is None else tuple(strides)
+    if len(strides) != len(channels):
+        reason = f"there are {len(strides)} strides for {len(channels)} convolutions"
+        raise SpecError("strides", strides, reason, f"Give {len(channels)} strides", default)
+    return strides
+
+
 def patchify_stem(
     patch_size: int = 16,
     embed_dim: int = 768,
@@ -329,7 +362,7 @@ def patchify_stem(
     class_token: bool = True,
     position_table: bool = True,
 ) -> StemSpec:
-    """Describe the original stem: one convolution with kernel = stride = patch size.
+    """Make the original stem: one convolution with kernel = stride = patch size.
 
     The defaults are ViT-B/16.
 
@@ -338,8 +371,8 @@ def patchify_stem(
         embed_dim: Token width.
         image_size: Height and width (pixels); one number means a square.
         in_channels: Channels of the image.
-        class_token: Whether a learned token comes first.
-        position_table: Whether a learned vector is added to each token.
+        class_token: Whether there is a learned class token.
+        position_table: Whether a learned position embedding is added.
 
     Returns:
         The stem.
@@ -363,7 +396,7 @@ def patchify_stem(
 
 
 def _check_convs(convs: Any) -> tuple[ConvLayer, ...]:
-    """The convolutions as a tuple of 1 to MAX_CONVS layers."""
+    """Return the convolutions as a tuple of 1 to MAX_CONVS layers."""
     fix = "Use (conv_layer(768, 16, 16),)"
     layers: tuple[Any, ...] = check_all("convs", convs, ConvLayer, fix)
     if not 1 <= len(layers) <= MAX_CONVS:
@@ -377,33 +410,21 @@ def _check_convs(convs: Any) -> tuple[ConvLayer, ...]:
 
 
 def _conv_shape(shape: tuple[int, int, int], conv: ConvLayer) -> tuple[int, int, int]:
-    """Channels, height, width after the convolution; groups must divide the input channels."""
+    """Output shape of a convolution; the groups must divide the input channels."""
     in_channels, *sides = shape
     if in_channels % conv.groups:
         divisor = _divisor(gcd(in_channels, conv.out_channels), conv.groups)
-        raise SpecError(
-            "groups",
-            conv.groups,
-            f"it does not divide the {in_channels} input channels",
-            f"Use {divisor}",
-            divisor,
-        )
-    outputs = {  # the shorter side first, so that what is suggested for it works for both
-        side: arithmetic.output_size(
-            side,
-            kernel_size=conv.kernel_size,
-            stride=conv.stride,
-            padding=conv.padding,
-            dilation=conv.dilation,
-        )
-        for side in sorted(sides)
+        reason = f"it does not divide the {in_channels} input channels"
+        raise SpecError("groups", conv.groups, reason, f"Use {divisor}", divisor)
+    outputs = {  # shorter side first, so that its suggestion fits both
+        side: arithmetic.output_size(side, **conv.window) for side in sorted(sides)
     }
     height, width = (outputs[side] for side in sides)
     return conv.out_channels, height, width
 
 
 def _projection(embed_dim: int, size: int) -> ConvLayer:
-    """The bare convolution that gives the tokens their width."""
+    """The bare convolution that sets the token width."""
     try:
         return conv_layer(embed_dim, size, size)
     except SpecError as error:
@@ -411,7 +432,7 @@ def _projection(embed_dim: int, size: int) -> ConvLayer:
 
 
 def _companion(conv_name: str, suffix: str) -> str:
-    """Name of the norm or activation beside a convolution: conv2 -> norm2, proj -> proj_norm."""
+    """Name of the norm or activation of a convolution: conv2 -> norm2, proj -> proj_norm."""
     number = conv_name.removeprefix("conv")
     return f"{suffix}{number}" if number.isdigit() else f"{conv_name}_{suffix}"
 

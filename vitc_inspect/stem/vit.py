@@ -1,4 +1,4 @@
-"""The description of a whole Vision Transformer: a stem and the encoder it feeds."""
+"""Specification of a whole Vision Transformer: a stem and an encoder."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ MAX_DEPTH = 256
 
 @dataclass(frozen=True, kw_only=True)
 class ViTSpec:
-    """A stem, `depth` pre-norm transformer blocks, a last normalisation and a classifier.
+    """A stem, `depth` pre-norm transformer blocks, a final norm and a classifier.
 
-    A ViTSpec that exists can be built and run.
+    Every ViTSpec can be built and run.
     """
 
     stem: StemSpec
-    """What turns the image into tokens."""
+    """The stem."""
     depth: int
-    """Transformer blocks."""
+    """Number of transformer blocks."""
     num_heads: int
-    """Attention heads of each block; they divide the token width."""
+    """Attention heads of each block; must divide the token width."""
     mlp_ratio: float
-    """Width of the hidden layer of each block's MLP over the token width."""
+    """Hidden width of each MLP divided by the token width."""
     attention: Attention = "softmax"
     """"softmax" compares every token with every other; "linear" sums keys and values first."""
     num_classes: int = 1000
@@ -51,28 +51,23 @@ class ViTSpec:
         width = self.stem.embed_dim
         if width % self.num_heads:
             heads = max(n for n in range(1, self.num_heads) if width % n == 0)
-            raise SpecError(
-                "num_heads",
-                self.num_heads,
-                f"it does not divide the token width {width}",
-                f"Use {heads}",
-                heads,
-            )
+            reason = f"it does not divide the token width {width}"
+            raise SpecError("num_heads", self.num_heads, reason, f"Use {heads}", heads)
         object.__setattr__(self, "mlp_ratio", _check_ratio(self.mlp_ratio, width))
 
     @property
     def head_dim(self) -> int:
-        """Numbers of one token in one head."""
+        """Width of one head."""
         return self.stem.embed_dim // self.num_heads
 
     @property
     def hidden_dim(self) -> int:
-        """Width of the hidden layer of each MLP."""
+        """Hidden width of each MLP."""
         return round(self.stem.embed_dim * self.mlp_ratio)
 
 
 def _check_ratio(given: Any, width: int) -> float:
-    """The ratio, if it gives a hidden layer of 1 to MAX_CHANNELS whole numbers."""
+    """Return the ratio if it gives an integer hidden width of 1 to MAX_CHANNELS."""
     ratio = check_number("mlp_ratio", given, 4)
     hidden = width * ratio
     if not 1 <= hidden <= MAX_CHANNELS:

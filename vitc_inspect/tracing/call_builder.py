@@ -1,4 +1,4 @@
-"""A row of a recording while it is written down, and the call as which it is handed out."""
+"""A row of a recording while it is made, and the `Call` that it becomes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vitc_inspect.common.guard import guarded
 from vitc_inspect.tracing.hooks import KeptOutput
 from vitc_inspect.tracing.leaf_modules import Role, is_childless
 from vitc_inspect.tracing.recording import Call, SeenTensor, Values
-from vitc_inspect.tracing.tracebacks import Place, source_line
+from vitc_inspect.tracing.tracebacks import CodeLine, source_line
 
 
 class Row:
-    """A call as it is being written down; its fields are those of `recording.Call`."""
+    """A call while it is recorded; its fields are those of `recording.Call`."""
 
     __slots__ = (
         "arguments", "inputs", "inside", "kept", "layer", "macs", "name", "outputs", "overwritten",
@@ -34,8 +34,8 @@ class Row:
         self.macs = 0
         self.uncounted: tuple[str, ...] = ()
         self.unchecked: tuple[str, ...] = ()  # what rules of ours raised
-        self.source: Place | None = None
-        self.overwritten: tuple[str, Place | None] | None = None  # by what, and where
+        self.source: CodeLine | None = None
+        self.overwritten: tuple[str, CodeLine | None] | None = None  # by what, and where
         self.kept: KeptOutput | None = None
 
     @property
@@ -47,7 +47,7 @@ class Row:
 def calls_of(
     rows: Iterable[Row], roles: Mapping[str, Role], weights: Mapping[str, int]
 ) -> tuple[Call, ...]:
-    """Hand out rows, once the module has run.
+    """Make calls of rows, once the module has run.
 
     Args:
         rows: In the order in which they began.
@@ -63,7 +63,7 @@ def calls_of(
 
 
 def _name_alone(row: Row, reason: str) -> Call:
-    """A call of which nothing could be told but that it was made."""
+    """A call of which only the name is known."""
     return Call(
         name=row.name,
         kind=row.kind,

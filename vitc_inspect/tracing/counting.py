@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitc_inspect.model.modules import ClassToken, LinearAttention, PositionTable, SoftmaxAttention
 from vitc_inspect.tracing.free_functions import is_free, plain_name
+from vitc_inspect.tracing.torch_internals import is_wrapped, unwrapped
 
 _WITHOUT_PRODUCTS = (
     *(nn.BatchNorm2d, nn.LayerNorm, ClassToken, PositionTable),
@@ -101,11 +102,10 @@ def count_function_macs(
 
 def _examples(output: Any) -> int:
     """How many examples torch.vmap runs as one, whose shapes it hides; 1 outside of it."""
-    functorch = torch._C._functorch
     tensor = output[0] if isinstance(output, (tuple, list)) else output
     many = 1
-    while isinstance(tensor, Tensor) and functorch.is_functorch_wrapped_tensor(tensor):
-        inner = functorch.get_unwrapped(tensor)
+    while isinstance(tensor, Tensor) and is_wrapped(tensor):
+        inner = unwrapped(tensor)
         many *= inner.numel() // max(tensor.numel(), 1)
         tensor = inner
     return many
@@ -165,7 +165,7 @@ _SPARSE = (
 
 def _convolution(given: _Given, output: Tensor) -> int:
     """Each element of the output is the product of a window with its filter."""
-    if given(6, "transposed") is True:  # torch.convolution alone is told so there
+    if given(6, "transposed") is True:  # torch.convolution alone has this argument
         return _transposed_convolution(given, output)
     return prod(output.shape) * prod(given.shape(1, "weight")[1:])
 

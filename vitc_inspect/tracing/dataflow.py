@@ -1,86 +1,38 @@
-"""How numbers travel through anybody's module: which function made each tensor, and from where.
-
-A map's numbers are followed by their places: wherever a function only moves numbers, it moves a
-map of whole numbers along, each of which says where it stood.
-"""
+"""The data flow of one forward pass: which function made each tensor, from which tensors."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.common.guard import reason_of, strict_rules
+from vitc_inspect.tracing.function_kinds import SUMS
+from vitc_inspect.tracing.functions import TorchFunction
 from vitc_inspect.tracing.module_tree import Contents, contents_of, evaluate
-from vitc_inspect.tracing.recording import tensors_in
+from vitc_inspect.tracing.positions import (
+    MAX_NUMBERS,
+    Positions,
+    TracedTensor,
+    moved_positions,
+    unmoved_positions,
+)
 from vitc_inspect.tracing.restore import (
     ONE_AT_A_TIME,
     Parameters,
     as_it_was,
-    copied,
     leave_mode,
     memory_of,
-    tensors_copied,
     version_of,
     without_fast_path,
 )
-from vitc_inspect.tracing.tracebacks import Stop, is_to_pass
-
-MOVES = frozenset(
-    {
-        *("reshape", "view", "flatten", "unflatten", "permute", "transpose", "swapaxes"),
-        *("swapdims", "movedim", "moveaxis", "squeeze", "unsqueeze", "t", "T", "mT", "getitem"),
-        *("select", "narrow", "chunk", "split", "unbind", "expand", "expand_as", "view_as"),
-        *("reshape_as", "flip", "roll", "rot90", "embedding", "index_select", "gather"),
-        *("take_along_dim", "repeat", "tile", "unfold"),
-    }
-)
-"""Functions that move numbers, leave some out or take some several times, and change none."""
-
-COPIES = frozenset(
-    {
-        *("clone", "contiguous", "detach", "to", "type", "type_as", "float", "half", "double"),
-        *("bfloat16", "cpu", "cuda", "requires_grad", "data", "dropout", "dropout1d", "dropout2d"),
-        *("alpha_dropout", "feature_dropout", "identity"),
-    }
-)
-"""Functions that hand their first argument on as it is, when the module is in evaluation mode."""
-
-ACTIVATIONS = frozenset(
-    {
-        *("relu", "relu6", "gelu", "silu", "hardswish", "leaky_relu", "elu", "celu", "selu"),
-        *("mish", "softplus", "softsign", "sigmoid", "tanh", "hardtanh", "hardsigmoid", "prelu"),
-        *("hardshrink", "softshrink", "tanhshrink", "logsigmoid", "threshold", "rrelu", "clamp"),
-        *("clamp_min", "abs", "exp", "square", "pow", "sin", "cos"),
-    }
-)
-"""Functions of each number by itself that are not affine."""
-
-NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
-"""Functions that normalise and leave each number in its place."""
-
-JOINS = frozenset({"cat", "concat", "concatenate"})
-RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
-SUMS = frozenset({"add", "sub", "iadd", "isub", "radd", "rsub"})
-SCALINGS = frozenset({"mul", "div", "imul", "itruediv", "truediv", "rmul", "multiply", "divide"})
-
-_IN_PLACE_OF_NUMBERS = COPIES | ACTIVATIONS | NORMS | SUMS | SCALINGS  # each stays where it was
-
-_MAPPERS = frozenset(
-    {
-        *("conv2d", "conv_transpose2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"),
-        *("adaptive_max_pool2d", "pad", "interpolate", "upsample", "lp_pool2d", "pixel_shuffle"),
-        *("pixel_unshuffle",),
-    }
-)  # functions that make a map of a map
-_MOST_NUMBERS = 2**24  # of a map whose places are followed
+from vitc_inspect.tracing.tensors import copied, tensors_copied, tensors_of
+from vitc_inspect.tracing.tracebacks import EndOfRun, is_to_pass
 
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "conv2d": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
@@ -99,65 +51,17 @@ _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 }  # of functions whose arguments count
 
 
-def _count(numbers: int) -> Tensor:
-    return torch.arange(numbers, dtype=torch.int32)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Places:
-    """Where the numbers of a tensor stood in the map or the table that they come from."""
-
-    origin: int | str
-    """Number of the step that made the map, or name of the parameter; -1 for an input."""
-    shape: tuple[int, ...]
-    """Shape of the map or the table."""
-    moved: Tensor | None = None
-    """Place of each number, counted row by row from 0; None where none has moved."""
-
-    def numbers(self) -> Tensor:
-        """The place of each number, in the shape of the tensor."""
-        if self.moved is not None:
-            return self.moved
-        return _count(prod(self.shape)).view(self.shape)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Known:
-    """What is known of one tensor."""
-
-    shape: tuple[int, ...]
-    """Its shape, with the batch."""
-    step: int | None = None
-    """Number of the step that made it; None for an input, a parameter and what is not followed."""
-    image: int | None = None
-    """Which of the module's inputs it is, counted from 0."""
-    name: str = ""
-    """Name of the parameter or buffer that it is."""
-    of_image: bool = False
-    """Whether it depends on an input."""
-    places: Places | None = None
-    """Where its numbers come from, as long as they are only moved."""
-
-    @property
-    def at_home(self) -> bool:
-        """Whether its numbers stand where they stood in the map, or have come back to it."""
-        if self.places is None or self.shape != self.places.shape:
-            return False
-        moved = self.places.moved
-        return moved is None or torch.equal(moved.flatten(), _count(moved.numel()))
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Step:
-    """One call of a function of torch on something that is followed."""
+    """One call of a function of torch on a tensor that is followed."""
 
     index: int
     """Which step it is, counted from 0."""
     name: str
     """The function, without the underscores of its name."""
-    sources: tuple[Known, ...]
+    sources: tuple[TracedTensor, ...]
     """The tensors it was given."""
-    outputs: tuple[Known, ...]
+    outputs: tuple[TracedTensor, ...]
     """The tensors it returned; empty where it raised."""
     given: Mapping[str, Any]
     """Its other arguments by name, where the function is one whose arguments count."""
@@ -180,18 +84,18 @@ class Step:
         return self.name in ("index_select", "gather", "take_along_dim", "embedding")
 
     @property
-    def of_image(self) -> tuple[Known, ...]:
+    def of_image(self) -> tuple[TracedTensor, ...]:
         """Those of its tensors that depend on an input."""
         return tuple(known for known in self.sources if known.of_image)
 
 
 @dataclass(eq=False, slots=True)
 class Flow:
-    """Everything that one forward pass did with its inputs, in order."""
+    """Every function that one forward pass called on its inputs or what came of them, in order."""
 
     steps: list[Step] = field(default_factory=list)
     """The functions that got something that is followed."""
-    outputs: tuple[Known, ...] = ()
+    outputs: tuple[TracedTensor, ...] = ()
     """What the module returned; empty where it raised."""
     error: BaseException | None = None
     """What it raised."""
@@ -202,11 +106,11 @@ class Flow:
 
 
 class FollowError(RuntimeError):
-    """The numbers could not be followed, which the run alone would not have shown."""
+    """The data flow could not be followed, although the module by itself may run."""
 
 
-class _Arrived(Stop):
-    """The step that is waited for has been taken."""
+class _StepReached(EndOfRun):
+    """Ends a run that has reached its last step."""
 
 
 def follow(
@@ -217,7 +121,7 @@ def follow(
     instead: Mapping[int, Tensor] | None = None,
     until: int | None = None,
 ) -> Flow:
-    """Run a module once in evaluation mode and write down how its numbers travel.
+    """Run a module once in evaluation mode and record its data flow.
 
     Args:
         module: Any module; it is left as it was.
@@ -285,13 +189,6 @@ def draw_weights(weights: Iterable[Tensor], seed: int | None = None) -> None:
             weight.data = drawn.to(weight)
 
 
-def tensors_of(value: Any) -> list[Tensor]:
-    """Every tensor in nested tuples, lists, dicts and dataclasses, in order."""
-    if isinstance(value, Tensor) and not value.is_nested:
-        return [value]
-    return [tensor for _, tensor in tensors_in(value)]
-
-
 def _run(
     module: nn.Module,
     inputs: Sequence[Any],
@@ -301,12 +198,12 @@ def _run(
     until: int | None,
     grad: bool,
     drawn: bool = False,
-) -> _Watcher:
+) -> _FlowRecorder:
     contents = contents_of(module)
     with ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(contents) as parameters:
         given, named = copied((tuple(inputs), dict(kwargs)), instead)
         before = _versions(contents)
-        watcher = _Watcher(contents, parameters, tensors_copied((given, named)), until)
+        watcher = _FlowRecorder(contents, parameters, tensors_copied((given, named)), until)
         try:
             evaluate(module, contents)
         except Exception as error:  # noqa: BLE001  # it is the user's code
@@ -318,7 +215,7 @@ def _run(
                 with watcher:
                     output = module(*given, **named)
                 watcher.flow.outputs = tuple(map(watcher.known, tensors_of(output)))
-            except _Arrived:
+            except _StepReached:
                 pass
             # whatever the user's code raises, also where it asks to leave the program
             except BaseException as error:
@@ -343,12 +240,12 @@ def _versions(contents: Contents) -> dict[str, tuple[int, int, int]]:
     }
 
 
-_Before = tuple[str, list[Tensor], tuple[Known, ...]]  # name, tensors, what is known of each
+_Before = tuple[str, list[Tensor], tuple[TracedTensor, ...]]  # name, tensors, what is known of each
 _Any = TypeVar("_Any")
 
 
-class Saving(TorchFunctionMode):
-    """Has parameters saved before a function writes to them."""
+class SavedParameters(TorchFunctionMode):
+    """A mode that saves parameters before a function writes to them."""
 
     def __init__(self, parameters: Parameters) -> None:
         super().__init__()
@@ -359,16 +256,15 @@ class Saving(TorchFunctionMode):
         leave_mode(self)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """A function is called; inside it this mode is off."""
+        """Call a function; in its body this mode is off."""
         kwargs = kwargs or {}
-        first = kwargs["out"] if "out" in kwargs else args[0] if args else None
-        if isinstance(first, Tensor) and name_of(func)[1]:
-            self._parameters.save(first)
+        for each in TorchFunction(func).written(args, kwargs):
+            self._parameters.save(each)
         return func(*args, **kwargs)
 
 
-class _Watcher(TorchFunctionMode):
-    """Hears of every function of torch while a module runs."""
+class _FlowRecorder(TorchFunctionMode):
+    """Records the data flow while a module runs."""
 
     def __init__(
         self,
@@ -383,32 +279,34 @@ class _Watcher(TorchFunctionMode):
         self.broken: Exception | None = None
         self._parameters = parameters
         self._until = until
-        self._tensors: dict[int, tuple[weakref.ref[Tensor], Known]] = {}
+        self._tensors: dict[int, tuple[weakref.ref[Tensor], TracedTensor]] = {}
         for name, value in contents.named:
             shape = tuple(value.shape)
-            table = Places(name, shape) if 2 <= len(shape) <= 4 else None
-            self._know(value, Known(shape, name=name, places=table))
+            table = Positions(name, shape) if 2 <= len(shape) <= 4 else None
+            self._know(value, TracedTensor(shape, name=name, positions=table))
         for at, tensor in enumerate(inputs):
             shape = tuple(tensor.shape)
-            self._know(tensor, Known(shape, image=at, of_image=True, places=Places(-1, shape)))
+            self._know(
+                tensor, TracedTensor(shape, image=at, of_image=True, positions=Positions(-1, shape))
+            )
 
     def __exit__(self, *raised: Any) -> None:
-        """Hear of nothing more."""
+        """Record no more functions."""
         leave_mode(self)
 
-    def known(self, tensor: Tensor) -> Known:
+    def known(self, tensor: Tensor) -> TracedTensor:
         """What is known of a tensor; its shape at least."""
         reference, known = self._tensors.get(id(tensor), (None, None))
         if reference is not None and known is not None and reference() is tensor:
             return known
-        return Known(tuple(tensor.shape))
+        return TracedTensor(tuple(tensor.shape))
 
     def forget(self) -> None:
         """Let go of every tensor but the result."""
         self._tensors.clear()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """A function is called; inside it this mode is off."""
+        """Call a function; in its body this mode is off."""
         kwargs = kwargs or {}
         before = self._guarded(self._before, func, args, kwargs)
         try:
@@ -424,7 +322,7 @@ class _Watcher(TorchFunctionMode):
         return output
 
     def _guarded(self, rule: Callable[..., _Any], *args: Any) -> _Any | None:
-        """Do what this mode does; once that has failed, the module runs on unheard."""
+        """Apply a rule of this mode; once one has failed, the module runs on unrecorded."""
         if self.broken is not None:
             return None
         try:
@@ -436,53 +334,43 @@ class _Watcher(TorchFunctionMode):
 
     def _before(self, func: Any, args: Any, kwargs: Any) -> _Before:
         """The function's name, the tensors it is given, and what is known of each."""
-        name, writes = name_of(func)
-        first = kwargs["out"] if "out" in kwargs else args[0] if args else None
-        if writes and isinstance(first, Tensor):
-            self._parameters.save(first)
+        function = TorchFunction(func)
+        name = function.bare_name
+        for each in function.written(args, kwargs):
+            self._parameters.save(each)
         tensors = tensors_of((args, kwargs))
         return name, tensors, tuple(map(self.known, tensors[:1] if name in _LIKE else tensors))
 
     def _write_down(self, func: Any, args: Any, kwargs: Any, before: _Before, output: Any) -> None:
-        """Remember what a function made of what is followed."""
+        """Record what a function made of what is followed."""
         name, tensors, sources = before
         produced = tensors_of(output)
-        if not produced or not any(source.of_image or source.places for source in sources):
+        if not produced or not any(source.of_image or source.positions for source in sources):
             return
         index = len(self.flow.steps)
-        moved = _moved(func, name, args, kwargs, tensors, sources, produced)
+        moved = moved_positions(func, name, args, kwargs, tensors, sources, produced)
         of_image = any(source.of_image for source in sources)
         given = _given(func, name, args, kwargs)
         outputs = []
         for at, tensor in enumerate(produced):
             shape = tuple(tensor.shape)
-            places = moved(at) if moved else _stayed(name, index, shape, sources, given)
-            known = Known(shape, step=index, of_image=of_image, places=places)
+            positions = (
+                moved(at) if moved else unmoved_positions(name, index, shape, sources, given)
+            )
+            known = TracedTensor(shape, step=index, of_image=of_image, positions=positions)
             self._know(tensor, known)
             outputs.append(known)
         added = _added(tensors, sources) if name in SUMS else None
         self.flow.steps.append(Step(index, name, sources, tuple(outputs), given, added))
         if index == self._until:
             self.result = produced[0]
-            raise _Arrived
+            raise _StepReached
 
-    def _know(self, tensor: Tensor, known: Known) -> None:
+    def _know(self, tensor: Tensor, known: TracedTensor) -> None:
         self._tensors[id(tensor)] = weakref.ref(tensor), known
 
 
-def name_of(func: Any) -> tuple[str, bool]:
-    """A function's name without its underscores, and whether it writes to its first argument."""
-    name = getattr(func, "__name__", "") or type(func).__name__
-    if name == "__get__":
-        return getattr(func.__self__, "__name__", ""), False
-    dunder = name.startswith("__")
-    plain = name.strip("_")
-    writes = plain == "setitem" or (dunder and plain.startswith("i") and plain[1:] in _ARITHMETIC)
-    return plain, writes or (not dunder and name.endswith("_"))
-
-
 _LIKE = frozenset({"view_as", "reshape_as", "expand_as", "type_as"})  # the second only shows how
-_ARITHMETIC = frozenset({"add", "sub", "mul", "truediv", "div", "pow", "matmul", "floordiv"})
 
 
 def _given(func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -497,142 +385,11 @@ def _given(func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any])
     }
 
 
-def _added(tensors: Sequence[Tensor], sources: Sequence[Known]) -> Tensor | None:
+def _added(tensors: Sequence[Tensor], sources: Sequence[TracedTensor]) -> Tensor | None:
     """What a sum adds to something of the image that does not itself depend on one."""
     others = [
         tensor
         for tensor, known in zip(tensors, sources, strict=True)
-        if not known.of_image and tensor.ndim and tensor.numel() <= _MOST_NUMBERS
+        if not known.of_image and tensor.ndim and tensor.numel() <= MAX_NUMBERS
     ]
     return others[0].detach() if len(others) == 1 and len(tensors) == 2 else None
-
-
-def _stayed(
-    name: str,
-    index: int,
-    shape: tuple[int, ...],
-    sources: Sequence[Known],
-    given: Mapping[str, Any],
-) -> Places | None:
-    """The places of what was not moved: a new map, or numbers that stay where they were."""
-    of_image = any(each.of_image for each in sources)
-    if name == "pad" and not sources[0].at_home:
-        return None  # which of its sides are padded is not known
-    if name in JOINS:
-        return Places(index, shape) if of_image and _joins_channels(sources, given) else None
-    if name in _MAPPERS:
-        # a table that is resized is a map as well
-        followed = of_image or sources[0].places is not None
-        return Places(index, shape) if followed and len(shape) == 4 else None
-    if name not in _IN_PLACE_OF_NUMBERS:
-        return None
-    same = [each for each in sources if each.places and each.shape == shape]
-    if not of_image:
-        return same[0].places if len(same) == 1 else None
-    kept = [each for each in same if each.of_image]
-    others = [each for each in sources if each.of_image and each not in kept]
-    if len(kept) == 1 and not others:
-        return kept[0].places
-    # several maps make a new one; what is mixed with anything else has no place any more
-    at_home = kept and all(each.places and each.places.moved is None for each in kept)
-    return Places(index, shape) if at_home else None
-
-
-def _joins_channels(sources: Sequence[Known], given: Mapping[str, Any]) -> bool:
-    """Whether maps are joined along their channels."""
-    maps = all(each.of_image and len(each.shape) == 4 and each.at_home for each in sources)
-    return maps and given.get("dim", 0) in (1, -3)
-
-
-def _moved(
-    func: Any,
-    name: str,
-    args: Any,
-    kwargs: Any,
-    tensors: Sequence[Tensor],
-    sources: Sequence[Known],
-    produced: Sequence[Tensor],
-) -> Callable[[int], Places | None] | None:
-    """The places of what a function moves, for each of its outputs; None where it moves nothing."""
-    if name == "embedding" and len(tensors) > 1:
-        table = sources[1].places
-        if table is None or prod(produced[0].shape) > _MOST_NUMBERS:
-            return lambda at: None
-        taken = table.numbers()[tensors[0].cpu()]
-        return lambda at: Places(table.origin, table.shape, taken)
-    tables = name in JOINS and not any(each.of_image for each in sources)
-    if tables or (name in JOINS | {"stack"} and _are_pixels(sources)):
-        joined = _joined(func, args, kwargs, tensors, sources)
-        return lambda at: joined
-    if name not in MOVES or not tensors:
-        return None
-    places = sources[0].places
-    if places is None or prod(sources[0].shape) > _MOST_NUMBERS:
-        return lambda at: None
-    numbers = places.numbers().detach()  # another tensor, for what turns its argument in place
-    if func is functional.unfold:
-        func, args, kwargs = _unfold_places, (numbers, *args[1:]), _without(kwargs, "input")
-    if name in ("view", "reshape"):
-        if any(isinstance(each, torch.dtype) for each in (*args, *kwargs.values())):
-            return lambda at: None
-        func = torch.Tensor.reshape  # a view may not fit the order in memory of these numbers
-    try:
-        found = tensors_of(
-            func(
-                *(numbers if each is tensors[0] else each for each in args),
-                **{key: numbers if each is tensors[0] else each for key, each in kwargs.items()},
-            )
-        )
-    except (RuntimeError, TypeError, IndexError):  # indices that lie on another device
-        return lambda at: None
-    if [tuple(each.shape) for each in found] != [tuple(each.shape) for each in produced]:
-        return lambda at: None
-    return lambda at: Places(places.origin, places.shape, found[at])
-
-
-def _are_pixels(sources: Sequence[Known]) -> bool:
-    """Whether these are parts of one image, as patches that are cut one by one."""
-    places = [each.places for each in sources if each.of_image]
-    whole = any(each.image is not None for each in sources)  # joined to itself, as for a batch
-    return (
-        not whole
-        and len(places) == len(sources)
-        and all(each is not None and each.origin == -1 for each in places)
-    )
-
-
-def _joined(
-    func: Any, args: Any, kwargs: Any, tensors: Sequence[Tensor], sources: Sequence[Known]
-) -> Places | None:
-    """Places in parts of a table that are joined, -1 for others, as a class token's entry.
-
-    None where parts of several tables are joined, unless the longest was resized.
-    """
-    longest = max(sources, key=lambda each: prod(each.shape)).places
-    if longest is None or sum(prod(each.shape) for each in sources) > _MOST_NUMBERS:
-        return None
-    numbers = []
-    for tensor, known in zip(tensors, sources, strict=True):
-        same = known.places is not None and known.places.origin == longest.origin
-        if not same and isinstance(longest.origin, str):
-            return None
-        nowhere = torch.full(tuple(tensor.shape), -1, dtype=torch.int32)
-        numbers.append(known.places.numbers() if same and known.places else nowhere)
-    try:
-        if args:
-            joined = func(numbers, *args[1:], **kwargs)
-        else:
-            joined = func(**{**kwargs, "tensors": numbers})
-    except (RuntimeError, TypeError, IndexError):
-        return None
-    return Places(longest.origin, longest.shape, joined)
-
-
-def _without(kwargs: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in kwargs.items() if key != name}
-
-
-def _unfold_places(numbers: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Places in windows; -1 where a window lies on the padding, which torch fills with 0."""
-    windows = functional.unfold((numbers + 1).double(), *args, **kwargs)
-    return windows.round().to(torch.int32) - 1

@@ -5,12 +5,14 @@ Each number that comes out of one is made of a fixed few products at most, howev
 
 from __future__ import annotations
 
-_OPERATORS = (
+OPERATORS = (
     *("add", "sub", "mul", "truediv", "div", "floordiv", "mod", "pow", "matmul"),
     *("and", "or", "xor", "lshift", "rshift"),
 )
+"""Python's operators of two operands, each of which has a reflected and an in-place form."""
+
 _PLAIN_OPERATORS = {
-    f"__{side}{operator}__": f"__{operator}__" for operator in _OPERATORS for side in ("r", "i")
+    f"__{side}{operator}__": f"__{operator}__" for operator in OPERATORS for side in ("r", "i")
 }
 
 

@@ -1,4 +1,4 @@
-"""What a module really does: hooks on every layer for one forward pass, gone after it."""
+"""Trace one forward pass with a forward hook on every layer, removed afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vitc_inspect.tracing.counting import count_macs
 from vitc_inspect.tracing.module_tree import Contents, contents_of
 
 KEEP_BYTES = 64 * 2**20
-"""Most bytes of outputs that one trace keeps, unless told otherwise."""
+"""Most bytes of outputs that one trace keeps by default."""
 
 Observer = Callable[[str, nn.Module, tuple[Any, ...], Any], None]
 
@@ -58,7 +58,7 @@ _Call = tuple[
 
 
 class LayerRecord(NamedTuple):  # made in a third of the time of a frozen dataclass
-    """One call of one module, as its hook saw it."""
+    """One call of one module, as its forward hook recorded it."""
 
     name: str
     """Name of the module in its parent, as named_modules gives it."""
@@ -302,16 +302,10 @@ def hooked(layers: list[tuple[str, nn.Module]], observe: Observer) -> Iterator[N
 
     The hooks are gone when the block is left, also by an exception.
     """
-    # where register_forward_hook would put them, without a handle with weak references for each:
-    # for a hundred layers these take as long as the hooks themselves
-    key = object()
-    try:
+    with ExitStack() as stack:
         for name, layer in layers:
-            layer._forward_hooks[key] = partial(observe, name)  # type: ignore[index]
+            stack.callback(layer.register_forward_hook(partial(observe, name)).remove)
         yield
-    finally:
-        for _, layer in layers:
-            layer._forward_hooks.pop(key, None)  # type: ignore[call-overload]
 
 
 def keep_output(output: Tensor, allowance: int) -> KeptOutput | None:

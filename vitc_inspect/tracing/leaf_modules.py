@@ -1,4 +1,4 @@
-"""Which modules of anybody's module are rows of its recording, and how closely each is heard."""
+"""Which modules get a row in a recording, and whether the functions inside them are recorded."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from typing import Literal
 import torch
 from torch import nn
 
-Role = Literal["quiet", "library", "leaf", "open"]
-# A layer of torch or einops, or one of the user's with no others inside: one row, whatever
-# happens in it. Any other with parameters of its own: a row, and rows for what happens in it.
-# A quiet layer is one of torch's of which all is known, so that its functions can go unheard:
-# to hear of a function takes longer than to compute many a one.
+from vitc_inspect.tracing.torch_internals import forward_hooks, own_modules
+
+Role = Literal["opaque", "library", "leaf", "open"]
+"""How a module is recorded.
+
+"library" is a layer of torch or einops, and "leaf" one of the user's without modules inside: each
+is one row, whatever happens in it. "open" is any other module with parameters of its own: it gets a
+row, and so does what happens in it. "opaque" is a layer of torch whose functions are known and not
+recorded, because recording a function may take longer than computing it.
+"""
 
 WITH_PRODUCTS = (nn.Conv2d, nn.Linear)
 
-QUIET: frozenset[type[nn.Module]] = frozenset(
+OPAQUE: frozenset[type[nn.Module]] = frozenset(
     {
         *WITH_PRODUCTS,
         *(nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm),
@@ -31,7 +36,7 @@ but known ones."""
 def rows_of(
     layers: Mapping[str, nn.Module], weights: Mapping[str, int]
 ) -> Iterator[tuple[str, Role]]:
-    """The modules that are rows, by name.
+    """Give the modules that get a row, by name, with the role of each.
 
     The whole is a row only as a layer of torch or einops: what happens in a class of the user's
     own is what is to be seen.
@@ -41,7 +46,7 @@ def rows_of(
     callable_kinds = set(filter(can_be_called, kinds))
     for name, layer in layers.items():
         if type(layer) in library:
-            yield name, "quiet" if name and _is_quiet(layer) else "library"
+            yield name, "opaque" if name and _is_opaque(layer) else "library"
         elif name and type(layer) in callable_kinds:
             childless = is_childless(layer)
             if childless or name in weights:
@@ -60,15 +65,15 @@ def _is_library_layer(kind: type[nn.Module]) -> bool:
     )
 
 
-def _is_quiet(layer: nn.Module) -> bool:
+def _is_opaque(layer: nn.Module) -> bool:
     """Whether its class tells all that it will do."""
     attributes = vars(layer)
     return (
-        type(layer) in QUIET
+        type(layer) in OPAQUE
         and not layer.training
         and not attributes.get("inplace")
         and "forward" not in attributes
-        and not layer._forward_hooks  # functions of these are part of the layer's row
+        and not forward_hooks(layer)  # functions of these are part of the layer's row
     )
 
 
@@ -80,4 +85,4 @@ def can_be_called(kind: type[nn.Module]) -> bool:
 def is_childless(layer: nn.Module) -> bool:
     """Whether it holds no other module."""
     # its own children() may say anything
-    return all(child is None for child in layer._modules.values())
+    return all(child is None for child in own_modules(layer).values())

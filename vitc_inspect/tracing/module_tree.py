@@ -12,6 +12,12 @@ from torch.nn.parameter import is_lazy
 
 from vitc_inspect.common.errors import SpecError, with_article
 from vitc_inspect.common.validation import check_type
+from vitc_inspect.tracing.torch_internals import (
+    REGISTRIES,
+    own_buffers,
+    own_modules,
+    own_parameters,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +32,7 @@ class Contents:
     in several places by the first."""
     repeats: tuple[tuple[str, str], ...]
     """Each further name of a module that stands in several places, beside its first; the modules
-    inside it are not told of again."""
+    inside it are not listed again."""
     owned: tuple[tuple[str, Tensor], ...]
     """Each parameter beside the name of the module that owns it; one that several own, for each."""
     named: tuple[tuple[str, Tensor], ...]
@@ -90,20 +96,20 @@ def contents_of(module: Any) -> Contents:
         _check_layer(kind, name, layer)
         dotted = f"{name}." if name else ""
         # these three are what torch's own named_parameters and its like look into
-        for own, parameter in layer._parameters.items():
+        for own, parameter in own_parameters(layer).items():
             if parameter is not None:
                 if type(parameter) not in _SHAPED:
                     _check_tensor(kind, name, own, parameter)
                     _check_shaped(kind, name, own, parameter)
                 owned.append((name, parameter))
                 names_of_parameters.setdefault(id(parameter), (dotted + own, parameter))
-        for own, buffer in layer._buffers.items():
+        for own, buffer in own_buffers(layer).items():
             if buffer is not None:
                 if type(buffer) not in _SHAPED:
                     _check_tensor(kind, name, own, buffer)
                     _check_shaped(kind, name, own, buffer)
                 buffers.setdefault(id(buffer), (dotted + own, buffer))
-        inside = layer._modules
+        inside = own_modules(layer)
         if inside:
             children = [(dotted + own, child) for own, child in inside.items() if child is not None]
             waiting.extend(reversed(children))
@@ -123,10 +129,10 @@ def _check_layer(kind: str, name: str, layer: Any) -> None:
         reason = f"{name} is registered as a layer and is {with_article(type(layer).__name__)}"
         raise SpecError("module", kind, reason, "Register instances of torch.nn.Module alone")
     held = vars(layer) if not isinstance(layer, torch.jit.ScriptModule) else {}
-    if not hasattr(layer, "_modules"):
+    if not all(hasattr(layer, own) for own in REGISTRIES):
         reason = f"__init__ of {type(layer).__name__} does not call super().__init__()"
         raise SpecError("module", kind, reason, "Call it before anything else")
-    for own in ("_modules", "_parameters", "_buffers"):
+    for own in REGISTRIES:
         if own in held and not isinstance(held[own], Mapping):
             reason = f"{own} of {name or kind} is {with_article(type(held[own]).__name__)}"
             raise SpecError("module", kind, reason, "Leave to torch what torch keeps in it")
@@ -147,7 +153,7 @@ def evaluate(module: nn.Module, contents: Contents) -> None:
 
 
 def _has_own_mode(layer: nn.Module) -> bool:
-    """Whether somebody has written what its train or eval does."""
+    """Whether its class overrides train or eval."""
     for name in ("train", "eval"):
         does = vars(layer).get(name, getattr(type(layer), name))
         exported = str(getattr(does, "__module__", "")).startswith("torch.export.")

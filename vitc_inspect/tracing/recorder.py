@@ -1,7 +1,7 @@
-"""One forward pass of anybody's module, written down call by call: modules and functions alike.
+"""Record one forward pass of any module, call by call: modules and functions.
 
-What hears of them are guests: they leave the module, torch and the random numbers as they found
-them, also when the forward raises.
+The module, torch's settings and the random state are as before afterwards, also when the forward
+raises.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vitc_inspect.common.guard import attempted
+from vitc_inspect.common.guard import attempted, noted
 from vitc_inspect.tracing.call_builder import Row, calls_of
 from vitc_inspect.tracing.listener import Run, outputs_of
 from vitc_inspect.tracing.module_tree import Contents, contents_of
-from vitc_inspect.tracing.recording import Recording, Value, tensors_given, tensors_in, values_of
+from vitc_inspect.tracing.recording import Recording, Value, tensors_given, values_of
 from vitc_inspect.tracing.restore import (
     ONE_AT_A_TIME,
     Parameters,
     as_it_was,
-    copied,
     without_fast_path,
 )
-from vitc_inspect.tracing.tracebacks import Stop
+from vitc_inspect.tracing.tensors import copied
+from vitc_inspect.tracing.tracebacks import EndOfRun
 from vitc_inspect.tracing.uncalled import (
     fast_path_notes,
     never_called,
@@ -36,7 +36,7 @@ from vitc_inspect.tracing.uncalled import (
 
 
 def record_module(module: nn.Module, *inputs: Any, **kwargs: Any) -> Recording:
-    """Run a module once and write down every call; as `record_call`, without copies of outputs.
+    """Run a module once and record every call, as `record_call` does, without copies of outputs.
 
     Args:
         module: Any module, in the mode in which it is to run.
@@ -53,7 +53,7 @@ def record_call(
     keep_bytes: int = 0,
     keep_each: int | None = None,
 ) -> Recording:
-    """Run a module once, without gradients, and write down every call.
+    """Run a module once, without gradients, and record every call.
 
     A row is made for each module that has no others inside, that is a layer of torch or that has
     parameters of its own, and for each function outside those without others inside. The module
@@ -78,8 +78,10 @@ def record_call(
     with ONE_AT_A_TIME, as_it_was(contents) as parameters:
         run = Run(contents, parameters, keep_bytes, keep_each)
         missed = run.missed
-        notes = attempted(missed, _NOTES, (), fast_path_notes, contents.layers)
-        with torch.inference_mode(False), torch.no_grad(), without_fast_path(), _listening(run):
+        notes: tuple[str, ...] = ()
+        with noted(missed, _NOTES):
+            notes = fast_path_notes(contents.layers)
+        with torch.inference_mode(False), torch.no_grad(), without_fast_path(), _hooked(run):
             outputs, failure = outputs_of(run, module, given, named)
     if failure is None and not outputs:
         notes = (*notes, f"The forward returned {run.returned} and no tensor.")
@@ -118,9 +120,9 @@ def look_at_call(
     look: Callable[[Tensor, Tensor | None], Seen],
     leaf: Tensor | None = None,
 ) -> Seen | None:
-    """Run a module again as far as one of its calls, and look at what comes out of it there.
+    """Run a module up to one of its calls and observe what that call returns.
 
-    The call's first output is seen as it is when the call returns, before anything writes over it.
+    The call's first output is observed when the call returns, before anything overwrites it.
     The module is left as `record_call` leaves it.
 
     Args:
@@ -146,21 +148,21 @@ def look_at_call(
         with ONE_AT_A_TIME, as_it_was(contents) as parameters:
             for parameter in contents.parameters if wanted else ():
                 parameter.requires_grad_(False)  # only the input's gradient is asked for
-            run = _Look(contents, parameters, call)
+            run = _RunToCall(contents, parameters, call)
             run.look = lambda output: look(output, leaf_copy if wanted else None)
-            with without_fast_path(), _listening(run), suppress(_SeenEnough):
-                # how it may fail before it comes there, the run before has told
+            with without_fast_path(), _hooked(run), suppress(_CallReached):
+                # how it may fail before that call, the recording says already
                 outputs_of(run, module, given, named)
     found: Seen | None = run.found
     return found
 
 
-class _SeenEnough(Stop):
-    """Ends a run that has come to the call it was made for; no handler of the user's catches it."""
+class _CallReached(EndOfRun):
+    """Ends a run that has reached its call; no handler of the user's catches it."""
 
 
-class _Look(Run):
-    """A run for the sake of one call, which ends there."""
+class _RunToCall(Run):
+    """A run that ends at one call, which it observes."""
 
     def __init__(self, contents: Contents, parameters: Parameters, call: int) -> None:
         super().__init__(contents, parameters, 0)
@@ -168,49 +170,45 @@ class _Look(Run):
         self.look: Callable[[Tensor], Any] = lambda output: None
         self.found: Any = None
 
-    def finish(self, row: Row, output: Any) -> None:
-        """Look, where it is the row; einops' rows may be finished again by a later step."""
-        super().finish(row, output)
+    def finish(self, row: Row, tensors: Sequence[tuple[str, Tensor]]) -> None:
+        """Observe the call, where it is the one; a later step may finish a row of einops again."""
+        super().finish(row, tensors)
         at = self._call_wanted
         if len(self.rows) <= at or self.rows[at] is not row:
             return
-        tensors = tensors_in(output)
-        self.found = self.look(self.batched(tensors[0][1])) if tensors else None
+        self.found = self.look(self.outputs.batched(tensors[0][1])) if tensors else None
         if not row.name.startswith("einops."):
-            raise _SeenEnough
+            raise _CallReached
 
 
-# ---- guests leave nothing behind ------------------------------------------------------------
+# ---- forward hooks ---------------------------------------------------------------------------
 
 
 class _Hook(partial[None]):
-    """A hook that a copy of its module does not have, be it made by copy or by pickle."""
+    """A forward hook that does nothing in a copy of its module, made by copy or by pickle."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial, (_hear_nothing,)
+        return partial, (_do_nothing,)
 
 
-def _hear_nothing(*_: Any) -> None:
-    """What a copied hook does."""
+def _do_nothing(*_: Any) -> None:
+    """Stand in for a hook in a copy of a module."""
 
 
 @contextmanager
-def _listening(run: Run) -> Iterator[None]:
-    """Let the run hear of every module and function until the block is left.
+def _hooked(run: Run) -> Iterator[None]:
+    """Report every module and function to the run until the block is left.
 
-    Hooks stand in containers of their module, which `as_it_was` puts back.
+    The hooks are removed by `as_it_was`, which puts the containers of every module back.
     """
-    before, after = object(), object()
     leave = _Hook(run.leave)
     for name, layer in run.layers.items():
         if name and not isinstance(layer, torch.jit.ScriptModule):
-            # as register_forward_hook does, without a handle with weak references for each
-            layer._forward_pre_hooks[before] = _Hook(run.enter, name)  # type: ignore[index]
-            layer._forward_pre_hooks_with_kwargs[before] = True  # type: ignore[index]
-            layer._forward_hooks[after] = leave  # type: ignore[index]
-            layer._forward_hooks_always_called[after] = True  # type: ignore[index]
+            # torch's own methods, which the class of a layer may have overridden
+            nn.Module.register_forward_pre_hook(layer, _Hook(run.enter, name), with_kwargs=True)
+            nn.Module.register_forward_hook(layer, leave, always_call=True)
     with run:
         try:
             yield
         finally:
-            run.come_back()  # no hook is called where a layer was interrupted
+            run.resume()  # no hook is called where a layer was interrupted

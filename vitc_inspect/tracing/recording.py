@@ -1,18 +1,18 @@
-"""What one forward pass of anybody's module did, call by call, as it is handed out."""
+"""The recording of one forward pass of a module: its calls, tensors, failure and notes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from enum import Enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from math import prod
-from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitc_inspect.tracing.hooks import KeptOutput
+from vitc_inspect.tracing.tensors import tensors_in
 
 NOT_REACHED = "the forward pass ended before it"
 
@@ -34,7 +34,7 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceLine:
-    """A line of somebody's Python."""
+    """A line of Python source."""
 
     file: str
     """Path of the file."""
@@ -111,7 +111,7 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class NeverCalled:
-    """A layer of the module that no hook heard of."""
+    """A layer of the module that was not called."""
 
     name: str
     """Name of the layer."""
@@ -128,7 +128,7 @@ class NeverCalled:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Where and how the forward pass raised."""
+    """Where and how the forward pass raised an exception."""
 
     kind: str
     """Class of the exception."""
@@ -193,77 +193,24 @@ class Recording:
         return sum(call.kept.bytes for call in self.calls if call.kept)
 
 
-# ---- tensors as they are seen ----------------------------------------------------------------
+# ---- tensors while they are recorded ---------------------------------------------------------
 
 SeenTensor = tuple[str, tuple[int, ...], torch.dtype]  # path, shape and format of a tensor
 
 
-def tensors_given(args: Any, kwargs: Mapping[str, Any]) -> list[SeenTensor]:
-    """Every tensor among the arguments, by place or by name."""
+def tensors_given(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[SeenTensor]:
+    """List every tensor among the arguments, positional or by name."""
     seen: list[SeenTensor] = []
-    for place, value in enumerate(args):
-        if isinstance(value, Tensor) and not value.is_nested:
-            seen.append((str(place), value.shape, value.dtype))
+    for path, value in chain(enumerate(args), kwargs.items()):
+        if isinstance(value, Tensor) and not value.is_nested:  # nearly every one
+            seen.append((str(path), value.shape, value.dtype))
         elif value is not None:
-            _collect(value, str(place), seen)
-    for name, value in kwargs.items():
-        if isinstance(value, Tensor) and not value.is_nested:
-            seen.append((name, value.shape, value.dtype))
-        elif value is not None:
-            _collect(value, name, seen)
+            seen += [(at, each.shape, each.dtype) for at, each in tensors_in(value, str(path))]
     return seen
 
 
-def _collect(value: Any, path: str, seen: list[SeenTensor]) -> None:
-    for inner, tensor in tensors_in(value):
-        whole = f"{path}.{inner}" if path and inner else path or inner
-        seen.append((whole, tensor.shape, tensor.dtype))
-
-
-def tensors_in(
-    value: Any, path: str = "", around: tuple[int, ...] = ()
-) -> list[tuple[str, Tensor]]:
-    """Every tensor in an output, with its place in tuples, dicts, objects and nested tensors."""
-    if isinstance(value, Tensor) and not value.is_nested:
-        return [(path, value)]
-    if isinstance(value, Tensor):  # of several sizes, which has no shape of its own
-        parts: Any = enumerate(_unbound(value))
-    elif isinstance(value, (tuple, list)):
-        parts = enumerate(value)
-    elif isinstance(value, Mapping):
-        parts = value.items()
-    elif is_dataclass(value) and not isinstance(value, type):
-        parts = [(field.name, getattr(value, field.name)) for field in fields(value)]
-    elif _holds_attributes(value):
-        parts = vars(value).items()
-    else:
-        return []
-    if id(value) in around or len(around) > _DEEPEST:  # it holds itself, or never ends
-        return []
-    dotted = f"{path}." if path else ""
-    inner = (*around, id(value))
-    return [found for key, part in parts for found in tensors_in(part, f"{dotted}{key}", inner)]
-
-
-_DEEPEST = 8  # objects within objects, of which more are no output
-
-
-def _holds_attributes(value: Any) -> bool:
-    """Whether a thing is an object that a module may return its tensors in."""
-    kinds = (type, ModuleType, nn.Module, FunctionType, MethodType, Enum)
-    return hasattr(value, "__dict__") and not isinstance(value, kinds)
-
-
-def _unbound(nested: Tensor) -> Sequence[Tensor]:
-    """The tensors in a nested one; none where torch cannot take it apart, as one on "meta"."""
-    try:
-        return nested.unbind()
-    except RuntimeError:
-        return ()
-
-
 class Values:
-    """What was seen, as it is handed out; equal values are one."""
+    """Makes values of recorded tensors; equal ones are the same object."""
 
     def __init__(self) -> None:
         self._known: dict[SeenTensor, Value] = {}
@@ -289,5 +236,5 @@ class Values:
 
 
 def values_of(seen: Sequence[SeenTensor]) -> tuple[Value, ...]:
-    """A value for each tensor that was seen."""
+    """Make a value for each tensor."""
     return Values().of(seen)

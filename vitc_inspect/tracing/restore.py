@@ -1,4 +1,4 @@
-"""A module, torch and the random numbers put back as they were before a forward pass."""
+"""Put a module, torch's settings and the random state back as they were before a forward pass."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.tracing.module_tree import Contents
+from vitc_inspect.tracing.torch_internals import (
+    compiler_is_loaded,
+    count_function_modes,
+    default_device,
+    pop_function_mode,
+    push_function_mode,
+    version_counter,
+)
 
 ONE_AT_A_TIME = RLock()
 """Held while a module runs: the fast path of attention is a switch of the whole program."""
@@ -24,7 +32,7 @@ ONE_AT_A_TIME = RLock()
 
 def version_of(tensor: Tensor | None) -> int:
     """How often the tensor's memory was written to; an inference tensor keeps no count."""
-    return 0 if tensor is None or tensor.is_inference() else tensor._version
+    return 0 if tensor is None or tensor.is_inference() else version_counter(tensor)
 
 
 def memory_of(tensor: Tensor) -> int:
@@ -37,28 +45,27 @@ def memory_of(tensor: Tensor) -> int:
 
 @contextmanager
 def without_fast_path() -> Iterator[None]:
-    """Have attention and what torch.compile made call their layers, for the hooks to hear."""
+    """Make attention and compiled modules call their layers, so that forward hooks run."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     # asking for a stance loads the compiler, which takes a second
-    compiles = "torch._dynamo" in sys.modules
     try:
-        with torch.compiler.set_stance("force_eager") if compiles else nullcontext():
+        with torch.compiler.set_stance("force_eager") if compiler_is_loaded() else nullcontext():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
 def leave_mode(mode: TorchFunctionMode) -> None:
-    """Take a mode away, also from below one that the user's code entered and never left."""
+    """Remove a mode from the stack, also below one that the user's code entered and never left."""
     above = []
-    while torch._C._len_torch_function_stack():
-        top = torch._C._pop_torch_function_stack()
+    while count_function_modes():
+        top = pop_function_mode()
         if top is mode:
             break
         above.append(top)
     for other in reversed(above):
-        torch._C._push_on_torch_function_stack(other)
+        push_function_mode(other)
 
 
 class Parameters:
@@ -267,14 +274,8 @@ def _autocast(kind: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
     return read, put
 
 
-def _default_device() -> Any:
-    """The device of new tensors, or None, which torch.get_default_device tells for the CPU."""
-    modes = sys.modules.get("torch.utils._device")  # loaded when one is first set
-    return modes.CURRENT_DEVICE if modes else None
-
-
 _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
-    (_default_device, torch.set_default_device),
+    (default_device, torch.set_default_device),
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_num_threads, torch.set_num_threads),
     (_deterministic, _set_deterministic),
@@ -295,30 +296,3 @@ _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.backends.cuda.mem_efficient_sdp_enabled, torch.backends.cuda.enable_mem_efficient_sdp),
 )
 """How each is read, and how it is set."""
-
-
-def tensors_copied(value: Any) -> list[Tensor]:
-    """The tensors that `copied` copies, in order: those in tuples, lists and dicts.
-
-    What stands in other objects is left to the module, and no other can stand in its place.
-    """
-    if isinstance(value, Tensor):
-        return [] if value.is_nested else [value]
-    plain = isinstance(value, tuple) or type(value) is list
-    parts = value if plain else value.values() if type(value) is dict else ()
-    return [tensor for part in parts for tensor in tensors_copied(part)]
-
-
-def copied(value: Any, copies: dict[int, Tensor]) -> Any:
-    """The same arguments with copies for tensors; one that stands twice is one copy."""
-    if isinstance(value, Tensor):
-        with torch.inference_mode(False):
-            return copies.setdefault(id(value), value.detach().clone())
-    if isinstance(value, tuple):
-        parts = [copied(part, copies) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    if type(value) is list:
-        return [copied(part, copies) for part in value]
-    if type(value) is dict:
-        return {key: copied(part, copies) for key, part in value.items()}
-    return value

@@ -1,4 +1,4 @@
-"""Whose a line of Python is, and where in a forward pass an exception came from."""
+"""Where in a forward pass an exception was raised, and which package a source file belongs to."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from vitc_inspect.tracing.recording import (
     tensors_given,
     values_of,
 )
+from vitc_inspect.tracing.torch_internals import INPUT_CHECK
 
 
 def module_file(name: str) -> str:
@@ -39,12 +40,12 @@ _LAYERS = str(Path(nn.__file__).parent / "modules" / "_")[:-1]
 _CALLING = str(Path(_LAYERS) / "module.py")  # where a module's forward is called from
 
 
-class Stop(BaseException):
-    """Ends a run that has come far enough; raised by this package alone."""
+class EndOfRun(BaseException):
+    """Ends a run that has got far enough; raised by this package alone."""
 
 
 def is_to_pass(error: BaseException) -> bool:
-    """Whether an exception that ended a run is no failure of the module: Ctrl+C, or a `Stop`.
+    """Whether an exception that ended a run is no failure of the module: Ctrl+C or `EndOfRun`.
 
     An interrupt arises between two lines; a KeyboardInterrupt that a `raise` has made is the
     module's own, like any exception.
@@ -52,7 +53,7 @@ def is_to_pass(error: BaseException) -> bool:
     Source:
         docs.python.org, library/dis, RAISE_VARARGS; library/signal, default_int_handler.
     """
-    if isinstance(error, Stop):
+    if isinstance(error, EndOfRun):
         return True
     last = error.__traceback__
     if not isinstance(error, KeyboardInterrupt) or last is None:
@@ -62,11 +63,16 @@ def is_to_pass(error: BaseException) -> bool:
     return dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] != "RAISE_VARARGS"
 
 
-Place = tuple[str, int]  # file and number of a line
+CodeLine = tuple[str, int]  # file and number of a line
 
 
-def place_of(file: str) -> str:
-    """Whose file it is: ours, torch's, einops' or the user's."""
+def owner_of(file: str) -> str:
+    """The owner of a source file.
+
+    Returns:
+        "here" for `listener`, "calling" for the file in which torch calls a module's forward,
+        "einops", "layer" for a layer of torch, "torch", or "user" for all other files.
+    """
     if file in (_HERE, _CALLING):
         return "here" if file == _HERE else "calling"
     if file.startswith(_EINOPS):
@@ -76,7 +82,7 @@ def place_of(file: str) -> str:
     return "torch" if file.startswith(_TORCH) else "user"
 
 
-def source_line(place: Place | None) -> SourceLine | None:
+def source_line(place: CodeLine | None) -> SourceLine | None:
     """A line with its text; None for none."""
     if place is None:
         return None
@@ -103,7 +109,7 @@ def failure_of(
         _, operation, seen = failed
         operands = values_of(seen)
     steps = list(traceback.walk_tb(error.__traceback__))
-    places = [place_of(frame.f_code.co_filename) for frame, _ in steps]
+    places = [owner_of(frame.f_code.co_filename) for frame, _ in steps]
     own = [at for at, place in enumerate(places) if place == "user"]
     at = own[-1] if own else None
     # einops names the whole pattern, where torch would name the step that did not work
@@ -118,7 +124,7 @@ def failure_of(
         operation = f"einops.{frame.f_code.co_name if layer is None else type(layer).__name__}"
         operands = values_of(tensors_given(given[:1], {}))
     # a norm looks at the axes of its input before it calls anything
-    elif not operands and steps and steps[-1][0].f_code.co_name == "_check_input_dim":
+    elif not operands and steps and steps[-1][0].f_code.co_name == INPUT_CHECK:
         operands = values_of(tensors_given([steps[-1][0].f_locals.get("input")], {}))
     inside = failed_in[1] if failed_in and failed_in[0] in chain else ""
     source = (steps[at][0].f_code.co_filename, steps[at][1]) if at is not None else None
@@ -134,7 +140,7 @@ def failure_of(
 
 
 def bare_failure(error: BaseException) -> Failure:
-    """An exception of which nothing can be told but what it says."""
+    """A failure of which only the exception's class and message are known."""
     kind, message = type(error).__name__, _message_of(error)
     return Failure(
         kind=kind,

@@ -1,4 +1,4 @@
-"""Layers that no hook heard of, each with the reason; and notes on what is odd about a module."""
+"""Layers that were not called, each with the reason; and notes on what is unusual in a module."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from vitc_inspect.tracing.leaf_modules import can_be_called
 from vitc_inspect.tracing.listener import Run
 from vitc_inspect.tracing.module_tree import Contents
 from vitc_inspect.tracing.recording import NOT_REACHED, Failure, NeverCalled
+from vitc_inspect.tracing.torch_internals import is_compiled
 
 _NOT_COMPILED = (
     "torch.compile was left out for the run: its layers ran one by one, as hooks need it."
@@ -21,7 +22,7 @@ def never_called(run: Run, failure: Failure | None) -> tuple[NeverCalled, ...]:
     """Name every layer that could have been a row and was not called, with the reason.
 
     Args:
-        run: What was heard while the module ran.
+        run: The run, once the module has returned or raised.
         failure: How it ended, where it raised.
     """
     silent = [name for name in run.roles if name and name not in run.called]
@@ -37,12 +38,12 @@ def never_called(run: Run, failure: Failure | None) -> tuple[NeverCalled, ...]:
 
 
 def _used_parameters(run: Run) -> frozenset[int]:
-    """Parameters that functions were given, by id; also in quiet layers, where none are heard."""
+    """Parameters that functions were given, by id; those of opaque layers too."""
     quiet = (
         row.layer
         for row in run.rows
         # its truth is for the user's class to say
-        if row.layer is not None and row.returned and run.roles[row.name] == "quiet"
+        if row.layer is not None and row.returned and run.roles[row.name] == "opaque"
     )
     given = (id(each) for layer in quiet for each in layer.parameters(recurse=False))
     return frozenset((*run.used, *given))
@@ -62,7 +63,7 @@ def _reason(name: str, run: Run, used: frozenset[int], failure: Failure | None) 
         return "nn.MultiheadAttention reads its weights itself and never calls it"
     if name in run.elsewhere:
         return "it ran in another thread, of which only its forward hook tells: not followed"
-    if name in run.called_directly:
+    if name in run.sites.called_directly:
         return "its .forward() was called directly, which calls no hooks: call the module"
     if any(id(parameter) in used for parameter in layer.parameters(recurse=False)):
         return "its weights were used without calling it"
@@ -100,7 +101,7 @@ def fast_path_notes(layers: Mapping[str, nn.Module]) -> tuple[str, ...]:
     Args:
         layers: Every module inside, by its name.
     """
-    compiled = any(map(_is_compiled, layers.values()))
+    compiled = any(map(is_compiled, layers.values()))
     notes = (_NOT_COMPILED,) if compiled else ()
     fused = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
     found = any(isinstance(layer, fused) and not layer.training for layer in layers.values())
@@ -113,15 +114,10 @@ def fast_path_notes(layers: Mapping[str, nn.Module]) -> tuple[str, ...]:
     )
 
 
-def _is_compiled(layer: nn.Module) -> bool:
-    """Whether torch.compile made it; its class is loaded with the compiler alone."""
-    return type(layer).__name__ == "OptimizedModule" or layer._compiled_call_impl is not None
-
-
 def unregistered_notes(run: Run) -> tuple[str, ...]:
     """Name each kind of module that ran without being part of the module, in a sentence."""
     return tuple(
         f"A {kind} ran that is not registered in the module, as one in a plain list is not:"
         " its parameters are neither counted nor trained."
-        for kind in run.unregistered
+        for kind in run.sites.unregistered
     )

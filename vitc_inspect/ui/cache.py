@@ -1,4 +1,4 @@
-"""A cache with a budget in bytes, shared by all visitors: evicting changes no number."""
+"""A least-recently-used cache with a budget in bytes, shared by all visitors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Sized(Protocol):
-    """Something that knows how much memory it holds."""
+    """An object that reports the memory it holds."""
 
     @property
     def bytes(self) -> int:
@@ -22,13 +22,13 @@ Value = TypeVar("Value", bound=Sized)
 
 
 class ByteCache(Generic[Key, Value]):
-    """Keeps the values used last, as many as fit in the budget."""
+    """Keeps the most recently used values that fit in the budget."""
 
     def __init__(self, budget: int) -> None:
         """Start empty.
 
         Args:
-            budget: The most all values together may hold (bytes).
+            budget: Most memory for all values together (bytes).
         """
         self._budget = budget
         self._values: OrderedDict[Key, Value] = OrderedDict()
@@ -42,7 +42,7 @@ class ByteCache(Generic[Key, Value]):
             return self._values.get(key)
 
     def put(self, key: Key, value: Value) -> None:
-        """Keep a value, dropping the ones used longest ago until the budget holds."""
+        """Store a value, and evict the least recently used ones until all fit in the budget."""
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
@@ -50,11 +50,11 @@ class ByteCache(Generic[Key, Value]):
                 self._values.popitem(last=False)
 
     def drop(self, key: Key) -> None:
-        """Forget a value, if it is there."""
+        """Remove a value, if there is one."""
         with self._lock:
             self._values.pop(key, None)
 
     @property
     def bytes(self) -> int:
-        """Memory all values hold together (bytes)."""
+        """Memory of all values together (bytes)."""
         return sum(value.bytes for value in self._values.values())

@@ -1,9 +1,10 @@
-"""Everything a person can choose on the page, read from what the browser sends."""
+"""Requests of the page, and the stem, image and run settings that a request chooses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, get_args
 
 from vitc_inspect.common.errors import SpecError
@@ -35,38 +36,167 @@ from vitc_inspect.stem.spec import (
 from vitc_inspect.stem.vit import MAX_DEPTH, ViTSpec
 from vitc_inspect.tracing.hooks import NormStatistics
 
-Request = Mapping[str, Any]
-"""What the page sends: texts by field, and "rows" when the stem was changed in the editor."""
-
 FILE = "file:"
-"""What stands before the name of a file of weights in a request."""
+"""Prefix of a weight file's name in the field "weights"."""
+VIEW_START: Mapping[str, str] = MappingProxyType(
+    {"sorting": "index", "scale": "layer", "layer": "", "view": "maps", "cell": "", "token": ""}
+)
+"""What both pages show at the start."""
+ENCODER_START: Mapping[str, str] = MappingProxyType(
+    {"depth": "12", "num_heads": "6", "mlp_ratio": "4", "attention": "softmax"}
+)
+"""The encoder's controls at the start, unless the preset has an encoder of its own."""
+LINK_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "always": (
+            *("stem", "size", "channels", "class_token", "table", "image"),
+            *("seed", "device", "dtype", "encoder", "layer", "view"),
+        ),
+        "changed": ("cell", "token", "weights", "norm_statistics", "sorting", "scale"),
+        "encoder": tuple(ENCODER_START),
+    }
+)
+"""The fields of a link to a stem, in order: those it always has, and those it has only where
+they differ from the start; and the parts of the field "encoder"."""
 
 Row = dict[str, str]
-"""One line of the editor: texts by field of ConvLayer; bias is "1" or "0"."""
+"""One row of the editor: text by field of ConvLayer; bias is "1" or "0"."""
+_ROW_FIELDS = (*CONV_BOUNDS, "bias", "norm", "activation")
+_MOST_LISTED = 100  # items of a list that are read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request of either page, as typed or selected; a field it does not have is empty."""
+
+    preset: str = ""
+    """Name of a preset; empty for any other stem."""
+    stem: str = ""
+    """The stem in stem notation."""
+    rows: tuple[Row, ...] | None = None
+    """The stem as rows of the editor, if it was changed there."""
+    height: str = ""
+    width: str = ""
+    in_channels: str = ""
+    class_token: str = ""
+    position_table: str = ""
+    encoder: str = ""
+    """ "1" for a whole model."""
+    depth: str = ""
+    num_heads: str = ""
+    mlp_ratio: str = ""
+    attention: str = ""
+    image: str = ""
+    """Name of a sample, or key of an opened picture."""
+    sizes: tuple[str, ...] = ()
+    """Shapes of a module's inputs."""
+    seed: str = ""
+    device: str = ""
+    dtype: str = ""
+    weights: str = ""
+    norm_statistics: str = ""
+    view: str = ""
+    """Name of the panel's tab."""
+    layer: str = ""
+    """Name of the selected layer, or key of the selected row."""
+    cell: str = ""
+    """Channel, or channel, row and column, of a map."""
+    token: str = ""
+    """Row and column of a token, or its number."""
+    sorting: str = ""
+    """Order of the maps."""
+    scale: str = ""
+    """Range of the maps' colours."""
+    part: str = ""
+    """ "panel" for the panel alone."""
+    opened: tuple[str, ...] = ()
+    """Titles of the folds that are open."""
+    unfolded: bool = False
+    """Whether the layers of the transformer blocks are listed."""
+    panel_width: int = 400
+    """Width of the panel (pixels)."""
+    aspect: float = 1.3
+    """Width over height of the space for maps."""
+    reading: int = 0
+    """How often the module's file had been read when the page was drawn."""
+    ticket: str = ""
+    """Which measurement of time to continue."""
+    text: str = ""
+    """An error message to explain."""
+    path: str = ""
+    """Path of an uploaded file."""
+    data: str = ""
+    """An opened picture as a data: address."""
+
+    @classmethod
+    def read(cls, message: Any) -> Request:
+        """Read what a browser sent; values of a wrong type are ignored."""
+        sent = message if isinstance(message, Mapping) else {}
+        number = sent.get("reading")
+        return cls(
+            **{
+                field.name: _text(sent, field.name)
+                for field in fields(cls)
+                if isinstance(field.default, str)
+            },
+            rows=_rows(sent["rows"]) if "rows" in sent else None,
+            sizes=_texts(sent.get("sizes")),
+            opened=_texts(sent.get("opened")),
+            unfolded=sent.get("unfolded") is True,
+            panel_width=round(_bounded(sent.get("panel_width"), 240, 1200, cls.panel_width)),
+            aspect=_bounded(sent.get("aspect"), 0.5, 4.0, cls.aspect),
+            reading=number if isinstance(number, int) else 0,
+        )
+
+
+def _text(sent: Mapping[str, Any], field: str) -> str:
+    value = sent.get(field)
+    return "" if value is None else str(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value[:_MOST_LISTED])) if isinstance(value, list) else ()
+
+
+def _bounded(value: Any, low: float, high: float, default: float) -> float:
+    return min(high, max(low, value)) if isinstance(value, (int, float)) else default
+
+
+def _rows(rows: Any) -> tuple[Row, ...]:
+    """The rows of the editor; a field that a row lacks is empty."""
+    # one more than a stem may have, so that StemSpec refuses what would be cut off here
+    listed = rows[: MAX_CONVS + 1] if isinstance(rows, list) else []
+    sent = (row if isinstance(row, Mapping) else {} for row in listed)
+    return tuple({field: _text(row, field) for field in _ROW_FIELDS} for row in sent)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What one inspection depends on, all of it."""
+    """Everything that an inspection depends on."""
 
     spec: StemSpec
     """The stem."""
     vit: ViTSpec | None
     """The whole model, or None for the stem alone."""
     image: str
-    """Name of a sample, or the key of an opened picture."""
+    """Name of a sample, or key of an opened picture."""
     device: str
-    """Device as asked for, for example "auto"."""
+    """Device as requested, for example "auto"."""
     dtype: Dtype
-    """Number format of the run."""
+    """Number format of weights and image."""
     seed: int
-    """Start of the random weights."""
+    """Seed of the random weights."""
     init: Init
     """How random weights are drawn."""
     weights: str
-    """Name of a file of weights the program was given; empty for random ones."""
+    """Name of a weight file that the program was started with; empty for random weights."""
     norm_statistics: NormStatistics
-    """What BatchNorm normalises by."""
+    """The statistics that BatchNorm normalises with."""
+
+    @property
+    def model(self) -> StemSpec | ViTSpec:
+        """The whole model, or the stem where there is no encoder."""
+        return self.vit or self.spec
 
 
 def read_choice(request: Request) -> Choice:
@@ -75,35 +205,34 @@ def read_choice(request: Request) -> Choice:
     Raises:
         SpecError: naming the control, for example "conv2.stride" or "seed".
     """
-    preset = _text(request, "preset")
-    if preset:  # else a stem of one's own
-        check_choice("preset", preset, PRESETS)
+    if request.preset:
+        check_choice("preset", request.preset, PRESETS)
     beside: dict[str, Any] = {
-        "image_size": _image_size(_text(request, "height"), _text(request, "width")),
-        "in_channels": parse_int("in_channels", _text(request, "in_channels"), 1, MAX_CHANNELS),
-        "class_token": _text(request, "class_token") == "1",
-        "position_table": _text(request, "position_table") != "0",
+        "image_size": _image_size(request.height, request.width),
+        "in_channels": parse_int("in_channels", request.in_channels, 1, MAX_CHANNELS),
+        "class_token": request.class_token == "1",
+        "position_table": request.position_table != "0",
     }
-    dtype: Any = _text(request, "dtype")
+    dtype: Any = request.dtype
     check_choice("dtype", dtype, get_args(Dtype))
-    if "rows" in request:
-        stem = StemSpec(convs=_convs_of_rows(request["rows"]), **beside)
+    if request.rows is None:
+        stem = parse_stem(request.stem, **beside)
     else:
-        stem = parse_stem(_text(request, "stem"), **beside)
-    init: Any = _text(request, "weights") or "torch"
+        stem = StemSpec(convs=_convs_of(request.rows), **beside)
+    init: Any = request.weights or "torch"
     weights = ""
     if init.startswith(FILE):
         init, weights = "torch", init.removeprefix(FILE)
     check_choice("weights", init, get_args(Init))
-    statistics: Any = _text(request, "norm_statistics") or "image"
+    statistics: Any = request.norm_statistics or "image"
     check_choice("norm_statistics", statistics, get_args(NormStatistics))
     return Choice(
         spec=stem,
-        vit=_vit(stem, request) if _text(request, "encoder") == "1" else None,
-        image=_text(request, "image"),
-        device=_text(request, "device"),
+        vit=_vit(stem, request) if request.encoder == "1" else None,
+        image=request.image,
+        device=request.device,
         dtype=dtype,
-        seed=parse_int("seed", _text(request, "seed"), 0, MAX_SEED),
+        seed=parse_int("seed", request.seed, 0, MAX_SEED),
         init=init,
         weights=weights,
         norm_statistics=statistics,
@@ -111,13 +240,12 @@ def read_choice(request: Request) -> Choice:
 
 
 def _vit(stem: StemSpec, request: Request) -> ViTSpec:
-    """The stem with the encoder that was chosen for it."""
-    attention: Any = _text(request, "attention")
+    attention: Any = request.attention
     return ViTSpec(
         stem=stem,
-        depth=parse_int("depth", _text(request, "depth"), 1, MAX_DEPTH),
-        num_heads=parse_int("num_heads", _text(request, "num_heads"), 1, MAX_CHANNELS),
-        mlp_ratio=parse_number("mlp_ratio", _text(request, "mlp_ratio")),
+        depth=parse_int("depth", request.depth, 1, MAX_DEPTH),
+        num_heads=parse_int("num_heads", request.num_heads, 1, MAX_CHANNELS),
+        mlp_ratio=parse_number("mlp_ratio", request.mlp_ratio),
         attention=attention,
     )
 
@@ -143,49 +271,47 @@ def _image_size(height: str, width: str) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def editor_rows(request: Request) -> list[Row] | None:
-    """What the editor is to hold for a request, also when it cannot be built.
+def editor_rows(request: Request) -> tuple[Row, ...] | None:
+    """Get the rows of the editor for a request, also when they cannot be built.
 
     Returns:
-        Texts by field for each layer, or None for a notation that cannot be read.
+        Text by field for each layer, or None for a notation that cannot be read.
     """
-    if "rows" in request:
-        return _rows(request["rows"])
+    if request.rows is not None:
+        return request.rows
     try:
-        layers = parse_fields(_text(request, "stem"))
+        return tuple(_row_of_fields(layer) for layer in parse_fields(request.stem))
     except SpecError:
         return None
-    return [_row_of_fields(fields) for fields in layers]
 
 
-def _row_of_fields(fields: Mapping[str, Any]) -> Row:
-    """The fields of a layer as the editor shows them, what was left out filled in."""
-    stride = fields.get("stride", 1)
-    norm = fields.get("norm", "none")
+def _row_of_fields(given: Mapping[str, Any]) -> Row:
+    """The fields of a layer as the editor shows them, with the defaults of those not given."""
+    stride = given.get("stride", 1)
+    norm = given.get("norm", "none")
     filled = {
         "stride": stride,
-        "padding": default_padding(fields["kernel_size"], stride),
+        "padding": default_padding(given["kernel_size"], stride),
         "dilation": 1,
         "groups": 1,
         "norm": norm,
         "activation": "none",
-        **fields,
+        **given,
     }
-    bias = fields.get("bias", norm == "none")
+    bias = given.get("bias", norm == "none")
     return {**{name: str(value) for name, value in filled.items()}, "bias": str(int(bias))}
 
 
 def stem_text(request: Request) -> str:
-    """The stem notation of a request, also when its rows cannot be built.
+    """Write the stem of a request in stem notation.
 
     A row that cannot be built is written as it was typed, so that the text, the editor and
-    the address bar never differ.
+    the address bar always agree.
     """
-    if "rows" not in request:
-        return _text(request, "stem")
-    rows = _rows(request["rows"])
+    if request.rows is None:
+        return request.stem
     texts = []
-    for name, row in zip(conv_names(len(rows)), rows, strict=True):
+    for name, row in zip(conv_names(len(request.rows)), request.rows, strict=True):
         try:
             texts.append(format_convs([_conv_of_row(name, row)]))
         except SpecError:
@@ -193,15 +319,12 @@ def stem_text(request: Request) -> str:
     return ", ".join(texts)
 
 
-def _convs_of_rows(rows: Any) -> tuple[ConvLayer, ...]:
-    rows = _rows(rows)
-    return tuple(
-        _conv_of_row(name, row) for name, row in zip(conv_names(len(rows)), rows, strict=True)
-    )
+def _convs_of(rows: tuple[Row, ...]) -> tuple[ConvLayer, ...]:
+    return tuple(map(_conv_of_row, conv_names(len(rows)), rows))
 
 
 def _conv_of_row(name: str, row: Row) -> ConvLayer:
-    """The convolution of one row of the editor."""
+    """The convolution that a row of the editor describes."""
     numbers = {
         field: parse_int(f"{name}.{field}", row[field], low, high)
         for field, (low, high) in CONV_BOUNDS.items()
@@ -217,16 +340,8 @@ def _conv_of_row(name: str, row: Row) -> ConvLayer:
         raise error.within(name) from None
 
 
-def _rows(rows: Any) -> list[Row]:
-    """The editor's rows as texts by field; whatever a row lacks is empty."""
-    fields = (*CONV_BOUNDS, "bias", "norm", "activation")
-    # one more than a stem may have, so that StemSpec refuses what would be cut off here
-    listed = rows[: MAX_CONVS + 1] if isinstance(rows, list) else []
-    return [{field: _text(row, field) for field in fields} for row in listed]
-
-
 def _as_typed(row: Row) -> str:
-    """A row in the notation, every part of it written out."""
+    """A row in stem notation with every field written out."""
     words = [word for word, norm in NORM_WORDS.items() if norm == row["norm"]]
     words += [word for word, act in ACTIVATION_WORDS.items() if act == row["activation"]]
     words += [] if row["groups"] == "1" else [f"g{row['groups']}"]
@@ -235,9 +350,3 @@ def _as_typed(row: Row) -> str:
     k = row["kernel_size"]
     size = f"{k}x{k}/{row['stride']}p{row['padding']}:{row['out_channels']}"
     return " ".join((size, *words))
-
-
-def _text(request: Any, field: str) -> str:
-    """A field of a request as text; empty when it is missing."""
-    value = request.get(field, "") if isinstance(request, Mapping) else ""
-    return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""The app's command line: read it, refuse what cannot work, and serve the page."""
+"""The command line of the app: parse it, check it, and serve the page."""
 
 from __future__ import annotations
 
@@ -14,19 +14,15 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from vitc_inspect.cli import (
-    EXIT_BAD_INPUT,
-    OneSentenceParser,
-    add_module_options,
-    check_has_input,
-    say,
-    user_traceback,
-)
+from vitc_inspect.cli.modules import check_has_input, user_traceback
+from vitc_inspect.cli.options import OneSentenceParser, add_module_options
+from vitc_inspect.cli.output import EXIT_BAD_INPUT, say
 from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.extras import require
 from vitc_inspect.common.validation import check_choice, parse_int
 from vitc_inspect.stem.presets import PRESETS
 
-# Parameters of glibc's mallopt, from malloc.h, and what they are set to.
+# Parameters of glibc's mallopt, from malloc.h, with the values they are set to.
 _MALLOC_SETTINGS = {
     -8: 2,  # M_ARENA_MAX: two arenas instead of one for each thread
     -1: 64 * 2**20,  # M_TRIM_THRESHOLD: bytes that may lie free at the top of the heap
@@ -34,24 +30,29 @@ _MALLOC_SETTINGS = {
 }
 _MAX_PORT = 65_535
 _PRESET = "vit_c_4gf"
-_WHY_NOT = {
+_PORT_ERRORS = {
     errno.EADDRINUSE: "another program is listening on it",
     errno.EACCES: "the system does not let this user open it",
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, prog: str = "python app.py") -> int:
     """Serve the page until interrupted.
 
     Args:
         arguments: The command line without the program; None means sys.argv.
+        prog: What the person typed to start the program.
 
     Returns:
         Exit code: 0 after an interrupt, 2 for bad input or an output that cannot be written.
+
+    Raises:
+        MissingPackage: when a package of the extra "app" is not installed.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser(prog).parse_args(arguments)
     try:
         _check(options)
+        require("app", by="The page")
         port = _free_port(options.host, options.port)
         _serve(port, options)
     except SpecError as error:
@@ -63,28 +64,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuse what needs no import to be refused.
+    """Check the options as far as that needs no slow import.
 
     Raises:
         SpecError: naming the option.
     """
     if options.module is None:
         if options.input:
-            reason = "it is for a module of your own"
+            reason = "only a module takes inputs"
             raise SpecError("input", options.input[0], reason, "Give --module file.py:name as well")
         check_choice("preset", _PRESET if options.preset is None else options.preset, PRESETS)
         return
     for name in ("preset", "weights"):
         value = getattr(options, name)
         if value is not None:
-            reason = f"--{name} is of a stem, and --module brings its own"
+            reason = f"--{name} is for stems, not for a module"
             raise SpecError(name, value, reason, "Leave one of the two out")
     check_has_input(options.input)
 
 
 def _serve(port: int | None, options: argparse.Namespace) -> None:
     _keep_memory_flat()
-    # torch and gradio take seconds to import; each waits for files, so they overlap
+    # torch and gradio take seconds to import, mostly waiting for files, so they overlap
     torch_import = Thread(target=import_module, args=("torch",))
     torch_import.start()
     import_module("gradio")
@@ -95,7 +96,9 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
     own = {}
     image = "photo" if options.image is None else options.image
     if image not in SAMPLES:
-        own[Path(image).name] = read_picture(image)
+        picture = read_picture(image)
+        image = Path(image).name
+        own[image] = picture
     page_of = _stem_page if options.module is None else _module_page
     page = page_of(options, image, own)
     _, address, _ = page.launch(
@@ -111,7 +114,7 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
 
 
 def _stem_page(options: argparse.Namespace, image: str, own: dict[str, Any]) -> Any:
-    """The page of stems, beginning as the options say."""
+    """Build the page of stems from the options."""
     from vitc_inspect.model.checkpoints import load_weights
     from vitc_inspect.model.devices import resolve_device
     from vitc_inspect.ui.page import build_page
@@ -119,7 +122,7 @@ def _stem_page(options: argparse.Namespace, image: str, own: dict[str, Any]) -> 
     resolve_device(options.device)
     files = {}
     if options.weights is not None:
-        load_weights(options.weights)  # a file that cannot be read is refused at once
+        load_weights(options.weights)  # refuses an unreadable file before the page opens
         files[Path(options.weights).name] = Path(options.weights)
     return build_page(
         preset=_PRESET if options.preset is None else options.preset,
@@ -131,21 +134,19 @@ def _stem_page(options: argparse.Namespace, image: str, own: dict[str, Any]) -> 
 
 
 def _module_page(options: argparse.Namespace, image: str, own: dict[str, Any]) -> Any:
-    """The page of the module that the options name; its code is run here for the first time."""
-    from vitc_inspect.common.images import SAMPLES
+    """Build the page of a module; this runs the module's code for the first time."""
     from vitc_inspect.inspection.module_run import Source
     from vitc_inspect.model.devices import resolve_device
     from vitc_inspect.ui.module_page import build_module_page
     from vitc_inspect.ui.module_server import ModuleInspector
 
     source = Source(options.module, resolve_device(options.device))
-    first = image if image in SAMPLES else next(iter(own))
-    inspector = ModuleInspector(source, options.input, own, image=first)
-    return build_module_page(inspector, title=options.module, image=first, own_pictures=own)
+    inspector = ModuleInspector(source, options.input, own, image=image)
+    return build_module_page(inspector, title=options.module, image=image, own_pictures=own)
 
 
 def _free_port(host: str, text: str | None) -> int | None:
-    """The port that was asked for, if it is free; None lets Gradio look for one from 7860 on.
+    """Check that a port is free; None if none was given, for Gradio to choose from 7860 on.
 
     Raises:
         SpecError: field "port" or "host".
@@ -153,21 +154,21 @@ def _free_port(host: str, text: str | None) -> int | None:
     port = _port_number(text) if text is not None else 0
     try:
         socket.getaddrinfo(host, port, family=socket.AF_INET)
-    except (socket.gaierror, UnicodeError):  # the latter for what no name can be
+    except (socket.gaierror, UnicodeError):  # the latter for an invalid name
         reason = "no IPv4 address of that name is known"
         raise SpecError("host", host, reason, "Use 127.0.0.1", "127.0.0.1") from None
     try:
         with socket.create_server((host, port)):
             return port or None
     except OSError as error:
-        if error.errno not in _WHY_NOT:
+        if error.errno not in _PORT_ERRORS:
             reason = "no port can be opened on it"
             if error.errno == errno.EADDRNOTAVAIL:
                 reason = "it is not an address of this machine"
             raise SpecError("host", host, reason, "Use 127.0.0.1", "127.0.0.1") from None
         with socket.create_server(("", 0)) as other:
             free = other.getsockname()[1]
-        reason = _WHY_NOT[error.errno]
+        reason = _PORT_ERRORS[error.errno]
         raise SpecError("port", port, reason, f"Use {free}", free) from None
 
 
@@ -179,27 +180,27 @@ def _port_number(text: str) -> int:
 
 
 def _keep_memory_flat() -> None:
-    """Bound what is held on to between runs; benchmarks/memory.py shows the difference.
+    """Limit the memory that libraries keep between runs; benchmarks/memory.py shows the effect.
 
-    To be called before torch is imported: by itself its convolution library keeps a plan for
-    each of the last 1024 shapes, and glibc gives little back to the system.
+    Call it before torch is imported. By default oneDNN caches a plan for each of the last 1024
+    shapes, and glibc returns little memory to the system.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         for parameter, value in _MALLOC_SETTINGS.items():
-            if mallopt:  # other C libraries have none
+            if mallopt:  # other C libraries do not have it
                 mallopt(parameter, value)
 
 
-def _parser() -> OneSentenceParser:
+def _parser(prog: str) -> OneSentenceParser:
     parser = OneSentenceParser(
-        prog="python app.py", description="Inspect the stem of a Vision Transformer in the browser."
+        prog=prog, description="Inspect the stem of a Vision Transformer in the browser."
     )
     parser.add_argument(
         "--host",
         default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-        help="address to listen on (default: GRADIO_SERVER_NAME or 127.0.0.1, this machine alone)",
+        help="address to listen on (default: GRADIO_SERVER_NAME or 127.0.0.1, this machine only)",
     )
     parser.add_argument(
         "--port",
@@ -213,6 +214,8 @@ def _parser() -> OneSentenceParser:
     parser.add_argument(
         "--image", help="image file to start with; or photo, impulse, checkerboard, edges, ramp"
     )
-    parser.add_argument("--weights", help="file of weights: safetensors, or a .pt of tensors alone")
+    parser.add_argument(
+        "--weights", help="weight file: safetensors, or a .pt that holds tensors only"
+    )
     add_module_options(parser)
     return parser

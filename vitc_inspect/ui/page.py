@@ -1,8 +1,8 @@
-"""The page as a Gradio app: one component, its controls filled, its answers wired."""
+"""The page of stems as a Gradio app: one HTML component and the functions it can call."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +14,7 @@ from vitc_inspect.stem.notation import format_stem
 from vitc_inspect.stem.prediction import Dtype
 from vitc_inspect.stem.presets import PRESETS, Preset
 from vitc_inspect.stem.vit import Attention
-from vitc_inspect.ui.choice import FILE
+from vitc_inspect.ui.choice import ENCODER_START, FILE, LINK_FIELDS, VIEW_START
 from vitc_inspect.ui.server import Inspector, server_functions
 from vitc_inspect.ui.uploads import MAX_FILE_BYTES
 
@@ -23,7 +23,7 @@ SCRIPTS = (
     *("common.js", "page.js", "maps.js", "cells.js", "tokens.js", "explain.js", "link.js"),
     "start.js",
 )
-"""The page's scripts in their order; they share one scope."""
+"""The page's scripts in order; they share one scope."""
 
 LAUNCH_SETTINGS: Mapping[str, Any] = {
     "share": False,
@@ -36,7 +36,7 @@ LAUNCH_SETTINGS: Mapping[str, Any] = {
     "footer_links": [],
     "state_session_capacity": 50,
 }
-"""What `launch` is given: nothing leaves the machine, nothing is kept, uploads are bounded."""
+"""Arguments of `launch`: no data leaves the machine, no history is kept, uploads are bounded."""
 
 
 def build_page(
@@ -50,63 +50,92 @@ def build_page(
     """Build the app.
 
     Args:
-        preset: Name of the stem the page starts with.
-        device: Device the page starts with.
-        image: Image the page starts with: a sample, or the one of `own_pictures`.
+        preset: Name of the preset at the start.
+        device: Device at the start.
+        image: Image at the start, a sample or a name in `own_pictures`.
         own_pictures: Pictures by name, offered beside the samples.
-        own_weights: Files of weights by name, offered beside random ones; the page starts with
-            the first.
+        own_weights: Weight files by name, offered beside random weights; the first is chosen at
+            the start.
 
     Returns:
         The app, ready for `launch(**LAUNCH_SETTINGS, **look())`.
 
     Raises:
-        KeyError: when there is no such preset.
+        KeyError: when there is no preset of that name.
     """
     own, files = dict(own_pictures or {}), dict(own_weights or {})
-    first = PRESETS[preset]
+    weights = {**{f"{FILE}{name}": f"File: {name}" for name in files}, **_INITS}
+    return blocks_of(
+        "vitc_inspect",
+        template="page.html",
+        scripts=SCRIPTS,
+        functions=server_functions(Inspector(own, files)),
+        own_pictures=own,
+        presets={name: controls_of(preset) for name, preset in PRESETS.items()},
+        options={
+            "image": image_options(own),
+            "device": {name: name for name in ("auto", *available_devices())},
+            "dtype": {name: name for name in get_args(Dtype)},
+            "attention": {name: name for name in get_args(Attention)},
+            "weights": weights,
+        },
+        link=dict(LINK_FIELDS),
+        start={
+            **ENCODER_START,
+            **controls_of(PRESETS[preset]),
+            "encoder": "0",
+            "image": image,
+            "seed": "0",
+            "device": device,
+            "dtype": "float32",
+            "weights": next(iter(weights)),
+            "norm_statistics": "image",
+            **VIEW_START,
+        },
+    )
+
+
+def blocks_of(
+    page_title: str,
+    *,
+    template: str,
+    scripts: Sequence[str],
+    functions: list[Callable[..., Any]],
+    own_pictures: Mapping[str, Picture],
+    **props: Any,
+) -> gr.Blocks:
+    """Build an app of one HTML component.
+
+    Args:
+        page_title: Title of the browser's tab.
+        template, scripts: Names of the assets.
+        functions: Functions of the server that the scripts can call.
+        own_pictures: Pictures by name, offered beside the samples.
+        props: Values for the scripts.
+    """
     page: gr.Blocks = gr.Blocks(
-        title="vitc_inspect", analytics_enabled=False, delete_cache=(600, 600), fill_width=True
+        title=page_title, analytics_enabled=False, delete_cache=(600, 600), fill_width=True
     )
     with page:
         gr.HTML(
-            html_template=read_assets("page.html"),
-            js_on_load=read_assets(*SCRIPTS),
+            html_template=read_assets(template),
+            js_on_load=read_assets(*scripts),
             apply_default_css=False,
-            server_functions=server_functions(Inspector(own, files)),
-            presets={name: controls_of(preset) for name, preset in PRESETS.items()},
-            options={
-                "image": {**{name: f"File: {name}" for name in own}, **SAMPLES},
-                "device": {name: name for name in ("auto", *available_devices())},
-                "dtype": {name: name for name in get_args(Dtype)},
-                "attention": {name: name for name in get_args(Attention)},
-                "weights": {**{f"{FILE}{name}": f"File: {name}" for name in files}, **_INITS},
-            },
-            start={
-                **_DEFAULT_ENCODER,
-                **controls_of(first),
-                "encoder": "0",
-                "image": image if image in SAMPLES else next(iter(own)),
-                "seed": "0",
-                "device": device,
-                "dtype": "float32",
-                "weights": f"{FILE}{next(iter(files))}" if files else "torch",
-                "norm_statistics": "image",
-                "sorting": "index",
-                "scale": "layer",
-                "layer": "",
-                "view": "maps",
-                "cell": "",
-                "token": "",
-            },
-            own_notes={name: " ".join(picture.notes) for name, picture in own.items()},
+            server_functions=functions,
+            own_notes={name: " ".join(picture.notes) for name, picture in own_pictures.items()},
             max_file_bytes=MAX_FILE_BYTES,
+            **props,
         )
     return page
 
 
+def image_options(own: Iterable[str]) -> dict[str, str]:
+    """Titles of the images to choose from, by name: the files given at the start, the samples."""
+    return {**{name: f"File: {name}" for name in own}, **SAMPLES}
+
+
 def look() -> dict[str, Any]:
-    """Theme and style sheet, with fonts that come with Gradio: nothing is fetched."""
+    """Theme and style sheet, with the fonts that Gradio serves itself."""
     theme = gr.themes.Base(
         font=[
             gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)),
@@ -121,20 +150,18 @@ def look() -> dict[str, Any]:
 
 
 def read_assets(*names: str) -> str:
-    """The assets one after the other."""
+    """Read asset files and join them."""
     return "\n".join((_ASSETS / name).read_text(encoding="utf-8") for name in names)
 
 
 _INITS = {"torch": "random, PyTorch's default", "trunc_normal": "random, truncated normal"}
-_DEFAULT_ENCODER = {"depth": "12", "num_heads": "6", "mlp_ratio": "4", "attention": "softmax"}
-"""What the controls hold until a preset says better."""
 
 
 def controls_of(preset: Preset) -> dict[str, str]:
-    """What a preset writes into the controls; the encoder's only where it has one."""
+    """Values of the controls for a preset; the encoder's only if it has one."""
     spec, encoder = preset.stem, {}
     if preset.vit:
-        encoder = {name: str(getattr(preset.vit, name)) for name in _DEFAULT_ENCODER}
+        encoder = {name: str(getattr(preset.vit, name)) for name in ENCODER_START}
     return {
         **encoder,
         "title": preset.title,

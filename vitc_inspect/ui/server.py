@@ -1,14 +1,14 @@
-"""What the page asks the server: a prediction, a run, a layer, a picture."""
+"""Server of the stem's page: predicts, runs, times and explains a stem on request."""
 
 from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
+from operator import attrgetter
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import Picture, crop_sentence, image_array, to_image
 from vitc_inspect.diagnosis import explain_error
-from vitc_inspect.inspection.stem_report import Bench, Report, inspect, prepare
+from vitc_inspect.inspection.stem_inspection import PreparedRun, inspect, prepare
+from vitc_inspect.inspection.stem_report import Report, rows_before_the_run
 from vitc_inspect.probes.other_counters import count_work
 from vitc_inspect.probes.timing import Timing, time_layers
 from vitc_inspect.stem.memory import MEMORY_BUDGET, check_memory, predicted_memory
@@ -26,71 +27,68 @@ from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.stem.vit import ViTSpec
 from vitc_inspect.tracing.hooks import KEEP_BYTES, packed
-from vitc_inspect.ui.answers import Answer, answering, drawn
+from vitc_inspect.ui.answers import Answer, drawn
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Choice, Request, editor_rows, read_choice, stem_text
+from vitc_inspect.ui.functions import PageServer, error_fields, page_functions
 from vitc_inspect.ui.panels import cells, costs, maps, summary, tokens
 from vitc_inspect.ui.panels.pixels import pixels_html
-from vitc_inspect.ui.uploads import PictureStore
 from vitc_inspect.views import text
 from vitc_inspect.views.html import tag
 from vitc_inspect.views.strip import strip_svg
 
 REPORT_BYTES = 256 * 2**20
-"""The most that the cached reports of all visitors may hold (bytes)."""
-PICTURE_BYTES = 64 * 2**20
-"""The most that opened pictures may hold (bytes)."""
+"""Budget of the cache of reports (bytes)."""
 AUTO_RUN_MACS = 4 * 10**9
-"""A stem with at most this many MACs runs by itself."""
+"""A stem with at most this many MACs runs without being asked."""
 AUTO_RUN_BYTES = 512 * 2**20
-"""A run that is predicted to take at most this much memory starts by itself (bytes)."""
-BENCH_BYTES = 128 * 2**20
-"""The most that stems kept for experiments may hold (bytes)."""
+"""A run predicted to need at most this much memory starts without being asked (bytes)."""
+PREPARED_BYTES = 128 * 2**20
+"""Budget of the cache of prepared stems (bytes)."""
 TIMING_BYTES = 8 * 2**20
-"""The most that finished measurements of time may hold (bytes)."""
-_TIMING_SECONDS = 0.4  # what the page waits for the next figures of a measurement
-_LONGEST_ERROR = 20_000  # characters of a pasted text that are read
-_PROBING = ("cell", "tokens")  # views that run the stem again
+"""Budget of the cache of finished measurements of time (bytes)."""
+_TIMING_SECONDS = 0.4  # between two answers while a measurement runs
+_LONGEST_ERROR = 20_000  # characters of a pasted message that are read
+_PROBING = ("cell", "tokens")  # views for which the stem runs again
 _THUMBNAIL = 112  # longest side of the image in the strip (pixels)
+_ALL_BUT_SIZE = attrgetter("convs", "in_channels", "class_token", "position_table")
 
 
 @dataclass(frozen=True)
-class _UnderWay:
-    """A measurement that goes on."""
+class _RunningTiming:
+    """A measurement of time that is not finished."""
 
     rounds: Iterator[Timing]
-    bytes: int  # what its model is predicted to take
+    bytes: int  # memory its model is predicted to take
 
 
-class Inspector:
-    """Answers requests. Everything it remembers can be computed again."""
+class Inspector(PageServer):
+    """Answers the requests of the stem's page; everything it caches can be computed again."""
 
     def __init__(
         self,
-        own_pictures: dict[str, Picture] | None = None,
+        own_pictures: Mapping[str, Picture] | None = None,
         own_weights: Mapping[str, Path] | None = None,
     ) -> None:
         """Start with empty caches.
 
         Args:
             own_pictures: Pictures by name, offered beside the samples.
-            own_weights: Files of weights by name, offered beside random ones.
+            own_weights: Weight files by name, offered beside random weights.
         """
+        super().__init__(own_pictures)
         self._weights = dict(own_weights or {})
-        self.pictures = PictureStore(PICTURE_BYTES, own_pictures or {})
         self._reports: ByteCache[Choice, Report] = ByteCache(REPORT_BYTES)
-        self._benches: ByteCache[Choice, Bench] = ByteCache(BENCH_BYTES)
+        self._prepared: ByteCache[Choice, PreparedRun] = ByteCache(PREPARED_BYTES)
         self._timings: ByteCache[Hashable, Timing] = ByteCache(TIMING_BYTES)
-        self._under_way: ByteCache[str, _UnderWay] = ByteCache(MEMORY_BUDGET)
-        # one thread: forward passes wait in turn, and their memory is used again
-        self._runner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
+        self._running: ByteCache[str, _RunningTiming] = ByteCache(MEMORY_BUDGET)
 
     def predict(self, request: Request) -> Answer:
         """Everything that can be shown before a run."""
         choice = read_choice(request)
-        prediction = predict(choice.vit or choice.spec, dtype=choice.dtype)
+        prediction = predict(choice.model, dtype=choice.dtype)
         picture = self.pictures.find(choice.image)
-        request = _settled(request, prediction)
+        request = _resolved(request, prediction)
         policy = _run_policy(prediction)
         timing = self._timings.get(_timed(choice))
         until_run = _until_run(policy)
@@ -103,36 +101,34 @@ class Inspector:
         }
 
     async def run(self, request: Request) -> Answer:
-        """Everything that can be shown after a run, from the cache if it is there."""
+        """Everything that can be shown after a run, which is made unless it is cached."""
         choice = read_choice(request)
         picture = self.pictures.find(choice.image)
-        report = self._reports.get(choice)
-        loop = asyncio.get_running_loop()
-        if report is None:  # waits in turn; what is cached is drawn at once
-            report = await loop.run_in_executor(self._runner, self._report, choice, picture)
-        request = _settled(request, report.prediction)
-        timing = self._timings.get(_timed(choice))
-        one_map = request.get("view", "maps") == "maps" and request.get("cell")
-        if (
-            one_map or request.get("view") in _PROBING
-        ):  # runs the stem again, so it waits in turn too
-            panel = await loop.run_in_executor(
-                self._runner, drawn, "The panel", self._probed, request, choice, picture, report
-            )
+        report = await self._report_of(choice, picture)
+        prediction = report.prediction
+        request = _resolved(request, prediction)
+        draw = partial(drawn, "The panel")
+        if request.view in _PROBING or (request.view in ("", "maps") and request.cell):
+            panel = await self._in_turn(draw, self._probed, request, choice, picture, report)
         else:
-            panel = await asyncio.to_thread(
-                drawn, "The panel", _panel, request, report.prediction, report, timing
-            )
-        if request.get("part") == "panel":
-            return {"panel": panel, "layer": request["layer"]}
+            timing = self._timings.get(_timed(choice))
+            panel = await asyncio.to_thread(draw, _panel, request, prediction, report, timing)
+        if request.part == "panel":
+            return {"panel": panel, "layer": request.layer}
         thumbnail = _thumbnail(picture, choice.spec)
-        return await asyncio.to_thread(_parts, request, report.prediction, report, panel, thumbnail)
+        return await asyncio.to_thread(_parts, request, prediction, report, panel, thumbnail)
 
-    def _report(self, choice: Choice, picture: Picture | str) -> Report:
-        """Run the stem or the model, unless somebody else just has."""
+    async def _report_of(self, choice: Choice, picture: Picture | str) -> Report:
+        """The report of a choice, at once if it is cached, else after a run in turn."""
+        if report := self._reports.get(choice):
+            return report
+        return await self._in_turn(self._run, choice, picture)
+
+    def _run(self, choice: Choice, picture: Picture | str) -> Report:
+        """Run the stem or the model, unless another request has just done so."""
         report = self._reports.get(choice)
         if report is None:
-            report = inspect(self._prepared(choice, choice.vit or choice.spec, picture))
+            report = inspect(self._prepare(choice, choice.model, picture))
             report = replace(report, trace=packed(report.trace))
             self._reports.put(choice, report)
         return report
@@ -140,25 +136,24 @@ class Inspector:
     def _probed(
         self, request: Request, choice: Choice, picture: Picture | str, report: Report
     ) -> str:
-        """A panel that needs the stem itself: a cell taken apart, or a token's field."""
-        bench = self._benches.get(choice)
-        if bench is None:  # of a whole model too the stem alone, which has the same weights
-            bench = self._prepared(choice, choice.spec, picture)
-            self._benches.put(choice, bench)
-        width, layer = _width_of(request), _layer_of(request, report.prediction)
-        if request.get("view") == "maps":
-            channel = maps.channel_of(str(request.get("cell", "")), report, layer)
-            if channel is None:
-                return _panel(request, report.prediction, report, None)
-            scale = str(request.get("scale", ""))
-            return maps.one_map_html(bench, report, layer, channel, scale=scale)
-        if request.get("view") == "cell":
-            return cells.cell_html(
-                bench, report, layer=layer, cell=str(request.get("cell", "")), width=width
-            )
-        return tokens.tokens_html(bench, report, token=str(request.get("token", "")), width=width)
+        """A panel for which the stem runs again: one map, one cell, or a token."""
+        prepared = self._prepared.get(choice)
+        if prepared is None:  # of a whole model the stem alone, which has the same weights
+            prepared = self._prepare(choice, choice.spec, picture)
+            self._prepared.put(choice, prepared)
+        layer, width = request.layer, request.panel_width
+        if request.view == "tokens":
+            return tokens.tokens_html(prepared, report, token=request.token, width=width)
+        if request.view == "cell":
+            return cells.cell_html(prepared, report, layer=layer, cell=request.cell, width=width)
+        channel = maps.channel_of(request.cell, report, layer)
+        if channel is None:
+            return _panel(request, report.prediction, report, None)
+        return maps.one_map_html(prepared, report, layer, channel, scale=request.scale)
 
-    def _prepared(self, choice: Choice, spec: StemSpec | ViTSpec, picture: Picture | str) -> Bench:
+    def _prepare(
+        self, choice: Choice, spec: StemSpec | ViTSpec, picture: Picture | str
+    ) -> PreparedRun:
         return prepare(
             spec,
             picture,
@@ -167,80 +162,63 @@ class Inspector:
             seed=choice.seed,
             init=choice.init,
             norm_statistics=choice.norm_statistics,
-            weights=self._file_of(choice),
+            weights=self._weight_file(choice.weights),
         )
 
-    def _file_of(self, choice: Choice) -> Path | None:
-        """The path of the file of weights that was chosen; a name of no such file is refused."""
-        if not choice.weights:
+    def _weight_file(self, name: str) -> Path | None:
+        """The path of a weight file that the program was started with; None for no name."""
+        if not name:
             return None
-        if choice.weights not in self._weights:
-            raise SpecError(
-                "weights",
-                choice.weights,
-                "the program was not started with this file",
-                "Use torch",
-                "torch",
-            )
-        return self._weights[choice.weights]
+        if name not in self._weights:
+            reason = "the program was not started with this file"
+            raise SpecError("weights", name, reason, "Use torch", "torch")
+        return self._weights[name]
 
     async def witnesses(self, request: Request) -> Answer:
-        """The work of the stem or the model, counted in every way there is."""
+        """The MACs of the stem or the model as each counter finds them."""
         choice = read_choice(request)
-        loop = asyncio.get_running_loop()
-        spec = choice.vit or choice.spec
-        counts = await loop.run_in_executor(
-            self._runner, lambda: count_work(spec, device=choice.device)
-        )
+        counts = await self._in_turn(partial(count_work, device=choice.device), choice.model)
         return {"witnesses": costs.witnesses_html(counts)}
 
     async def time(self, request: Request) -> Answer:
-        """Time the layers for a moment, and say how far it is; the page asks until it is done.
+        """Time the layers for a moment; the page asks again until the measurement is done.
 
-        So a person who stops asking has stopped it, and forward passes of others go between.
+        So closing the page ends a measurement, and other forward passes run in between.
         """
         choice = read_choice(request)
-        loop = asyncio.get_running_loop()
-        ticket = str(request.get("ticket", ""))
-        timing = await loop.run_in_executor(self._runner, self._time_on, choice, ticket)
-        panel = costs.time_html(timing, width=_width_of(request))
-        return {"panel": panel, "done": timing.done}
+        timing = await self._in_turn(self._continue_timing, choice, request.ticket)
+        return {"panel": costs.time_html(timing, width=request.panel_width), "done": timing.done}
 
-    def _time_on(self, choice: Choice, ticket: str) -> Timing:
+    def _continue_timing(self, choice: Choice, ticket: str) -> Timing:
         """The next rounds of the measurement with this ticket, or the first of a new one."""
-        under_way = self._under_way.get(ticket)
-        if under_way is None:
-            spec = choice.vit or choice.spec
-            rounds = time_layers(spec, device=choice.device, dtype=choice.dtype)
-            needed = predicted_memory(predict(spec, dtype=choice.dtype), keep_bytes=0)
-            under_way = _UnderWay(rounds, needed)
-            self._under_way.put(ticket, under_way)
+        running = self._running.get(ticket)
+        if running is None:
+            rounds = time_layers(choice.model, device=choice.device, dtype=choice.dtype)
+            needed = predicted_memory(predict(choice.model, dtype=choice.dtype), keep_bytes=0)
+            running = _RunningTiming(rounds, needed)
+            self._running.put(ticket, running)
         until = monotonic() + _TIMING_SECONDS
-        for timing in under_way.rounds:
+        for timing in running.rounds:
             if timing.done:
-                self._under_way.drop(ticket)
+                self._running.drop(ticket)
                 self._timings.put(_timed(choice), timing)
             if timing.done or monotonic() > until:
                 return timing
-        raise AssertionError("a measurement that is done is not asked again")
+        raise AssertionError("a finished measurement is not continued")
 
     def explain(self, request: Request) -> Answer:
-        """What an error means, for the stem that was chosen where there is one."""
+        """Explain an error message, for the chosen stem if the request has a valid one."""
         try:
             spec = read_choice(request).spec
-        except SpecError:  # the error may be about anything
+        except SpecError:  # the message may be about any other model
             spec = None
-        explanations = explain_error(str(request.get("text", ""))[:_LONGEST_ERROR], spec=spec)
+        explanations = explain_error(request.text[:_LONGEST_ERROR], spec=spec)
         return {"explained": summary.explanations_html(explanations)}
 
     async def save(self, request: Request) -> Answer:
-        """A layer's output as a file, from the run that is on the screen."""
+        """A layer's output as a file."""
         choice = read_choice(request)
-        report = self._reports.get(choice)
-        if report is None:
-            loop = asyncio.get_running_loop()
-            picture = self.pictures.find(choice.image)
-            report = await loop.run_in_executor(self._runner, self._report, choice, picture)
+        report = await self._report_of(choice, self.pictures.find(choice.image))
         layer = _layer_of(request, report.prediction)
         file = maps.npz_of(report, layer)
         if file is None:
@@ -248,117 +226,46 @@ class Inspector:
             raise SpecError("layer", layer, reason, "Choose a layer of the stem", "conv1")
         return {"name": file[0], "data": b64encode(file[1]).decode()}
 
-    def open_picture(self, request: Request) -> Answer:
-        """Take in a picture: a file that was uploaded, or one the browser gives back."""
-        return self.pictures.take_in(request)
-
 
 def server_functions(inspector: Inspector) -> list[Callable[..., Any]]:
-    """The functions the page can call; each answers a fault with one sentence."""
-
-    def predict(request: Any) -> Answer:
-        with _answering(request) as answer:
-            answer.update(inspector.predict(_fields(request)))
-        return answer
-
-    async def run(request: Any) -> Answer:
-        with _answering(request) as answer:
-            answer.update(await inspector.run(_fields(request)))
-        return answer
-
-    async def witnesses(request: Any) -> Answer:
-        with _answering(request) as answer:
-            answer.update(await inspector.witnesses(_fields(request)))
-        return answer
-
-    async def time(request: Any) -> Answer:
-        with _answering(request) as answer:
-            answer.update(await inspector.time(_fields(request)))
-        return answer
-
-    def explain(request: Any) -> Answer:
-        with _answering(request) as answer:
-            answer.update(inspector.explain(_fields(request)))
-        return answer
-
-    async def save(request: Any) -> Answer:
-        with _answering(request) as answer:
-            answer.update(await inspector.save(_fields(request)))
-        return answer
-
-    def open_picture(request: Any) -> Answer:
-        with _answering(request) as answer:
-            answer.update(inspector.open_picture(_fields(request)))
-        return answer
-
-    return [predict, run, witnesses, time, explain, save, open_picture]
+    """The functions that the stem's page can call."""
+    names = ("predict", "run", "witnesses", "time", "explain", "save", "open_picture")
+    return page_functions(inspector, names, _refused)
 
 
-def _fields(request: Any) -> Request:
-    """The request, or an empty one for what is none."""
-    return request if isinstance(request, dict) else {}
-
-
-def _answering(request: Any) -> AbstractContextManager[Answer]:
-    """An answer to be filled in; a fault inside becomes the answer, with what stands at it."""
-
-    def refused(error: SpecError) -> Answer:
-        rows = editor_rows(_fields(request))
-        return {
-            "stem": stem_text(_fields(request)),
-            "editor": summary.editor_html(rows) if rows else "",
-            "error": {
-                "field": error.field,
-                "html": summary.error_html(error),
-                "suggestion": _suggestion(error),
-            },
-        }
-
-    return answering(refused)
-
-
-def _suggestion(error: SpecError) -> list[str]:
-    """What to write into the error's controls; as text, since JavaScript rounds large numbers."""
-    value = () if error.suggestion is None else error.suggestion
-    return [str(part) for part in (value if isinstance(value, tuple) else (value,))]
-
-
-def _layer_of(request: Request, prediction: Prediction) -> str:
-    """The layer that was chosen, or where the stem has none of that name, its first."""
-    names = [layer.name for layer in prediction.layers]
-    chosen = str(request.get("layer", ""))
-    return chosen if chosen in names else names[0]
-
-
-def _settled(request: Request, prediction: Prediction) -> Request:
-    """The request with the layer that is shown; a cell and a token that it has not are empty."""
-    spec = prediction.spec
-    layer = prediction.layer(_layer_of(request, prediction))
-    stage = next((stage for stage in spec.stages if stage.name == layer.name), None)
-    token = tokens.read_token(str(request.get("token", "")), spec.grid_size)
+def _refused(request: Request, error: SpecError) -> Answer:
+    """The answer to a request for a stem that cannot be built or run."""
+    rows = editor_rows(request)
     return {
-        **request,
-        "layer": layer.name,
-        "cell": cells.shown_cell(str(request.get("cell", "")), layer, stage),
-        "token": ",".join(map(str, token or ())),
+        "stem": stem_text(request),
+        "editor": summary.editor_html(rows) if rows else "",
+        "error": error_fields(error),
     }
 
 
-def _aspect_of(request: Request) -> float:
-    """Width over height of the space the page has for maps."""
-    aspect = request.get("aspect")
-    return min(4.0, max(0.5, aspect)) if isinstance(aspect, (int, float)) else 1.3
+def _layer_of(request: Request, prediction: Prediction) -> str:
+    """The selected layer, or the first where the stem has none of that name."""
+    names = [layer.name for layer in prediction.layers]
+    return request.layer if request.layer in names else names[0]
 
 
-def _width_of(request: Request) -> int:
-    """Width of the panel (pixels)."""
-    width = request.get("panel_width")
-    return round(min(1200, max(240, width))) if isinstance(width, (int, float)) else 400
+def _resolved(request: Request, prediction: Prediction) -> Request:
+    """The request with a layer, a cell and a token that exist; the latter two may be empty."""
+    spec = prediction.spec
+    layer = prediction.layer(_layer_of(request, prediction))
+    stage = next((stage for stage in spec.stages if stage.name == layer.name), None)
+    token = tokens.read_token(request.token, spec.grid_size)
+    return replace(
+        request,
+        layer=layer.name,
+        cell=cells.shown_cell(request.cell, layer, stage),
+        token=",".join(map(str, token or ())),
+    )
 
 
 def _timed(choice: Choice) -> Hashable:
-    """The part of a choice that its time depends on."""
-    return choice.vit or choice.spec, choice.device, choice.dtype
+    """What the time of a run depends on."""
+    return choice.model, choice.device, choice.dtype
 
 
 def _panel(
@@ -369,8 +276,8 @@ def _panel(
     *,
     until_run: str = "",
 ) -> str:
-    """The panel that was chosen; the maps of a layer where none of that name is."""
-    view, width = request.get("view"), _width_of(request)
+    """The selected panel; the maps of a layer for an unknown view."""
+    view, width = request.view, request.panel_width
     if view == "cost":
         return costs.cost_html(prediction, report)
     if view == "length":
@@ -379,30 +286,30 @@ def _panel(
         return costs.time_html(timing, width=width)
     if view == "pixels":
         return pixels_html(prediction, report.input if report else None, width=width)
-    if view in _PROBING:  # drawn from the run
+    if view in _PROBING:  # nothing to show before a run
         return until_run
     return maps.maps_html(
         prediction,
         report,
-        _layer_of(request, prediction),
-        aspect=_aspect_of(request),
+        request.layer,
+        aspect=request.aspect,
         width=width,
-        sorting=str(request.get("sorting", "")),
-        scale=str(request.get("scale", "")),
+        sorting=request.sorting,
+        scale=request.scale,
         until_run=until_run,
     )
 
 
 def _stem_parts(request: Request, spec: StemSpec) -> Answer:
-    """The stem in its three forms: text, editor, preset."""
-    asked = str(request.get("preset", ""))
-    names = (asked, *PRESETS) if asked in PRESETS else PRESETS  # two presets may be one stem
+    """The stem as text, as rows of the editor, and as a preset."""
+    asked = request.preset
+    names = (asked, *PRESETS) if asked in PRESETS else PRESETS  # two presets may have the same stem
     preset = next((name for name in names if _same_layers(PRESETS[name].stem, spec)), "")
     about = ""
     if preset:
         about = f"{PRESETS[preset].teaches} Source: {PRESETS[preset].source}."
     return {
-        "stem": format_convs(spec.convs) if "rows" in request else stem_text(request),
+        "stem": stem_text(request) if request.rows is None else format_convs(spec.convs),
         "editor": summary.editor_html(editor_rows(request) or ()),
         "preset": preset,
         "about": about,
@@ -410,12 +317,8 @@ def _stem_parts(request: Request, spec: StemSpec) -> Answer:
 
 
 def _same_layers(stem: StemSpec, other: StemSpec) -> bool:
-    """Whether two stems have the same layers, whatever the size of the image."""
-    sides = (
-        (each.convs, each.in_channels, each.class_token, each.position_table)
-        for each in (stem, other)
-    )
-    return next(sides) == next(sides)
+    """Whether two stems differ in nothing but the image size."""
+    return _ALL_BUT_SIZE(stem) == _ALL_BUT_SIZE(other)
 
 
 def _parts(
@@ -425,16 +328,25 @@ def _parts(
     panel: str,
     thumbnail: str,
 ) -> Answer:
-    """The parts of the page that show a stem, for a settled request."""
-    layer = request["layer"]
+    """The parts of the page that show a stem, for a resolved request."""
+    layer = request.layer
+    rows = report.rows if report else rows_before_the_run(prediction)
     return {
         "layer": layer,
-        "cell": request["cell"],
-        "token": request["token"],
+        "cell": request.cell,
+        "token": request.token,
         "totals": drawn("The summary", summary.totals_html, prediction),
         "status": drawn("The status", summary.status_html, prediction, report),
         "strip": drawn(
-            "The strip", strip_svg, prediction, report, image_uri=thumbnail, selected=layer
+            "The strip",
+            strip_svg,
+            rows,
+            keys=[row.name for row in rows],
+            inputs=[(1, prediction.spec.in_channels, *prediction.spec.image_size)],
+            selected=layer,
+            image_uri=thumbnail,
+            label="The stem from image to tokens",
+            css="" if report else "unconfirmed",
         ),
         "table": drawn(
             "The table",
@@ -442,7 +354,7 @@ def _parts(
             prediction,
             report,
             layer,
-            unfolded=request.get("unfolded") is True,
+            unfolded=request.unfolded,
         ),
         "panel": panel,
         "batch_norm": any(conv.norm == "batch" for conv in prediction.spec.convs),
@@ -450,35 +362,28 @@ def _parts(
 
 
 def _run_policy(prediction: Prediction) -> Answer:
-    """Whether the stem may run, whether by itself, and what the run will cost."""
+    """Whether the stem can run, whether it runs without being asked, and what the run costs."""
     try:
         needed = check_memory(prediction, keep_bytes=KEEP_BYTES, budget=MEMORY_BUDGET)
     except SpecError as refusal:
-        return {
-            "auto_run": False,
-            "refusal": {
-                "field": refusal.field,
-                "html": summary.error_html(refusal),
-                "suggestion": _suggestion(refusal),
-            },
-        }
+        return {"auto_run": False, "refusal": error_fields(refusal)}
     cheap = prediction.macs <= AUTO_RUN_MACS and needed <= AUTO_RUN_BYTES
     cost = f"{text.count(prediction.macs)} MACs, about {text.size(needed)}"
     return {"auto_run": cheap, "cost": cost}
 
 
 def _until_run(policy: Answer) -> str:
-    """What stands where a run would be seen, as long as none starts by itself."""
+    """The remark shown in place of results until the stem is run on request."""
     if policy["auto_run"]:
         return ""
-    words = "It costs too much to run by itself: press Run, above, to see it."
+    words = "This run is too expensive to start by itself: press Run above to see it."
     if "refusal" in policy:
-        words = "It would not fit in memory and cannot be run: what is predicted is all there is."
+        words = "The run would not fit in memory, so only the prediction can be shown."
     return tag("p.remark", words, data_until_run=True)
 
 
 def _thumbnail(picture: Picture | str, spec: StemSpec) -> str:
-    """The image as the strip shows it, drawn small, as a data: address."""
+    """The image reduced for the strip, as a data: address."""
     shrink = min(1.0, _THUMBNAIL / max(spec.image_size))
     height, width = (max(1, round(side * shrink)) for side in spec.image_size)
     image = to_image(image_array(picture, (height, width), min(spec.in_channels, 3)))

@@ -1,6 +1,6 @@
-"""Pictures people open: kept by their content, so that a link or a restart loses nothing.
+"""Opened pictures, cached by a hash of their content.
 
-The browser holds an opened picture; the server only caches it, and asks for it again.
+The browser keeps each picture; the server asks for it again when it is no longer cached.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from PIL import Image
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import SAMPLES, Picture, read_picture
-from vitc_inspect.inspection.stem_report import read_input
+from vitc_inspect.inspection.stem_inspection import read_input
 from vitc_inspect.ui.cache import ByteCache
 
 KEPT_SIDE = 1024
-"""Longest side of an opened picture that is kept (pixels)."""
+"""Longest side to which an opened picture is reduced (pixels)."""
 MAX_FILE_BYTES = 8 * 2**20
-"""Largest file that may be opened."""
+"""Largest file that can be opened (bytes)."""
 _PREFIX = "upload-"
 _DATA = "data:image/png;base64,"
 
@@ -39,32 +39,32 @@ class StoredPicture:
 
     @property
     def bytes(self) -> int:
-        """Memory held (bytes): three for each pixel."""
+        """Memory held: three bytes for each pixel."""
         return 3 * self.picture.image.width * self.picture.image.height
 
 
 class MissingPicture(Exception):
-    """A question to the browser, not a fault: it is to send this picture again."""
+    """The picture is not cached; the browser is asked to send it again."""
 
 
 class PictureStore:
-    """Opened pictures by the hash of their pixels."""
+    """Opened pictures by the hash of their pixels, and the pictures given at the start."""
 
     def __init__(self, budget: int, own: Mapping[str, Picture]) -> None:
-        """Start with the program's own pictures.
+        """Start with the pictures given on the command line.
 
         Args:
-            budget: The most that opened pictures may hold together (bytes).
+            budget: Most memory for opened pictures (bytes).
             own: Pictures by name that are never dropped.
         """
         self._cache: ByteCache[str, StoredPicture] = ByteCache(budget)
         self._own = own
 
     def open_file(self, path: Path) -> tuple[str, Picture]:
-        """Read a file and keep its picture.
+        """Read a file and cache its picture.
 
         Returns:
-            The key of the picture, and the picture, at most KEPT_SIDE pixels a side.
+            The key of the picture, and the picture, at most KEPT_SIDE pixels per side.
 
         Raises:
             SpecError: field "image".
@@ -77,10 +77,10 @@ class PictureStore:
         return self._keep(Picture(image, notes))
 
     def open_data(self, address: str) -> tuple[str, Picture]:
-        """Take back a picture that `address_of` has given out.
+        """Read a picture that `address_of` has written.
 
         Raises:
-            SpecError: field "image", when it is no such address.
+            SpecError: field "image", when it is not such an address.
         """
         if not address.startswith(_DATA) or len(address) > 2 * MAX_FILE_BYTES:
             raise SpecError("image", "upload", "the data is no PNG", "Open the file again", "photo")
@@ -94,31 +94,34 @@ class PictureStore:
         picture.image.thumbnail((KEPT_SIDE, KEPT_SIDE))
         return self._keep(picture)
 
-    def take_in(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Take in a picture: a file that was uploaded ("path"), or one given back ("data").
+    def take_in(self, *, path: str, data: str) -> dict[str, Any]:
+        """Take in a picture: an uploaded file, or one that the browser sends back.
+
+        Args:
+            path: Path of the uploaded file, which is deleted; empty for none.
+            data: The picture as `address_of` wrote it, read only without a path.
 
         Returns:
-            "key" by which it is found, "data" for the browser to hold, "notes" on what was done.
+            "key" by which it is found, "data" for the browser to keep, "notes" on what was done.
 
         Raises:
             SpecError: field "image".
         """
-        if "path" in request:
-            path = _uploaded(str(request["path"]))
+        if path:
+            file = _uploaded(path)
             try:
-                key, picture = self.open_file(path)
+                key, picture = self.open_file(file)
             finally:
-                if path.is_file():
-                    path.unlink()
+                file.unlink(missing_ok=True)
         else:
-            key, picture = self.open_data(str(request.get("data", "")))
+            key, picture = self.open_data(data)
         return {"key": key, "data": address_of(picture.image), "notes": list(picture.notes)}
 
     def find(self, image: str) -> Picture | str:
-        """The picture or the test pattern an image's name stands for.
+        """Find the picture or test pattern with a name.
 
         Raises:
-            MissingPicture: when it was opened in a browser and is not in the cache.
+            MissingPicture: when it was opened in a browser and is not cached.
             SpecError: field "image", when it is neither opened nor a sample.
         """
         if image in self._own:
@@ -142,7 +145,7 @@ class PictureStore:
 
 
 def _uploaded(name: str) -> Path:
-    """The path of an uploaded file; any other path is refused unread."""
+    """The path of an uploaded file; any other path is refused without reading it."""
     try:
         path = Path(name).resolve()
         uploaded = path.is_relative_to(Path(get_upload_folder()).resolve()) and path.is_file()
@@ -154,7 +157,7 @@ def _uploaded(name: str) -> Path:
 
 
 def address_of(image: Image.Image) -> str:
-    """A picture as a data: address, without loss, for the browser to hold."""
+    """Encode a picture without loss as a data: address for the browser to keep."""
     file = BytesIO()
     image.save(file, "PNG", compress_level=3)
     return _DATA + b64encode(file.getvalue()).decode()

@@ -1,23 +1,42 @@
-"""A call of anybody's module in words: where its line stands, what it was given, what became of it.
-
-The terminal's table, the notebook's and the page use the same.
-"""
+"""Labels of a call, shared by the terminal, notebooks and the page: its name, place and shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Protocol
 
-from vitc_inspect.inspection.module_report import ModuleRow
-from vitc_inspect.tracing.recording import Call, SourceLine, Value
+from vitc_inspect.tracing.recording import SourceLine, Value
+from vitc_inspect.views.report import Row, Shape
 from vitc_inspect.views.terminal import one_line
 from vitc_inspect.views.text import shape
 
 
-def call_name(call: Call) -> str:
+class Named(Protocol):
+    """A row or a call."""
+
+    @property
+    def name(self) -> str:
+        """Name of the layer or the function; "" for the whole module."""
+
+    @property
+    def kind(self) -> str:
+        """Class of the layer, or "function"."""
+
+
+def call_name(row: Named) -> str:
     """The name of a layer or a function as it is shown; of the module itself its kind."""
-    return one_line(call.name or call.kind)
+    return one_line(row.name or row.kind)
+
+
+def without_batch(sizes: Shape | None, batch: int) -> Shape | None:
+    """A shape without the batch in front, where `batch` is the size it has there.
+
+    >>> without_batch((1, 48, 112, 112), 1), without_batch((1, 48), 0), without_batch(None, 1)
+    ((48, 112, 112), (1, 48), None)
+    """
+    return sizes[1:] if sizes and sizes[0] == batch else sizes
 
 
 def short_place(source: SourceLine | None) -> str:
@@ -54,10 +73,9 @@ def name_before(value: Value) -> str:
     return "" if value.path.isdecimal() or not value.path else f"{value.path} "
 
 
-def written_over(row: ModuleRow) -> str:
+def written_over(row: Row) -> str:
     """That the row's output was later written over, by what and where; without a full stop."""
-    call = row.call
-    at = f" at {short_place(call.overwritten_at)}" if call.overwritten_at else ""
-    name = call_name(call)
-    name = f"{name}, call {call.turn}," if call.turn > 1 else name
-    return f"The output of {name} is later written over by {call.overwritten_by}{at}"
+    at = f" at {short_place(row.overwritten_at)}" if row.overwritten_at else ""
+    name = call_name(row)
+    name = f"{name}, call {row.turn}," if row.turn > 1 else name
+    return f"The output of {name} is later written over by {row.overwritten_by}{at}"

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Union
 
-from vitc_inspect.tracing.recording import Call
+from vitc_inspect.views.report import Row
 from vitc_inspect.views.terminal import one_line
 
 FLAT = 40
@@ -48,7 +48,7 @@ class _Part:
     bare: bool  # a function between modules, which belongs to none
 
 
-def row_keys(calls: Sequence[Call]) -> tuple[str, ...]:
+def row_keys(calls: Sequence[Row]) -> tuple[str, ...]:
     """A name for each row by which it is found again after the file has changed.
 
     >>> row_keys(())
@@ -64,7 +64,7 @@ def row_keys(calls: Sequence[Call]) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def folded(calls: Sequence[Call]) -> tuple[Node, ...]:
+def folded(calls: Sequence[Row]) -> tuple[Node, ...]:
     """Arrange rows: flat where they are few, else what repeats is folded, then what is long.
 
     A change of shape is hidden by a repeated block only where every block makes it.
@@ -77,7 +77,7 @@ def folded(calls: Sequence[Call]) -> tuple[Node, ...]:
 
 
 def _arranged(
-    calls: Sequence[Call], rows: Sequence[int], depth: int, *, crowded: bool
+    calls: Sequence[Row], rows: Sequence[int], depth: int, *, crowded: bool
 ) -> tuple[Node, ...]:
     """The nodes for some rows, whose modules have `depth` names in common."""
     parts = _parts(calls, rows, depth)
@@ -108,14 +108,14 @@ def _arranged(
     return tuple(nodes)
 
 
-def _title(calls: Sequence[Call], part: _Part, depth: int) -> str:
+def _title(calls: Sequence[Row], part: _Part, depth: int) -> str:
     """A part by what it holds, where others have its name too: "stages.4 … stages.13"."""
     inner = [each.name for each in _parts(calls, part.rows, depth + 1) if not each.bare]
     return f"{inner[0]} … {inner[-1]}" if len(inner) > 1 else part.name
 
 
 def _single(
-    calls: Sequence[Call], part: _Part, depth: int, *, title: str, crowded: bool
+    calls: Sequence[Row], part: _Part, depth: int, *, title: str, crowded: bool
 ) -> list[Node]:
     """A part that does not repeat: its rows, or in a crowd one fold."""
     if part.bare or len(part.rows) == 1:
@@ -126,7 +126,7 @@ def _single(
     return list(inner)
 
 
-def _unit(calls: Sequence[Call], parts: Sequence[_Part], depth: int) -> Fold:
+def _unit(calls: Sequence[Row], parts: Sequence[_Part], depth: int) -> Fold:
     """One of the blocks that repeat, with the functions behind it."""
     rows = tuple(row for part in parts for row in part.rows)
     children: list[Node] = []
@@ -135,7 +135,7 @@ def _unit(calls: Sequence[Call], parts: Sequence[_Part], depth: int) -> Fold:
     return Fold(title=one_line(parts[0].name), count=1, rows=rows, children=tuple(children))
 
 
-def _parts(calls: Sequence[Call], rows: Sequence[int], depth: int) -> list[_Part]:
+def _parts(calls: Sequence[Row], rows: Sequence[int], depth: int) -> list[_Part]:
     """Neighbouring rows together that lie in the same module, `depth` names down."""
     parts: list[_Part] = []
     for row in rows:
@@ -151,7 +151,7 @@ def _parts(calls: Sequence[Call], rows: Sequence[int], depth: int) -> list[_Part
     return parts
 
 
-def _signature(calls: Sequence[Call], part: _Part, depth: int) -> Hashable:
+def _signature(calls: Sequence[Row], part: _Part, depth: int) -> Hashable:
     """What two parts have in common when they are the same block at another place."""
     inner = tuple(
         (

@@ -1,352 +1,296 @@
-"""The strip: one SVG picture of the stem from image to tokens, a block for each stage."""
+"""The strip: a block for each change of shape from input to output, of a stem or of any module."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
-from math import ceil, sqrt
+from itertools import groupby
+from math import sqrt
 from typing import Any
 
-from vitc_inspect.inspection.stem_report import Report, Row
-from vitc_inspect.stem.notation import format_convs
-from vitc_inspect.stem.prediction import LayerPrediction, Prediction
-from vitc_inspect.stem.spec import Stage
+from vitc_inspect.tracing.recording import Failure, NeverCalled
+from vitc_inspect.views.blocks import DEPTH, FACE, SEQUENCE, Block, in_a_row
+from vitc_inspect.views.call_labels import call_name, without_batch
+from vitc_inspect.views.folding import Fold, Node, folded
 from vitc_inspect.views.maps import data_uri, face
-from vitc_inspect.views.text import shape as shape_text
-from vitc_inspect.views.text import verdict
+from vitc_inspect.views.report import Row, Shape
+from vitc_inspect.views.terminal import one_line
+from vitc_inspect.views.text import plural
 
-# Lengths are pixels of the picture.
-FACE = 80
-"""Side of the largest face."""
-DEPTH = 20
-"""Depth of the block with most channels."""
-_BASELINE = 126  # where the blocks stand
-_HEIGHT = 184
-_ARROW = 24  # least room between two blocks
-_FULL = 900  # a strip that is narrower spreads its blocks up to this width
-_CHARACTER, _TITLE_CHARACTER = 6.4, 7.7  # width of a character of a label, of a bold title
-SEQUENCE = 30
-"""Width of a block of tokens."""
-_MARKS = {"agrees": "✓ ", "predicted": "", "not predicted": "", "not reached": ""}
-_PREFIX = 5  # height of the bar that stands for the class token
-
-
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """One block: what it stands for and how large it is drawn; lengths are pixels."""
-
-    layers: tuple[str, ...]
-    """The layers it shows; a click selects the first. Without any it is no button."""
-    title: str
-    """What stands under it."""
-    made_by: tuple[str, ...]
-    """What made it out of the block before, a line each."""
-    shape: tuple[int, ...]
-    """(channels, height, width), (tokens, width) or (width,)."""
-    width: float
-    """Width of the face."""
-    height: float
-    """Height of the face."""
-    depth: float
-    """Depth behind the face."""
-    picture: str | None
-    """Address of what the face shows."""
-    signed: bool = False
-    """Whether the picture has colours on both sides of zero."""
-    state: str
-    """The word under it: "input", "predicted", "agrees", "differs" …; it may be empty."""
-    prefix: bool = False
-    """Whether a class token stands on top."""
-    css: str = ""
-    """Further names for the style sheet."""
-    whole_name: str = ""
-    """The title in full, where that is shortened."""
-
-    @property
-    def room(self) -> float:
-        """Width of the drawing or of the longest label."""
-        state = "" if self.state in ("predicted", "agrees", "input") else self.state
-        labels = (shape_text(self.shape), state, *self.made_by)
-        label = max(len(text) for text in labels) * _CHARACTER
-        return max(self.width + self.depth, label, len(self.title) * _TITLE_CHARACTER)
+FAILED = "failed"
+"""Name of the block, and of the row, of the operation that raised."""
+_MOST_UNREACHED = 6  # layers behind a failure that are drawn
+_LONGEST_TITLE = 15  # characters
+_OF_FUNCTIONS = 0.62  # size of a function's block beside that of a module
+_LEAST = 5.0  # side of a face
+_IN_PLACE = frozenset(
+    {
+        *("batch_norm", "dropout", "gelu", "group_norm", "hardswish", "layer_norm", "leaky_relu"),
+        *("relu", "relu_", "sigmoid", "silu", "softmax", "tanh"),
+    }
+)
+"""Functions that change numbers and no shape: part of the block before, as a layer of norm is."""
+_CLASS_TOKENS = ("ClassToken", "class_token")  # as it is observed, as it is predicted
+_SHORT = {
+    **{"BatchNorm1d": "bn", "BatchNorm2d": "bn", "LayerNorm": "ln", "GroupNorm": "gn"},
+    **{"ReLU": "relu", "GELU": "gelu", "SiLU": "silu", "Hardswish": "hardswish"},
+}
 
 
 def strip_svg(
-    prediction: Prediction,
-    report: Report | None = None,
+    rows: Sequence[Row],
     *,
-    image_uri: str | None = None,
-    selected: str | None = None,
-) -> str:
-    """Draw the stem from image to tokens.
-
-    Faces are drawn to the square root of height and width, depths to that of the channels.
-    Before the run the blocks are empty; after it each carries a feature map of its own.
-
-    Args:
-        prediction: What every block is sized and labelled by.
-        report: The run, or None before it.
-        image_uri: A data: address of the image, or None.
-        selected: Name of the layer whose block is marked.
-
-    Returns:
-        An <svg> element; a block is a button with its first layer's name in data-layer.
-    """
-    blocks = [
-        _image_block(prediction, image_uri),
-        *(_stage_block(prediction, stage, report) for stage in prediction.spec.stages),
-        *(
-            _token_block(prediction, row, report)
-            for row in prediction.layers
-            if not row.stage and not row.block
-        ),
-        *_encoder_blocks(prediction, report),
-    ]
-    return in_a_row(
-        blocks,
-        selected=selected,
-        css="" if report else "unconfirmed",
-        label="The stem from image to tokens",
-    )
-
-
-def in_a_row(
-    blocks: Sequence[Block],
-    *,
+    keys: Sequence[str],
+    inputs: Sequence[Shape],
     selected: str | None,
-    css: str = "",
-    label: str,
-    full: int = _FULL,
-    shrink: float = 0.84,
+    image_uri: str | None = None,
+    failure: Failure | None = None,
+    never_called: Sequence[NeverCalled] = (),
+    **drawing: Any,
 ) -> str:
-    """Draw blocks one behind the other, with arrows between.
+    """Draw a stem or a module from its input to its output, or to the operation that failed.
+
+    Faces are drawn to the square root of height and width, depths to that of the channels. A layer
+    of norm or activation belongs to the block before it; blocks that repeat are one, and so is an
+    encoder. A function is drawn smaller than a layer. Before the run the blocks are empty; after it
+    each carries its feature map. Behind a failure stand the layers that would have followed.
 
     Args:
-        blocks: The blocks; at least one.
-        selected: Name of the layer whose block is marked.
-        css: Further names for the style sheet.
-        label: What it is a picture of.
-        full: A strip that is narrower spreads its blocks up to this width (pixels).
-        shrink: The least part of its size that it is drawn in; a narrower space scrolls.
+        rows: The rows of the report, or those that were predicted.
+        keys: A name for each row, by which the page finds it.
+        inputs: Shape of each input, with the batch.
+        selected: Key of the row whose block is marked, or FAILED.
+        image_uri: A data: address of the input, where it can be seen.
+        failure: How the forward pass raised, or None.
+        never_called: The layers that were never called.
+        drawing: `label`, `css`, `full` and `shrink`, as in `in_a_row`.
 
     Returns:
-        An <svg> element.
+        An <svg> element; a block is a button with its first row's key in data-layer and all of
+        them in data-layers.
     """
-    spare = (full - sum(block.room for block in blocks)) / max(1, len(blocks) - 1)
-    arrow = min(4 * _ARROW, max(_ARROW, spare))
-    parts, x = [], 8.0
-    for block in blocks:
-        if block is not blocks[0]:
-            parts.append(_arrow(x, arrow))
-            x += arrow
-        parts.append(_draw(block, x, chosen=selected in block.layers))
-        x += block.room
-    width = ceil(x + 8)
-    return (
-        f'<svg class="{f"strip {css}".strip()}" viewBox="0 0 {width} {_HEIGHT}" role="group"'
-        f' style="max-width:{width}px;min-width:{ceil(shrink * width)}px"'
-        f' aria-label="{label}">{"".join(parts)}</svg>'
+    scale = _Scale(rows, inputs)
+    blocks = [_input_block(inputs, scale, image_uri)]
+    prefix = False
+    for group in _groups(rows):
+        prefix = prefix or any(rows[at].kind in _CLASS_TOKENS for at in _rows_of(group))
+        blocks.append(_block(rows, group, keys, scale, prefix=prefix))
+    if failure:
+        blocks.append(_failed_block(failure, scale))
+        blocks += _unreached(never_called)
+    return in_a_row(blocks, selected=selected, **drawing)
+
+
+class _Scale:
+    """How large a shape is drawn, beside the largest of the report."""
+
+    def __init__(self, rows: Sequence[Row], inputs: Sequence[Shape]) -> None:
+        shapes = [*inputs, *filter(None, map(_shape, rows))]
+        self._batch = inputs[0][0] if inputs and inputs[0] else 0
+        maps = [shape[-3:] for shape in shapes if len(shape) == 4]
+        self._side = max((max(shape[1:]) for shape in maps), default=1)
+        self._channels = max((shape[0] for shape in maps[1:]), default=1)
+
+    def of_one(self, shape: Shape | None) -> Shape:
+        """A shape without the batch."""
+        return (without_batch(shape, self._batch) if shape and len(shape) > 1 else shape) or ()
+
+    def sizes(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Width and height of the face, and its depth, for a shape without the batch."""
+        if len(shape) == 3:
+            unit = FACE / sqrt(self._side)
+            height, width = (max(_LEAST, min(FACE, unit * sqrt(side))) for side in shape[1:])
+            depth = max(2.0, DEPTH * sqrt(min(1.0, shape[0] / self._channels)))
+            return {"width": width, "height": height, "depth": depth}
+        if len(shape) == 2:
+            return {"width": SEQUENCE, "height": FACE, "depth": 0.0}
+        return {"width": SEQUENCE, "height": FACE / 14, "depth": 0.0}
+
+
+def _shape(row: Row) -> Shape | None:
+    """Shape of the output, as observed, else as predicted."""
+    return row.out_shape or row.predicted_shape
+
+
+def _groups(rows: Sequence[Row]) -> list[list[Node]]:
+    """What is one block each: the places of a stage, of an encoder, of a head, or what repeats."""
+    if not any(row.stage for row in rows):
+        return _joined(_steps(folded(rows), rows), rows)
+    names = [row.stage or _part_of_encoder(row) or row.name for row in rows]
+    return [list(places) for _, places in groupby(range(len(rows)), names.__getitem__)]
+
+
+def _part_of_encoder(row: Row) -> str | None:
+    """ "encoder" for every block, "head" behind them, None before."""
+    return "encoder" if row.block and row.block != "head" else row.block
+
+
+def _steps(nodes: Sequence[Node], rows: Sequence[Row]) -> list[Node]:
+    """The nodes without rows that raised and without those that stand for the rows after them."""
+    inner = {row.inside if row.is_function else row.name.rpartition(".")[0] for row in rows}
+    return [
+        node
+        for node in nodes
+        if isinstance(node, Fold)
+        or (rows[node].returned and (rows[node].is_function or rows[node].name not in inner))
+    ]
+
+
+def _joined(nodes: Sequence[Node], rows: Sequence[Row]) -> list[list[Node]]:
+    """What is one block: a fold, or a row with the rows of norm and activation behind it."""
+    groups: list[list[Node]] = []
+    for node in nodes:
+        last = groups[-1][-1] if groups else None
+        if isinstance(node, int) and isinstance(last, int) and _belongs(rows[node], rows[last]):
+            groups[-1].append(node)
+        else:
+            groups.append([node])
+    return groups
+
+
+def _belongs(row: Row, before: Row) -> bool:
+    """Whether a call leaves the shape of the one before as it is, and only changes numbers."""
+    same = row.in_shape == row.out_shape == before.out_shape and row.out_shape is not None
+    if row.is_function:
+        return same and row.name in _IN_PLACE
+    return same and (row.kind in _SHORT or "Norm" in row.kind or "Drop" in row.kind)
+
+
+def _rows_of(group: Sequence[Node]) -> list[int]:
+    """Places of all rows of a group."""
+    return [at for node in group for at in (node.rows if isinstance(node, Fold) else (node,))]
+
+
+def _block(
+    rows: Sequence[Row], group: Sequence[Node], keys: Sequence[str], scale: _Scale, *, prefix: bool
+) -> Block:
+    """The block of a fold, of a part of the encoder, or of a row and those that belong to it."""
+    places, first = _rows_of(group), group[0]
+    of_group = [rows[at] for at in places]
+    shape = scale.of_one(_shape(of_group[-1]))
+    sizes, css = scale.sizes(shape), ""
+    name, made = call_name(of_group[0]), of_group[0].made_by
+    opened = places
+    if isinstance(first, Fold):
+        name = first.title
+        made = (f"{first.count} times" if first.count > 1 else "", plural(len(places), "row"))
+        css = "fold"
+        sizes = {**sizes, "depth": sizes["depth"] + 6 if sizes["depth"] else 0.0}
+    elif of_group[0].block:
+        name = _part_of_encoder(of_group[0]) or name
+        opened = [at for at in places if rows[at].block == of_group[0].block]
+    elif of_group[0].is_function:
+        css = "function"
+        shrunk = {key: _OF_FUNCTIONS * size for key, size in sizes.items() if key != "height"}
+        sizes = {**shrunk, "height": max(_LEAST, _OF_FUNCTIONS * sizes["height"])}
+    elif not made[1]:
+        made = (made[0], " ".join(filter(None, map(_word, of_group[1:]))))
+    title = _title(name)
+    return Block(
+        layers=tuple(keys[at] for at in opened),
+        title=title,
+        whole_name=name if name != title else "",
+        made_by=made,
+        shape=shape,
+        **sizes,
+        **_picture(of_group[-1]),
+        state=_state(of_group),
+        prefix=prefix and len(shape) == 2,
+        css=css,
     )
 
 
-def _image_block(prediction: Prediction, image_uri: str | None) -> Block:
-    spec = prediction.spec
-    width, height = _face_size(spec.image_size, prediction)
+def _word(row: Row) -> str:
+    """A layer or function of norm or activation as the notation has it."""
+    return row.name if row.is_function else _SHORT.get(row.kind, "")
+
+
+def _input_block(inputs: Sequence[Shape], scale: _Scale, image_uri: str | None) -> Block:
+    shape = scale.of_one(inputs[0]) if inputs else ()
+    more = len(inputs) - 1
     return Block(
         layers=(),
-        title="image",
-        made_by=(),
-        shape=(spec.in_channels, *spec.image_size),
-        width=width,
-        height=height,
-        depth=_depth(spec.in_channels, prediction),
+        title="image" if image_uri else "input",
+        made_by=(f"and {more} more",) if more > 0 else (),
+        shape=shape,
+        **scale.sizes(shape),
         picture=image_uri,
         state="input",
     )
 
 
-def _stage_block(prediction: Prediction, stage: Stage, report: Report | None) -> Block:
-    """A convolution with its norm and activation; its face is what leaves the last of them."""
-    layers = tuple(row.name for row in prediction.layers if row.stage == stage.name)
-    width, height = _face_size(stage.out_shape[1:], prediction)
-    size, *words = format_convs([stage.conv]).split(" ")
+def _failed_block(failure: Failure, scale: _Scale) -> Block:
+    """The operation that raised, at the size of what it was given."""
+    shape = scale.of_one(failure.operands[0].shape) if failure.operands else ()
+    name = failure.operation or failure.kind
     return Block(
-        layers=layers,
-        title=stage.name,
-        made_by=(size.partition(":")[0], " ".join(words)),
-        shape=stage.out_shape,
-        width=width,
-        height=height,
-        depth=_depth(stage.out_shape[0], prediction),
-        **_picture(layers[-1], report),
-        state=_state(layers, report),
+        layers=(FAILED,),
+        title=_title(name),
+        whole_name=name,
+        made_by=(
+            f"in {_title(one_line(failure.inside))}" if failure.inside else "",
+            f"line {failure.source.line}" if failure.source else "",
+        ),
+        shape=shape,
+        **scale.sizes(shape),
+        picture=None,
+        state="raised",
+        css="failed",
     )
 
 
-def _token_block(prediction: Prediction, row: LayerPrediction, report: Report | None) -> Block:
-    """A step after the convolutions: a line a token, a column a channel."""
-    made_by = {
-        "tokens": ("flatten", "by rows"),
-        "class_token": ("prepend", "1 token"),
-        "pos_embed": ("add", "positions"),
-    }
-    return Block(
-        layers=(row.name,),
-        title=row.name,
-        made_by=made_by[row.kind],
-        shape=row.out_shape,
-        width=SEQUENCE,
-        height=FACE,
-        depth=0,
-        **_picture(row.name, report),
-        state=_state((row.name,), report),
-        prefix=row.out_shape[0] > prediction.num_patches,
-    )
-
-
-def _encoder_blocks(prediction: Prediction, report: Report | None) -> list[Block]:
-    """The encoder as one block, whose first transformer block a click selects, and the head."""
-    if prediction.vit is None:
-        return []
-    encoder = [row for row in prediction.layers if row.block and row.block != "head"]
-    head = [row for row in prediction.layers if row.block == "head"]
-    pooled = "1st token" if prediction.num_prefix_tokens else "mean"
-    depth = prediction.vit.depth
-    made_by = (f"{depth} block{'' if depth == 1 else 's'}", prediction.vit.attention)
+def _unreached(layers: Sequence[NeverCalled]) -> list[Block]:
+    """The layers that would have followed, without a shape, since nothing went through them."""
+    behind = [layer for layer in layers if layer.not_reached]
+    shown = behind[:_MOST_UNREACHED]
+    names = []
+    for layer in shown:
+        name = one_line(layer.name)
+        if name.isdecimal():  # of a Sequential: alone it says nothing
+            names.append((f"{layer.kind} {name}", "", ""))
+        else:
+            names.append((_title(name), layer.kind, name))
+    if len(behind) > len(shown):
+        names.append((f"{len(behind) - len(shown)} more", "", ""))
     return [
         Block(
-            layers=tuple(row.name for row in encoder if row.block == "block1"),
-            title="encoder",
-            made_by=made_by,
-            shape=encoder[-1].out_shape,
+            layers=(),
+            title=title,
+            whole_name=whole,
+            made_by=(kind,),
+            shape=(),
             width=SEQUENCE,
-            height=FACE,
+            height=FACE / 2,
             depth=0,
             picture=None,
-            state=_state([row.name for row in encoder], report),
-            prefix=prediction.num_prefix_tokens > 0,
-        ),
-        Block(
-            layers=tuple(row.name for row in head),
-            title="head",
-            made_by=(pooled, "linear"),
-            shape=head[-1].out_shape,
-            width=SEQUENCE,
-            height=FACE / 14,
-            depth=0,
-            picture=None,
-            state=_state([row.name for row in head], report),
-        ),
+            state="not reached",
+        )
+        for title, kind, whole in names
     ]
 
 
-def _face_size(size: tuple[int, int], prediction: Prediction) -> tuple[float, float]:
-    """Width and height of a face, at least wide enough to be hit with a finger."""
-    unit = FACE / sqrt(max(prediction.spec.image_size))
-    height, width = (max(5.0, min(FACE, unit * sqrt(side))) for side in size)
-    return width, height
+def _title(name: str) -> str:
+    """A name short enough to stand under a block: its end, which differs most."""
+    if len(name) <= _LONGEST_TITLE:
+        return name
+    parts = name.split(" … ")
+    if len(parts) == 2:  # of a fold: what its first and its last have of their own
+        return " … ".join(part.rpartition(".")[2] for part in parts)[-2 * _LONGEST_TITLE :]
+    last = name.rpartition(".")[2]
+    return last if len(last) <= _LONGEST_TITLE else f"…{last[1 - _LONGEST_TITLE :]}"
 
 
-def _depth(channels: int, prediction: Prediction) -> float:
-    most = max(row.out_shape[0] for row in prediction.layers if row.stage)
-    return max(2.0, DEPTH * sqrt(channels / max(most, channels)))
-
-
-def _picture(layer: str, report: Report | None) -> dict[str, Any]:
+def _picture(row: Row) -> dict[str, Any]:
     """What the face of a block shows, once there is a run."""
-    kept = report.trace.record(layer).kept if report else None
-    if kept is None:
+    if row.kept is None or not row.kept.values.numel():
         return {"picture": None}
-    png, scale = face(kept)
+    png, scale = face(row.kept)
     return {"picture": data_uri(png), "signed": scale.signed}
 
 
-def _state(layers: Sequence[str], report: Report | None) -> str:
-    """The word under a block: its rows' common verdict, or the first that is not agreement."""
-    if report is None:
-        return "predicted"
-    rows: list[Row] = [row for row in report.rows if row.name in layers]
-    return next((word for row in rows if (word := verdict(row)) != "agrees"), "agrees")
-
-
-def _draw(block: Block, x: float, *, chosen: bool) -> str:
-    """A block with its labels; one that stands for layers is a button."""
-    middle = x + block.room / 2
-    left = middle - (block.width + block.depth) / 2
-    labels = [
-        _text(middle, 13 + 13 * i, "made", escape(line)) for i, line in enumerate(block.made_by)
-    ]
-    labels.append(_text(middle, _BASELINE + 18, "name", escape(block.title)))
-    labels.append(_text(middle, _BASELINE + 34, "sizes", _coloured(block.shape)))
-    body = _solid(block, left, _BASELINE - block.height) + "".join(labels)
-    name = escape(block.whole_name or block.title)
-    if block.whole_name:
-        body += f"<title>{name}</title>"
-    css = f"block {block.state.replace(' ', '-')} {block.css}".strip()
-    if block.state and block.state != "input":
-        mark = _MARKS.get(block.state, "✗ ")
-        body += _text(middle, _BASELINE + 50, "state", mark + block.state)
-    if not block.layers:
-        return f'<g class="{css}">{body}</g>'
-    css += " chosen" if chosen else ""
-    return (
-        f'<g class="{css}" role="button" tabindex="0" aria-pressed="{str(chosen).lower()}"'
-        f' data-layer="{escape(block.layers[0])}" data-layers="{escape(" ".join(block.layers))}"'
-        f' aria-label="{", ".join(filter(None, (name, shape_text(block.shape), block.state)))}">'
-        f'<rect class="room" x="{x - 4:.1f}" y="1" width="{block.room + 8:.1f}"'
-        f' height="{_HEIGHT - 2}" rx="8"/>{body}</g>'
-    )
-
-
-def _solid(block: Block, left: float, top: float) -> str:
-    """The front face with its picture, and behind it the depth of the channels."""
-    w, h, d, lift = block.width, block.height, block.depth, block.depth * 0.55
-    parts = []
-    if d:
-        parts.append(
-            f'<path class="side" d="M{left:.1f} {top:.1f}l{d:.1f} {-lift:.1f}h{w:.1f}v{h:.1f}'
-            f'l{-d:.1f} {lift:.1f}v{-h:.1f}l{d:.1f} {-lift:.1f}"/>'
-        )
-    if block.prefix:
-        parts.append(_rect("prefix", left, top - _PREFIX - 2, w, _PREFIX))
-    parts.append(_rect("face", left, top, w, h))
-    if block.picture:
-        parts.append(
-            f'<image href="{block.picture}" class="{"signed" if block.signed else ""}"'
-            f' x="{left:.1f}" y="{top:.1f}" width="{w:.1f}"'
-            f' height="{h:.1f}" preserveAspectRatio="none"/>'
-        )
-    elif block.width == SEQUENCE and h == FACE:
-        lines = "".join(f"M{left:.1f} {top + h * i / 14:.1f}h{w:.1f}" for i in range(1, 14))
-        parts.append(f'<path class="lines" d="{lines}"/>')
-    parts.append(_rect("frame", left, top, w, h))
-    return "".join(parts)
-
-
-def _arrow(x: float, length: float) -> str:
-    return (
-        f'<path class="arrow" d="M{x + 6:.1f} {_BASELINE - 22}h{length - 13:.1f}'
-        'm-4.5 -4l4.5 4l-4.5 4"/>'
-    )
-
-
-def _rect(css: str, x: float, y: float, width: float, height: float) -> str:
-    box = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
-    return f'<rect class="{css}" {box}/>'
-
-
-def _text(x: float, y: float, css: str, content: str) -> str:
-    return f'<text class="{css}" x="{x:.1f}" y="{y:.1f}">{content}</text>'
-
-
-def _coloured(shape: tuple[int, ...]) -> str:
-    """A shape with the colours of its axes: channels and area, or tokens and channels."""
-    if len(shape) == 3:
-        area = f"{shape[1]}×{shape[2]}"
-        return f'<tspan class="channels">{shape[0]}</tspan>×<tspan class="area">{area}</tspan>'
-    if len(shape) == 1:
-        return f'<tspan class="channels">{shape[0]}</tspan>'
-    if len(shape) != 2:
-        return shape_text(shape)
-    return f'<tspan class="token">{shape[0]}</tspan>×<tspan class="channels">{shape[1]}</tspan>'
+def _state(rows: Sequence[Row]) -> str:
+    """The word under a block; nothing under one of functions, for which no rule stands."""
+    words = [row.verdict for row in rows]
+    for word in ("raised", "differs", "never ran", "not checked", "agrees", "predicted"):
+        if word in words:
+            return word
+    return "" if all(row.is_function for row in rows) else "not predicted"

@@ -14,7 +14,7 @@ const onPanel = []; // called with the panel whenever it has been filled
 const SILENT = {
   error: {
     field: 'server',
-    html: '<p role="alert">The server does not answer. Start it again with python app.py, then '
+    html: '<p role="alert">The server does not answer. Start it again, then '
       + '<button type="button" data-retry>try again</button></p>',
   },
 };

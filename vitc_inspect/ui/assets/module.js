@@ -2,7 +2,7 @@
 
 const PARTS = ['summary', 'status', 'strip', 'table'];
 const VIEWS = [...root.querySelectorAll('[data-view]')].map((tab) => tab.dataset.view);
-const ASKED = ['image', 'sizes', 'sorting', 'scale', 'layer', 'view', 'cell', 'token'];
+const ASKED = Object.keys(props.start); // the fields of a link
 
 let newest = 0; // number of the newest request for the whole page
 let reading = 0; // how often the server had read the file when the screen was painted

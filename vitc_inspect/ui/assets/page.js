@@ -1,8 +1,9 @@
 // The page's behaviour: one choice, sent whole; answers that are not for the newest are dropped.
 
-const TEXTS = ['stem', 'height', 'width', 'in_channels', 'image', 'seed', 'device', 'dtype',
-  'depth', 'num_heads', 'mlp_ratio', 'attention', 'weights', 'norm_statistics', 'sorting', 'scale'];
-const TICKS = ['class_token', 'position_table', 'encoder'];
+const CONTROLS = [...root.querySelectorAll('[data-field]')];
+const namesOf = (controls) => controls.map((control) => control.dataset.field);
+const TICKS = namesOf(CONTROLS.filter((control) => control.type === 'checkbox'));
+const TEXTS = namesOf(CONTROLS).filter((name) => name !== 'preset' && !TICKS.includes(name));
 const RESULTS = ['totals', 'status', 'strip', 'table', 'panel'];
 const LAYER_VIEWS = ['maps', 'cell']; // those that show one layer; the others show the whole
 const VIEWS = [...root.querySelectorAll('[data-view]')].map((tab) => tab.dataset.view);
@@ -68,10 +69,8 @@ function readRows() {
     Object.fromEntries([...row.querySelectorAll('[data-part]')].map((c) => [c.dataset.part, c.value])));
 }
 
-const OURS = ['stem', 'size', 'channels', 'class_token', 'table', 'image', 'seed', 'device', 'dtype', 'encoder', 'layer', 'view', 'cell', 'token',
-  'weights', 'norm_statistics', 'sorting', 'scale'];
-const QUIET = ['cell', 'token', 'weights', 'norm_statistics', 'sorting', 'scale']; // unsaid where it is as at the start
-const ENCODER = ['depth', 'num_heads', 'mlp_ratio', 'attention']; // its four parts in the address
+const OURS = [...props.link.always, ...props.link.changed]; // the fields of a link, in order
+const ENCODER = props.link.encoder; // the parts of its field "encoder"
 
 function address() {
   const choice = readControls();
@@ -84,7 +83,7 @@ function address() {
   const readable = (text) => encodeURIComponent(text)
     .replace(/%20/g, '+').replace(/%2F/g, '/').replace(/%3A/g, ':').replace(/%2C/g, ',');
   const said = OURS.filter((name) => (name === 'table' ? values.table === '0'
-    : !QUIET.includes(name) || values[name] !== props.start[name]));
+    : props.link.always.includes(name) || values[name] !== props.start[name]));
   const parts = said.map((name) => `${name}=${readable(values[name])}`);
   for (const [name, value] of new URLSearchParams(location.search)) {
     if (![...OURS, 'preset'].includes(name)) parts.push(`${readable(name)}=${readable(value)}`);

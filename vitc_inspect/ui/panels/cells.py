@@ -9,7 +9,8 @@ from math import floor, isfinite, log10
 
 import numpy as np
 
-from vitc_inspect.inspection.stem_report import Bench, Report
+from vitc_inspect.inspection.stem_inspection import PreparedRun
+from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.probes.cells import BoolArray, Cell, probe_cell
 from vitc_inspect.probes.submodules import DoubleArray
 from vitc_inspect.stem.prediction import LayerPrediction, Prediction
@@ -31,7 +32,7 @@ _MOST_MARKS = 999  # squares of a grid that are marked as no finite numbers
 _COLOURS = ("red", "green", "blue")
 
 
-def cell_html(bench: Bench, report: Report, *, layer: str, cell: str, width: int) -> Markup:
+def cell_html(bench: PreparedRun, report: Report, *, layer: str, cell: str, width: int) -> Markup:
     """One cell of a convolution's map taken apart.
 
     Args:

@@ -6,7 +6,8 @@ from io import BytesIO
 
 import numpy as np
 
-from vitc_inspect.inspection.stem_report import Bench, Report
+from vitc_inspect.inspection.stem_inspection import PreparedRun
+from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.probes.cells import kernel_of
 from vitc_inspect.stem.prediction import LayerPrediction, Prediction
 from vitc_inspect.tracing.hooks import KeptOutput
@@ -74,7 +75,7 @@ def maps_html(
 
 
 def one_map_html(
-    bench: Bench, report: Report, selected: str, channel: int, *, scale: str = "layer"
+    bench: PreparedRun, report: Report, selected: str, channel: int, *, scale: str = "layer"
 ) -> Markup:
     """One map large, with its figures, and the kernel that made it.
 
@@ -181,7 +182,7 @@ def _colours(report: Report, kept: KeptOutput, scale: str) -> Scale | str:
     return "channel" if scale == "channel" else value_scale(numbers(kept))
 
 
-def _kernel_html(bench: Bench, stage: str, channel: int) -> Markup:
+def _kernel_html(bench: PreparedRun, stage: str, channel: int) -> Markup:
     """The kernel behind a map: a slice for each channel that it reads."""
     kernel = kernel_of(bench.module, stage, channel)
     picture = wall(kernel, aspect=3.0)

@@ -8,7 +8,7 @@ from math import isqrt
 import numpy as np
 
 from vitc_inspect.inspection.module_report import ModuleReport, ModuleRow
-from vitc_inspect.inspection.module_run import Trial
+from vitc_inspect.inspection.module_run import ModuleRun
 from vitc_inspect.tracing.hooks import KeptOutput
 from vitc_inspect.tracing.recording import Call, Failure, SourceLine
 from vitc_inspect.ui.panels.elements import facts_table, remark, verdict
@@ -47,7 +47,7 @@ class Grid:
 
 
 def module_maps_html(
-    trial: Trial,
+    trial: ModuleRun,
     row: int,
     *,
     cell: str,
@@ -122,7 +122,7 @@ def failed_html(failure: Failure) -> Markup:
     )
 
 
-def output_file(trial: Trial, row: int) -> tuple[str, bytes] | None:
+def output_file(trial: ModuleRun, row: int) -> tuple[str, bytes] | None:
     """A call's output as a file of arrays: its name and its bytes; None where nothing is kept."""
     kept = trial.output(row)
     call = trial.report.rows[row].call
@@ -185,7 +185,7 @@ def _grid_sentence(grid: Grid) -> str:
     )
 
 
-def _one_map_html(trial: Trial, row: int, maps: KeptOutput, channel: int, scale: str) -> Markup:
+def _one_map_html(trial: ModuleRun, row: int, maps: KeptOutput, channel: int, scale: str) -> Markup:
     """One map large, with its figures; a click on a place asks which pixels it reads."""
     name = call_name(trial.report.rows[row].call)
     plane = numbers(maps)[channel]
@@ -202,7 +202,7 @@ def _one_map_html(trial: Trial, row: int, maps: KeptOutput, channel: int, scale:
     return join(map_header(name, channel, len(maps.values)), drawn, figures_html(plane))
 
 
-def _colours(trial: Trial, kept: KeptOutput, scale: str) -> Scale | str:
+def _colours(trial: ModuleRun, kept: KeptOutput, scale: str) -> Scale | str:
     """What `wall` takes for a choice of colours."""
     if scale == "channel":
         return "channel"

@@ -10,7 +10,7 @@ import numpy as np
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import FloatArray
 from vitc_inspect.inspection.module_report import ModuleReport
-from vitc_inspect.inspection.module_run import Trial
+from vitc_inspect.inspection.module_run import ModuleRun
 from vitc_inspect.probes.reach import Reach
 from vitc_inspect.probes.similarity import cosines, token_norms
 from vitc_inspect.probes.submodules import DoubleArray
@@ -45,7 +45,7 @@ _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convtranspose", "conv_transpose"
 _MOST_PLACES = 256  # rows and columns of it
 
 
-def module_reach_html(trial: Trial, row: int, *, place: str, width: int) -> Markup:
+def module_reach_html(trial: ModuleRun, row: int, *, place: str, width: int) -> Markup:
     """One place of a call's output, and the pixels of the input that move it.
 
     Args:

@@ -28,7 +28,7 @@ from vitc_inspect.views.call_labels import (
 )
 from vitc_inspect.views.folding import Fold, Node, folded, row_keys
 from vitc_inspect.views.html import Content, Markup, fill, join, tag
-from vitc_inspect.views.module_strip import FAILED
+from vitc_inspect.views.strip import FAILED
 from vitc_inspect.views.terminal import one_line
 
 _MOST_EXPLANATIONS = 3
@@ -208,10 +208,9 @@ def module_table_html(report: ModuleReport, selected: str, opened: Sequence[str]
         selected: Key of the selected row, as `row_keys` names it, or FAILED.
         opened: Titles of the folds that are open.
     """
-    calls = [row.call for row in report.rows]
-    keys = row_keys(calls)
+    keys = row_keys(report.rows)
     batch = batch_of(report)
-    ways = _ways_to(folded(calls))
+    ways = _ways_to(folded(report.rows))
     lines = []
     for at, (node, inside) in enumerate(ways):
         within = _within(*inside)

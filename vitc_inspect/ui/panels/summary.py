@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.diagnosis import Explanation
-from vitc_inspect.inspection.stem_report import Report, Row
+from vitc_inspect.inspection.stem_report import Report, StemRow, rows_before_the_run
 from vitc_inspect.stem.cost import shares
 from vitc_inspect.stem.derivations import explain_layer, explain_totals
 from vitc_inspect.stem.prediction import LayerPrediction, Prediction
@@ -149,8 +149,8 @@ def status_html(prediction: Prediction, report: Report | None) -> Markup:
     if report is None:
         badge = tag("span.badge.predicted", f"predicted, {prediction.dtype}")
         return join(badge, *(tag("span.warning", words) for words in lost))
-    if broken := text.not_finite(report):
-        lost.append(f"⚠ {broken}.")
+    if report.not_finite:
+        lost.append(f"⚠ {report.not_finite}.")
     agreeing = sum(row.agrees for row in report.rows)
     state, mark = ("agrees", "✓") if not report.disagreements else ("differs", "✗")
     words = f"{mark} {agreeing} of {len(report.rows)} layers agree"
@@ -173,15 +173,15 @@ def table_html(
     that does not agree; `unfolded` or a selected layer opens it at once.
     """
     ran = report is not None
-    rows = report.rows if report else [_unconfirmed(layer) for layer in prediction.layers]
-    blocks = [row for row in rows if _block_of(row) not in (None, "head")]
+    rows = report.rows if report else rows_before_the_run(prediction)
+    blocks = [row for row in rows if row.block not in (None, "head")]
     lines: list[Markup] = []
     bodies: list[Markup] = []
     for row in rows:
         if row not in blocks:
             lines.append(_table_row(row, selected, ran=ran))
         elif row is blocks[0]:
-            shown = [r for r in blocks if _block_of(r) == "block1" or (ran and not r.agrees)]
+            shown = [r for r in blocks if r.block == "block1" or (ran and not r.agrees)]
             opened = unfolded or selected in [r.name for r in shown]
             lines.append(_fold_row(blocks, opened=opened, ran=ran))
             inner = [_table_row(r, selected, ran=ran) for r in shown]
@@ -245,11 +245,7 @@ def explanation_html(one: Explanation) -> Markup:
     return tag("article", tag("p", tag("b", one.sentence), " ", why), _fixes(one))
 
 
-def _unconfirmed(layer: LayerPrediction) -> Row:
-    return Row(name=layer.name, predicted=layer, observed=None, verdicts={})
-
-
-def _table_row(row: Row, selected: str, *, ran: bool) -> Markup:
+def _table_row(row: StemRow, selected: str, *, ran: bool) -> Markup:
     chosen = row.name == selected
     return tag(
         "tr",
@@ -260,14 +256,14 @@ def _table_row(row: Row, selected: str, *, ran: bool) -> Markup:
     )
 
 
-def _cells(row: Row, *, ran: bool) -> list[Markup]:
+def _cells(row: StemRow, *, ran: bool) -> list[Markup]:
     """The cells behind the layer's name."""
     predicted, observed = row.predicted, row.observed
     seen = ""
     said = ""
     if ran:
         seen = coloured_shape(observed.out_shape[1:]) if observed else "never ran"
-        word = text.verdict(row)
+        word = row.verdict
         said = verdict(word == "agrees", word)
     cells: list[Content] = ["not predicted", seen, said, "", "", ""]
     if predicted is not None:
@@ -280,19 +276,15 @@ def _cells(row: Row, *, ran: bool) -> list[Markup]:
     return [tag("td", cell) for cell in cells[: None if predicted else -1]]
 
 
-def _kind(row: Row) -> str:
+def _kind(row: StemRow) -> str:
     return row.predicted.kind if row.predicted else "unpredicted"
 
 
-def _block_of(row: Row) -> str | None:
-    return row.predicted.block if row.predicted else None
-
-
-def _fold_row(blocks: list[Row], *, opened: bool, ran: bool) -> Markup:
+def _fold_row(blocks: list[StemRow], *, opened: bool, ran: bool) -> Markup:
     """All transformer blocks in one line: what leaves the last, and what they cost together."""
     layers = [row.predicted for row in blocks if row.predicted]
     names = list(dict.fromkeys(layer.block for layer in layers))
-    whole = Row(
+    whole = StemRow(
         name=f"{len(names)} block{'' if len(names) == 1 else 's'}",
         predicted=replace(
             layers[-1],
@@ -326,7 +318,7 @@ def formulas_html(prediction: Prediction, report: Report | None, layer: LayerPre
     return facts_table("formulas", lines)
 
 
-def _seen(row: Row | None, quantity: str) -> str:
+def _seen(row: StemRow | None, quantity: str) -> str:
     """What the hook saw of a quantity, with a mark, or that nothing was observed."""
     if row is None or row.observed is None or row.predicted is None:
         return ""

@@ -8,7 +8,8 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from vitc_inspect.inspection.stem_report import Bench, Report
+from vitc_inspect.inspection.stem_inspection import PreparedRun
+from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.ui.panels.elements import fact, remark
 from vitc_inspect.views import text
 from vitc_inspect.views.html import Content, Markup, fill, tag
@@ -19,7 +20,7 @@ _MOST_CELLS = 64  # a side of a grid of cells that is drawn
 _MOST_BACK = 32  # the same, of a sequence read back
 
 
-def order_html(bench: Bench, report: Report, number: int) -> Markup:
+def order_html(bench: PreparedRun, report: Report, number: int) -> Markup:
     """Which cell becomes which token: as this stem does it, and in two ways that go wrong.
 
     Args:
@@ -106,7 +107,7 @@ def _mixed_sentence(every: Sequence[Way], number: int) -> str:
     )
 
 
-def _proof_facts(bench: Bench, every: Sequence[Way]) -> tuple[Markup, Markup]:
+def _proof_facts(bench: PreparedRun, every: Sequence[Way]) -> tuple[Markup, Markup]:
     """How the order was found out."""
     rows, columns = every[0].grid_size
     tried = every[0].tried_channels

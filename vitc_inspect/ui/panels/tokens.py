@@ -9,7 +9,8 @@ from math import ceil
 
 import numpy as np
 
-from vitc_inspect.inspection.stem_report import Bench, Report
+from vitc_inspect.inspection.stem_inspection import PreparedRun
+from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.probes.gradients import TokenField, token_field
 from vitc_inspect.stem.geometry import (
     Axis,
@@ -49,7 +50,7 @@ _MOST_READERS = 30_000  # whole numbers that say who reads which pixel, in one a
 _KEYS = "arrow keys move from token to token, Enter chooses, Shift and arrow keys move over pixels"
 
 
-def tokens_html(bench: Bench, report: Report, *, token: str, width: int) -> Markup:
+def tokens_html(bench: PreparedRun, report: Report, *, token: str, width: int) -> Markup:
     """The token grid over the image, one token's field by formula and by gradient, its likeness.
 
     Args:

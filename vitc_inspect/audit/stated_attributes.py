@@ -1,0 +1,188 @@
+"""Check attributes of a module, such as `patch_size`, against its convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+from torch import nn
+
+from vitc_inspect.audit.stem_finder import StemPath
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.diagnosis.contract import Contract
+from vitc_inspect.diagnosis.contract_faults import faults
+from vitc_inspect.diagnosis.explanation import Explanation, explain
+from vitc_inspect.tracing.dataflow import Flow
+from vitc_inspect.tracing.module_tree import contents_of
+from vitc_inspect.tracing.tracebacks import is_to_pass
+
+
+def stated_stride_faults(module: nn.Module, flow: Flow) -> Iterator[Explanation]:
+    """Hold a patch_size against the strides, by what modules say of themselves.
+
+    Only where the convolutions of a module with a patch_size feed each other by their channels,
+    and the first reads the image as it is: patches that are cut before have a stride of their own.
+
+    Args:
+        module: The module that ran.
+        flow: Its run, which ended before the image had become tokens.
+
+    Returns:
+        The first fault of kind "stride", or nothing.
+    """
+    names = {id(parameter): name for name, parameter in contents_of(module).named}
+    for owner in contents_of(module).layers.values():
+        patch = _whole(_stated(owner, "patch_size"))
+        convs = [
+            layer for layer in contents_of(owner).layers.values() if isinstance(layer, nn.Conv2d)
+        ]
+        strides = [_whole(conv.stride) for conv in convs]
+        feeds = all(a.out_channels == b.in_channels for a, b in pairwise(convs))
+        if patch is None or not convs or not feeds or None in strides:
+            continue
+        if patch in (prod(filter(None, strides)), *(conv.kernel_size[0] for conv in convs)):
+            continue
+        reads = _reads_image(names.get(id(convs[0].weight), ""), convs[0].in_channels, flow)
+        if reads is None:
+            continue
+        sizes = ("image_size", "img_size")
+        image = next((size for name in sizes if (size := _pair(_stated(owner, name)))), None)
+        try:
+            found = faults(
+                Contract(image_size=image, patch_size=patch, strides=tuple(filter(None, strides)))
+            )
+        except SpecError:  # larger than any stem of ours
+            continue
+        for fault in found:
+            if fault.kind == "stride":
+                yield fault if reads else replace(fault, likelihood="likely")
+        return
+
+
+def _reads_image(weight: str, channels: int, flow: Flow) -> bool | None:
+    """Whether a convolution was seen to read the image as it is; None where it does not.
+
+    False where it did not run, and could by its channels.
+    """
+    steps = [*flow.steps, *([flow.failed] if flow.failed else [])]
+    runs = [
+        step
+        for step in steps
+        if step.name == "conv2d" and len(step.sources) > 1 and step.sources[1].name == weight
+    ]
+    if runs:
+        positions = runs[0].sources[0].positions
+        whole = runs[0].sources[0].in_map_order and positions is not None and positions.origin == -1
+        return True if whole else None
+    return False if channels in (1, 3, 4) else None
+
+
+def stated_cells(module: nn.Module, cells: int, stride: int) -> int | None:
+    """So many places, if an attribute of the module speaks of a grid of them; else None."""
+    for owner in contents_of(module).layers.values():
+        counts = [_whole(_stated(owner, name)) for name in ("num_patches", "n_patches")]
+        grids = [_pair(_stated(owner, name)) for name in ("grid_size", "patches_resolution")]
+        images = [_pair(_stated(owner, name)) for name in ("image_size", "img_size", "input_size")]
+        counts += [prod(grid) for grid in grids if grid]
+        counts += [prod(side // stride for side in image) for image in images if image and stride]
+        if cells > 0 and cells in counts:
+            return cells
+    return None
+
+
+def stated_patch(module: nn.Module, stem_path: StemPath) -> int | None:
+    """What `patch_size` around the last convolution says, where it speaks of all the strides.
+
+    One that is the kernel of a first convolution whose windows overlap is the side of these; one
+    that is right for the convolutions beside it says nothing of those elsewhere.
+    """
+    for name, owner in _owners(module, stem_path):
+        patch = _whole(_stated(owner, "patch_size"))
+        if patch is None:
+            continue
+        start = f"{name}." if name else ""
+        pairs = list(zip(stem_path.convs, stem_path.layers, strict=True))
+        beside = [layer for conv, layer in pairs if conv.name.startswith(start)]
+        direct = [
+            layer
+            for conv, layer in pairs
+            if conv.name.startswith(start) and "." not in conv.name.removeprefix(start)
+        ]
+        fits = any(prod(layer.stride for layer in layers) == patch for layers in (beside, direct))
+        first = pairs[0][1]
+        if fits or (first.kernel_size == patch and first.stride < patch):
+            return None
+        return patch
+    return None
+
+
+def stated_width_faults(
+    module: nn.Module, flow: Flow, stem_path: StemPath
+) -> Iterator[Explanation]:
+    """What the module beside the last convolution says of the width, against its channels.
+
+    A width that some other layer has may be that of a later stage, unless the run raised where
+    the tokens met it.
+    """
+    met: set[int] = set()
+    if flow.failed and stem_path.feeds(flow.failed):
+        met = {size for known in flow.failed.sources for size in known.shape}
+    widths = {size for parameter in contents_of(module).parameters for size in parameter.shape}
+    for name, owner in _owners(module, stem_path)[:1]:
+        for attribute in ("embed_dim", "hidden_dim", "hidden_size"):
+            stated, width = _whole(_stated(owner, attribute)), stem_path.width
+            if stated is None or stated == width or (stated in widths - met):
+                continue
+            field = f"{name}.{attribute}" if name else attribute
+            last = stem_path.convs[-1].name
+            yield explain(
+                "width",
+                f"{last} gives tokens of {width} numbers, and {field} says {stated}.",
+                f"Let {last} have {stated} output channels.",
+                f"Or set {attribute} to {width}.",
+                because="the channels of the last convolution are the numbers of a token",
+                likelihood="certain",
+                numbers={"embed_dim": stated, "out_channels": width},
+            )
+
+
+def _owners(module: nn.Module, stem_path: StemPath) -> list[tuple[str, nn.Module]]:
+    """The modules around the last convolution, the innermost first, containers left out."""
+    if not stem_path.convs or not stem_path.convs[-1].name:
+        return []
+    layers = contents_of(module).layers
+    owners = []
+    name = stem_path.convs[-1].name
+    while name:
+        name = name.rpartition(".")[0]
+        owner = layers.get(name)
+        if owner is not None and not isinstance(owner, (nn.Sequential, nn.ModuleList)):
+            owners.append((name, owner))
+    return owners
+
+
+def _stated(owner: nn.Module, attribute: str) -> Any:
+    """What an attribute says; None where there is none, or where the user's property raises."""
+    try:
+        return getattr(owner, attribute, None)
+    except BaseException as error:
+        if is_to_pass(error):
+            raise
+        return None  # it is the user's code
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number, or the one that a pair says twice."""
+    if isinstance(value, (tuple, list)) and len(value) == 2 and value[0] == value[1]:
+        value = value[0]
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _pair(value: Any) -> tuple[int, int] | None:
+    """A height and a width, where a value can be them."""
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    whole = len(pair) == 2 and all(_whole(side) for side in pair)
+    return (pair[0], pair[1]) if whole else None

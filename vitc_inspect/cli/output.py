@@ -1,0 +1,69 @@
+"""Printing to the terminal, and how a program ends: exit codes, interrupts, closed pipes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from vitc_inspect.common.child_process import EXIT_FAILED, EXIT_INTERRUPTED, internal_error
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.extras import MissingPackage
+
+EXIT_DISAGREES = 1
+EXIT_NOT_KNOWN = 1
+EXIT_BAD_INPUT = 2
+EXIT_RAISED = 3
+EXIT_UNREAD = 141  # as a shell names the signal
+
+
+def ended(main: Callable[[], int]) -> int:
+    """Run a program to its end; who stops it, or stops reading it, gets no traceback.
+
+    Returns:
+        Its exit code, 130 for an interrupt, 141 where nobody reads on, 2 where a package is
+        missing, 70 for a mistake of this package's own.
+    """
+    try:
+        return main()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `| head` has read enough
+        _drop_output()
+        return EXIT_UNREAD
+    except MissingPackage as error:
+        complain(error)
+        return EXIT_BAD_INPUT
+    except Exception as error:  # noqa: BLE001  # the last resort
+        traceback.print_exc()
+        complain(internal_error(error))
+        return EXIT_FAILED
+
+
+def say(text: str) -> None:
+    """Print a text at once, and all of it.
+
+    Raises:
+        SpecError: field "output", when it cannot be written, as where a disk is full.
+        BrokenPipeError: when nobody reads on.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        reason = f"it cannot be written, {str(error.strerror).lower()}"
+        raise SpecError("output", "standard output", reason, "Send it elsewhere") from None
+
+
+def complain(what: object) -> None:
+    """Print something to standard error, if it is open; print takes None for standard output."""
+    if sys.stderr is not None:
+        print(what, file=sys.stderr)
+
+
+def _drop_output() -> None:
+    """Send what is left of the output nowhere, since Python writes it out at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

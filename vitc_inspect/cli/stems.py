@@ -1,0 +1,160 @@
+"""The stem or model that the options describe, and the report on it as text."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from vitc_inspect.cli.formats import format_of, report_text
+from vitc_inspect.cli.options import FILES, flag_of
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.extras import require
+from vitc_inspect.common.validation import (
+    MAX_CHANNELS,
+    check_choice,
+    nearest,
+    parse_image_size,
+    parse_int,
+    parse_number,
+)
+from vitc_inspect.stem.notation import parse_stem
+from vitc_inspect.stem.presets import PRESETS
+from vitc_inspect.stem.spec import StemSpec
+from vitc_inspect.stem.vit import MAX_DEPTH, ViTSpec
+
+
+def inspect(options: argparse.Namespace) -> tuple[str, bool]:
+    """The text to print and whether prediction and observation agree."""
+    name = format_of(options)
+    _refuse_beside(options, name)
+    spec = spec_of(options)
+    vit = _vit(spec, options)
+    require("torch", by="Running a stem")
+    # torch takes a second to import, which a misspelt stem need not wait for
+    from vitc_inspect.inspection.stem_inspection import inspect_stem, inspect_vit
+    from vitc_inspect.inspection.stem_report import Report
+    from vitc_inspect.model.modules import MAX_SEED
+    from vitc_inspect.probes.other_counters import count_work
+    from vitc_inspect.probes.timing import time_layers, timing_dict
+    from vitc_inspect.views.tables import time_table, witness_table
+
+    dtype: Any = "float32" if options.dtype is None else options.dtype
+    settings = {
+        "device": options.device,
+        "dtype": dtype,
+        "seed": parse_int("seed", options.seed, 0, MAX_SEED),
+        "init": options.init,
+        "norm_statistics": options.norm_statistics,
+        "weights": options.weights,
+    }
+    report: Report
+    if vit:
+        report = inspect_vit(vit, options.image, **settings)
+    else:
+        report = inspect_stem(spec, options.image, **settings)
+    more: dict[str, Any] = {}
+    behind = []
+    if options.witnesses:
+        counts = count_work(vit or spec, device=options.device)
+        more["witnesses"] = [asdict(witness) for witness in counts]
+        behind.append(f"MACs by every witness:\n{witness_table(counts)}")
+    if options.time:
+        *_, timing = time_layers(vit or spec, device=options.device, dtype=dtype)
+        more["timing"] = timing_dict(timing)
+        behind.append(time_table(timing))
+    text = report_text(report, name, more=more, behind="\n\n".join(behind))
+    return text, not report.disagreements
+
+
+def _refuse_beside(options: argparse.Namespace, name: str | None) -> None:
+    """Refuse what CSV has no rows for."""
+    for flag in ("witnesses", "time"):
+        if name == "csv" and getattr(options, flag):
+            reason = "CSV holds the rows of the report alone"
+            raise SpecError(flag, True, reason, f"Use --json --{flag}")
+
+
+def spec_of(options: argparse.Namespace) -> StemSpec:
+    """The stem the options describe; what is not said is the preset's."""
+    if options.preset is not None:
+        check_choice("preset", options.preset, PRESETS)
+    if options.stem is not None and options.preset is not None:
+        raise SpecError("preset", options.preset, "a stem was given as well", "Give one of the two")
+    if options.stem is None and options.preset is None:
+        raise SpecError(
+            "stem",
+            "",
+            "neither a stem nor --preset was given",
+            'Use "16x16/16:768"',
+            "16x16/16:768",
+        )
+    if options.stem is not None:
+        _refuse_a_name(options.stem)
+    spec = PRESETS[options.preset].stem if options.preset else parse_stem(options.stem)
+    return _beside(spec, options)
+
+
+def _refuse_a_name(stem: str) -> None:
+    """Refuse the name of a preset or of a file, which belongs behind an option."""
+    preset = nearest(stem, PRESETS, alike=0.7)
+    if preset:
+        reason = "it is the name of a preset, not a notation"
+        if stem != preset:
+            reason = "it is no notation, and much like the name of a preset"
+        raise SpecError("stem", stem, reason, f"Use --preset {preset}")
+    for flag, ending in FILES.items():
+        if re.search(ending, stem.lower()):
+            reason = "it is the name of a file, not a notation"
+            raise SpecError("stem", stem, reason, f"Use {flag} {stem}")
+
+
+def _vit(stem: StemSpec, options: argparse.Namespace) -> ViTSpec | None:
+    """The model the options describe, or None for the stem alone; what is not said is the preset's.
+
+    Raises:
+        SpecError: naming the field; "encoder" when there is no preset to take it from.
+    """
+    said = {name: getattr(options, name) for name in _ENCODER if getattr(options, name) is not None}
+    if not options.encoder and not said:
+        return None
+    preset = PRESETS[options.preset].vit if options.preset else None
+    values: dict[str, Any] = {name: getattr(preset, name) for name in _ENCODER if preset}
+    for name, text in said.items():
+        values[name] = _ENCODER[name](text)
+    missing = [name for name in ("depth", "num_heads", "mlp_ratio") if name not in values]
+    if missing:
+        flags = ", ".join(flag_of(name) for name in missing)
+        whose = "no preset says"
+        if options.preset:
+            whose = f"the preset {options.preset} is a stem alone and does not say"
+        reason = f"{whose} how deep, how many heads and how wide it is"
+        raise SpecError("encoder", "on", reason, f"Give {flags}")
+    return ViTSpec(stem=stem, **values)
+
+
+_ENCODER: Mapping[str, Callable[[str], Any]] = {
+    "depth": lambda text: parse_int("depth", text, 1, MAX_DEPTH),
+    "num_heads": lambda text: parse_int("num_heads", text, 1, MAX_CHANNELS),
+    "mlp_ratio": lambda text: parse_number("mlp_ratio", text),
+    "attention": str,
+}
+
+
+def _beside(spec: StemSpec, options: argparse.Namespace) -> StemSpec:
+    """The stem with the image size, channels, class token and table the options give."""
+    return StemSpec(
+        image_size=parse_image_size(options.image_size)
+        if options.image_size is not None
+        else spec.image_size,
+        in_channels=parse_int("in_channels", options.in_channels, 1, MAX_CHANNELS)
+        if options.in_channels is not None
+        else spec.in_channels,
+        convs=spec.convs,
+        class_token=spec.class_token if options.class_token is None else options.class_token,
+        position_table=spec.position_table
+        if options.position_table is None
+        else options.position_table,
+    )

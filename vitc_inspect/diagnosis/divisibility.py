@@ -1,0 +1,91 @@
+"""Explain sides that are not divisible: an image by its patches, a feature map by windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vitc_inspect.diagnosis.explanation import Explanation, Likelihood, by, explain
+
+
+def division_text(side: int, piece: int) -> str:
+    """Format a division with remainder: 225 = 14·16 + 1."""
+    rest = side % piece
+    return f"{side} = {side // piece}·{piece}{f' + {rest}' if rest else ''}"
+
+
+def indivisible_image(
+    sides: Sequence[int],
+    patches: Sequence[int],
+    *,
+    channels_last: bool = False,
+    because: str = "patches are cut in whole pixels",
+    likelihood: Likelihood = "certain",
+) -> Explanation:
+    """Explain an image that is not divisible by the patch size.
+
+    Args:
+        sides: Height and width (pixels).
+        patches: Height and width of a patch (pixels); 1 if a side is not split.
+        channels_last: Whether the image is (batch, height, width, channels).
+        because: The evidence.
+        likelihood: How likely it is.
+    """
+    pairs = list(zip(sides, patches, strict=True))
+    short = [side - side % patch for side, patch in pairs]
+    long = [-(-side // patch) * patch for side, patch in pairs]
+    odd = dict.fromkeys((side, patch) for side, patch in pairs if side % patch)
+    first = next(iter(odd), pairs[0])
+    fits = [by(size) for size in (short, long) if all(size)]
+    crop = ", ".join(f":{side}" for side in short)
+    return explain(
+        "image size",
+        f"A side of {first[0]} pixels is not divisible by the patch: "
+        + " and ".join(division_text(*pair) for pair in odd)
+        + ".",
+        f"Resize the image to {' or '.join(fits)} pixels.",
+        f"Or crop what patchify would drop: image[..., {crop}{', :' if channels_last else ''}]."
+        if all(short)
+        else "",
+        because=because,
+        likelihood=likelihood,
+        numbers={"side": first[0], "patch_size": first[1], "rest": first[0] % first[1]},
+    )
+
+
+def indivisible_map(
+    sides: Sequence[int],
+    pieces: Sequence[int],
+    *,
+    channels_last: bool,
+    because: str = "the channels are those of a map, not of an image",
+    likelihood: Likelihood = "certain",
+) -> Explanation:
+    """Explain a feature map that is not divisible by the window size.
+
+    Args:
+        sides: Rows and columns of the map.
+        pieces: Rows and columns of a window.
+        channels_last: Whether the map is (batch, rows, columns, channels).
+        because: The evidence.
+        likelihood: How likely it is.
+    """
+    pairs = list(zip(sides, pieces, strict=True))
+    long = [-(-side // piece) * piece for side, piece in pairs]
+    odd = dict.fromkeys((side, piece) for side, piece in pairs if side % piece)
+    first = next(iter(odd), pairs[0])
+    below, right = (new - side for side, new in zip(sides, long, strict=True))
+    pad = f"(0, 0, 0, {right}, 0, {below})" if channels_last else f"(0, {right}, 0, {below})"
+    windows = by(pieces) if len(set(pieces)) > 1 else f"{pieces[0]}"
+    return explain(
+        "window",
+        f"A map of {by(sides)} positions is not divisible into windows of {windows}: "
+        + " and ".join(division_text(*pair) for pair in odd)
+        + ".",
+        f"Pad the map to {by(long)} first, F.pad(x, {pad}), and cut the padding off after the"
+        " windows are joined.",
+        f"Or use an image whose map has sides that {windows} divides here, {by(long)} for example.",
+        f"Or use windows of {by(sides)}, the whole map." if max(sides) <= min(pieces) else "",
+        because=because,
+        likelihood=likelihood,
+        numbers={"side": first[0], "window": first[1], "rest": first[0] % first[1]},
+    )

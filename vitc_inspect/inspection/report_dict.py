@@ -1,0 +1,236 @@
+"""A report as plain values, by one schema for stems and modules: docs/report.schema.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from math import isfinite
+from typing import Any, Protocol
+
+from vitc_inspect.diagnosis import Explanation
+from vitc_inspect.stem.notation import format_stem
+from vitc_inspect.stem.prediction import Prediction
+from vitc_inspect.tracing.recording import Failure, SourceLine, Value
+from vitc_inspect.views.report import Report, Row
+
+SCHEMA_VERSION = 1
+"""Raised when a key changes its name or its meaning."""
+
+
+class PlainRow(Row, Protocol):
+    """What a row offers besides what is shown."""
+
+    @property
+    def inputs(self) -> Sequence[Value]:
+        """Every tensor that went in."""
+
+    @property
+    def outputs(self) -> Sequence[Value]:
+        """Every tensor that came out."""
+
+    @property
+    def uncounted(self) -> Sequence[str]:
+        """Names of functions without a count."""
+
+    @property
+    def verdicts(self) -> Mapping[str, bool | None]:
+        """For each quantity whether prediction and observation agree."""
+
+    @property
+    def extremes(self) -> tuple[float | None, float | None]:
+        """Least and largest value of the output of the first image, where they are known."""
+
+    def predicted_dict(self) -> dict[str, Any] | None:
+        """What was predicted, as plain values, or None."""
+
+
+class PlainReport(Report, Protocol):
+    """What a report offers besides what is shown."""
+
+    @property
+    def rows(self) -> Sequence[PlainRow]:
+        """Every call in order."""
+
+    @property
+    def kind(self) -> str:
+        """Class of the module."""
+
+    @property
+    def device(self) -> str:
+        """Device of the run."""
+
+    @property
+    def training(self) -> bool:
+        """Whether the module was in training mode."""
+
+    @property
+    def inputs(self) -> Sequence[Value]:
+        """What the whole module was given."""
+
+    @property
+    def outputs(self) -> Sequence[Value]:
+        """What it returned."""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates that could be counted."""
+
+    @property
+    def uncounted(self) -> Sequence[str]:
+        """Names of functions that the MACs leave out."""
+
+    @property
+    def unchecked(self) -> Sequence[str]:
+        """What could not be checked."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is odd, in sentences."""
+
+    @property
+    def disagreements(self) -> Sequence[str]:
+        """Each quantity that differs, in a sentence."""
+
+    @property
+    def audited(self) -> bool:
+        """Whether faults were looked for."""
+
+    @property
+    def explanations(self) -> Sequence[Explanation]:
+        """What the failure means."""
+
+
+def report_dict(
+    report: PlainReport,
+    *,
+    target: str,
+    prediction: Prediction | None,
+    device_title: str | None = None,
+    weights: str | None = None,
+    seed: int | None = None,
+    init: str | None = None,
+    norm_statistics: str | None = None,
+    first_not_finite: str | None = None,
+) -> dict[str, Any]:
+    """Write a report as plain values, as JSON holds them.
+
+    Args:
+        report: The report.
+        target: "stem", "vit" or "module".
+        prediction: Of the stem or the model; of a module that of the stem in it, or None.
+        device_title, weights, seed, init, norm_statistics, first_not_finite: As in a stem's
+            report; None for a module.
+
+    Returns:
+        One object. Shapes have the batch in front; sizes are in pixels and bytes.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "target": target,
+        "kind": report.kind,
+        "title": report.title,
+        "device": report.device,
+        "device_title": device_title,
+        "training": report.training,
+        "weights": weights,
+        "seed": seed,
+        "init": init,
+        "norm_statistics": norm_statistics,
+        "inputs": _values(report.inputs),
+        "outputs": _values(report.outputs),
+        "params": report.params,
+        "macs": report.macs,
+        "flops": 2 * report.macs,
+        "uncounted": list(report.uncounted),
+        "unchecked": list(report.unchecked),
+        "rows": [_row(row) for row in report.rows],
+        "never_called": [
+            {**asdict(layer), "not_reached": layer.not_reached} for layer in report.never_called
+        ],
+        "notes": list(report.notes),
+        "disagreements": list(report.disagreements),
+        "first_not_finite": first_not_finite,
+        "audited": report.audited,
+        "faults": [fault.to_dict() for fault in report.faults],
+        "ignored": dict(report.ignored),
+        "stem": prediction and _prediction(prediction),
+        "failure": _failure(report.failure),
+        "explanations": [meaning.to_dict() for meaning in report.explanations],
+    }
+
+
+def _row(row: PlainRow) -> dict[str, Any]:
+    low, high = row.extremes
+    return {
+        "name": row.name,
+        "kind": row.kind,
+        "inside": row.inside,
+        "turn": row.turn,
+        "inputs": _values(row.inputs),
+        "outputs": _values(row.outputs),
+        "raised": not row.returned,
+        "params": row.params,
+        "macs": row.macs,
+        "bytes": row.bytes,
+        "low": _number(low),
+        "high": _number(high),
+        "uncounted": list(row.uncounted),
+        "unchecked": list(row.unchecked),
+        "source": _line(row.source),
+        "overwritten_by": row.overwritten_by,
+        "overwritten_at": _line(row.overwritten_at),
+        "predicted": row.predicted_dict(),
+        "verdicts": dict(row.verdicts),
+        "verdict": row.verdict,
+    }
+
+
+def _prediction(prediction: Prediction) -> dict[str, Any]:
+    """The stem, the encoder and the totals as they were predicted, of one image."""
+    spec, vit = prediction.spec, prediction.vit
+    encoder = None
+    if vit:
+        fields = ("depth", "num_heads", "mlp_ratio", "attention", "num_classes")
+        encoder = {field: getattr(vit, field) for field in fields}
+    return {
+        "notation": format_stem(spec),
+        "image_size": list(spec.image_size),
+        "in_channels": spec.in_channels,
+        "class_token": spec.class_token,
+        "position_table": spec.position_table,
+        "encoder": encoder,
+        "dtype": prediction.dtype,
+        "embed_dim": prediction.embed_dim,
+        "grid_size": list(prediction.grid_size),
+        "num_patches": prediction.num_patches,
+        "num_prefix_tokens": prediction.num_prefix_tokens,
+        "seq_len": prediction.seq_len,
+        "total_stride": prediction.total_stride,
+        "receptive_field": prediction.receptive_field,
+        "params": prediction.params,
+        "stem_params": prediction.stem_params,
+        "macs": prediction.macs,
+        "stem_macs": prediction.stem_macs,
+        "flops": 2 * prediction.macs,
+        "activations": prediction.activations,
+        "bytes": prediction.bytes,
+    }
+
+
+def _values(values: Sequence[Value]) -> list[dict[str, Any]]:
+    return [{**asdict(value), "shape": list(value.shape)} for value in values]
+
+
+def _line(source: SourceLine | None) -> dict[str, Any] | None:
+    return asdict(source) if source else None
+
+
+def _failure(failure: Failure | None) -> dict[str, Any] | None:
+    if failure is None:
+        return None
+    return {**asdict(failure), "operands": _values(failure.operands)}
+
+
+def _number(value: float | None) -> float | str | None:
+    """A number as JSON can hold it: "inf", "-inf" and "nan" in words."""
+    return value if value is None or isfinite(value) else str(value)
