@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vitc_inspect
@@ -47,6 +47,7 @@ class Read(HTMLParser):
         self.text += data
 
 
+@settings(derandomize=True, deadline=None, database=None)
 @given(words=TEXTS, title=TEXTS)
 def test_text_and_attributes_come_out_as_they_went_in(words: str, title: str) -> None:
     for html in (
@@ -63,6 +64,7 @@ def test_text_and_attributes_come_out_as_they_went_in(words: str, title: str) ->
         assert found.text == 2 * words
 
 
+@settings(derandomize=True, deadline=None, database=None)
 @given(parts=st.lists(TEXTS, max_size=4), separator=TEXTS)
 def test_parts_are_joined_as_text(parts: list[str], separator: str) -> None:
     found = Read(join(*parts, separator=separator))
