@@ -1,4 +1,4 @@
-"""How every function of both pages answers: with what was asked for, or with one sentence."""
+"""Answers of both pages' servers, and what they say when something fails."""
 
 from __future__ import annotations
 

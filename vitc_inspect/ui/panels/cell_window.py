@@ -1,4 +1,4 @@
-"""The window of a convolution on its input, and the map that it fills, side by side."""
+"""The convolution's window on its input beside the map it produces, for the cell panel."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Side = Literal["in", "out"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Plane:
-    """A whole map on the screen, measured in its own positions."""
+    """A whole map as drawn; lengths are positions of the map."""
 
     side: Side
     label: str  # for those who do not see it
@@ -46,18 +46,18 @@ class _Plane:
     lens_rows: int  # what its lens shows
 
     def pixels(self, room: float) -> float:
-        """Size of a position in a space so wide (pixels)."""
+        """Side of one position when the map may be `room` pixels wide (pixels)."""
         return min(room / self.width, _PLANE_HEIGHT / self.height)
 
     def lens_pixels(self, room: float) -> float:
-        """Size of a position under the lens (pixels)."""
+        """Side of one position under the lens (pixels)."""
         return room / (self.lens_rows * _LENS_ASPECT)
 
 
 def window_html(
     report: Report, stage: Stage, cell: Cell, given: int, *, pinned: bool, width: int
 ) -> Markup:
-    """Input and output side by side, with the window and the cell that the page moves.
+    """Draw input and output side by side, with the window and the cell that the page moves.
 
     Args:
         report: The run.
@@ -107,7 +107,7 @@ def window_html(
 
 
 def _title(report: Report, stage: Stage, given: int) -> Markup:
-    """What the picture of the input is of."""
+    """The title above the picture of the input."""
     before = _input_layer(report, stage)
     if before is not None:
         return _map_title(given, before, stage.in_shape[1:])
@@ -160,7 +160,7 @@ def _output_plane(report: Report, stage: Stage, cell: Cell, span: int) -> _Plane
 
 
 def _window_svg(span: int, dilation: int) -> Markup:
-    """A square frame at the origin; inside it the taps, where they stand apart."""
+    """A square frame at the origin, with its taps where a dilation separates them."""
     edges = fill(
         '<rect class="cell-halo" width="{0}" height="{0}"/>'
         '<rect class="cell-edge" width="{0}" height="{0}"/>',
@@ -176,7 +176,7 @@ def _window_svg(span: int, dilation: int) -> Markup:
 
 
 def _plane_svg(plane: _Plane, room: float) -> Markup:
-    """The whole map; what is bare of a picture shows the hatching of the padding."""
+    """The whole map; padding, which no picture covers, appears hatched."""
     coarse = " cell-coarse" if plane.pixels(room) >= 1 else ""
     return fill(
         '<svg class="cell-plane{}" tabindex="0" role="application" aria-label="{}. Arrow keys move'
@@ -188,7 +188,7 @@ def _plane_svg(plane: _Plane, room: float) -> Markup:
 
 
 def _lens_svg(plane: _Plane) -> Markup:
-    """The same, magnified; the page puts the picture in, and says what part is seen."""
+    """The same magnified; the page inserts the picture and chooses the visible part."""
     frame = f"M{plane.left} {plane.top}h{plane.width}v{plane.height}h{-plane.width}z"
     far = f"M{plane.left - 999} {plane.top - 999}h{plane.width + 1998}v{plane.height + 1998}"
     box = f"{plane.left},{plane.top},{plane.width},{plane.height}"
@@ -212,7 +212,7 @@ def _input_layer(report: Report, stage: Stage) -> str | None:
 
 
 def _is_photograph(stage: Stage) -> bool:
-    """Whether the channels of the image can be seen at once: grey, or red, green and blue."""
+    """Whether all channels of the image fit in one picture: grey, or red, green and blue."""
     return stage.in_shape[0] in (1, 3)
 
 
@@ -232,7 +232,7 @@ def _input_picture(report: Report, stage: Stage, given: int) -> Markup:
 
 
 def _kept_picture(report: Report, name: str, channel: int, size: tuple[int, ...]) -> Markup:
-    """One map of a layer as far as it was kept; a plain field where it was not."""
+    """One map of a layer; an empty field if it was not kept."""
     kept = report.trace.record(name).kept
     if kept is None or channel >= len(kept.values):
         return tag("rect.cell-blank", width=size[1], height=size[0])
@@ -242,7 +242,7 @@ def _kept_picture(report: Report, name: str, channel: int, size: tuple[int, ...]
 
 
 def _step(height: int, width: int) -> int:
-    """Every how many-th row and column a picture has room for."""
+    """Step between the rows and columns drawn, so that the picture stays small."""
     return max(1, ceil(sqrt(height * width / _MOST_PIXELS)))
 
 
@@ -255,7 +255,7 @@ def _map_picture(plane: NDArray[np.float32], step: int, size: tuple[int, ...]) -
 def _image_svg(
     address: str, pixels: tuple[int, ...], step: int, size: tuple[int, ...], css: str
 ) -> Markup:
-    """A picture on its map; a thinned one ends behind the last row, where it is cut off."""
+    """A picture at the size of its map; a thinned one is cut off at the last row and column."""
     return fill(
         '<svg width="{}" height="{}"><image href="{}" class="{}" width="{}" height="{}"'
         ' decoding="sync" preserveAspectRatio="none"/></svg>',
@@ -264,14 +264,14 @@ def _image_svg(
 
 
 def _unread_path(layer: LayerPrediction, height: int, width: int) -> str:
-    """The rows and the columns that no window reads, runs of them as one."""
+    """Outlines of the rows and columns that no window reads; neighbours are one outline."""
     rows = "".join(f"M0 {at}h{width}v{n}h{-width}z" for at, n in _runs(layer.unread_rows))
     columns = "".join(f"M{at} 0h{n}v{height}h{-n}z" for at, n in _runs(layer.unread_columns))
     return rows + columns
 
 
 def _runs(positions: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Neighbouring positions together: where each run begins, and how long it is."""
+    """Group neighbouring positions: start and length of each run."""
     runs: list[tuple[int, int]] = []
     for position in positions:
         if runs and sum(runs[-1]) == position:
@@ -293,7 +293,7 @@ _SPEEDS = {"slow": 2, "medium": 8, "fast": 30}  # cells a second
 
 
 def _controls_html() -> Markup:
-    """Step, play, speed; buttons, since the page takes every other control for a choice."""
+    """Buttons for step, play and speed; the page treats any other control as a setting."""
     steps = [
         button(
             fill('<svg viewBox="0 0 14 14" aria-hidden="true"><path d="{}"/></svg>', path),
@@ -315,7 +315,7 @@ def _controls_html() -> Markup:
 
 
 def _legend_html(layer: LayerPrediction, stage: Stage) -> Markup:
-    """What the colours on the input stand for, and which of it is read by nobody."""
+    """What the colours on the input mean, and which rows and columns are never read."""
     conv = stage.conv
     parts = [tag("span", tag("i.cell-key-window"), f"window, stride {conv.stride}")]
     if conv.dilation > 1:

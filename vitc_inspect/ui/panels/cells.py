@@ -1,8 +1,7 @@
-"""The cell panel: one number of a convolution's output, and the arithmetic it came from."""
+"""The cell panel: one number of a convolution's output and the arithmetic behind it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, isfinite, log10
@@ -16,7 +15,7 @@ from vitc_inspect.probes.submodules import DoubleArray
 from vitc_inspect.stem.prediction import LayerPrediction, Prediction
 from vitc_inspect.stem.spec import Stage
 from vitc_inspect.ui.panels.cell_window import window_html
-from vitc_inspect.ui.panels.elements import button, verdict
+from vitc_inspect.ui.panels.elements import button, verdict, whole_numbers
 from vitc_inspect.ui.panels.map_pictures import floats
 from vitc_inspect.views import text
 from vitc_inspect.views.html import Markup, fill, join, tag
@@ -32,11 +31,13 @@ _MOST_MARKS = 999  # squares of a grid that are marked as no finite numbers
 _COLOURS = ("red", "green", "blue")
 
 
-def cell_html(bench: PreparedRun, report: Report, *, layer: str, cell: str, width: int) -> Markup:
-    """One cell of a convolution's map taken apart.
+def cell_html(
+    prepared: PreparedRun, report: Report, *, layer: str, cell: str, width: int
+) -> Markup:
+    """Show how one cell of a convolution's map is computed.
 
     Args:
-        bench: The stem, ready to run.
+        prepared: The stem, ready to run.
         report: What the run found.
         layer: Name of the selected layer, of any kind.
         cell: "channel,row,column" or "channel"; behind a column there may be the input channel
@@ -51,8 +52,8 @@ def cell_html(bench: PreparedRun, report: Report, *, layer: str, cell: str, widt
         return _no_convolution_html(report.prediction, report.prediction.layer(layer))
     channel, row, column, asked = read_cell(cell, stage)
     # weights may be infinite, or no numbers at all
-    with bench.normalising(), np.errstate(invalid="ignore", over="ignore"):
-        one = probe_cell(bench.module, bench.batch, layer, channel, row, column)
+    with prepared.normalising(), np.errstate(invalid="ignore", over="ignore"):
+        one = probe_cell(prepared.module, prepared.batch, layer, channel, row, column)
         given = asked if asked in one.in_channels else strongest(one)
         return join(
             _equation_html(one),
@@ -63,7 +64,7 @@ def cell_html(bench: PreparedRun, report: Report, *, layer: str, cell: str, widt
 
 
 def read_cell(cell: str, stage: Stage) -> tuple[int, int, int, int | None]:
-    """Find the cell that a text asks for.
+    """Parse the text that selects a cell.
 
     Args:
         cell: As in `cell_html`.
@@ -78,7 +79,7 @@ def read_cell(cell: str, stage: Stage) -> tuple[int, int, int, int | None]:
 
 
 def shown_cell(cell: str, layer: LayerPrediction, stage: Stage | None) -> str:
-    """Write the map or the cell that a text asks for, without what the layer has not.
+    """Normalise the text that selects a map or a cell of a layer.
 
     Args:
         cell: As in `cell_html`.
@@ -89,23 +90,18 @@ def shown_cell(cell: str, layer: LayerPrediction, stage: Stage | None) -> str:
         The text, without an input channel that the map does not read; empty for no such cell.
     """
     numbers = _numbers(cell, layer.out_shape)
-    if numbers is None:
-        return ""
     if len(numbers) == 4 and not (stage and numbers[3] in _read_by(stage, numbers[0])):
         numbers = numbers[:3]
     return ",".join(map(str, numbers))
 
 
-def _numbers(cell: str, out_shape: Sequence[int]) -> tuple[int, ...] | None:
-    """The numbers of a text, of which the first three lie on the maps; None for any other."""
-    parts = cell.split(",")
-    if len(out_shape) != 3 or len(parts) not in (1, 3, 4):
-        return None
-    if not all(re.fullmatch("[0-9]{1,6}", part) for part in parts):
-        return None
-    numbers = tuple(map(int, parts))
+def _numbers(cell: str, out_shape: Sequence[int]) -> tuple[int, ...]:
+    """The numbers of a valid selection; empty for text that selects no position of the maps."""
+    numbers = whole_numbers(cell)
+    if len(out_shape) != 3 or len(numbers) not in (1, 3, 4):
+        return ()
     inside = all(number < count for number, count in zip(numbers, out_shape, strict=False))
-    return numbers if inside else None
+    return numbers if inside else ()
 
 
 def _read_by(stage: Stage, channel: int) -> range:
@@ -117,7 +113,7 @@ def _read_by(stage: Stage, channel: int) -> range:
 
 
 def strongest(cell: Cell) -> int:
-    """The input channel whose products add up to the most, of either sign."""
+    """The input channel whose products have the largest sum in absolute value."""
     sizes = np.nan_to_num(np.abs(cell.per_channel), nan=np.inf)
     return cell.in_channels[int(np.argmax(sizes))]
 
@@ -137,7 +133,7 @@ _DOING = {
 
 
 def _no_convolution_html(prediction: Prediction, layer: LayerPrediction) -> Markup:
-    """What the layer does instead, and the way to a convolution."""
+    """What a layer that is no convolution does, and a button to the nearest convolution."""
     target = layer.stage or prediction.spec.stages[-1].name
     words = (
         f"{layer.name} is no convolution: {_DOING[layer.kind]}. A cell can be taken apart in the"
@@ -154,7 +150,7 @@ def _no_convolution_html(prediction: Prediction, layer: LayerPrediction) -> Mark
 
 
 def _equation_html(cell: Cell) -> Markup:
-    """Which cell it is, what it adds up to, and what the hook saw."""
+    """The cell's position, its computed value and the value that the hook observed."""
     bias = "" if cell.bias is None else " + bias"
     return fill(
         '<header><h2>{}, <span class="channels">map {}</span>, <span class="area">row {}, column {}'
@@ -170,7 +166,7 @@ def _verdict(cell: Cell) -> Markup:
 
 
 def _ledger_html(cell: Cell) -> Markup:
-    """The sum as an account: the products, the bias, the total, and beside it what was seen."""
+    """The sum step by step: products, bias, total, and the observed value."""
     name = f"Σ of {cell.products.size:,} products"
     lines = []
     if cell.bias is not None:
@@ -189,7 +185,7 @@ def _ledger_html(cell: Cell) -> Markup:
 
 
 def _apart(cell: Cell) -> str:
-    """How far the two are from each other, and how far they may be."""
+    """How far computed and observed value are apart, and the tolerance."""
     apart = abs(cell.total - cell.observed)
     if not isfinite(apart) or not isfinite(cell.tolerance):
         return ""
@@ -201,7 +197,7 @@ def _apart(cell: Cell) -> str:
 
 
 def _places(values: list[float]) -> int | None:
-    """Decimals that show nine digits of the largest; None where that needs powers of ten."""
+    """Decimals that show nine digits of the largest value; None if it needs an exponent."""
     most = max((abs(value) for value in values if isfinite(value)), default=0.0)
     if not most or not 1e-4 <= most < 1e8:
         return None
@@ -220,7 +216,7 @@ def _ledger_line(name: str, value: float, places: int | None, css: str | None = 
 
 @dataclass(frozen=True, kw_only=True)
 class _Grid:
-    """How one kind of grid is drawn, the same for every input channel."""
+    """How a kind of grid is drawn for every input channel."""
 
     name: str  # "window", "kernel" or "products"
     most: float  # size of the largest number, where the colours end
@@ -232,7 +228,7 @@ class _Grid:
 
 
 def _products_html(cell: Cell, given: int, *, first: bool, width: int) -> Markup:
-    """Window, kernel and products of the few input channels there are, or of one of many.
+    """Show window, kernel and products of all input channels, or of one where there are many.
 
     Args:
         cell: The cell that was chosen.
@@ -260,12 +256,12 @@ def _products_html(cell: Cell, given: int, *, first: bool, width: int) -> Markup
 
 
 def _sent(cell: Cell) -> bool:
-    """Whether the numbers of a channel go to the page."""
+    """Whether the numbers of a channel are sent to the page."""
     return cell.padded.size <= _MOST_TAPS
 
 
 def _grid(name: str, values: DoubleArray, room: int) -> _Grid:
-    """Find decimals and unit with which the numbers of some channels fit into their squares."""
+    """Choose decimals and a power of ten with which the numbers fit into their squares."""
     most = _largest(values)
     square = min(room // values.shape[1], 64 if values.shape[1] == 1 else 38)
     if square < _READABLE:
@@ -279,7 +275,7 @@ def _grid(name: str, values: DoubleArray, room: int) -> _Grid:
 
 
 def _decimals(most: float, digits: int, *, bare: bool) -> tuple[int, int]:
-    """Power of ten and decimals that show two digits of the largest number, or more.
+    """Choose a power of ten and decimals that show at least two digits of the largest number.
 
     Args:
         most: Size of the largest number.
@@ -345,7 +341,7 @@ def _block_html(cell: Cell, index: int, grids: Sequence[_Grid], colour: str) -> 
 
 
 def _unit(grid: _Grid) -> str:
-    """The unit of printed numbers where it is not 1; of colours, where they end."""
+    """The power of ten of printed numbers, if any; for colours, the end of their scale."""
     if not grid.square:
         return f"±{text.number(grid.most, 3)}"
     power = str(grid.power).replace("-", "−")
@@ -353,7 +349,7 @@ def _unit(grid: _Grid) -> str:
 
 
 def _numbers_html(values: DoubleArray, padded: BoolArray, grid: _Grid) -> Markup:
-    """A grid of numbers on colours: red above 0, blue below, and none at 0."""
+    """A grid of numbers on colours: red for positive, blue for negative, none for 0."""
     rows = [
         tag("tr", *(_square_html(*square, grid) for square in zip(row, pads, strict=True)))
         for row, pads in zip(values.tolist(), padded.tolist(), strict=True)
@@ -377,7 +373,7 @@ def _square_html(value: float, padded: bool, grid: _Grid) -> Markup:
 
 
 def _tile_svg(values: DoubleArray, padded: BoolArray, grid: _Grid) -> Markup:
-    """A grid of colours alone; padding is left bare, and what is no finite number is marked."""
+    """A grid of colours only; padding is transparent, and values that are not finite are marked."""
     taps, most = len(values), grid.most or 1.0
     plane = np.where(padded, np.nan, values).astype(np.float32)
     address = data_uri(plane_png(plane, Scale(low=-most, high=most)))
@@ -393,7 +389,7 @@ def _tile_svg(values: DoubleArray, padded: BoolArray, grid: _Grid) -> Markup:
 
 
 def _sums_html(cell: Cell, given: int) -> Markup:
-    """The sum of every input channel, listed by the page in the order that is asked for."""
+    """The sum of every input channel, which the page lists in the chosen order."""
     return fill(
         '<div class="cell-sums"><h3>{:,} input channels'
         ' <span class="cell-keys" role="group" aria-label="order">'

@@ -1,4 +1,4 @@
-"""The panels that weigh a model: where its work goes, how it grows, how long it takes."""
+"""The cost, length and time panels: MACs by part, growth with image size, timings."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _ADD_ENCODER = button("Put the encoder behind the stem", css="inline", data_add_
 
 
 def cost_html(prediction: Prediction, report: Report | None) -> Markup:
-    """Where the work goes, what the stem is worth, what the paper prints, who else counts."""
+    """Draw the cost panel: shares of the parts, findings, the paper's figures, other counters."""
     findings = [*_findings(prediction), _memory_sentence(prediction, report)]
     counted = (
         "1 MAC is one multiply-accumulate, and FLOPs are 2 × MACs. Counted are convolutions, linear"
@@ -65,7 +65,7 @@ def cost_html(prediction: Prediction, report: Report | None) -> Markup:
 
 
 def length_html(prediction: Prediction, report: Report | None, *, width: int) -> Markup:
-    """How tokens and cost grow with the image, and which images the position table takes."""
+    """Draw the length panel: tokens and MACs against image size, and the position table."""
     spec, vit = prediction.spec, prediction.vit
     words: Content = (
         "There is no position table, so none refuses an image for its number of tokens."
@@ -93,7 +93,7 @@ def length_html(prediction: Prediction, report: Report | None, *, width: int) ->
 
 
 def time_html(timing: Timing | None, *, width: int, device: str = "") -> Markup:
-    """How long each layer took, and what its time follows; before a measurement, the offer."""
+    """Draw the time panel: the time of each layer, or a button to measure it."""
     if timing is None:
         on = f" ({device})" if device else ""
         return remark(
@@ -111,7 +111,7 @@ def time_html(timing: Timing | None, *, width: int, device: str = "") -> Markup:
 
 
 def _whole_time(timing: Timing) -> tuple[Markup, Markup]:
-    """How long the whole model took, and what the clocks add."""
+    """The time of the whole model and the overhead of the clocks."""
     of = f"{timing.rounds} of {timing.wanted} runs"
     if timing.done:
         of = text.plural(timing.rounds, "run")
@@ -134,7 +134,7 @@ def _whole_time(timing: Timing) -> tuple[Markup, Markup]:
 
 
 def witnesses_html(witnesses: Sequence[Witness]) -> Markup:
-    """Every count of the work, with what it counts and leaves out, then layer by layer."""
+    """Show the MACs that each counter finds, with its convention, then layer by layer."""
     rows = []
     for witness in witnesses:
         mark, css = ("✓", "agrees") if witness.status == "complete" else ("⚠", "warning")
@@ -153,7 +153,7 @@ def witnesses_html(witnesses: Sequence[Witness]) -> Markup:
 
 
 def _by_layer_html(witnesses: Sequence[Witness]) -> Markup:
-    """One line a layer that anybody counts, one column a witness; "=" where it counts the same."""
+    """A row for each layer with MACs and a column for each counter; "=" where it agrees."""
     first, *others = witnesses
     lines = []
     for name, macs in first.layers.items():
@@ -174,7 +174,7 @@ def _by_layer_html(witnesses: Sequence[Witness]) -> Markup:
 
 
 def _repeats_block1(name: str, witnesses: Sequence[Witness]) -> bool:
-    """Whether a layer of a later block is counted as the first block's, by everybody."""
+    """Whether every counter finds the same for this layer as for that of block 1."""
     block, _, layer = name.partition(".")
     if not layer or block == "block1":
         return False
@@ -184,7 +184,7 @@ def _repeats_block1(name: str, witnesses: Sequence[Witness]) -> bool:
 
 
 def _shares_html(parts: Sequence[Share]) -> Markup:
-    """A line for each part: its MACs, params and activations, each as a share of the whole."""
+    """A row for each part with its MACs, params and activations as shares of the total."""
     totals = {
         quantity: sum(getattr(part, quantity) for part in parts) or 1
         for quantity in ("macs", "params", "activations")
@@ -199,14 +199,14 @@ def _shares_html(parts: Sequence[Share]) -> Markup:
 
 
 def _bar(number: int, total: int) -> Markup:
-    """A cell with a bar as long as the share."""
+    """A table cell with a bar as long as the share."""
     share = number / total
     words = fill("{} <span>{}</span>", text.brief(number), text.percent(share)) if number else "·"
     return tag("td", words, style=f"--share:{100 * share:.2f}%", class_=None if number else "soft")
 
 
 def _findings(prediction: Prediction) -> list[Content]:
-    """What the stem's work is worth, in sentences."""
+    """Sentences that compare the stem's MACs with a transformer block and with patchify."""
     cost = stem_cost(prediction)
     lines: list[Content] = []
     if cost.blocks is not None and cost.block_macs:
@@ -234,7 +234,7 @@ def _findings(prediction: Prediction) -> list[Content]:
 
 
 def _memory_sentence(prediction: Prediction, report: Report | None) -> str:
-    """What the outputs take, what a run is predicted to take, and what it took."""
+    """Memory of all outputs, and the predicted and the measured peak of a run."""
     needed = predicted_memory(prediction, keep_bytes=0)
     peak = report.trace.peak_bytes if report else None
     measured = (
@@ -247,7 +247,7 @@ def _memory_sentence(prediction: Prediction, report: Report | None) -> str:
 
 
 def _paper_html(prediction: Prediction) -> Markup:
-    """The paper's own figures: of this very stem or model, and all of them in a fold."""
+    """The paper's figures for this stem or model, if printed, and its tables in a fold."""
     here = printed_row(prediction)
     said = ""
     if here:
@@ -288,7 +288,7 @@ def _paper_line(row: PrintedRow, *, chosen: bool) -> Markup:
 
 
 def _table_words(prediction: Prediction, report: Report | None) -> Markup:
-    """How long the position table is, which images it takes, and what is said of a larger one."""
+    """Length of the position table, the image sizes it fits, and the error for a larger image."""
     spec = prediction.spec
     low, high = heights_that_fit(spec)
     side = "px" if spec.image_size[0] == spec.image_size[1] else "px in height"
@@ -301,7 +301,7 @@ def _table_words(prediction: Prediction, report: Report | None) -> Markup:
 
 
 def _table_sentence(prediction: Prediction, report: Report | None) -> Markup:
-    """The length of the position table beside what is predicted and what really arrived."""
+    """The rows of the position table beside the predicted or observed number of tokens."""
     rows = fill("The position table has <b>{:,} rows</b>", prediction.seq_len)
     if report is None:
         return rows + f"; {prediction.seq_len:,} tokens are predicted."
@@ -314,7 +314,7 @@ def _table_sentence(prediction: Prediction, report: Report | None) -> Markup:
 
 
 def _mismatch_sentence(prediction: Prediction, high: int) -> str:
-    """What PyTorch says of the first larger image."""
+    """The error that PyTorch raises for the next larger image."""
     spec = prediction.spec
     other = tokens_at(spec, high + 1)
     if other is None:
@@ -327,7 +327,7 @@ def _mismatch_sentence(prediction: Prediction, high: int) -> str:
 
 
 def _terms_html(vit: ViTSpec, tokens: int) -> Markup:
-    """The encoder's work as terms of n, with what each is now."""
+    """The encoder's MACs as a polynomial in the number of tokens n."""
     terms = length_terms(vit)
     linear, quadratic = terms.linear * tokens, terms.quadratic * tokens**2
     square = ""
@@ -352,7 +352,7 @@ def _progress_html(timing: Timing) -> Markup:
 
 
 def _times_html(timing: Timing) -> Markup:
-    """A line a layer; the bars compare medians."""
+    """A row for each layer; bars compare the medians."""
     longest = max((layer.spread.median for layer in timing.layers), default=1.0)
     whole = sum(layer.spread.median for layer in timing.layers if layer.resolved)
     rest = text.seconds(max(0.0, timing.hooked.median - whole))
@@ -377,7 +377,7 @@ def _time_line(layer: LayerTime, longest: float) -> Markup:
 
 
 def _relations_html(timing: Timing, width: int) -> Markup:
-    """Time against MACs and against activations, each with its correlation."""
+    """Plots of time against MACs and against activations, with their correlations."""
     plots = []
     for quantity, title in (("macs", "MACs"), ("activations", "activations")):
         r = timing.correlation(quantity)

@@ -1,4 +1,4 @@
-"""Elements that several panels are made of."""
+"""HTML elements that several panels share."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def button(*words: Content, css: str | None = None, **attributes: Attribute) -> 
 
 @lru_cache(maxsize=256)
 def verdict(holds: bool | None, words: str = "") -> Markup:
-    """The mark of what was checked and holds or does not, or was not checked, and the words."""
+    """A check mark, a cross or, for None, a neutral dot, followed by words."""
     mark, css = {True: ("✓", "agrees"), False: ("✗", "differs"), None: ("·", "soft")}[holds]
     return tag("span", f"{mark} {words}".rstrip(), class_=css)
 
 
 def fact(holds: bool | None, sentence: Content) -> Markup:
-    """An item of a list of facts, each with its mark."""
+    """A list item with the mark of `verdict`."""
     return tag("li", verdict(holds), tag("span", sentence))
 
 
@@ -40,12 +40,12 @@ _DOT = tag("span.soft", "·")
 
 
 def number_or_dot(number: int, words: str) -> str:
-    """The number in words; a dot for 0, so that what costs something stands out."""
+    """The formatted number, or a dot for 0, so that other numbers stand out."""
     return words if number else _DOT
 
 
 def figures(values: Mapping[str, Content], css: str | None = None) -> Markup:
-    """A list of figures, each with its name."""
+    """A description list of named figures."""
     items = (tag("div", tag("dt", name), tag("dd", value)) for name, value in values.items())
     return tag("dl", *items, class_=css)
 
@@ -73,7 +73,7 @@ def scrolling_table(
 
 
 def fold(summary: Content, *inside: Content, css: str = "fold", **attributes: Attribute) -> Markup:
-    """What a reader opens: a line, and what stands behind it."""
+    """A section that opens when its summary is clicked."""
     return tag("details", tag("summary", summary), *inside, class_=css, **attributes)
 
 
@@ -88,7 +88,7 @@ def coloured_shape(shape: tuple[int, ...]) -> Markup:
 
 
 def colour_bar(scale: Scale, *ends: Content, css: str = "bar", title: str | None = None) -> Markup:
-    """The colours of a scale from low to high, and the words under it from left to right."""
+    """A colour scale from low to high with labels under it, left to right."""
     bar = tag("span", class_=css, style=f"background:{css_gradient(scale.colour_map)}")
     words = tag("span.ends", *(tag("span", end) for end in ends))
     return tag("span.legend", bar, words, title=title)
@@ -108,7 +108,7 @@ def close_up_side(rows: Span, columns: Span) -> float:
 def close_up(
     rows: Span, columns: Span, *drawn: Content, label: str, hatched: bool = False
 ) -> Markup:
-    """The surroundings of a box, magnified; the pictures in it are used again, not sent again.
+    """Draw a box and its surroundings magnified, reusing pictures of the page.
 
     Args:
         rows, columns: The box (pixels of the image).
@@ -126,3 +126,14 @@ def close_up(
         tag("rect.token-void", **rect(left, top, side, side)),
         join(*drawn),
     )
+
+
+def whole_numbers(words: str) -> tuple[int, ...]:
+    """Parse whole numbers separated by commas; empty for any other text.
+
+    >>> whole_numbers("3,12"), whole_numbers("3,a"), whole_numbers("-1"), whole_numbers("9999999")
+    ((3, 12), (), (), ())
+    """
+    parts = words.split(",")
+    whole = all(part.isascii() and part.isdigit() and len(part) < 7 for part in parts)
+    return tuple(map(int, parts)) if whole else ()

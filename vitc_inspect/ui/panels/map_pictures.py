@@ -1,4 +1,4 @@
-"""Pictures of maps, as the stem's page and the module's page both show them."""
+"""Pictures of feature maps for both pages: the wall of all maps, and one map enlarged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitc_inspect.tracing.hooks import KeptOutput
-from vitc_inspect.ui.panels.elements import button, colour_bar, figures, remark
+from vitc_inspect.ui.panels.elements import button, colour_bar, figures, remark, whole_numbers
 from vitc_inspect.views import text
 from vitc_inspect.views.html import Attribute, Content, Markup, fill, in_base64, join, tag
 from vitc_inspect.views.maps import (
@@ -34,32 +34,15 @@ _BINS = 36  # of a histogram
 
 
 def read_channel(cell: str, count: int) -> int | None:
-    """Find the map that a text asks for, "7" or "7,0,12"; None where none of `count` is meant."""
-    first = cell.split(",")[0]
-    channel = int(first) if first.isascii() and first.isdigit() and len(first) < 7 else -1
-    return channel if 0 <= channel < count else None
+    """Parse the text that selects a map, "7" or "7,0,12"; None if there is no such map."""
+    channel = whole_numbers(cell.split(",")[0])
+    return channel[0] if channel and channel[0] < count else None
 
 
 def save_buttons(**titles: str) -> Markup:
-    """Buttons that save files, each with the name of what it saves."""
-    return tag(
-        "p.map-saves",
-        join(*(button(title, data_save=what) for what, title in titles.items()), separator=" "),
-    )
-
-
-def map_header(name: str, channel: int, count: int) -> Markup:
-    """The header of one map: its number, and buttons to its neighbours and to all maps."""
-    steps = (
-        button("‹", data_map=(channel - 1) % count, aria_label="map before"),
-        button("›", data_map=(channel + 1) % count, aria_label="map after"),
-        button(f"all {count}", data_map=""),
-    )
-    return tag(
-        "header",
-        tag("h2", f"Map {channel} of {name}"),
-        tag("p.map-steps", join(*steps, separator=" ")),
-    )
+    """Buttons that save files: what each saves, and its label."""
+    buttons = (button(title, data_save=what) for what, title in titles.items())
+    return tag("p.map-saves", join(*buttons, separator=" "))
 
 
 # ---- all maps on a wall ---------------------------------------------------------------------
@@ -74,7 +57,7 @@ def wall_html(
     sorting: str,
     colours: Scale | str,
 ) -> Markup:
-    """The wall of maps with its legend, and what is odd about some of them.
+    """Draw all maps on one wall, with a legend and a list of dead, equal and broken maps.
 
     Args:
         kept: The output, as far as it was kept.
@@ -126,7 +109,7 @@ def wall_html(
 def picture_html(
     png: tuple[bytes, int, int], *, signed: bool, alt: str, **attributes: Attribute
 ) -> Markup:
-    """A PNG with its width and height, whose colours may have zero in the middle."""
+    """An <img> of a PNG, its width and its height; `signed` if zero is the middle colour."""
     css = "signed" if signed else None
     address, (_, width, height) = data_uri(png[0]), png
     return tag("img", src=address, width=width, height=height, class_=css, alt=alt, **attributes)
@@ -142,7 +125,7 @@ def _caption(picture: Wall, shape: tuple[int, ...]) -> str:
 
 
 def _sample_sentence(kept: KeptOutput, picture: Wall) -> str:
-    """Which part of the output is drawn; nothing where all of it is."""
+    """Which part of the output is drawn; empty if all of it is."""
     step, sample = kept.step * picture.step, []
     if step > 1:
         what = "token" if kept.values.ndim == 2 else "row and column"
@@ -153,7 +136,7 @@ def _sample_sentence(kept: KeptOutput, picture: Wall) -> str:
 
 
 def ordinal(number: int) -> str:
-    """A number in an order.
+    """Write an ordinal number.
 
     >>> ordinal(2), ordinal(11), ordinal(23)
     ('2nd', '11th', '23rd')
@@ -163,7 +146,7 @@ def ordinal(number: int) -> str:
 
 
 def legend_html(scale: Scale | None) -> Markup:
-    """The colours with their values; without values where each map has its own scale."""
+    """The colour scale with its values, or a note if each map has its own scale."""
     if scale is None:
         return tag("span.soft", "Colours: each map from its own least to its own largest.")
     low, high = text.number(scale.low, 3), text.number(scale.high, 3)
@@ -178,7 +161,7 @@ def legend_html(scale: Scale | None) -> Markup:
 
 
 def _marks_html(picture: Wall, statistics: MapStatistics, side: float) -> str:
-    """Indexes where there is room for them, and frames around dead and equal maps."""
+    """Indexes of the maps where they fit, and frames around dead, equal and broken maps."""
     states = {index: "dead" for index in statistics.dead}
     states |= {index: "equal" for group in statistics.duplicates for index in group}
     states |= {index: "broken" for index in statistics.not_finite}
@@ -206,7 +189,7 @@ def _marks_html(picture: Wall, statistics: MapStatistics, side: float) -> str:
 
 
 def _oddities_html(statistics: MapStatistics) -> Markup:
-    """Dead, equal and broken maps in a sentence each; dead ones are counted, also when none is."""
+    """Sentences on dead, equal and broken maps; dead maps are counted even if there are none."""
     lines = []
     maps = text.plural(len(statistics.mean), "map")
     if statistics.dead:
@@ -243,45 +226,58 @@ def _link(index: int) -> Markup:
 # ---- one map large --------------------------------------------------------------------------
 
 
-def plane_html(
+def large_map_html(
     kept: KeptOutput,
-    plane: FloatArray,
     channel: int,
-    colours: Scale,
+    name: str,
     *,
+    count: int,
+    colours: Scale | str,
     alt: str,
     opens: str | None = None,
     todo: str = "read it",
 ) -> Markup:
-    """One map large, with the values under the pointer.
+    """Draw one map enlarged, with its statistics and buttons to the other maps.
 
     Args:
         kept: The output it is of.
-        plane: Its values: (h, w).
         channel: Its number.
-        colours: Its scale.
+        name: Name of the layer.
+        count: Maps of the layer.
+        colours: What `wall` takes.
         alt: What it is, in words.
         opens: Name of the panel that a click on a value opens; None for none.
         todo: What a value is chosen for, "take its cell apart".
     """
+    plane = numbers(kept)[channel]
+    steps = (
+        button("‹", data_map=(channel - 1) % count, aria_label="map before"),
+        button("›", data_map=(channel + 1) % count, aria_label="map after"),
+        button(f"all {count}", data_map=""),
+    )
+    title = tag("h2", f"Map {channel} of {name}")
+    scale = colours if isinstance(colours, Scale) else value_scale(plane)
     thin = max(1, ceil(max(plane.shape) / _SENT_SIDE))
-    height, width = plane.shape
     step = kept.step * thin
     keys = f", Enter to {todo}" if opens else ""
     values = values_html(
         plane,
-        colours,
+        scale,
         sent=plane[::thin, ::thin],
         step=step,
         alt=alt,
         data_plane=channel,
         data_opens=opens,
         aria_label=f"map {channel}: arrow keys move{keys}",
-        style=f"width:min(100%, var(--maps-height) * {width / height:.4f})",
+        style=f"width:min(100%, var(--maps-height) * {plane.shape[1] / plane.shape[0]:.4f})",
     )
     hover = tag("output.hover", f"Choose a value to {todo}.")
     taken = remark(f" Shown: every {ordinal(step)} row and column.") if step > 1 else ""
-    return tag("figure.maps", values, tag("figcaption", legend_html(colours), hover), taken)
+    return join(
+        tag("header", title, tag("p.map-steps", join(*steps, separator=" "))),
+        tag("figure.maps", values, tag("figcaption", legend_html(scale), hover), taken),
+        figures_html(plane),
+    )
 
 
 def values_html(
@@ -294,7 +290,7 @@ def values_html(
     over: str = "",
     **attributes: Attribute,
 ) -> Markup:
-    """A picture of values, and the values themselves for the page to read.
+    """Draw values as a picture and send the values along for the page to read.
 
     Args:
         plane: The values that are drawn: (h, w).
@@ -320,7 +316,7 @@ def floats(values: NDArray[np.floating]) -> Markup:
 
 
 def figures_html(plane: FloatArray) -> Markup:
-    """Histogram and figures of one map."""
+    """Histogram and statistics of one map."""
     finite = plane[np.isfinite(plane)].astype(np.float64)
     broken = plane.size - finite.size
     if not finite.size:
@@ -338,7 +334,7 @@ def figures_html(plane: FloatArray) -> Markup:
 
 
 def _histogram_svg(values: NDArray[np.float64]) -> Markup:
-    """How often each value occurs, the zero marked."""
+    """Histogram of the values, with zero marked."""
     low, high = float(values.min()), float(values.max())
     if low == high:
         return tag("p.soft", f"every value is {text.number(low)}")

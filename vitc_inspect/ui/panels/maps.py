@@ -1,4 +1,4 @@
-"""The map panel of a stem: all maps of a layer, or one of them with its figures and its kernel."""
+"""The map panel of a stem: all maps of a layer, or one map with its statistics and kernel."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from vitc_inspect.stem.prediction import LayerPrediction, Prediction
 from vitc_inspect.tracing.hooks import KeptOutput
 from vitc_inspect.ui.panels.elements import coloured_shape, remark
 from vitc_inspect.ui.panels.map_pictures import (
-    figures_html,
+    large_map_html,
     legend_html,
-    map_header,
     picture_html,
-    plane_html,
     read_channel,
     save_buttons,
     wall_html,
@@ -38,7 +36,7 @@ def maps_html(
     scale: str = "layer",
     until_run: str = "",
 ) -> Markup:
-    """One layer: all maps that came out of it, and its numbers with their formulas.
+    """Show the output maps of a layer, and its sizes and costs with their formulas.
 
     Args:
         prediction: The prediction.
@@ -75,12 +73,12 @@ def maps_html(
 
 
 def one_map_html(
-    bench: PreparedRun, report: Report, selected: str, channel: int, *, scale: str = "layer"
+    prepared: PreparedRun, report: Report, selected: str, channel: int, *, scale: str = "layer"
 ) -> Markup:
-    """One map large, with its figures, and the kernel that made it.
+    """Show one map enlarged, with its statistics and the kernel that produced it.
 
     Args:
-        bench: The stem, for its kernels.
+        prepared: The stem, for its kernels.
         report: The run.
         selected: Name of the layer, whose output is a map that was kept.
         channel: Index of the map.
@@ -89,28 +87,24 @@ def one_map_html(
     layer = report.prediction.layer(selected)
     kept = report.trace.record(selected).kept
     assert kept is not None
-    plane = numbers(kept)[channel]
-    colours = _colours(report, kept, scale)
-    alt = f"map {channel} of {layer.name}, {layer.out_shape[1]}×{layer.out_shape[2]}"
     opens = {"opens": "cell", "todo": "take its cell apart"} if layer.kind == "conv" else {}
-    return join(
-        map_header(selected, channel, layer.out_shape[0]),
-        plane_html(
-            kept,
-            plane,
-            channel,
-            colours if isinstance(colours, Scale) else value_scale(plane),
-            alt=alt,
-            **opens,
-        ),
-        figures_html(plane),
-        _kernel_html(bench, layer.stage, channel) if layer.stage else "",
-        save_buttons(map="Save this map (PNG)", tensor="Save the layer (NPZ)"),
+    count, height, width = layer.out_shape
+    drawn = large_map_html(
+        kept,
+        channel,
+        selected,
+        count=count,
+        colours=_colours(report, kept, scale),
+        alt=f"map {channel} of {selected}, {height}×{width}",
+        **opens,
     )
+    kernel = _kernel_html(prepared, layer.stage, channel) if layer.stage else ""
+    saves = save_buttons(map="Save this map (PNG)", tensor="Save the layer (NPZ)")
+    return join(drawn, kernel, saves)
 
 
 def channel_of(cell: str, report: Report, selected: str) -> int | None:
-    """The map that was chosen, "7" or "7,0,12"; None where the layer has no such map."""
+    """The selected map, "7" or "7,0,12"; None if the layer has no such map."""
     kept = _kept_of(report, selected)
     if kept is None or kept.values.ndim != 3:
         return None
@@ -118,7 +112,7 @@ def channel_of(cell: str, report: Report, selected: str) -> int | None:
 
 
 def npz_of(report: Report, selected: str) -> tuple[str, bytes] | None:
-    """A layer's output as it was kept, as a file of arrays: its name and its bytes.
+    """Write the kept output of a layer as an NPZ file: its name and its bytes.
 
     Returns:
         "values", and "step" (every step-th row and column is there); None where nothing was kept.
@@ -128,19 +122,19 @@ def npz_of(report: Report, selected: str) -> tuple[str, bytes] | None:
 
 
 def npz_bytes(kept: KeptOutput) -> bytes:
-    """A kept output as a file of arrays: "values" and "step"."""
+    """Write a kept output as the bytes of an NPZ file with "values" and "step"."""
     file = BytesIO()
     np.savez(file, values=numbers(kept), step=np.int64(kept.step))
     return file.getvalue()
 
 
 def _kept_of(report: Report, selected: str) -> KeptOutput | None:
-    """What was kept of a layer's output; None where nothing was, or no such layer ran."""
+    """The kept output of a layer; None if nothing was kept or no such layer ran."""
     return next((call.kept for call in report.trace.records if call.name == selected), None)
 
 
 def _header(prediction: Prediction, layer: LayerPrediction) -> Markup:
-    """Says where in the stem the maps were taken: "output of conv2, before norm2"."""
+    """The layer and its place in the stem: "Output of conv2, before norm2"."""
     names = [row.name for row in prediction.layers]
     after = names[names.index(layer.name) + 1 :]
     before = tag("span.soft", f", before {after[0]}") if after else ""
@@ -152,7 +146,7 @@ def _header(prediction: Prediction, layer: LayerPrediction) -> Markup:
 
 
 def _norm_remark(prediction: Prediction, report: Report | None, layer: LayerPrediction) -> str:
-    """What BatchNorm did to the maps behind it."""
+    """Which statistics BatchNorm used for these maps."""
     stages = {stage.name: stage for stage in prediction.spec.stages}
     if layer.kind not in ("norm", "activation") or not layer.stage or report is None:
         return ""
@@ -172,7 +166,7 @@ def _norm_remark(prediction: Prediction, report: Report | None, layer: LayerPred
 
 
 def _colours(report: Report, kept: KeptOutput, scale: str) -> Scale | str:
-    """What `wall` takes for a choice of colours."""
+    """The `scale` argument of `wall` for the chosen colours."""
     if scale == "stem":
         return common_scale(
             (call.low, call.high)
@@ -182,9 +176,9 @@ def _colours(report: Report, kept: KeptOutput, scale: str) -> Scale | str:
     return "channel" if scale == "channel" else value_scale(numbers(kept))
 
 
-def _kernel_html(bench: PreparedRun, stage: str, channel: int) -> Markup:
+def _kernel_html(prepared: PreparedRun, stage: str, channel: int) -> Markup:
     """The kernel behind a map: a slice for each channel that it reads."""
-    kernel = kernel_of(bench.module, stage, channel)
+    kernel = kernel_of(prepared.module, stage, channel)
     picture = wall(kernel, aspect=3.0)
     slices, side = kernel.shape[0], kernel.shape[1]
     noun = "slice" if slices == 1 else "slices"

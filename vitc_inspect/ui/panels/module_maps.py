@@ -1,4 +1,4 @@
-"""The map panel of a module: what came out of one call, and what is known of the call."""
+"""The map panel of a module: the output of one call and the facts about the call."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from vitc_inspect.tracing.recording import Call, Failure, SourceLine
 from vitc_inspect.ui.panels.elements import facts_table, remark, verdict
 from vitc_inspect.ui.panels.map_pictures import (
     figures_html,
-    map_header,
-    plane_html,
+    large_map_html,
     read_channel,
     save_buttons,
     wall_html,
@@ -34,7 +33,7 @@ _MOST_PREFIX = 5  # tokens that may stand before those of a grid
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The map that a sequence of tokens is taken for."""
+    """The grid on which a sequence of tokens is laid out."""
 
     rows: int
     """Rows of tokens."""
@@ -43,11 +42,11 @@ class Grid:
     prefix: int
     """Tokens that stand before those of the grid."""
     source: str
-    """Name of the layer whose map has as many places; empty where a square is assumed."""
+    """Name of the layer whose map has as many positions; empty if a square is assumed."""
 
 
 def module_maps_html(
-    trial: ModuleRun,
+    run: ModuleRun,
     row: int,
     *,
     cell: str,
@@ -56,10 +55,10 @@ def module_maps_html(
     sorting: str,
     scale: str,
 ) -> Markup:
-    """What came out of one call: its maps on a wall, or one of them large.
+    """Show the output of one call: all of its maps, or one of them enlarged.
 
     Args:
-        trial: The run.
+        run: The run.
         row: Place of the call in the report.
         cell: The map that is to be seen large, "7"; anything else shows all.
         aspect: Width over height of the space for the maps.
@@ -67,20 +66,31 @@ def module_maps_html(
         sorting: Order of the maps.
         scale: "layer", "channel" or "stem": what the colours are relative to.
     """
-    report = trial.report
+    report = run.report
     call = report.rows[row].call
-    kept = trial.output(row)
+    name = call_name(call)
+    kept = run.output(row)
     facts = _facts_html(report, report.rows[row])
     saves = save_buttons(wall="Save the picture (PNG)", tensor="Save the output (NPZ)")
     shape = module_shape(call.out_shape, batch_of(report)) if call.out_shape is not None else ""
-    header = tag("header", tag("h2", f"Output of {call_name(call)}"), tag("p", shape))
+    header = tag("header", tag("h2", f"Output of {name}"), tag("p", shape))
     if kept is None or call.out_shape is None:
         return join(header, remark(_no_picture(call)), facts)
     maps, grid = as_maps(report, row, kept)
     if maps.values.ndim == 3:
         channel = read_channel(cell, len(maps.values))
         if channel is not None:
-            return join(_one_map_html(trial, row, maps, channel, scale), saves, facts)
+            opens = {"opens": "reach", "todo": "see which pixels it reads"}
+            drawn = large_map_html(
+                maps,
+                channel,
+                name,
+                count=len(maps.values),
+                colours=_colours(run, maps, scale),
+                alt=f"map {channel} of {name}",
+                **(opens if run.image is not None else {}),
+            )
+            return join(drawn, saves, facts)
     one = is_batchless(report) and len(call.out_shape) < 4
     whole = call.out_shape if one else call.out_shape[1:]
     if len(whole) == 1:
@@ -91,7 +101,7 @@ def module_maps_html(
         aspect=aspect,
         width=width,
         sorting=sorting,
-        colours=_colours(trial, maps, scale),
+        colours=_colours(run, maps, scale),
     )
     vector = figures_html(numbers(maps)) if maps.values.ndim == 2 else ""
     return join(
@@ -105,7 +115,7 @@ def module_maps_html(
 
 
 def failed_html(failure: Failure) -> Markup:
-    """What is known of the operation that raised: nothing came out of it."""
+    """Show the facts about the operation that raised, which has no output."""
     facts: list[tuple[Content, Content]] = []
     if failure.source:
         facts.append(("line", _code(failure.source)))
@@ -122,15 +132,15 @@ def failed_html(failure: Failure) -> Markup:
     )
 
 
-def output_file(trial: ModuleRun, row: int) -> tuple[str, bytes] | None:
-    """A call's output as a file of arrays: its name and its bytes; None where nothing is kept."""
-    kept = trial.output(row)
-    call = trial.report.rows[row].call
+def output_file(run: ModuleRun, row: int) -> tuple[str, bytes] | None:
+    """The kept output of a call as an NPZ file: name and bytes; None if nothing was kept."""
+    kept = run.output(row)
+    call = run.report.rows[row].call
     return (f"{call_name(call)}.npz", npz_bytes(kept)) if kept else None
 
 
 def as_maps(report: ModuleReport, row: int, kept: KeptOutput) -> tuple[KeptOutput, Grid | None]:
-    """Tokens that lie on a grid as maps, a channel each; anything else as it is.
+    """Rearrange tokens that lie on a grid as maps, one for each channel.
 
     Args:
         report: The report.
@@ -151,7 +161,7 @@ def as_maps(report: ModuleReport, row: int, kept: KeptOutput) -> tuple[KeptOutpu
 
 
 def grid_of(report: ModuleReport, row: int) -> Grid | None:
-    """The grid that the tokens of a call's output lie on, rows first, or None for no tokens.
+    """Find the grid, rows first, on which the tokens of a call's output lie; None for no tokens.
 
     It is that of the nearest map before it that has as many places; else a square, where there
     is no map at all.
@@ -175,7 +185,7 @@ def grid_of(report: ModuleReport, row: int) -> Grid | None:
 
 
 def _grid_sentence(grid: Grid) -> str:
-    """How tokens became maps."""
+    """How the tokens are laid out as maps."""
     like = f", as {one_line(grid.source)} left them" if grid.source else ", as a square"
     stand = "stands" if grid.prefix == 1 else "stand"
     before = f" The first {grid.prefix} {stand} apart." if grid.prefix else ""
@@ -185,29 +195,12 @@ def _grid_sentence(grid: Grid) -> str:
     )
 
 
-def _one_map_html(trial: ModuleRun, row: int, maps: KeptOutput, channel: int, scale: str) -> Markup:
-    """One map large, with its figures; a click on a place asks which pixels it reads."""
-    name = call_name(trial.report.rows[row].call)
-    plane = numbers(maps)[channel]
-    colours = _colours(trial, maps, scale)
-    opens = {"opens": "reach", "todo": "see which pixels it reads"}
-    drawn = plane_html(
-        maps,
-        plane,
-        channel,
-        colours if isinstance(colours, Scale) else value_scale(plane),
-        alt=f"map {channel} of {name}",
-        **(opens if trial.image is not None else {}),
-    )
-    return join(map_header(name, channel, len(maps.values)), drawn, figures_html(plane))
-
-
-def _colours(trial: ModuleRun, kept: KeptOutput, scale: str) -> Scale | str:
-    """What `wall` takes for a choice of colours."""
+def _colours(run: ModuleRun, kept: KeptOutput, scale: str) -> Scale | str:
+    """The `scale` argument of `wall` for the chosen colours."""
     if scale == "channel":
         return "channel"
     if scale == "stem":
-        outputs = [row.call.kept for row in trial.report.rows]
+        outputs = [row.call.kept for row in run.report.rows]
         ends = []
         for output in outputs:
             values = numbers(output) if output else np.zeros(0, np.float32)
@@ -219,7 +212,7 @@ def _colours(trial: ModuleRun, kept: KeptOutput, scale: str) -> Scale | str:
 
 
 def _no_picture(call: Call) -> str:
-    """Why there is no picture."""
+    """Why the output is not drawn."""
     if not call.returned:
         return "It raised, so nothing came out of it."
     if call.out_shape is None:
@@ -228,7 +221,7 @@ def _no_picture(call: Call) -> str:
 
 
 def _facts_html(report: ModuleReport, row: ModuleRow) -> Markup:
-    """All that is known of the call, predicted beside observed."""
+    """A table of the facts about the call, predicted beside observed."""
     call, batch = row.call, batch_of(report)
     facts: list[tuple[Content, Content, Content]] = []
     if call.source:
@@ -254,7 +247,7 @@ def _facts_html(report: ModuleReport, row: ModuleRow) -> Markup:
 
 
 def _predicted_facts(row: ModuleRow) -> list[tuple[Content, Content, Content]]:
-    """What was predicted of the call, and whether it was observed."""
+    """The predicted facts about the call, and whether they were observed."""
     predicted, call = row.predicted, row.call
     if predicted is None:
         none = tag("span.soft", "not predicted: no rule for it here")
@@ -270,7 +263,7 @@ def _predicted_facts(row: ModuleRow) -> list[tuple[Content, Content, Content]]:
 
 
 def _code(source: SourceLine) -> Markup:
-    """A line of code, and where it stands."""
+    """A line of code with its file and line number."""
     return fill("{} <code>{}</code>", short_place(source), source.text)
 
 

@@ -1,4 +1,4 @@
-"""The panel that asks which pixels one place of an output reads, answered by gradient."""
+"""The panel that shows which input pixels one place of an output depends on, by gradient."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from vitc_inspect.ui.panels.elements import (
     fact,
     facts_table,
     remark,
+    whole_numbers,
 )
 from vitc_inspect.ui.panels.map_pictures import legend_html, values_html
 from vitc_inspect.ui.panels.module_maps import Grid, as_maps
@@ -40,23 +41,23 @@ _MIXING = (
     *("attention", "attn", "softmax", "matmul", "bmm", "einsum", "pool", "fft"),
     *("groupnorm", "group_norm", "instancenorm", "instance_norm"),
 )
-"""What makes numbers of one place out of others, in the names of layers and functions."""
+"""Parts of the names of layers and functions that mix places."""
 _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convtranspose", "conv_transpose")
 _MOST_PLACES = 256  # rows and columns of it
 
 
-def module_reach_html(trial: ModuleRun, row: int, *, place: str, width: int) -> Markup:
-    """One place of a call's output, and the pixels of the input that move it.
+def module_reach_html(run: ModuleRun, row: int, *, place: str, width: int) -> Markup:
+    """Show one place of a call's output and the input pixels with a gradient to it.
 
     Args:
-        trial: The run.
+        run: The run.
         row: Place of the call in the report.
         place: "row,column" of a map, or a token's number; anything else is the middle.
         width: Width of the panel (pixels).
     """
-    call = trial.report.rows[row].call
+    call = run.report.rows[row].call
     name = call_name(call)
-    array = trial.array
+    array = run.array
     if array is None:
         return remark(
             "The module's first input is no image (b, c, h, w), so there are no pixels to look"
@@ -65,17 +66,17 @@ def module_reach_html(trial: ModuleRun, row: int, *, place: str, width: int) -> 
     if call.out_shape is None or not 2 <= len(call.out_shape) <= 4:
         axes = "no tensor" if call.out_shape is None else f"a tensor of {len(call.out_shape)} axes"
         return remark(f"{name} gave {axes}; only maps, tokens and vectors have places.")
-    kept = trial.output(row)
+    kept = run.output(row)
     if kept is None:
         what = "no numbers" if 0 in call.out_shape else f"{call.dtype} numbers, without a gradient"
         return remark(f"{name} gave {what}.")
-    maps, grid = as_maps(trial.report, row, kept)
+    maps, grid = as_maps(run.report, row, kept)
     at = read_place(place, call.out_shape[1:], grid)
     try:
-        found = trial.reach(row, at)
+        found = run.reach(row, at)
     except SpecError as error:
         return tag("p", str(error), role="alert")
-    box = formula_box(trial.report, row, at, grid)
+    box = formula_box(run.report, row, at, grid)
     place_words = tag("span.token", _said(at, grid))
     read = tag(
         "div.reach-input",
@@ -93,7 +94,7 @@ def module_reach_html(trial: ModuleRun, row: int, *, place: str, width: int) -> 
 
 
 def read_place(place: str, shape: tuple[int, ...], grid: Grid | None) -> tuple[int, ...]:
-    """The place that a text asks for, in an output without the batch; else the middle one.
+    """Parse the text that selects a place of an output without the batch; the middle by default.
 
     Args:
         place: "3,5", a row and a column of a map or of the tokens' grid; or "7", a token.
@@ -108,9 +109,7 @@ def read_place(place: str, shape: tuple[int, ...], grid: Grid | None) -> tuple[i
     >>> read_place("7", (65, 16), None), read_place("", (16,), None)
     ((7,), ())
     """
-    parts = place.split(",")
-    whole = all(part.isascii() and part.isdigit() and len(part) < 8 for part in parts)
-    asked = tuple(map(int, parts)) if whole else ()
+    asked = whole_numbers(place)
     if len(shape) == 3:
         if len(asked) == 2 and asked[0] < shape[1] and asked[1] < shape[2]:
             return asked
@@ -130,7 +129,7 @@ def read_place(place: str, shape: tuple[int, ...], grid: Grid | None) -> tuple[i
 def formula_box(
     report: ModuleReport, row: int, at: tuple[int, ...], grid: Grid | None
 ) -> TokenBox | None:
-    """What a place could read by the formula of the stem that was found in the module.
+    """Receptive field of a place by the formula of the stem found in the module.
 
     Args:
         report: The report.
@@ -156,7 +155,7 @@ def formula_box(
 
 
 def _convolutions_before(report: ModuleReport, row: int) -> int:
-    """How many of the stem's convolutions ran up to a row; 0 behind one that mixes places."""
+    """Number of the stem's convolutions that ran up to a row; 0 if something mixed places."""
     waiting = list(report.stem_layers)
     for each in report.rows[: row + 1]:
         call = each.call
@@ -191,7 +190,7 @@ def _picker_html(
     shape: tuple[int, ...],
     at: tuple[int, ...],
 ) -> str:
-    """The output's places as pictures to choose from: how long their vectors are, and how alike."""
+    """Pictures to choose a place from: the norm of each vector, and its cosine to the chosen."""
     if maps.values.ndim == 3:
         vectors = numbers(maps).transpose(1, 2, 0).astype(np.float64)  # (c, h, w) -> (h, w, c)
         place = at
@@ -216,7 +215,7 @@ def _picker_html(
 def _vector_of(
     kept: KeptOutput, vectors: DoubleArray, grid: Grid | None, at: tuple[int, ...]
 ) -> DoubleArray | None:
-    """The chosen place's own numbers; None where they were not kept."""
+    """The vector of the chosen place; None if it was not kept."""
     if grid:
         own: DoubleArray = numbers(kept)[at[0]].astype(np.float64)
         return own
@@ -227,7 +226,7 @@ def _vector_of(
 
 
 def _places_html(values: DoubleArray, step: int, place: tuple[int, ...], title: str) -> Markup:
-    """A plane with a value for each place; a click or Enter chooses."""
+    """A picture with a value for each place; a click or Enter chooses a place."""
     thin = max(1, -(-max(values.shape) // _MOST_PLACES))
     sent = np.ascontiguousarray(np.nan_to_num(values[::thin, ::thin]), dtype="<f4")
     rows, columns = sent.shape
@@ -260,7 +259,7 @@ def _places_html(values: DoubleArray, step: int, place: tuple[int, ...], title: 
 
 
 def _prefix_html(grid: Grid | None, at: tuple[int, ...]) -> str:
-    """A button for each token that stands before the grid."""
+    """A button for each token before the grid, such as a class token."""
     if grid is None or not grid.prefix:
         return ""
     buttons = [
@@ -276,7 +275,7 @@ def _prefix_html(grid: Grid | None, at: tuple[int, ...]) -> str:
 def _stage_html(
     array: FloatArray, found: Reach | None, formula: TokenBox | None, width: int
 ) -> Markup:
-    """The input with the gradient over it, and the box around all that has one."""
+    """The input with the gradient over it, and the bounding box of the gradient."""
     height, columns = array.shape[1:]
     room = width - _MOST_PICKER - 40 if width > 480 else width - 10
     unit = max(columns / max(room, 120), height / _MOST_HEIGHT)
@@ -312,12 +311,12 @@ def _stage_html(
 
 
 def _formula_svg(box: TokenBox | None) -> str:
-    """The box that the formula says, as far as it lies in the image."""
+    """The receptive field by formula, clipped to the image."""
     return box_svg("formula-box", box.clipped_rows, box.clipped_columns) if box else ""
 
 
 def _near_svg(array: FloatArray, found: Reach | None, formula: TokenBox | None) -> str:
-    """The box from near, where it is small: the same picture, drawn again without being sent."""
+    """The bounding box magnified, if it is small."""
     if found is None or not found.pixels:
         return ""
     rows, columns = found.rows, found.columns
@@ -336,7 +335,7 @@ def _near_svg(array: FloatArray, found: Reach | None, formula: TokenBox | None) 
 def _facts_html(
     array: FloatArray, found: Reach | None, formula: TokenBox | None, at: tuple[int, ...]
 ) -> Markup:
-    """The extent in pixels, or why there is none."""
+    """The extent of the gradient in pixels, or why there is none."""
     height, width = array.shape[1:]
     whose = "this place" if at else "this vector"
     if found is None:
@@ -364,7 +363,7 @@ def _facts_html(
 
 
 def _formula(box: TokenBox) -> Markup:
-    """The box of the formula, padding included."""
+    """The receptive field by formula, padding included."""
     rows, columns = box.rows, box.columns
     ends = (rows.start, rows.stop - 1, columns.start, columns.stop - 1)
     return fill(
@@ -375,7 +374,7 @@ def _formula(box: TokenBox) -> Markup:
 
 
 def _agreement_html(found: Reach | None, box: TokenBox | None) -> str:
-    """Whether the gradient keeps to the box that the formula says."""
+    """Whether the gradient stays inside the receptive field by formula."""
     if found is None or box is None or not found.pixels:
         return ""
     inside = found.heat[
@@ -394,7 +393,7 @@ def _agreement_html(found: Reach | None, box: TokenBox | None) -> str:
 
 
 def _remark_html(array: FloatArray, found: Reach | None) -> str:
-    """What a gradient does not show."""
+    """What a gradient cannot show."""
     if found is None or not found.pixels:
         return ""
     step = thinning(array.shape[1:])

@@ -1,4 +1,4 @@
-"""The parts of a module's page as HTML: what is wrong, what came out, and the table of calls."""
+"""The top of a module's page: failures and faults, the summary, and the table of calls."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _HEAD = [
 
 
 def alerts_html(report: ModuleReport) -> str:
-    """What the eye is to meet first: how the forward failed, and faults that keep shapes right."""
+    """Draw the alert at the top: how the forward pass failed, or the faults that were found."""
     if report.failure:
         return _failure_html(report.failure, _meanings_html(report))
     if not report.faults:
@@ -61,7 +61,7 @@ def _alert(title: str, *inside: Content) -> Markup:
 
 
 def broken_html(error: SpecError) -> Markup:
-    """Why there is nothing to show: the sentence, and what the user's own code raised."""
+    """Say why the module could not be made, with the traceback of the user's code."""
     cause, other = error.__cause__, ""
     if error.suggestion is not None:  # the name is another now, which the page cannot change
         other = f", or start the app with --module {error.suggestion}"
@@ -73,7 +73,7 @@ def broken_html(error: SpecError) -> Markup:
 
 
 def _failure_html(failure: Failure, meanings: Content) -> Markup:
-    """The operation with its operands, the line, the message and what that means."""
+    """The operation that raised with its operands, its line, its message and explanations."""
     where = f" in {one_line(failure.inside)}" if failure.inside else ""
     at = f" at {short_place(failure.source)}" if failure.source else ""
     given = ""
@@ -98,7 +98,7 @@ def _failure_html(failure: Failure, meanings: Content) -> Markup:
 
 
 def _meanings_html(report: ModuleReport) -> str:
-    """What the error means: a fault that is certain, else the likeliest reading of the message.
+    """Explanations of the error: a certain fault, else the likeliest reading of the message.
 
     A fault was found in the module itself, and a reading goes by the error alone. What is less
     likely stands behind a line.
@@ -122,7 +122,7 @@ def _traceback_html(words: str, *, opened: bool) -> Markup:
 
 
 def summary_html(report: ModuleReport) -> Markup:
-    """What went in and what came out, then what the module costs."""
+    """Draw the summary: shapes of inputs and outputs, then params and MACs."""
     batch = batch_of(report)
     given = join(*(_named_shape(value, batch) for value in report.inputs), separator=", ")
     result = tag("strong", "no tensor")
@@ -154,7 +154,7 @@ def summary_html(report: ModuleReport) -> Markup:
 
 
 def status_html(report: ModuleReport, given: str) -> Markup:
-    """How far arithmetic and the run agree, and on what it ran.
+    """Draw the status: how many layers agree with the prediction, and how the module was run.
 
     Args:
         report: The report.
@@ -189,7 +189,7 @@ def status_html(report: ModuleReport, given: str) -> Markup:
 
 
 def _audit_html(report: ModuleReport) -> str:
-    """That faults were looked for and none is there, or that they could not be looked for."""
+    """Whether the audit ran and found nothing; empty if its faults are shown above."""
     if not report.audited:
         return tag("span.badge.warning", "⚠ faults could not be looked for")
     if report.failure or report.faults:  # which stands above
@@ -201,7 +201,7 @@ def _audit_html(report: ModuleReport) -> str:
 
 
 def module_table_html(report: ModuleReport, selected: str, opened: Sequence[str]) -> Markup:
-    """A line for each call, blocks that repeat folded, then what never ran and what is odd.
+    """Draw a row for each call, with repeated blocks folded, then layers that never ran, and notes.
 
     Args:
         report: The report.
@@ -229,14 +229,14 @@ def module_table_html(report: ModuleReport, selected: str, opened: Sequence[str]
 
 
 def _within(*folds: str) -> dict[str, str]:
-    """The attributes of a line inside of folds."""
+    """The attributes of a row inside folds."""
     return {"data_within": " ".join(folds), "style": f"--depth:{len(folds)}"} if folds else {}
 
 
 def _ways_to(
     nodes: Sequence[Node], inside: tuple[str, ...] = (), start: int = 0
 ) -> list[tuple[Node, tuple[str, ...]]]:
-    """Every line in order, with the folds around it; a fold's name is f and its place."""
+    """Every row in order with the folds around it; a fold is named "f" and its position."""
     found: list[tuple[Node, tuple[str, ...]]] = []
     for node in nodes:
         at = start + len(found)
@@ -271,7 +271,7 @@ def _row_line(row: ModuleRow, key: str, chosen: bool, within: dict[str, str], ba
 
 
 def _foreseen_html(row: ModuleRow, batch: int) -> str:
-    """The shape that was predicted."""
+    """The predicted shape."""
     predicted = row.predicted
     if predicted is None:
         return _SAID["unknown"]
@@ -279,7 +279,7 @@ def _foreseen_html(row: ModuleRow, batch: int) -> str:
 
 
 def _written_over_html(call: Call) -> str:
-    """The sign of an output that was later written over."""
+    """A mark for an output that was later overwritten in place."""
     if not call.overwritten_by:
         return ""
     at = f" at {short_place(call.overwritten_at)}" if call.overwritten_at else ""
@@ -288,7 +288,7 @@ def _written_over_html(call: Call) -> str:
 
 
 def _made(source: SourceLine | None, kind: str) -> Markup:
-    """The cell that says by which line something was made, or else of which kind it is."""
+    """The cell with the line of code of a call or, without one, the layer's class."""
     if source is None:
         return fill('<td class="made">{}</td>', kind)
     return fill(
@@ -298,7 +298,7 @@ def _made(source: SourceLine | None, kind: str) -> Markup:
 
 
 def _is_step(row: ModuleRow) -> bool:
-    """Whether a layer changes the shape, or is of the kind that could have."""
+    """Whether a layer changes the shape, or is a convolution or a linear layer."""
     call = row.call
     return call.in_shape != call.out_shape or "Conv" in call.kind or call.kind == "Linear"
 
@@ -323,7 +323,7 @@ def _verdict_html(row: ModuleRow) -> Markup:
 def _fold_line(
     report: ModuleReport, folded_: Fold, name: str, within: dict[str, str], batch: int
 ) -> Markup:
-    """A fold's line: from which shape to which, and what its rows cost together."""
+    """The row of a fold: first and last shape, and the sums of its rows."""
     rows = [report.rows[row] for row in folded_.rows]
     first, last = rows[0].call, rows[-1].call
     words = [row.verdict for row in rows]
@@ -351,7 +351,7 @@ def _fold_line(
 
 
 def _failed_line(failure: Failure, selected: str, batch: int) -> Markup:
-    """The operation that raised, with the shapes of its operands."""
+    """The row of the operation that raised, with the shapes of its operands."""
     chosen = selected == FAILED
     operands = join(
         *(module_shape(value.shape, batch) for value in failure.operands), separator=" and "
@@ -371,7 +371,7 @@ def _failed_line(failure: Failure, selected: str, batch: int) -> Markup:
 
 
 def _ahead_lines(layers: Sequence[NeverCalled]) -> list[Markup]:
-    """The layers that a failure kept from running; more than a few are folded into one line."""
+    """Rows of the layers that were not reached because of a failure, folded if there are many."""
     if len(layers) <= _MOST_AHEAD:
         return list(map(_silent_line, layers))
     words = f"{len(layers):,} layers were not reached"
@@ -394,7 +394,7 @@ def _ahead_lines(layers: Sequence[NeverCalled]) -> list[Markup]:
 
 
 def _silent_line(layer: NeverCalled) -> Markup:
-    """A layer that never ran, in grey, and why."""
+    """The row of a layer that never ran, in grey, with the reason."""
     return fill(
         '<tr class="silent"><th scope="row">{}</th><td class="made">{}</td>'
         '<td colspan="6">never ran: {}</td></tr>',
@@ -403,7 +403,7 @@ def _silent_line(layer: NeverCalled) -> Markup:
 
 
 def _notes_html(report: ModuleReport, silent: int) -> str:
-    """What is odd about the module, in sentences; `silent` layers never ran, failure or not."""
+    """Notes on the module in sentences; `silent` is the number of layers that never ran."""
     more = [f"{silent - _MOST_SILENT} more layers never ran."] if silent > _MOST_SILENT else []
     written = [f"{written_over(row)}; it is shown as it was before." for row in report.overwritten]
     notes = [*report.notes, *written, *report.disagreements, *more]
@@ -414,13 +414,13 @@ def _notes_html(report: ModuleReport, silent: int) -> str:
 
 
 def is_batchless(report: ModuleReport) -> bool:
-    """Whether the module was given one image without a batch, as its convolutions tell."""
+    """Whether the module was given a single image without a batch."""
     maps = [row.call.out_shape for row in report.rows if row.call.kind == "Conv2d"]
     return any(shape is not None and len(shape) == 3 for shape in maps)
 
 
 def batch_of(report: ModuleReport) -> int:
-    """The first size of the first input, which most shapes of the report begin with; 0 without."""
+    """The batch size, which is the first size of the first input; 0 without a batch."""
     if is_batchless(report):
         return 0
     shape = report.inputs[0].shape if report.inputs else ()
@@ -429,7 +429,7 @@ def batch_of(report: ModuleReport) -> int:
 
 @lru_cache(maxsize=1024)
 def module_shape(shape: tuple[int, ...], batch: int) -> str:
-    """A shape in the colours of its axes behind the batch, which stands back."""
+    """A shape with the colours of its axes; the batch size is grey."""
     if not shape:
         return tag("span.soft", "a number")
     if len(shape) in (2, 3, 4) and shape[0] == batch:

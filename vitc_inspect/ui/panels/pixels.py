@@ -1,4 +1,4 @@
-"""The pixel panel: how many tokens read each pixel, and which pixels nobody reads."""
+"""The pixel panel: how many tokens read each pixel, and which pixels are never read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_SWATCHES = 6
 
 
 def pixels_html(prediction: Prediction, image: FloatArray | None, *, width: int) -> Markup:
-    """How many tokens read each pixel, and which pixels nobody reads.
+    """Draw how many tokens read each pixel, and which pixels are never read.
 
     Args:
         prediction: The prediction.
@@ -54,7 +54,7 @@ def pixels_html(prediction: Prediction, image: FloatArray | None, *, width: int)
 
 
 def _reads_json(audit: PixelAudit) -> str:
-    """Reads of each row and column, wherever they change."""
+    """Read counts of rows and columns, run-length encoded."""
     facts = {
         "size": [len(audit.row_reads), len(audit.column_reads)],
         "reads": [
@@ -66,7 +66,7 @@ def _reads_json(audit: PixelAudit) -> str:
 
 
 def _verdict_html(audit: PixelAudit, spec: StemSpec) -> Markup:
-    """One sentence: whether all pixels are read, and if not, which."""
+    """A sentence on whether all pixels are read and, if not, which are missing."""
     lost = [each for each in _unread(audit, spec) if each[0]]
     if not lost:
         least, most = audit.least_reads, audit.most_reads
@@ -97,7 +97,7 @@ def _unread(audit: PixelAudit, spec: StemSpec) -> tuple[tuple[tuple[int, ...], i
 
 
 def _audit_figure_html(audit: PixelAudit, image: FloatArray | None, frame: Frame) -> Markup:
-    """How often each pixel is read, over the image, with the profile of each axis beside it."""
+    """The read counts over the image, with a profile along each axis."""
     return tag(
         "div.pixel-figure",
         _reads_svg(audit, image, frame),
@@ -108,7 +108,7 @@ def _audit_figure_html(audit: PixelAudit, image: FloatArray | None, frame: Frame
 
 
 def _reads_svg(audit: PixelAudit, image: FloatArray | None, frame: Frame) -> Markup:
-    """The image with its padding, darker where more tokens read, and what nobody reads."""
+    """The image with its padding, tinted by read count, with pixels marked that are never read."""
     height, width = len(audit.row_reads), len(audit.column_reads)
     unit, pad = frame.unit, frame.padding
     photo = ""
@@ -150,7 +150,7 @@ def _reads_svg(audit: PixelAudit, image: FloatArray | None, frame: Frame) -> Mar
 def _profile_svg(
     reads: Sequence[int], audit: PixelAudit, start: float, length: float, *, upright: bool
 ) -> Markup:
-    """Bars as long as the number of tokens that read each row, or each column, of pixels."""
+    """Bars with the number of tokens that read each row, or each column, of pixels."""
     most = max(*audit.row_reads, *audit.column_reads, 1)
     bars = {True: "", False: ""}
     for begin, end, value in runs(reads):
@@ -168,7 +168,7 @@ def _profile_svg(
 
 
 def _marks(positions: Sequence[int], least: float) -> list[tuple[float, float]]:
-    """From where to where neighbouring positions are marked, wide enough to be seen."""
+    """Start and end of each marked run of positions, widened to be visible."""
     spans = [(a, b) for a, b, lost in runs(_flags(positions)) if lost]
     return [
         (min(a, (a + b - least) / 2), max(b, (a + b + least) / 2)) if b - a < least else (a, b)
@@ -183,7 +183,7 @@ def _flags(positions: Sequence[int]) -> list[int]:
 
 
 def _reads_legend_html(audit: PixelAudit) -> Markup:
-    """Which colour stands for how many tokens, and what the bars are."""
+    """The meaning of the colours and of the bars."""
     counts = {row * column for row in set(audit.row_reads) for column in set(audit.column_reads)}
     most = audit.most_reads
     read = sorted(counts - {0})
@@ -211,7 +211,7 @@ def _reads_legend_html(audit: PixelAudit) -> Markup:
 
 
 def _audit_table_html(audit: PixelAudit, spec: StemSpec) -> Markup:
-    """Padding, overlap, and the totals."""
+    """A table of padding, overlap, read counts and unread pixels."""
     height, width = spec.image_size
     field = audit.overlap + spec.total_stride
     padding = audit.padding

@@ -1,4 +1,4 @@
-"""The parts of the page as HTML, each from a prediction, a report or an error."""
+"""The summary, the status, the table and the editor of a stem's page, and errors."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ _AXES = {
     "width": slice(2, 3),
     "tokens": slice(0, 1),
 }
-"""The part of a shape that a quantity is."""
+"""The part of a shape that is a quantity."""
 _COLUMNS = ("layer", "predicted", "observed", "verdict", "params", "MACs")
 
 
 def totals_html(prediction: Prediction) -> Markup:
-    """The sequence length, large, then what the stem costs and sees."""
+    """Draw the sequence length, then MACs, params, activations and receptive field."""
     rows, columns = prediction.grid_size
     prefix = " + 1 class token" if prediction.num_prefix_tokens else ""
     without = "" if prediction.spec.position_table else " · no position table"
@@ -90,7 +90,7 @@ def totals_html(prediction: Prediction) -> Markup:
 
 
 def _totals_explained_html(prediction: Prediction) -> Markup:
-    """From the image's sides to its tokens, and what each part adds to a total."""
+    """How the totals are computed: from image size to tokens, and the terms of each sum."""
     formulas = explain_totals(prediction)
     lines = {
         **_sides_explained(prediction),
@@ -115,7 +115,7 @@ def _totals_explained_html(prediction: Prediction) -> Markup:
 
 
 def _sides_explained(prediction: Prediction) -> dict[str, str]:
-    """How many rows and columns each convolution leaves, which is why there are so many tokens."""
+    """Rows and columns after each convolution, with the formula."""
     convs = [layer for layer in prediction.layers if layer.kind == "conv"]
     shapes = [prediction.spec.image_size, *(layer.out_shape[1:] for layer in convs)]
     rows, columns = (" → ".join(f"{n:,}" for n in ways) for ways in zip(*shapes, strict=True))
@@ -128,7 +128,7 @@ def _sides_explained(prediction: Prediction) -> dict[str, str]:
 
 
 def _added_up(prediction: Prediction, quantity: str) -> Markup:
-    """A total as the sum of its parts, each with its name."""
+    """A total written as the sum of its named parts."""
     parts = [(part.name, getattr(part, quantity)) for part in shares(prediction)]
     terms = (
         fill('<span class="soft">{}</span> {:,}', name, number) for name, number in parts if number
@@ -138,13 +138,13 @@ def _added_up(prediction: Prediction, quantity: str) -> Markup:
 
 
 def _separated(equation: str) -> Markup:
-    """An equation whose result has separators of thousands."""
+    """An equation with its result in bold, thousands separated."""
     left, _, right = equation.rpartition(" = ")
     return fill("{} = <b>{:,}</b>", left, int(right))
 
 
 def status_html(prediction: Prediction, report: Report | None) -> Markup:
-    """What has been confirmed so far, and on what."""
+    """Draw the status: how many layers agree, on which device, and warnings."""
     lost = [f"⚠ {said}." for layer in prediction.layers if (said := text.unread(layer))]
     if report is None:
         badge = tag("span.badge.predicted", f"predicted, {prediction.dtype}")
@@ -167,7 +167,7 @@ def status_html(prediction: Prediction, report: Report | None) -> Markup:
 def table_html(
     prediction: Prediction, report: Report | None, selected: str, *, unfolded: bool
 ) -> Markup:
-    """Predicted beside observed, a line for each layer; the layer's name is a button.
+    """Draw a row for each layer, predicted beside observed; the layer's name is a button.
 
     The transformer blocks are one line, which opens the layers of the first of them and any
     that does not agree; `unfolded` or a selected layer opens it at once.
@@ -198,7 +198,7 @@ def table_html(
 
 
 def editor_html(rows: Sequence[Mapping[str, str]]) -> Markup:
-    """A line of controls for each convolution, from the texts they are to hold."""
+    """Draw a row of controls for each convolution, filled with the given texts."""
     names = conv_names(len(rows))
     lines = (
         _editor_row(name, row, removable=len(rows) > 1)
@@ -208,13 +208,13 @@ def editor_html(rows: Sequence[Mapping[str, str]]) -> Markup:
 
 
 def error_html(error: SpecError) -> Markup:
-    """One sentence and, where a value is known to work, a button that takes it."""
+    """Draw an error as one sentence, with a button for the suggested value if there is one."""
     use = "" if error.suggestion is None else " " + button("Use it", data_use=True)
     return tag("p", str(error), use, role="alert")
 
 
 def explanations_html(explanations: Sequence[Explanation], *, most: int = 3) -> Markup:
-    """What a pasted error means: the first reading large, the others a line each.
+    """Draw the explanations of an error: the first in full, the others one line each.
 
     What lies behind a line opens with it; the lines beyond `most` readings are folded away.
     """
@@ -230,7 +230,7 @@ def explanations_html(explanations: Sequence[Explanation], *, most: int = 3) -> 
 
 
 def _line_html(one: Explanation) -> Markup:
-    """A reading on one line, its reason and its fixes behind it."""
+    """An explanation on one line that opens to its reason and fixes."""
     behind = tag("article", tag("p", f"{one.because}."), _fixes(one))
     return fold(f"{one.likelihood}: {one.sentence}", behind, css="fold reading")
 
@@ -240,7 +240,7 @@ def _fixes(one: Explanation) -> Markup:
 
 
 def explanation_html(one: Explanation) -> Markup:
-    """One sentence, why it is thought so, and the ways out."""
+    """Draw an explanation: its sentence, its reason and its fixes."""
     why = tag("span.soft", f"{one.likelihood}: {one.because}.")
     return tag("article", tag("p", tag("b", one.sentence), " ", why), _fixes(one))
 
@@ -257,7 +257,7 @@ def _table_row(row: StemRow, selected: str, *, ran: bool) -> Markup:
 
 
 def _cells(row: StemRow, *, ran: bool) -> list[Markup]:
-    """The cells behind the layer's name."""
+    """The cells after the layer's name."""
     predicted, observed = row.predicted, row.observed
     seen = ""
     said = ""
@@ -281,7 +281,7 @@ def _kind(row: StemRow) -> str:
 
 
 def _fold_row(blocks: list[StemRow], *, opened: bool, ran: bool) -> Markup:
-    """All transformer blocks in one line: what leaves the last, and what they cost together."""
+    """The row of all transformer blocks: the last output, and the sums of their costs."""
     layers = [row.predicted for row in blocks if row.predicted]
     names = list(dict.fromkeys(layer.block for layer in layers))
     whole = StemRow(
@@ -305,7 +305,7 @@ def _fold_row(blocks: list[StemRow], *, opened: bool, ran: bool) -> Markup:
 
 
 def formulas_html(prediction: Prediction, report: Report | None, layer: LayerPrediction) -> Markup:
-    """Each quantity with its formula, and beside it what was observed."""
+    """Draw a table of a layer's quantities with their formulas and whether they were observed."""
     row = next((row for row in report.rows if row.name == layer.name), None) if report else None
     equations = explain_layer(prediction, layer.name)
     if equations.get("height") and equations.get("height") == equations.get("width"):
@@ -319,7 +319,7 @@ def formulas_html(prediction: Prediction, report: Report | None, layer: LayerPre
 
 
 def _seen(row: StemRow | None, quantity: str) -> str:
-    """What the hook saw of a quantity, with a mark, or that nothing was observed."""
+    """Whether the observed quantity agrees with the prediction."""
     if row is None or row.observed is None or row.predicted is None:
         return ""
     observed, predicted = row.observed.out_shape[1:], row.predicted.out_shape

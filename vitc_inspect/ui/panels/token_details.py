@@ -1,4 +1,4 @@
-"""One token: the box of pixels that it reads, its numbers, and how similar the others are."""
+"""One token of the token panel: its receptive field, its vector and the most similar tokens."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SAME = 1e-3  # relative difference that rounding may make, where layers follow 
 
 @dataclass(frozen=True, kw_only=True)
 class Similarity:
-    """How similar each token is to the chosen one."""
+    """Similarity of all tokens to the chosen one."""
 
     cosines: NDArray[np.float64]
     """Cosine to the chosen token: (rows, columns)."""
@@ -45,7 +45,7 @@ class Similarity:
     vector: NDArray[np.float64]
     """The chosen token: (width,)."""
     observed: bool
-    """Whether `vector` is the run's own, and not worked out again."""
+    """Whether `vector` comes from the run; otherwise it was computed again."""
     step: int
     """Every step-th row and column is compared."""
     dropped: int
@@ -75,7 +75,7 @@ def similarity_of(report: Report, field: TokenField, place: tuple[int, int]) -> 
 
 
 def _vectors(report: Report) -> tuple[NDArray[np.float64], int, int]:
-    """The tokens as the run left them: the sequence where it is whole, else the map before it.
+    """The tokens of the run: the sequence if it was kept whole, else the map before it.
 
     Returns:
         (rows, columns, width), the step from row to row, and how many numbers were not kept.
@@ -107,7 +107,7 @@ def field_html(
     similarity: Similarity,
     notes: Sequence[str],
 ) -> Markup:
-    """The box by formula and magnified, and what the gradient says of it.
+    """Show the receptive field by formula and magnified, and how the gradient compares.
 
     Args:
         report: The run.
@@ -145,7 +145,7 @@ def _close_up(box: TokenBox) -> Markup:
 
 
 def beyond_path(rows: Span, columns: Span, size: tuple[int, int]) -> str:
-    """The part of a box that lies beyond the image; filled where outlines lie an odd number."""
+    """Outline of the part of a box outside the image, for the even-odd fill rule."""
     outer = box_path(columns.start, rows.start, columns.stop, rows.stop)
     inner_rows, inner_columns = rows.clipped(size[0]), columns.clipped(size[1])
     if not inner_rows.length or not inner_columns.length:
@@ -156,7 +156,7 @@ def beyond_path(rows: Span, columns: Span, size: tuple[int, int]) -> str:
 
 
 def _span_formula(spec: StemSpec, axis: Axis, span: Span) -> Markup:
-    """From which pixel to which, with the formula that says so."""
+    """First and last pixel of a span, with the formula."""
     first = receptive_span(spec, axis, 0)
     index = (span.start - first.start) // spec.total_stride
     offset = f" − {-first.start}" if first.start else ""
@@ -168,7 +168,7 @@ def _span_formula(spec: StemSpec, axis: Axis, span: Span) -> Markup:
 
 
 def _gradient_facts(box: TokenBox, field: TokenField) -> list[Markup]:
-    """What is true of the gradient and the box, each looked at and not assumed."""
+    """Facts about the gradient and the box, each checked on the data."""
     rows, columns = box.clipped_rows, box.clipped_columns
     heat = finite(field.heat) > 0
     inside = _within(rows, field.rows)[:, None] & _within(columns, field.columns)
@@ -204,7 +204,7 @@ def _gradient_facts(box: TokenBox, field: TokenField) -> list[Markup]:
 
 
 def _within(span: Span, looked_at: Span) -> NDArray[np.bool_]:
-    """For each position that was looked at, whether it lies in a span."""
+    """Whether each position of `looked_at` lies in a span."""
     positions = np.arange(looked_at.start, looked_at.stop)
     return (span.start <= positions) & (positions < span.stop)
 
@@ -216,7 +216,7 @@ def _padded(box: TokenBox) -> str:
 
 
 def _sides(padding: Sides) -> str:
-    """Padding in words, the sides without any left out."""
+    """Padding in words; sides without padding are left out."""
     named = (
         (padding.top, "row", "above"),
         (padding.bottom, "row", "below"),
@@ -227,7 +227,7 @@ def _sides(padding: Sides) -> str:
 
 
 def _same_fact(field: TokenField, similarity: Similarity, report: Report) -> list[Markup]:
-    """Whether the token came out the same from the pixels around it alone; if it was kept."""
+    """Whether the token is the same when computed from the surrounding pixels only."""
     vector, again = similarity.vector, field.vector[: len(similarity.vector)]
     if not similarity.observed or report.prediction.dtype != "float32":
         return []
@@ -250,7 +250,7 @@ def _edges(names: Sequence[str]) -> str:
 
 
 def finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The values, with 0 for what is no finite number."""
+    """The values with 0 in place of infinities and NaN."""
     return np.where(np.isfinite(values), values, 0)
 
 
@@ -258,7 +258,7 @@ def finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def vector_html(similarity: Similarity, place: tuple[int, int], width: int) -> Markup:
-    """The token's numbers as coloured cells, its length, and which tokens are like it.
+    """Show the token's vector as coloured cells, its norm, and the most and least similar tokens.
 
     Args:
         similarity: The token beside all others.
@@ -299,7 +299,7 @@ def vector_html(similarity: Similarity, place: tuple[int, int], width: int) -> M
 
 
 def _alike(figures: dict[str, float]) -> dict[str, str]:
-    """Figures with as many decimals each as give the largest three digits."""
+    """Format figures with equal decimals, so that the largest has three digits."""
     largest = max(map(abs, figures.values()))
     if not 1e-3 <= largest < 1e5:
         return {name: text.number(figure, 3) for name, figure in figures.items()}
@@ -308,7 +308,7 @@ def _alike(figures: dict[str, float]) -> dict[str, str]:
 
 
 def _extremes_html(similarity: Similarity, place: tuple[int, int]) -> Markup:
-    """The tokens that are most and least like the chosen one."""
+    """Links to the tokens that are most and least similar to the chosen one."""
     step = similarity.step
     others = similarity.cosines.copy()
     if place[0] % step == 0 and place[1] % step == 0:

@@ -1,4 +1,4 @@
-"""From grid to sequence: which cell becomes which token, and two ways that go wrong."""
+"""The order of the tokens: which grid cell becomes which token, beside two wrong orders."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MOST_CELLS = 64  # a side of a grid of cells that is drawn
 _MOST_BACK = 32  # the same, of a sequence read back
 
 
-def order_html(bench: PreparedRun, report: Report, number: int) -> Markup:
-    """Which cell becomes which token: as this stem does it, and in two ways that go wrong.
+def order_html(prepared: PreparedRun, report: Report, number: int) -> Markup:
+    """Show which grid cell becomes which token in this stem and in two wrong orders.
 
     Args:
-        bench: The stem, whose own order was found out.
+        prepared: The stem, whose own order was found out.
         report: The run.
         number: Of the chosen token, rows first.
     """
@@ -34,7 +34,8 @@ def order_html(bench: PreparedRun, report: Report, number: int) -> Markup:
     cells = mosaic(report.input, spec, step=step)
     every = ways(spec.grid_size, spec.embed_dim)
     lines = [
-        _way_html(way, cells, step=step, own=bench.keeps_order and way is every[0]) for way in every
+        _way_html(way, cells, step=step, own=prepared.keeps_order and way is every[0])
+        for way in every
     ]
     thinned = f" Cells are drawn {step} apart." if step > 1 else ""
     scale = min(132 / max(rows, columns), 24)
@@ -52,21 +53,21 @@ def order_html(bench: PreparedRun, report: Report, number: int) -> Markup:
         tag("div.token-grid", grid, said),
         *lines,
         remark(_mixed_sentence(every, number), thinned),
-        tag("ul.token-facts", *_proof_facts(bench, every)),
+        tag("ul.token-facts", *_proof_facts(prepared, every)),
     )
 
 
 def _picture(
     css: str, colours: NDArray[np.uint8], size: tuple[int, int], **attributes: Content
 ) -> Markup:
-    """Cells in their colours, on which the page marks one: (rows, columns, 3)."""
+    """A picture of cells, (rows, columns, 3), on which the page marks one."""
     image = tag("img", src=colours_uri(colours), alt="", decoding="sync")
     mark = fill('<svg viewBox="0 0 {1} {0}" preserveAspectRatio="none"><path/></svg>', *size)
     return tag("div", image, mark, class_=css, tabindex=0, role="application", **attributes)
 
 
 def _way_html(way: Way, cells: NDArray[np.uint8], *, step: int, own: bool) -> Markup:
-    """One way's sequence as a line of colours, and what it makes of the image, read back."""
+    """The sequence of one order as a line of colours, and the image read back from it."""
     rows, columns = way.grid_size
     places = drawn_places(rows * columns)
     line = place_colours(way, cells, places, step=step)[None]  # (1, places, 3)
@@ -89,7 +90,7 @@ def _way_html(way: Way, cells: NDArray[np.uint8], *, step: int, own: bool) -> Ma
 
 
 def _mixed_sentence(every: Sequence[Way], number: int) -> str:
-    """What token n would be in each of the wrong ways."""
+    """What the chosen token would hold in each of the wrong orders."""
     wrong = {way.name: way.sources(number) for way in every[1:]}
     columns = every[0].grid_size[1]
     swapped = divmod(int(wrong["columns first"][0][0]), columns)
@@ -107,17 +108,17 @@ def _mixed_sentence(every: Sequence[Way], number: int) -> str:
     )
 
 
-def _proof_facts(bench: PreparedRun, every: Sequence[Way]) -> tuple[Markup, Markup]:
-    """How the order was found out."""
+def _proof_facts(prepared: PreparedRun, every: Sequence[Way]) -> tuple[Markup, Markup]:
+    """How the orders were determined."""
     rows, columns = every[0].grid_size
     tried = every[0].tried_channels
     sent = f"sent a map of {tried:,}×{rows}×{columns} in which each number says where it stands"
     keeps, found = "does not keep", "it did not give cell n as token n."
-    if bench.keeps_order:
+    if prepared.keeps_order:
         keeps, found = "keeps", "it gave cell n as token n, every channel in its place."
     own = fill("This stem's own layer <code>tokens</code> {} the order: {}, {}", keeps, sent, found)
     others = (
         "The lines above were found with the same map. All three have the same shape"
         f" {rows * columns:,}×{every[0].channels:,}, so no check of shapes tells them apart."
     )
-    return fact(bench.keeps_order, own), fact(all(way.as_foreseen for way in every), others)
+    return fact(prepared.keeps_order, own), fact(all(way.as_foreseen for way in every), others)

@@ -1,4 +1,4 @@
-"""The token panel: the tokens over the image, and one of them in full."""
+"""The token panel: the token grid over the image, and one token in detail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vitc_inspect.stem.geometry import (
 )
 from vitc_inspect.stem.prediction import Prediction
 from vitc_inspect.stem.spec import StemSpec
-from vitc_inspect.ui.panels.elements import box_svg, button, colour_bar
+from vitc_inspect.ui.panels.elements import box_svg, button, colour_bar, whole_numbers
 from vitc_inspect.ui.panels.token_details import (
     Similarity,
     beyond_path,
@@ -50,11 +50,11 @@ _MOST_READERS = 30_000  # whole numbers that say who reads which pixel, in one a
 _KEYS = "arrow keys move from token to token, Enter chooses, Shift and arrow keys move over pixels"
 
 
-def tokens_html(bench: PreparedRun, report: Report, *, token: str, width: int) -> Markup:
-    """The token grid over the image, one token's field by formula and by gradient, its likeness.
+def tokens_html(prepared: PreparedRun, report: Report, *, token: str, width: int) -> Markup:
+    """Draw the token grid over the image, and one token's receptive field, vector and order.
 
     Args:
-        bench: The stem, ready to run; run it inside `bench.normalising()`.
+        prepared: The stem, ready to run; run it inside `prepared.normalising()`.
         report: What the run found.
         token: "row,column" in the grid; whatever else stands for the middle one.
         width: Width of the panel (pixels).
@@ -62,8 +62,8 @@ def tokens_html(bench: PreparedRun, report: Report, *, token: str, width: int) -
     prediction, spec = report.prediction, report.spec
     rows, columns = spec.grid_size
     place = read_token(token, spec.grid_size) or (rows // 2, columns // 2)
-    # outside of bench.normalising(): the statistics are held still
-    field = token_field(bench.module, bench.batch, *place, statistics=bench.statistics)
+    # outside of prepared.normalising(): the statistics are held still
+    field = token_field(prepared.module, prepared.batch, *place, statistics=prepared.statistics)
     box = token_box(spec, *place)
     similarity = similarity_of(report, field, place)
     frame = frame_of(spec, width=width)
@@ -82,18 +82,16 @@ def tokens_html(bench: PreparedRun, report: Report, *, token: str, width: int) -
         fill('<p class="token-output"><output data-token-output></output></p>'),
         field_html(report, box, field, similarity, _thinned(spec, frame, similarity)),
         vector_html(similarity, place, spec.embed_dim),
-        order_html(bench, report, number),
+        order_html(prepared, report, number),
         data_tokens=_facts_json(spec, place, prediction),
     )
 
 
 def read_token(token: str, grid_size: tuple[int, int]) -> tuple[int, int] | None:
-    """Find the token that a text asks for: "row,column" of the grid; None for what is none."""
-    row, _, column = token.partition(",")
-    if all(part.isascii() and part.isdigit() and len(part) < 6 for part in (row, column)):
-        place = int(row), int(column)
-        if place[0] < grid_size[0] and place[1] < grid_size[1]:
-            return place
+    """Parse the text that selects a token, "row,column"; None if there is no such token."""
+    place = whole_numbers(token)
+    if len(place) == 2 and place[0] < grid_size[0] and place[1] < grid_size[1]:
+        return place[0], place[1]
     return None
 
 
@@ -101,7 +99,7 @@ def read_token(token: str, grid_size: tuple[int, int]) -> tuple[int, int] | None
 
 
 def _facts_json(spec: StemSpec, place: tuple[int, int], prediction: Prediction) -> str:
-    """What the page needs to answer the pointer without asking: whole numbers, compactly."""
+    """What the page needs to follow the pointer without a request, as compact JSON."""
     first = token_centre(spec, 0, 0)
     facts = {
         "grid": spec.grid_size,
@@ -118,7 +116,7 @@ def _facts_json(spec: StemSpec, place: tuple[int, int], prediction: Prediction) 
 
 @lru_cache(maxsize=32)
 def _readers(spec: StemSpec, axis: Axis) -> list[list[int]] | None:
-    """Who reads each pixel along an axis: [pixel, first, last, step, …] wherever it changes.
+    """Tokens that read each pixel along an axis: [pixel, first, last, step, …] at each change.
 
     None where that would be too much to send.
     """
@@ -135,7 +133,7 @@ def _readers(spec: StemSpec, axis: Axis) -> list[list[int]] | None:
 
 
 def _progressions(numbers: Sequence[int]) -> list[int]:
-    """Ascending numbers as first, last and step of each stretch that has one step."""
+    """Split ascending numbers into arithmetic progressions: first, last and step of each."""
     found: list[int] = []
     at = 0
     while at < len(numbers):
@@ -149,7 +147,7 @@ def _progressions(numbers: Sequence[int]) -> list[int]:
 
 
 def _thinned(spec: StemSpec, frame: Frame, similarity: Similarity) -> list[str]:
-    """Sentences on what is not drawn or was not kept."""
+    """Notes on what is not drawn or was not kept."""
     notes = [
         what.format(apart)
         for apart, what in (
@@ -170,7 +168,7 @@ def _thinned(spec: StemSpec, frame: Frame, similarity: Similarity) -> list[str]:
 
 
 def _overlay_tools_html(field: TokenField, similarity: Similarity) -> Markup:
-    """The switch between what is laid over the image, each with the legend of its colours."""
+    """The switch between the overlays of the image, and their colour scales."""
     most = float(finite(field.heat).max())
     buttons = [
         button(title, data_token_over=key, aria_pressed=False)
@@ -191,7 +189,7 @@ def _legend(scale: Scale, title: str) -> Markup:
 
 
 def _similarity_scale(similarity: Similarity) -> Scale:
-    """From the least similarity to 1; from -1 to 1 where some tokens point away."""
+    """From the lowest similarity to 1; from -1 to 1 if any is negative."""
     least = float(similarity.cosines.min())
     return Scale(low=-1, high=1) if least < 0 else Scale(low=least, high=1)
 
@@ -204,7 +202,7 @@ def _stage_svg(
     similarity: Similarity,
     place: tuple[int, int],
 ) -> Markup:
-    """The image with its padding, the tokens at their centres, the chosen one's box and heat."""
+    """The image with its padding, token centres, and the chosen token's box and gradient."""
     spec = report.spec
     height, width = spec.image_size
     rows, columns = spec.grid_size
@@ -241,7 +239,7 @@ def _stage_svg(
 
 
 def _layers_svg(report: Report, field: TokenField, similarity: Similarity) -> Markup:
-    """The image, and over it the gradient and the similarity, of which one is shown."""
+    """The image and its two overlays, gradient and similarity, of which one is shown."""
     spec = report.spec
     height, width = spec.image_size
     heat = finite(field.heat)
@@ -268,13 +266,13 @@ def _layers_svg(report: Report, field: TokenField, similarity: Similarity) -> Ma
 
 
 def _stretched(place: dict[str, str], address: str, **attributes: str) -> Markup:
-    """A picture over a rectangle of the image."""
+    """A picture stretched over a rectangle of the image."""
     how = {"preserveAspectRatio": "none", "decoding": "sync"}
     return tag("image", href=address, **attributes, **place, **how)
 
 
 def _dots_svg(spec: StemSpec, unit: float) -> Markup:
-    """A point at the centre of each token, or of every so many: one tile, repeated."""
+    """A dot at each token's centre, or at every n-th, as one repeated tile."""
     rows, columns = spec.grid_size
     apart = _dot_step(spec.total_stride, unit)
     pitch = spec.total_stride * apart
@@ -291,5 +289,5 @@ def _dots_svg(spec: StemSpec, unit: float) -> Markup:
 
 
 def _dot_step(stride: int, unit: float) -> int:
-    """Every so many tokens a point is drawn, so that points stay apart."""
+    """Step between tokens with a dot, so that dots do not touch."""
     return ceil(4.5 * unit / stride)
