@@ -28,7 +28,7 @@ from docs.examples import (
     run,
 )
 from tests.served import free_port, served
-from tests.test_imports import ORDER
+from tests.sources import ORDER
 from vitc_inspect.cli import main
 from vitc_inspect.diagnosis.explanation import FAULT_KINDS, Likelihood
 from vitc_inspect.ui import launch

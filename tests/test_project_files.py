@@ -19,7 +19,7 @@ from packaging.version import Version
 
 import vitc_inspect
 from tests.served import ROOT
-from tests.test_imports import modules_imported, source_files
+from tests.sources import modules_imported, source_files
 from vitc_inspect.common.extras import EXTRAS
 from vitc_inspect.stem.paper import SOURCE
 

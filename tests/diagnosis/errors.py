@@ -90,8 +90,6 @@ def code_in(explanation: Explanation, opening: str) -> str:
 
 
 OFFSETS = "b.attn.relative_position_bias_table"
-
-
 SUM = "The size of tensor a ({}) must match the size of tensor b ({}) at non-singleton dimension {}"
 
 

@@ -13,11 +13,7 @@ from tests.diagnosis.errors import SWIN_LIKE, best_of, explain, words
 from vitc_inspect.diagnosis import explain_error
 
 CUT = "b c (h p) (w q) -> b (h w) (p q c)"
-
-
 WINDOWS = "b (x v) (y w) c -> (b x y) (v w) c"
-
-
 WINDOWS_FIRST = "b c (x v) (y w) -> (b x y) (v w) c"
 
 

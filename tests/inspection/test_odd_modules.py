@@ -17,7 +17,7 @@ from einops.layers.torch import Rearrange
 from torch import nn
 from torch.overrides import handle_torch_function, has_torch_function
 
-from tests.views.test_strip import module_strip_svg
+from tests.views.models import module_strip_svg
 from vitc_inspect import SpecError, inspect_module, module_csv
 from vitc_inspect.common.guard import STRICT_RULES
 from vitc_inspect.inspection import module_inspection

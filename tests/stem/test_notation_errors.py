@@ -383,8 +383,6 @@ def test_a_suggestion_can_be_built_for_the_image_at_hand(text: str) -> None:
 
 
 PIECES = "3 x 3x3 / 2 p : 48 , bn relu g d bias b rel × -1 2.5 1e3 0 9999999999 3x3/2:48 _ ٣ ²"
-
-
 notation_like = st.lists(st.sampled_from([" ", *PIECES.split(" ")]), max_size=30).map("".join)
 
 

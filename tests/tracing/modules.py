@@ -69,3 +69,7 @@ def hook_count(module):
         for name, hooks in vars(layer).items()
         if name.startswith(("_forward", "_backward")) and hasattr(hooks, "__len__")
     )
+
+
+def shapes(recording):
+    return [call.out_shape for call in recording.calls]

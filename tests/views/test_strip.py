@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests import faulty
-from tests.views.models import small_vit
+from tests.views.models import module_strip_svg, small_vit
 from vitc_inspect.inspection.module_inspection import inspect_call
 from vitc_inspect.inspection.module_report import ModuleReport
 from vitc_inspect.inspection.stem_inspection import inspect, prepare
@@ -18,26 +18,12 @@ from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.prediction import predict
 from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.stem.vit import ViTSpec
-from vitc_inspect.views.folding import row_keys
 from vitc_inspect.views.strip import FAILED, strip_svg
 
 
 def report_on(module: nn.Module, side: int = 32, channels: int = 3) -> ModuleReport:
     image = torch.zeros(1, channels, side, side)
     return inspect_call(module.eval(), (image,), keep_bytes=2**22)
-
-
-def module_strip_svg(report: ModuleReport, *, selected: str | None) -> str:
-    """The strip of a module, as its page draws it."""
-    return strip_svg(
-        report.rows,
-        keys=row_keys(report.rows),
-        inputs=[value.shape for value in report.inputs],
-        selected=selected,
-        failure=report.failure,
-        never_called=report.never_called,
-        label="The module",
-    )
 
 
 def blocks(svg: str) -> list[str]:

@@ -197,11 +197,11 @@ def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
         }
         if _is_hooked(layers[call.name]):  # what a hook of the user's own returns is no rule's
             verdicts = {check: said or None for check, said in verdicts.items()}
+    unchecked = (*call.unchecked, reason) if reason else call.unchecked
     return ModuleRow(
-        call=call,
+        **{**vars(call), "unchecked": unchecked},
         predicted=predicted,
         verdicts=MappingProxyType(verdicts),
-        unchecked=(*call.unchecked, reason) if reason else call.unchecked,
     )
 
 

@@ -116,7 +116,7 @@ class ModuleRun:
     def bytes(self) -> int:
         """Memory of the inputs and the kept outputs (bytes)."""
         given = (*self.by_place, *self.by_name.values())
-        kept = (row.call.kept for row in self.report.rows)
+        kept = (row.kept for row in self.report.rows)
         inputs = sum(tensor.numel() * tensor.element_size() for tensor in given)
         return inputs + sum(each.bytes for each in kept if each)
 
@@ -134,7 +134,7 @@ class ModuleRun:
         Args:
             call: Index of the row in the report.
         """
-        kept = self.report.rows[call].call.kept
+        kept = self.report.rows[call].kept
         if kept is not None and kept.step == 1 and not kept.dropped:
             return kept
         return output_of(self.module, self.by_place, self.by_name, call=call) or kept

@@ -1,0 +1,145 @@
+"""Tests stand where the code stands: a folder for each wing, a file for each module or topic."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "vitc_inspect"
+MOST_LINES = 550
+
+TOPICS = {
+    "": {
+        "agreement": "prediction and observation of every preset",
+        "docs": "every command and example of the documentation",
+        "front_doors": "the package, the terminal and the page say the same",
+        "imports": "the order of the wings",
+        "layout": "this file",
+        "package": "the wheel, installed",
+        "project_files": "licence, changelog, workflow",
+    },
+    "benchmarks": {"device": "benchmarks/device.py", "families": "benchmarks/families.py"},
+    "cli": {"ignore": "faults that are to be ignored", "values": "odd values for every option"},
+    "common": {"image_files": "what is read as a picture, and what is not"},
+    "diagnosis": {
+        "any_text": "text that is damaged, absurd or very long",
+        "command_line": "--explain",
+        "tokens_of_no_image": "texts, videos and sounds",
+    },
+    "inspection": {"odd_modules": "modules that nobody has foreseen"},
+    "stem": {
+        "notation_errors": "notations that cannot be read",
+        "spec_builders": "conv_stem and patchify_stem",
+    },
+    "tracing": {
+        "counted_products": "MACs beside torch's dispatcher",
+        "failures": "forward passes that raise",
+        "odd_forwards": "forward passes that nobody has foreseen",
+    },
+    "ui/browser": {
+        "address": "the address bar",
+        "cells": "the tab Cell",
+        "editor": "the controls",
+        "failures": "panels and requests that fail",
+        "first_screen": "what is shown at once",
+        "late_answers": "answers that come late, or never",
+        "links": "links that were written long ago",
+        "maps": "the tab Maps",
+        "module": "the page of a user's own module",
+        "panels": "the tabs Cost, Length and Time, and errors",
+        "pictures": "uploads",
+        "tokens": "the tab Tokens",
+    },
+    "ui": {
+        "cells": "the panel of one value, taken apart",
+        "module_reach": "the panel of what one place reads",
+        "tokens": "the panel of one token",
+    },
+}
+"""By folder, the files of tests that are not named for a module, and what they are about."""
+
+WITHOUT = {
+    "audit/stated_attributes": "test_contract_checks: each attribute beside its convolutions",
+    "audit/stem_convs": "test_stem_finder",
+    "audit/token_axes": "test_token_order and test_token_shapes",
+    "diagnosis/axes": "test_size_explanations: what each axis is said to count",
+    "diagnosis/explanation": "every test of a decoder",
+    "diagnosis/key_patterns": "test_keys",
+    "diagnosis/operands": "test_sums",
+    "inspection/module_inspection": "test_module_report",
+    "inspection/stem_inspection": "test_stem_report",
+    "tracing/call_sites": "test_tracebacks and test_listener: the line of each function",
+    "tracing/dataflow": "tests/audit: every audit follows a run",
+    "tracing/free_functions": "test_counted_products: what counts 0",
+    "tracing/function_kinds": "test_functions",
+    "tracing/positions": "tests/audit/test_token_order and test_patches",
+    "ui/functions": "test_server, test_module_server and test_answers",
+    "ui/module_page": "browser/test_module",
+    "ui/panels/cells": "tests/ui/test_cells",
+    "ui/panels/costs": "browser/test_panels and test_server",
+    "ui/panels/maps": "tests/views/test_maps",
+    "ui/panels/module_maps": "test_module_reach and test_module_server",
+    "ui/panels/module_reach": "tests/ui/test_module_reach",
+    "ui/panels/module_summary": "test_module_server",
+    "ui/panels/pixels": "tests/ui/test_tokens",
+    "ui/panels/summary": "test_server and browser/test_first_screen",
+    "ui/panels/tokens": "tests/ui/test_tokens",
+    "views/blocks": "test_strip",
+    "views/report": "protocols alone, without a function",
+    "views/tables": "tests/cli/test_stems",
+}
+"""Modules without a file of tests of their own, and where they are tested."""
+
+
+def modules() -> Iterator[str]:
+    """Every module of the package, as "wing/module"; "main" stands for __main__."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.name != "__init__.py":
+            where = path.relative_to(PACKAGE).parent
+            yield (where / path.stem.strip("_")).as_posix()
+
+
+def files_of_tests() -> list[Path]:
+    return sorted(TESTS.rglob("test_*.py"))
+
+
+MODULES = frozenset(modules())
+
+
+def named(path: Path) -> str:
+    """What a file of tests is named for, as "wing/name"."""
+    where = path.relative_to(TESTS).parent
+    return (where / path.stem.removeprefix("test_")).as_posix()
+
+
+@pytest.mark.parametrize("path", files_of_tests(), ids=named)
+def test_a_file_of_tests_is_named_for_a_module_or_a_topic(path: Path) -> None:
+    folder, _, name = named(path).rpartition("/")
+    assert named(path) in MODULES or name in TOPICS.get(folder, ())
+
+
+def test_every_module_has_its_tests_or_the_reason_why_not() -> None:
+    tested = {named(path) for path in files_of_tests()}
+    assert MODULES - tested - set(WITHOUT) == set()
+    assert {name for name in WITHOUT if name in tested or name not in MODULES} == set()
+
+
+def test_every_topic_has_its_file_and_is_no_module() -> None:
+    topics = {f"{folder}/{name}".lstrip("/") for folder, names in TOPICS.items() for name in names}
+    assert topics - {named(path) for path in files_of_tests()} == set()
+    assert topics & MODULES == set()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(TESTS.rglob("*.py")), ids=lambda path: str(path.relative_to(TESTS))
+)
+def test_a_file_is_short_and_begins_with_what_stands_in_it(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MOST_LINES
+    assert path.name == "__init__.py" or text.startswith('"""')
+    # what several files share stands in one that is no test
+    assert re.findall(r"^from tests(?:\.\w+)*\.test_\w+ import", text, re.MULTILINE) == []
