@@ -129,9 +129,6 @@ EXEMPT = {
     HERE: "writes HTML",
     "views/plots.py": "reads the SVG that matplotlib wrote",
     "ui/page.py": "puts the style sheet, a file of the package, into an element",
-    **dict.fromkeys(
-        ("views/call_labels.py", "views/report_table.py", "views/blocks.py"), "not yet moved"
-    ),
 }
 """Files in which a string may look like HTML, each with its reason."""
 ELEMENTS = (

@@ -77,16 +77,6 @@ def fold(summary: Content, *inside: Content, css: str = "fold", **attributes: At
     return tag("details", tag("summary", summary), *inside, class_=css, **attributes)
 
 
-@lru_cache(maxsize=1024)
-def coloured_shape(shape: tuple[int, ...]) -> Markup:
-    """A shape with the colours of its axes: channels and area, or tokens and channels."""
-    if len(shape) == 3:
-        return fill('<span class="channels">{}</span>×<span class="area">{}×{}</span>', *shape)
-    if len(shape) == 1:
-        return fill('<span class="channels">{}</span>', *shape)
-    return fill('<span class="token">{}</span>×<span class="channels">{}</span>', *shape)
-
-
 def colour_bar(scale: Scale, *ends: Content, css: str = "bar", title: str | None = None) -> Markup:
     """A colour scale from low to high with labels under it, left to right."""
     bar = tag("span", class_=css, style=f"background:{css_gradient(scale.colour_map)}")

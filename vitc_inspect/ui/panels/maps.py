@@ -11,7 +11,7 @@ from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.probes.cells import kernel_of
 from vitc_inspect.stem.prediction import LayerPrediction, Prediction
 from vitc_inspect.tracing.hooks import KeptOutput
-from vitc_inspect.ui.panels.elements import coloured_shape, remark
+from vitc_inspect.ui.panels.elements import remark
 from vitc_inspect.ui.panels.map_pictures import (
     large_map_html,
     legend_html,
@@ -21,6 +21,7 @@ from vitc_inspect.ui.panels.map_pictures import (
     wall_html,
 )
 from vitc_inspect.ui.panels.summary import formulas_html
+from vitc_inspect.views.blocks import coloured_shape
 from vitc_inspect.views.html import Markup, join, tag
 from vitc_inspect.views.maps import Scale, common_scale, numbers, value_scale, wall
 

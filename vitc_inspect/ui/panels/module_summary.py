@@ -12,7 +12,6 @@ from vitc_inspect.tracing.recording import Call, Failure, NeverCalled, SourceLin
 from vitc_inspect.tracing.tracebacks import traceback_text
 from vitc_inspect.ui.panels.elements import (
     button,
-    coloured_shape,
     figures,
     fold,
     number_or_dot,
@@ -20,6 +19,7 @@ from vitc_inspect.ui.panels.elements import (
 )
 from vitc_inspect.ui.panels.summary import explanation_html
 from vitc_inspect.views import text
+from vitc_inspect.views.blocks import coloured_shape
 from vitc_inspect.views.call_labels import (
     call_name,
     name_before,

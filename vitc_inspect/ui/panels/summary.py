@@ -14,7 +14,6 @@ from vitc_inspect.stem.prediction import LayerPrediction, Prediction
 from vitc_inspect.stem.spec import conv_names
 from vitc_inspect.ui.panels.elements import (
     button,
-    coloured_shape,
     facts_table,
     figures,
     fold,
@@ -23,6 +22,7 @@ from vitc_inspect.ui.panels.elements import (
     verdict,
 )
 from vitc_inspect.views import text
+from vitc_inspect.views.blocks import coloured_shape
 from vitc_inspect.views.html import Content, Markup, fill, join, tag
 
 _NORMS = {"none": "–", "batch": "bn", "layer": "ln"}
