@@ -68,29 +68,18 @@ def module_maps_html(
     """
     report = run.report
     call = report.rows[row].call
-    name = call_name(call)
     kept = run.output(row)
     facts = _facts_html(report, report.rows[row])
     saves = save_buttons(wall="Save the picture (PNG)", tensor="Save the output (NPZ)")
     shape = module_shape(call.out_shape, batch_of(report)) if call.out_shape is not None else ""
-    header = tag("header", tag("h2", f"Output of {name}"), tag("p", shape))
+    header = tag("header", tag("h2", f"Output of {call_name(call)}"), tag("p", shape))
     if kept is None or call.out_shape is None:
         return join(header, remark(_no_picture(call)), facts)
     maps, grid = as_maps(report, row, kept)
     if maps.values.ndim == 3:
         channel = read_channel(cell, len(maps.values))
         if channel is not None:
-            opens = {"opens": "reach", "todo": "see which pixels it reads"}
-            drawn = large_map_html(
-                maps,
-                channel,
-                name,
-                count=len(maps.values),
-                colours=_colours(run, maps, scale),
-                alt=f"map {channel} of {name}",
-                **(opens if run.image is not None else {}),
-            )
-            return join(drawn, saves, facts)
+            return join(_one_map_html(run, row, maps, channel, scale), saves, facts)
     one = is_batchless(report) and len(call.out_shape) < 4
     whole = call.out_shape if one else call.out_shape[1:]
     if len(whole) == 1:
@@ -111,6 +100,21 @@ def module_maps_html(
         vector,
         facts,
         saves,
+    )
+
+
+def _one_map_html(run: ModuleRun, row: int, maps: KeptOutput, channel: int, scale: str) -> Markup:
+    """One map enlarged; a click on a place shows which pixels it depends on."""
+    name = call_name(run.report.rows[row].call)
+    opens = {"opens": "reach", "todo": "see which pixels it reads"}
+    return large_map_html(
+        maps,
+        channel,
+        name,
+        count=len(maps.values),
+        colours=_colours(run, maps, scale),
+        alt=f"map {channel} of {name}",
+        **(opens if run.image is not None else {}),
     )
 
 
