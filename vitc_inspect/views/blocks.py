@@ -115,7 +115,7 @@ def _draw(block: Block, x: float, *, chosen: bool) -> Markup:
     left = middle - (block.width + block.depth) / 2
     labels = [_text(middle, 13 + 13 * i, "made", line) for i, line in enumerate(block.made_by)]
     labels.append(_text(middle, _BASELINE + 18, "name", block.title))
-    labels.append(_text(middle, _BASELINE + 34, "sizes", coloured_shape(block.shape, "tspan")))
+    labels.append(_text(middle, _BASELINE + 34, "sizes", coloured_shape(block.shape, svg=True)))
     if block.whole_name:
         labels.append(tag("title", block.whole_name))
     if block.state and block.state != "input":
@@ -174,13 +174,17 @@ def _solid(block: Block, left: float, top: float) -> Markup:
 
 
 def _arrow(x: float, length: float) -> Markup:
-    template = '<path class="arrow" d="M{:.1f} {}h{:.1f}m-4.5 -4l4.5 4l-4.5 4"/>'
-    return fill(template, x + 6, _BASELINE - 22, length - 13)
+    return fill(
+        '<path class="arrow" d="M{:.1f} {}h{:.1f}m-4.5 -4l4.5 4l-4.5 4"/>',
+        *(x + 6, _BASELINE - 22, length - 13),
+    )
 
 
 def _rect(css: str, x: float, y: float, width: float, height: float) -> Markup:
-    template = '<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>'
-    return fill(template, css, x, y, width, height)
+    return fill(
+        '<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>',
+        *(css, x, y, width, height),
+    )
 
 
 def _text(x: float, y: float, css: str, content: Content) -> Markup:
@@ -188,16 +192,25 @@ def _text(x: float, y: float, css: str, content: Content) -> Markup:
 
 
 @lru_cache(maxsize=1024)
-def coloured_shape(shape: tuple[int, ...], element: str = "span") -> Markup:
+def coloured_shape(shape: tuple[int, ...], *, svg: bool = False) -> Markup:
     """Write a shape of one image with the colours of its axes.
 
     Args:
         shape: (channels, height, width), (tokens, channels) or (channels,); any other is plain.
-        element: Name of the element around each axis.
+        svg: Whether it stands in an SVG.
     """
+    axis = _tspan if svg else _span
     if len(shape) == 3:
-        channels, area = shape[0], f"{shape[1]}×{shape[2]}"
-        return join(tag(f"{element}.channels", channels), "×", tag(f"{element}.area", area))
+        area = f"{shape[1]}×{shape[2]}"
+        return join(axis("channels", shape[0]), "×", axis("area", area))
     if len(shape) == 2:
-        return join(tag(f"{element}.token", shape[0]), "×", tag(f"{element}.channels", shape[1]))
-    return tag(f"{element}.channels", shape[0]) if len(shape) == 1 else join(shape_text(shape))
+        return join(axis("token", shape[0]), "×", axis("channels", shape[1]))
+    return axis("channels", shape[0]) if len(shape) == 1 else join(shape_text(shape))
+
+
+def _span(css: str, content: Content) -> Markup:
+    return fill('<span class="{}">{}</span>', css, content)
+
+
+def _tspan(css: str, content: Content) -> Markup:
+    return fill('<tspan class="{}">{}</tspan>', css, content)

@@ -18,7 +18,7 @@ from vitc_inspect.views.call_labels import (
     without_batch,
 )
 from vitc_inspect.views.explanations import faults_text
-from vitc_inspect.views.html import Markup, join, tag, trusted
+from vitc_inspect.views.html import Markup, fill, join, tag
 from vitc_inspect.views.report import Report, Row
 from vitc_inspect.views.terminal import columns, one_line
 from vitc_inspect.views.text import count, plural
@@ -179,7 +179,7 @@ def _csv_source(source: SourceLine | None) -> dict[str, object]:
     return {"file": source.file, "line": source.line, "source": source.text} if source else {}
 
 
-def module_html(report: Report) -> str:
+def module_html(report: Report) -> Markup:
     """Draw a report on a stem or on any module as HTML: one table with its own style, light and
     dark, as a notebook shows it.
 
@@ -203,7 +203,7 @@ def module_html(report: Report) -> str:
     )
     return tag(
         "div.vitc-module",
-        tag("style", trusted(_STYLE)),
+        tag("style", _STYLE),
         tag("p", tag("b", report.title)),
         tag("table", tag("thead", tag("tr", head)), tag("tbody", body)),
         tag("ul", *(tag("li", said) for said in report.sentences(never_called=False))),
@@ -215,10 +215,11 @@ def _silent_row(layer: NeverCalled, columns_left: int) -> Markup:
     """A layer that was never called, and why."""
     how = _NOT_REACHED if layer.not_reached else "never called"
     return tag(
-        "tr.grey.ahead" if layer.not_reached else "tr.grey",
+        "tr",
         tag("td", one_line(layer.name)),
         tag("td", one_line(layer.kind)),
         tag("td.word", f"{how}: {one_line(layer.reason)}", colspan=columns_left),
+        class_="grey ahead" if layer.not_reached else "grey",
     )
 
 
@@ -238,17 +239,18 @@ def _faults_html(faults: Sequence[Explanation]) -> Markup:
     return join(tag("p", f"{plural(len(faults), 'fault')} found"), tag("ul.faults", *items))
 
 
-def report_page(report: Report, *, behind: str = "") -> str:
+def report_page(report: Report, *, behind: str = "") -> Markup:
     """Draw a report as a page of HTML of its own.
 
     Args:
         report: The report on a stem or on any module.
         behind: Text that follows the report.
     """
-    table = trusted(module_html(report))
-    head = tag("head", tag("meta", charset="utf-8"), tag("title", report.title))
-    body = tag("body", table, tag("pre", behind) if behind else "", style="color-scheme:light dark")
-    return join(trusted("<!doctype html>"), tag("html", head, body, lang="en"))
+    return fill(
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{}</title></head>'
+        '<body style="color-scheme:light dark">{}{}</body></html>',
+        *(report.title, module_html(report), tag("pre", behind) if behind else ""),
+    )
 
 
 _STYLE = """
