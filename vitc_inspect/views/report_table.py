@@ -246,10 +246,11 @@ def report_page(report: Report, *, behind: str = "") -> Markup:
         report: The report on a stem or on any module.
         behind: Text that follows the report.
     """
+    table = module_html(report)  # refuses what is no report
     return fill(
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{}</title></head>'
         '<body style="color-scheme:light dark">{}{}</body></html>',
-        *(report.title, module_html(report), tag("pre", behind) if behind else ""),
+        *(report.title, table, tag("pre", behind) if behind else ""),
     )
 
 
