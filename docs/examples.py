@@ -26,6 +26,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
+from vitc_inspect import temporary_rules
 from vitc_inspect.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -168,7 +169,7 @@ def _python(block: Block) -> tuple[str, str]:
     linecache.cache[file] = (len(block.text), None, block.text.splitlines(keepends=True), file)
     names: dict[str, Any] = {"__name__": "example"}
     out = io.StringIO()
-    with contextlib.redirect_stdout(out), _at_the_root():
+    with contextlib.redirect_stdout(out), _at_the_root(), temporary_rules():
         for node in ast.parse(block.text).body:
             last = (node.end_lineno or 0) - 1
             statement, mark, _ = lines[last].partition("  # ")

@@ -99,7 +99,8 @@ def installing(
     folder = tmp_path_factory.mktemp("full")
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(install, f"{wheel}[app]", folder)
-    Thread(target=shutil.rmtree, args=(folder,)).start()  # a gigabyte, which takes a while too
+    # a gigabyte takes a while too; who else removes old folders of tests may be quicker
+    Thread(target=shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}).start()
 
 
 @pytest.fixture(scope="module")

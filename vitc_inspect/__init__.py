@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from vitc_inspect.stem.presets import PRESETS, Preset
     from vitc_inspect.stem.spec import ConvLayer, StemSpec, conv_layer, conv_stem, patchify_stem
     from vitc_inspect.stem.vit import ViTSpec
+    from vitc_inspect.tracing.rules import (
+        Expectation,
+        FunctionCall,
+        register_rule,
+        temporary_rules,
+    )
     from vitc_inspect.views.report_table import (
         module_csv,
         module_html,
@@ -46,7 +52,9 @@ _HOMES = {
     "Checkpoint": "model.checkpoints",
     "Contract": "diagnosis",
     "ConvLayer": "stem.spec",
+    "Expectation": "tracing.rules",
     "Explanation": "diagnosis",
+    "FunctionCall": "tracing.rules",
     "LayerPrediction": "stem.prediction",
     "ModuleReport": "inspection.module_report",
     "PRESETS": "stem.presets",
@@ -83,8 +91,10 @@ _HOMES = {
     "patchify_stem": "stem.spec",
     "predict": "stem.prediction",
     "put_weights": "model.weight_matching",
+    "register_rule": "tracing.rules",
     "save_weights": "model.checkpoints",
     "stem_of": "audit.stem_finder",
+    "temporary_rules": "tracing.rules",
 }
 
 __all__ = [
@@ -92,7 +102,9 @@ __all__ = [
     "Checkpoint",
     "Contract",
     "ConvLayer",
+    "Expectation",
     "Explanation",
+    "FunctionCall",
     "LayerPrediction",
     "ModuleReport",
     "Prediction",
@@ -128,8 +140,10 @@ __all__ = [
     "patchify_stem",
     "predict",
     "put_weights",
+    "register_rule",
     "save_weights",
     "stem_of",
+    "temporary_rules",
 ]
 
 

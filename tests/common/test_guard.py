@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
+from functools import wraps
 
 import pytest
 import torch
@@ -20,13 +22,13 @@ from vitc_inspect.model.modules import ChannelNorm, ClassToken, FirstToken, Posi
 from vitc_inspect.tracing import (
     call_builder,
     call_sites,
-    counting,
     hooks,
     listener,
     output_log,
     recorder,
     tracebacks,
 )
+from vitc_inspect.tracing.rules import REGISTRY
 from vitc_inspect.ui.panels.module_summary import module_table_html, status_html
 from vitc_inspect.views.report_table import module_csv, module_html, module_markdown, module_table
 
@@ -89,6 +91,16 @@ def broken(*args, **kwargs):
     raise Injected("put in on purpose")
 
 
+def break_rules(monkeypatch, *kinds):
+    """Put a mistake into rules of ours."""
+    ours = REGISTRY.ours
+    mistakes = {
+        kind: replace(ours[kind], function=wraps(ours[kind].function)(lambda *given: broken()))
+        for kind in kinds
+    }
+    monkeypatch.setattr(REGISTRY, "ours", {**ours, **mistakes})
+
+
 PLACES = [
     *((listener, name) for name in (
         "count_function_macs", "tensors_given", "tensors_in", "dot_length",
@@ -110,8 +122,8 @@ PLACES = [
         "values_of", "tensors_given",
     )),
     (module_inspection, "expect"),
-    (layer_rules, "_params"),
-    (layer_rules, "_rule_for"),
+    (layer_rules, "_has_derived_weights"),
+    (layer_rules, "layer_rule"),
 ]  # fmt: skip
 OF_FAILURES = [
     (listener, "failure_of"),
@@ -341,7 +353,8 @@ class Calls(nn.Module):
 
 def test_every_counting_rule_is_called():
     # torch tells of @ as matmul, and flex_attention needs a compiler
-    assert set(counting._PRODUCTS) - set(COUNTED) == {"__matmul__", "flex_attention"}
+    counting = {kind for kind in REGISTRY.ours if isinstance(kind, str)}
+    assert counting - set(COUNTED) == {"__matmul__", "flex_attention"}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -356,7 +369,7 @@ def test_a_mistake_in_a_counting_rule_leaves_its_row_uncounted(name, monkeypatch
     right = inspect_call(Calls(run), audit=False)
     assert (right.unchecked, right.uncounted) == ((), ())
     assert right.macs > 0
-    monkeypatch.setitem(counting._PRODUCTS, name, broken)
+    break_rules(monkeypatch, name)
     made = []
     report = inspect_call(Calls(lambda: made.append(run()) or made[0]), audit=False)
     assert report.failure is None
@@ -374,18 +387,19 @@ def test_a_mistake_in_a_counting_rule_leaves_its_row_uncounted(name, monkeypatch
 
 # ---- every rule of arithmetic
 
-LAYERS = {
-    "_conv": (nn.Conv2d(3, 4, 3), (1, 3, 8, 8)),
-    "_pool": (nn.MaxPool2d(2), (1, 3, 8, 8)),
-    "_adaptive_pool": (nn.AdaptiveAvgPool2d(2), (1, 3, 8, 8)),
-    "_linear": (nn.Linear(3, 4), (1, 5, 3)),
-    "_same": (nn.GELU(), (1, 5, 3)),
-    "_flatten": (nn.Flatten(), (1, 5, 3)),
-    "_einops": (Rearrange("b n d -> b d n"), (1, 5, 3)),
-    "_attention": (nn.MultiheadAttention(4, 2), (5, 1, 4)),
-    "_class_token": (ClassToken(4), (1, 5, 4)),
-    "_first_token": (FirstToken(), (1, 5, 4)),
-}
+LAYERS = [
+    (nn.Conv2d(3, 4, 3), (1, 3, 8, 8)),
+    (nn.MaxPool2d(2), (1, 3, 8, 8)),
+    (nn.AdaptiveAvgPool2d(2), (1, 3, 8, 8)),
+    (nn.ZeroPad2d(1), (1, 3, 8, 8)),
+    (nn.Linear(3, 4), (1, 5, 3)),
+    (nn.GELU(), (1, 5, 3)),
+    (nn.Flatten(), (1, 5, 3)),
+    (Rearrange("b n d -> b d n"), (1, 5, 3)),
+    (nn.MultiheadAttention(4, 2), (5, 1, 4)),
+    (ClassToken(4), (1, 5, 4)),
+    (FirstToken(), (1, 5, 4)),
+]
 
 
 class Holding(nn.Module):
@@ -398,17 +412,15 @@ class Holding(nn.Module):
         return self.layer(x, x, x)[0] if many else self.layer(x)
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_a_mistake_in_a_rule_of_arithmetic_leaves_its_row_unchecked(name, monkeypatch, lenient):
-    layer, shape = LAYERS[name]
+@pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda value: type(value).__name__)
+def test_a_mistake_in_a_rule_of_arithmetic_leaves_its_row_unchecked(
+    layer, shape, monkeypatch, lenient
+):
     given = torch.randn(shape)
     module = Holding(layer).eval()
     assert inspect_call(module, (given,), audit=False).row("layer").verdict == "agrees"
     alone = module(given)
-    of_kinds = [
-        (kinds, broken if rule.__name__ == name else rule) for kinds, rule in layer_rules._RULES
-    ]
-    monkeypatch.setattr(layer_rules, "_RULES", tuple(of_kinds))
+    break_rules(monkeypatch, type(layer))
     report = inspect_call(module, (given,), audit=False)
     assert report.outputs[0].shape == alone.shape
     row = report.row("layer")
@@ -477,7 +489,7 @@ def test_its_neighbours_are_checked_as_ever(layer, monkeypatch, lenient):
         def forward(self, x):
             return super().forward(x) @ torch.ones(x.shape[-1], 2)
 
-    monkeypatch.setitem(counting._PRODUCTS, "matmul", broken)
+    break_rules(monkeypatch, "matmul")
     report = inspect_call(Both(layer), (torch.ones(shape),), audit=False)
     assert report.row("layer").verdict == "agrees"
     assert report.row("matmul").verdict == "not checked"

@@ -42,6 +42,8 @@ KNOWN = [
     (nn.AdaptiveAvgPool2d(1), MAP),
     (nn.AdaptiveAvgPool2d((None, 7)), MAP),
     (nn.AdaptiveMaxPool1d(4), TOKENS),
+    (type("Pooled", (nn.AdaptiveAvgPool2d,), {})(3), MAP),
+    (type("Pooled", (nn.MaxPool2d,), {})(3), MAP),
     (nn.Linear(8, 5), TOKENS),
     (nn.Linear(8, 5, bias=False), (8,)),
     (nn.BatchNorm2d(8), MAP),

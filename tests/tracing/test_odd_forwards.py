@@ -12,7 +12,7 @@ import torch
 from tests import odd_guests
 from vitc_inspect import SpecError, cli, inspect_module, stem_of
 from vitc_inspect.tracing import restore
-from vitc_inspect.tracing.tracebacks import EndOfRun, is_to_pass
+from vitc_inspect.tracing.interrupts import EndOfRun, is_to_pass
 
 FILE = Path(odd_guests.__file__)
 IMAGE = torch.randn(1, 3, 16, 16)

@@ -248,3 +248,40 @@ def test_a_private_name_is_found_however_it_is_used(source, name):
 )
 def test_what_is_no_private_name_of_torch_is_left_alone(source):
     assert set(private_names(source)) == set()
+
+
+@torch.library.custom_op("t_internals::twice", mutates_args=())
+def twice(x: Tensor) -> Tensor:
+    return x * 2
+
+
+def test_an_operator_has_the_name_of_its_library_and_one_of_torchs_its_bare_name():
+    library = torch.ops.t_internals.twice
+    ours = [internals.operator_name(each) for each in (twice, library, library.default)]
+    assert ours == ["t_internals::twice"] * 3
+    aten = torch.ops.aten.mm
+    assert [internals.operator_name(each) for each in (aten, aten.default)] == ["mm", "mm"]
+    assert [internals.operator_name(each) for each in (torch.mm, len, None)] == [None] * 3
+
+
+class Same(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+
+def test_the_apply_of_every_autograd_function_calls_that_of_its_base():
+    base, stored = internals.BaseFunction, Same.apply
+    assert "apply" not in vars(base)
+    seen = []
+
+    def apply(cls, *args):
+        seen.append(cls)
+        return super(base, cls).apply(*args)
+
+    base.apply = classmethod(apply)
+    try:
+        assert stored(torch.ones(2)).shape == (2,)
+    finally:
+        del base.apply
+    assert seen == [Same]

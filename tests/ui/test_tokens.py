@@ -54,9 +54,9 @@ def panel(spec: StemSpec, token: str = "", width: int = 380, **options: Any) -> 
 
 def facts(html: str, name: str = "tokens") -> dict[str, Any]:
     """What the page is given to answer the pointer with."""
-    found = re.search(rf"data-{name}='([^']*)'", html)
+    found = re.search(rf'data-{name}="([^"]*)"', html)
     assert found
-    return dict(json.loads(found[1]))
+    return dict(json.loads(unescape(found[1])))
 
 
 def said(html: str) -> str:

@@ -13,7 +13,7 @@ from vitc_inspect.views.call_labels import (
     name_before,
     short_place,
     tensor_shape,
-    title_attribute,
+    whole_line,
     without_batch,
     written_over,
 )
@@ -49,12 +49,8 @@ def test_a_call_is_called_by_its_name_or_its_kind(name: str, kind: str, label: s
 
 def test_a_place_is_short_in_words_and_whole_behind_the_pointer() -> None:
     assert short_place(LINE) == "<b>\\n.py:12"
-    title = str(title_attribute(LINE))
-    assert title.startswith(' title="')
-    assert title.count('"') == 2  # and none within
-    assert "&lt;b&gt;" in title
-    assert "x = &#34;1&#34; &lt; 2" in title or "x = &quot;1&quot; &lt; 2" in title
-    assert short_place(None) == title_attribute(None) == ""
+    assert whole_line(LINE) == '/home/"ada"/<b>\n.py:12  x = "1" < 2'
+    assert (short_place(None), whole_line(None)) == ("", None)
 
 
 @pytest.mark.parametrize(

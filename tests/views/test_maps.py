@@ -184,7 +184,7 @@ def test_what_batchnorm_did_is_said() -> None:
         )
         for statistics in ("image", "stored")
     }
-    assert "took each map's mean and spread from this image" in said["image"]
+    assert "mean and spread from this image" in said["image"]
     assert "fresh, that is mean 0 and variance 1" in said["stored"]
 
 

@@ -35,7 +35,7 @@ PLOTS = {
 @pytest.mark.parametrize("name", PLOTS)
 def test_a_plot_is_one_element_that_names_itself(name: str) -> None:
     svg = PLOTS[name](380)
-    declared = svg.replace("<svg ", '<svg xmlns:xlink="http://www.w3.org/1999/xlink" ', 1)
+    declared = str(svg).replace("<svg ", '<svg xmlns:xlink="http://www.w3.org/1999/xlink" ', 1)
     root = ElementTree.fromstring(declared)
     assert root.get("role") == "img"
     assert root.get("aria-label")

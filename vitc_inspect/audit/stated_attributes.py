@@ -16,8 +16,8 @@ from vitc_inspect.diagnosis.contract import Contract
 from vitc_inspect.diagnosis.contract_faults import faults
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.tracing.dataflow import Flow
+from vitc_inspect.tracing.interrupts import is_to_pass
 from vitc_inspect.tracing.module_tree import contents_of
-from vitc_inspect.tracing.tracebacks import is_to_pass
 
 
 def stated_stride_faults(module: nn.Module, flow: Flow) -> Iterator[Explanation]:

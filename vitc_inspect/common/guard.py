@@ -16,6 +16,15 @@ from vitc_inspect.common.errors import message_of
 STRICT_RULES = "VITC_STRICT_RULES"
 """Environment variable; "1" makes the guards raise, as in tests."""
 
+REGISTERED_RULE = "the registered rule"
+"""Begins the reason for which a rule of the user's own failed."""
+
+
+class RuleError(Exception):
+    """A rule that a user registered raised, or returned a wrong type; a sentence without its full
+    stop."""
+
+
 Result = TypeVar("Result")
 Default = TypeVar("Default")
 
@@ -23,6 +32,16 @@ Default = TypeVar("Default")
 def strict_rules() -> bool:
     """Whether exceptions of rules are raised."""
     return os.environ.get(STRICT_RULES) == "1"
+
+
+def is_to_raise(error: Exception) -> bool:
+    """Whether a guard raises an exception: one of this package's own rules, in a strict run."""
+    return strict_rules() and not isinstance(error, RuleError)
+
+
+def is_users(reason: str) -> bool:
+    """Whether something was not checked because a rule that a user registered failed."""
+    return REGISTERED_RULE in reason
 
 
 def guarded(
@@ -43,7 +62,7 @@ def guarded(
     try:
         return rule(*args, **kwargs), None
     except Exception as error:  # a bug of this package must not stop the user's run
-        if strict_rules():
+        if is_to_raise(error):
             raise
         return None, reason_of(error)
 
@@ -59,7 +78,7 @@ def noted(missed: list[str], what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # a mistake of ours is not the user's
-        if strict_rules():
+        if is_to_raise(error):
             raise
         missed.append(f"{what}: {reason_of(error)}")
 
@@ -86,5 +105,6 @@ def attempted(
 
 def reason_of(error: BaseException) -> str:
     """Format an exception on one line, without a full stop."""
-    words = " ".join(f"{type(error).__name__}: {message_of(error)}".split())
+    kind = "" if isinstance(error, RuleError) else f"{type(error).__name__}: "
+    words = " ".join(f"{kind}{message_of(error)}".split())
     return words[:200].rstrip(".: ")

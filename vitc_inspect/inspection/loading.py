@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from vitc_inspect.common.errors import SpecError, message_of, with_article
 from vitc_inspect.common.validation import unreadable_reason
 from vitc_inspect.stem.memory import MEMORY_BUDGET
+from vitc_inspect.tracing.interrupts import is_to_pass
 from vitc_inspect.tracing.module_tree import bring_to, contents_of, evaluate
-from vitc_inspect.tracing.tracebacks import is_to_pass
+from vitc_inspect.tracing.rules import forget_rules
 
 _EXAMPLE = "stem.py:Stem"
 _LOADED_AS = "vitc_inspect_loaded"  # name in sys.modules of the file that was loaded last
@@ -164,6 +165,7 @@ def _run_file(text: str, path: Path) -> ModuleType:
     home.__file__ = file
     sys.modules[_LOADED_AS] = home  # where dataclasses and pickle look up the module of a class
     linecache.checkcache(file)
+    forget_rules({_LOADED_AS})  # those of the file as it was before
 
     def run() -> None:
         # compiled here, since Python's bytecode cache misses an edit within the same second

@@ -180,9 +180,8 @@ def _plain_numbers(layer: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
-    predicted, reason = None, None
-    # of a tensor inside another value, as in a nested tensor, no rule speaks
-    if not call.is_function and "." not in next((value.path for value in call.inputs), ""):
+    predicted, reason = call.stated, None
+    if predicted is None and not call.is_function:
         given = {value.path: value.shape for value in call.inputs}
         predicted, reason = guarded(expect, layers[call.name], given, arguments=call.arguments)
     verdicts: dict[str, bool | None] = dict.fromkeys(CHECKS)
@@ -195,13 +194,17 @@ def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
         verdicts = {
             check: None if None in pair else pair[0] == pair[1] for check, pair in sides.items()
         }
-        if _is_hooked(layers[call.name]):  # what a hook of the user's own returns is no rule's
+        if call.stated is not None:  # no count to hold the rule's against
+            verdicts["macs"] = None
+        if call.is_function:
+            verdicts["params"] = None
+        elif _is_hooked(layers[call.name]):  # what a hook of the user's own returns is no rule's
             verdicts = {check: said or None for check, said in verdicts.items()}
+    unchecked = tuple(dict.fromkeys((*call.unchecked, *([reason] if reason else []))))
     return ModuleRow(
-        call=call,
+        **{**vars(call), "unchecked": unchecked},
         predicted=predicted,
         verdicts=MappingProxyType(verdicts),
-        unchecked=(*call.unchecked, reason) if reason else call.unchecked,
     )
 
 

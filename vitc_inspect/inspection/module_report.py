@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vitc_inspect.common.guard import guarded
+from vitc_inspect.common.guard import guarded, is_users
 from vitc_inspect.diagnosis import Explanation, explain_error
 from vitc_inspect.diagnosis.explanation import RunFacts
-from vitc_inspect.inspection.layer_rules import Expectation
 from vitc_inspect.inspection.report_dict import report_dict
 from vitc_inspect.stem.prediction import predict
 from vitc_inspect.stem.spec import StemSpec
-from vitc_inspect.tracing.hooks import KeptOutput
-from vitc_inspect.tracing.recording import Call, Failure, NeverCalled, SourceLine, Value
+from vitc_inspect.tracing.recording import Call, Failure, NeverCalled, Value
+from vitc_inspect.tracing.rules import Expectation
 from vitc_inspect.views.call_labels import name_before, short_place, tensor_shape, written_over
 from vitc_inspect.views.report import Shape
 from vitc_inspect.views.report_table import ReportMethods
@@ -26,17 +25,14 @@ CHECKS = ("shape", "params", "macs")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModuleRow:
+class ModuleRow(Call):
     """One call, what was predicted of it, and whether the two agree."""
 
-    call: Call
-    """What was seen."""
     predicted: Expectation | None
-    """What arithmetic says; None where no rule is known for it, and for every function."""
+    """What arithmetic says; None where no rule is known for it, and for every function but those
+    that a user registered a rule for."""
     verdicts: Mapping[str, bool | None]
     """For each of CHECKS True or False; None where one side is missing."""
-    unchecked: tuple[str, ...] = ()
-    """Why something could not be worked out here: what our own rules raised."""
 
     receptive_field = stage = block = None
     """Not worked out of a module that is not a stem of ours."""
@@ -44,34 +40,14 @@ class ModuleRow:
     """Not looked for."""
 
     @property
-    def name(self) -> str:
-        """Name of the module or the function; "" for the whole."""
-        return self.call.name
+    def call(self) -> Call:
+        """What was observed."""
+        return self
 
     @property
-    def kind(self) -> str:
-        """Class of the module, or "function"."""
-        return self.call.kind
-
-    @property
-    def inside(self) -> str:
-        """Name of the module whose forward made the call; "" for the whole."""
-        return self.call.inside
-
-    @property
-    def turn(self) -> int:
-        """1 at the first call of this module, 2 at the second; always 1 for a function."""
-        return self.call.turn
-
-    @property
-    def is_function(self) -> bool:
-        """Whether this is a function between modules."""
-        return self.call.is_function
-
-    @property
-    def returned(self) -> bool:
-        """Whether the call ended without an exception."""
-        return self.call.returned
+    def predicted_shape(self) -> Shape | None:
+        """Shape that the first output was predicted to have, or None without a prediction."""
+        return self.predicted.out_shape if self.predicted else None
 
     @property
     def made_by(self) -> tuple[str, str]:
@@ -80,82 +56,18 @@ class ModuleRow:
             return "", f"line {self.source.line}" if self.source else ""
         return self.kind, ""
 
-    @property
-    def inputs(self) -> tuple[Value, ...]:
-        """Every tensor that went in."""
-        return self.call.inputs
-
-    @property
-    def outputs(self) -> tuple[Value, ...]:
-        """Every tensor that came out."""
-        return self.call.outputs
-
-    @property
-    def in_shape(self) -> Shape | None:
-        """Shape of the first input, or None without one."""
-        return self.call.in_shape
-
-    @property
-    def predicted_shape(self) -> Shape | None:
-        """Shape that the first output was predicted to have, or None without a prediction."""
-        return self.predicted.out_shape if self.predicted else None
-
-    @property
-    def out_shape(self) -> Shape | None:
-        """Shape of the first output, or None without one."""
-        return self.call.out_shape
-
-    @property
-    def params(self) -> int:
-        """Learned numbers of the module that no module inside it reports."""
-        return self.call.params
-
-    @property
-    def macs(self) -> int | None:
-        """Multiply-accumulates of the batch that no other row counts; None if not counted."""
-        return self.call.macs
-
-    @property
-    def bytes(self) -> int:
-        """Size of all outputs."""
-        return self.call.bytes
-
-    @property
-    def uncounted(self) -> tuple[str, ...]:
-        """Names of functions without a count."""
-        return self.call.uncounted
-
-    @property
-    def source(self) -> SourceLine | None:
-        """The line that called the function; None for a module."""
-        return self.call.source
-
-    @property
-    def overwritten_by(self) -> str | None:
-        """What later wrote over the output in place, None where nothing did."""
-        return self.call.overwritten_by
-
-    @property
-    def overwritten_at(self) -> SourceLine | None:
-        """The line that did, or None."""
-        return self.call.overwritten_at
-
-    @property
-    def kept(self) -> KeptOutput | None:
-        """A copy of the first output, or None."""
-        return self.call.kept
-
     def predicted_dict(self) -> dict[str, Any] | None:
         """What was predicted, as plain values, or None."""
         if self.predicted is None:
             return None
-        shape = self.predicted.out_shape
-        return {**vars(self.predicted), "out_shape": None if shape is None else list(shape)}
+        said = self.predicted
+        shape = None if said.out_shape is None else list(said.out_shape)
+        return {"out_shape": shape, "params": said.params, "macs": said.macs, "rule": said.rule}
 
     @property
     def verdict(self) -> str:
         """ "raised", "differs", "not checked", "agrees" or "not predicted"."""
-        if not self.call.returned:
+        if not self.returned:
             return "raised"
         known = [verdict for verdict in self.verdicts.values() if verdict is not None]
         if not all(known):
@@ -219,7 +131,7 @@ class ModuleReport(ReportMethods):
 
     @property
     def unchecked(self) -> tuple[str, ...]:
-        """What a rule of ours failed on, each with what it raised: no all-clear is given there."""
+        """What a rule failed on, each with what it raised: no all-clear is given there."""
         of_rows = (
             f"{row.name or row.kind}: {reason}" for row in self.rows for reason in row.unchecked
         )
@@ -309,7 +221,7 @@ class ModuleReport(ReportMethods):
 
 def _say(row: ModuleRow, check: str) -> str:
     """What arithmetic says, what was seen, and the rule."""
-    call, predicted = row.call, row.predicted
+    call, predicted = row, row.predicted
     assert predicted is not None  # else there is no verdict
     turn = f" (call {call.turn})" if call.turn > 1 else ""
     name = f"{call.name or call.kind}{turn}"
@@ -342,9 +254,12 @@ def _never_called(report: ModuleReport) -> list[str]:
 
 
 def _unchecked(report: ModuleReport) -> list[str]:
-    """What rules of ours failed on, the first few."""
+    """What rules failed on, the first few."""
     most = 5
-    said = [f"Not checked, by a mistake of vitc_inspect: {each}." for each in report.unchecked]
+    said = [
+        f"Not checked{'' if is_users(each) else ', by a mistake of vitc_inspect'}: {each}."
+        for each in report.unchecked
+    ]
     more = [f"Not checked: {len(said) - most} more."] if len(said) > most else []
     return said[:most] + more
 

@@ -24,6 +24,7 @@ from vitc_inspect.inspection.module_report import ModuleReport
 from vitc_inspect.probes.reach import Reach, output_of, reach
 from vitc_inspect.stem.memory import MEMORY_BUDGET
 from vitc_inspect.tracing.hooks import KEEP_BYTES, KeptOutput
+from vitc_inspect.tracing.rules import forget_rules
 
 Module = nn.Module
 """torch.nn.Module, for callers that do not import torch."""
@@ -61,8 +62,10 @@ class Source:
         Raises:
             SpecError: As `load_module` and `made_ready`.
         """
-        for name, _ in self._own_modules():
+        outdated = [name for name, _ in self._own_modules()]
+        for name in outdated:
             del sys.modules[name]
+        forget_rules(outdated)
         importlib.invalidate_caches()
         self.read_at = time()
         started = dict.fromkeys([self._named] if self._named else [])
@@ -116,7 +119,7 @@ class ModuleRun:
     def bytes(self) -> int:
         """Memory of the inputs and the kept outputs (bytes)."""
         given = (*self.by_place, *self.by_name.values())
-        kept = (row.call.kept for row in self.report.rows)
+        kept = (row.kept for row in self.report.rows)
         inputs = sum(tensor.numel() * tensor.element_size() for tensor in given)
         return inputs + sum(each.bytes for each in kept if each)
 
@@ -134,7 +137,7 @@ class ModuleRun:
         Args:
             call: Index of the row in the report.
         """
-        kept = self.report.rows[call].call.kept
+        kept = self.report.rows[call].kept
         if kept is not None and kept.step == 1 and not kept.dropped:
             return kept
         return output_of(self.module, self.by_place, self.by_name, call=call) or kept

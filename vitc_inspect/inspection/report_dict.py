@@ -15,6 +15,8 @@ from vitc_inspect.views.report import Report, Row
 
 SCHEMA_VERSION = 1
 """Raised when a key changes its name or its meaning."""
+OF_A_STEM = ("device_title", "weights", "seed", "init", "norm_statistics", "first_not_finite")
+"""Keys that are null in a report on a module."""
 
 
 class PlainRow(Row, Protocol):
@@ -105,12 +107,7 @@ def report_dict(
     *,
     target: str,
     prediction: Prediction | None,
-    device_title: str | None = None,
-    weights: str | None = None,
-    seed: int | None = None,
-    init: str | None = None,
-    norm_statistics: str | None = None,
-    first_not_finite: str | None = None,
+    **of_a_stem: Any,
 ) -> dict[str, Any]:
     """Write a report as plain values, as JSON holds them.
 
@@ -118,8 +115,7 @@ def report_dict(
         report: The report.
         target: "stem", "vit" or "module".
         prediction: Of the stem or the model; of a module that of the stem in it, or None.
-        device_title, weights, seed, init, norm_statistics, first_not_finite: As in a stem's
-            report; None for a module.
+        of_a_stem: Values of `OF_A_STEM`; None for a module.
 
     Returns:
         One object. Shapes have the batch in front; sizes are in pixels and bytes.
@@ -130,12 +126,9 @@ def report_dict(
         "kind": report.kind,
         "title": report.title,
         "device": report.device,
-        "device_title": device_title,
+        **dict.fromkeys(OF_A_STEM),
+        **of_a_stem,
         "training": report.training,
-        "weights": weights,
-        "seed": seed,
-        "init": init,
-        "norm_statistics": norm_statistics,
         "inputs": _values(report.inputs),
         "outputs": _values(report.outputs),
         "params": report.params,
@@ -149,7 +142,6 @@ def report_dict(
         ],
         "notes": list(report.notes),
         "disagreements": list(report.disagreements),
-        "first_not_finite": first_not_finite,
         "audited": report.audited,
         "faults": [fault.to_dict() for fault in report.faults],
         "ignored": dict(report.ignored),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import (
     PATTERNS,
-    FloatArray,
     Picture,
     crop_sentence,
     image_array,
@@ -25,7 +24,7 @@ from vitc_inspect.common.images import (
     sample_picture,
 )
 from vitc_inspect.common.validation import A_STEM, MAX_BYTES, check_choice, check_int, check_type
-from vitc_inspect.inspection.stem_report import Report
+from vitc_inspect.inspection.stem_report import Report, StemRun
 from vitc_inspect.model.checkpoints import load_weights
 from vitc_inspect.model.devices import device_title, resolve_device
 from vitc_inspect.model.modules import Init, build_stem, build_vit
@@ -33,36 +32,20 @@ from vitc_inspect.model.weight_matching import match_weights, put_weights
 from vitc_inspect.probes.gradients import Statistics, batch_statistics
 from vitc_inspect.probes.token_order import keeps_order
 from vitc_inspect.stem.memory import MEMORY_BUDGET, check_memory
-from vitc_inspect.stem.prediction import Dtype, Prediction, predict
+from vitc_inspect.stem.prediction import Dtype, predict
 from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.stem.vit import ViTSpec
 from vitc_inspect.tracing.hooks import KEEP_BYTES, NormStatistics, image_statistics, trace
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparedRun:
+class PreparedRun(StemRun):
     """A stem or a model on its device with its input image, ready to run."""
 
-    prediction: Prediction
-    """What was worked out before anything was built."""
     module: nn.Sequential
     """The stem or the model, in evaluation mode."""
     batch: Tensor
     """(1, in_channels, height, width): the image, on the module's device and in its dtype."""
-    input: FloatArray
-    """(in_channels, height, width): the image in float32."""
-    image_notes: tuple[str, ...]
-    """What was done to the image, in sentences."""
-    run_notes: tuple[str, ...]
-    """What is odd about the run or a file of weights, in sentences."""
-    weights: str | None
-    """Name of the file that the weights are from; None where all are from the seed."""
-    seed: int
-    """Start of the random weights."""
-    init: Init
-    """How the random weights were drawn, as in `build_stem`."""
-    norm_statistics: NormStatistics
-    """What BatchNorm normalises by: "image" its own mean and variance, "stored" those it stores."""
 
     def normalising(self) -> AbstractContextManager[None]:
         """A block in which BatchNorm normalises as chosen."""
@@ -240,16 +223,10 @@ def inspect(prepared: PreparedRun, *, keep_bytes: int = KEEP_BYTES) -> Report:
     stem_layers = {layer.name for layer in prepared.prediction.layers if layer.block is None}
     with prepared.normalising():
         observed = trace(prepared.module, prepared.batch, keep_bytes=keep_bytes, keep=stem_layers)
+    described = {field.name: getattr(prepared, field.name) for field in fields(StemRun)}
     return Report(
-        prediction=prepared.prediction,
+        **described,
         trace=observed,
-        input=prepared.input,
-        image_notes=prepared.image_notes,
-        run_notes=prepared.run_notes,
-        weights=prepared.weights,
-        seed=prepared.seed,
-        init=prepared.init,
-        norm_statistics=prepared.norm_statistics,
         device=str(prepared.batch.device),
         device_title=device_title(prepared.batch.device),
     )

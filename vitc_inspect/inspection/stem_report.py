@@ -166,15 +166,13 @@ class StemRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(ReportMethods):
-    """Everything one inspection found; every view is drawn from it."""
+class StemRun:
+    """What is run: the prediction, the image, and where the weights are from."""
 
     prediction: Prediction
     """What was worked out before the run."""
-    trace: Trace
-    """What the hooks saw."""
     input: FloatArray
-    """(in_channels, height, width): what the stem was fed."""
+    """(in_channels, height, width): the image in float32."""
     image_notes: tuple[str, ...]
     """What was done to the image, in sentences."""
     run_notes: tuple[str, ...]
@@ -186,7 +184,15 @@ class Report(ReportMethods):
     init: Init
     """How the random weights were drawn, as in `build_stem`."""
     norm_statistics: NormStatistics
-    """What BatchNorm normalised by: "image" its own mean and variance, "stored" those it stores."""
+    """What BatchNorm normalises by: "image" its own mean and variance, "stored" those it stores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(StemRun, ReportMethods):
+    """Everything one inspection found; every view is drawn from it."""
+
+    trace: Trace
+    """What the hooks saw."""
     device: str
     """Device of the run, for example "cpu"."""
     device_title: str

@@ -11,6 +11,7 @@ from vitc_inspect.common.guard import guarded
 from vitc_inspect.tracing.hooks import KeptOutput
 from vitc_inspect.tracing.leaf_modules import Role, is_childless
 from vitc_inspect.tracing.recording import Call, SeenTensor, Values
+from vitc_inspect.tracing.rules import Expectation, is_users_layer, layer_rule
 from vitc_inspect.tracing.tracebacks import CodeLine, source_line
 
 
@@ -19,7 +20,7 @@ class Row:
 
     __slots__ = (
         "arguments", "inputs", "inside", "kept", "layer", "macs", "name", "outputs", "overwritten",
-        "returned", "source", "turn", "unchecked", "uncounted",
+        "returned", "source", "stated", "turn", "unchecked", "uncounted",
     )  # fmt: skip
 
     def __init__(
@@ -34,6 +35,7 @@ class Row:
         self.macs = 0
         self.uncounted: tuple[str, ...] = ()
         self.unchecked: tuple[str, ...] = ()  # what rules of ours raised
+        self.stated: Expectation | None = None  # what a user's rule says
         self.source: CodeLine | None = None
         self.overwritten: tuple[str, CodeLine | None] | None = None  # by what, and where
         self.kept: KeptOutput | None = None
@@ -85,6 +87,7 @@ def _name_alone(row: Row, reason: str) -> Call:
 
 def _call(row: Row, values: Values, roles: Mapping[str, Role], weights: Mapping[str, int]) -> Call:
     by, at = row.overwritten or (None, None)
+    _ask_rule(row)
     return Call(
         name=row.name,
         kind=row.kind,
@@ -103,7 +106,24 @@ def _call(row: Row, values: Values, roles: Mapping[str, Role], weights: Mapping[
         kept=row.kept and replace(row.kept, values=row.kept.values.cpu()),
         unchecked=tuple(dict.fromkeys(row.unchecked)),
         arguments=row.arguments,
+        stated=row.stated,
     )
+
+
+def _ask_rule(row: Row) -> None:
+    """Let a user's rule state the MACs of a layer in which nothing could be counted."""
+    layer = row.layer
+    if layer is None or not (row.returned and (row.uncounted or not row.macs)):
+        return
+    rule = layer_rule(layer) if is_users_layer(type(layer)) else None
+    if rule is None:
+        return
+    shapes = {path: tuple(shape) for path, shape, _ in row.inputs}
+    stated, reason = guarded(rule.of_layer, layer, shapes)
+    if reason:
+        row.unchecked += (reason,)
+    elif stated and stated.macs:
+        row.stated, row.macs, row.uncounted = stated, stated.macs, ()
 
 
 def _params(row: Row, roles: Mapping[str, Role], weights: Mapping[str, int]) -> int:

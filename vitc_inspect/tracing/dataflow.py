@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from vitc_inspect.common.guard import reason_of, strict_rules
 from vitc_inspect.tracing.function_kinds import SUMS
 from vitc_inspect.tracing.functions import TorchFunction
+from vitc_inspect.tracing.interrupts import EndOfRun, is_to_pass
 from vitc_inspect.tracing.module_tree import Contents, contents_of, evaluate
 from vitc_inspect.tracing.positions import (
     MAX_NUMBERS,
@@ -32,7 +33,6 @@ from vitc_inspect.tracing.restore import (
     without_fast_path,
 )
 from vitc_inspect.tracing.tensors import copied, tensors_copied, tensors_of
-from vitc_inspect.tracing.tracebacks import EndOfRun, is_to_pass
 
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "conv2d": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),

@@ -8,15 +8,17 @@ from typing import Literal
 import torch
 from torch import nn
 
+from vitc_inspect.tracing.rules import REGISTRY, is_users_layer
 from vitc_inspect.tracing.torch_internals import forward_hooks, own_modules
 
 Role = Literal["opaque", "library", "leaf", "open"]
 """How a module is recorded.
 
-"library" is a layer of torch or einops, and "leaf" one of the user's without modules inside: each
-is one row, whatever happens in it. "open" is any other module with parameters of its own: it gets a
-row, and so does what happens in it. "opaque" is a layer of torch whose functions are known and not
-recorded, because recording a function may take longer than computing it.
+"library" is a layer of torch or einops, or one that a user registered a rule for, and "leaf" any
+other of the user's without modules inside: each is one row, whatever happens in it. "open" is any
+other module with parameters of its own: it gets a row, and so does what happens in it. "opaque" is
+a layer of torch whose functions are known and not recorded, because recording a function may take
+longer than computing it.
 """
 
 WITH_PRODUCTS = (nn.Conv2d, nn.Linear)
@@ -38,15 +40,17 @@ def rows_of(
 ) -> Iterator[tuple[str, Role]]:
     """Give the modules that get a row, by name, with the role of each.
 
-    The whole is a row only as a layer of torch or einops: what happens in a class of the user's
-    own is what is to be seen.
+    The whole is a row only as a layer of torch or einops, or of a class that a user registered a
+    rule for: what happens in any other class of the user's own is what is to be seen.
     """
     kinds = set(map(type, layers.values()))
-    library = set(filter(_is_library_layer, kinds))
+    library = {kind for kind in kinds if _is_library_layer(kind) or is_users_layer(kind)}
+    has_function_rules = any(isinstance(kind, str) for kind in REGISTRY.users)
     callable_kinds = set(filter(can_be_called, kinds))
     for name, layer in layers.items():
         if type(layer) in library:
-            yield name, "opaque" if name and _is_opaque(layer) else "library"
+            opaque = name and not has_function_rules and _is_opaque(layer)
+            yield name, "opaque" if opaque else "library"
         elif name and type(layer) in callable_kinds:
             childless = is_childless(layer)
             if childless or name in weights:

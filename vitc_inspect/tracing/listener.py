@@ -20,12 +20,13 @@ from torch.nn.parameter import Parameter
 from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.common.errors import with_article
-from vitc_inspect.common.guard import attempted, guarded, noted, reason_of, strict_rules
+from vitc_inspect.common.guard import attempted, guarded, is_to_raise, noted, reason_of
 from vitc_inspect.tracing.call_builder import Row
 from vitc_inspect.tracing.call_sites import CallSites
-from vitc_inspect.tracing.counting import count_function_macs, dot_length
+from vitc_inspect.tracing.counting import count_function_macs, dot_length, stated_of_call
 from vitc_inspect.tracing.free_functions import is_free
 from vitc_inspect.tracing.functions import TorchFunction, target_of
+from vitc_inspect.tracing.interrupts import is_to_pass
 from vitc_inspect.tracing.leaf_modules import WITH_PRODUCTS, Role, rows_of
 from vitc_inspect.tracing.module_tree import Contents
 from vitc_inspect.tracing.output_log import OutputLog
@@ -37,6 +38,7 @@ from vitc_inspect.tracing.recording import (
     values_of,
 )
 from vitc_inspect.tracing.restore import Parameters, leave_mode
+from vitc_inspect.tracing.rules import function_kind, users_rule_of_function
 from vitc_inspect.tracing.tensors import tensors_in
 from vitc_inspect.tracing.torch_internals import (
     DisableTorchFunction,
@@ -45,7 +47,7 @@ from vitc_inspect.tracing.torch_internals import (
     push_function_mode,
     version_counter,
 )
-from vitc_inspect.tracing.tracebacks import CodeLine, bare_failure, failure_of, is_to_pass
+from vitc_inspect.tracing.tracebacks import CodeLine, bare_failure, failure_of
 
 _SHAPE_GETTERS = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 """Attributes of a tensor that are another tensor; all others are facts about it."""
@@ -130,12 +132,15 @@ class _ActiveModule:
 class _Function(TorchFunction):
     """What is known of a function before it is called, with what it is recorded as."""
 
-    __slots__ = ("free", "is_fact")
+    __slots__ = ("free", "is_fact", "kind", "rule")
 
     def __init__(self, func: Any) -> None:
         super().__init__(func)
         self.is_fact = self.is_getter and self.name not in _SHAPE_GETTERS  # a fact about a tensor
-        self.free = is_free(self.name)
+        # another library's function of the same name need not do what torch's does
+        self.kind = self.name if self.is_getter else function_kind(func) or self.name
+        self.rule = users_rule_of_function(func, self.name)
+        self.free = self.rule is None and is_free(self.kind)
 
 
 class Run(TorchFunctionMode):
@@ -263,7 +268,7 @@ class Run(TorchFunctionMode):
             name: Of what it was to be worked out.
             uncounted: Whether its products are missing.
         """
-        if strict_rules():
+        if is_to_raise(error):
             self.broken = self.broken or error
         if row is None:
             self.missed.append(f"{name}: {reason_of(error)}")
@@ -376,14 +381,7 @@ class Run(TorchFunctionMode):
                 row, line = self._function_row(function.name, top, args, kwargs)
             assert row is not None  # a sealed module has a row, and a function gets one
             if not function.free:
-                try:
-                    macs = count_function_macs(function.name, args, kwargs, output)
-                    if macs is None:
-                        row.uncounted += (function.name,)
-                    else:
-                        row.macs += macs
-                except Exception as error:  # noqa: BLE001
-                    self.miss(error, row, function.name, uncounted=True)
+                self._count(row, function, (args, kwargs), output)
             if top.watched:
                 self.sites.find_unhooked(sys._getframe(1), top.code)
             if not top.sealed:
@@ -393,6 +391,24 @@ class Run(TorchFunctionMode):
         except Exception as error:  # noqa: BLE001
             self.miss(error, row or self._row_anyhow(function), function.name)
         return output
+
+    def _count(self, row: Row, function: _Function, given: _Given, output: Any) -> None:
+        """Add the MACs of a function to a row, which may be that of the layer around it."""
+        try:
+            macs = None
+            if function.rule is not None:
+                stated = stated_of_call(function.rule, *given, output)
+                macs = stated.macs if stated else None
+                if row.layer is None and row.name == function.name:
+                    row.stated = stated
+            if macs is None:
+                macs = count_function_macs(function.kind, *given, output)
+            if macs is None:
+                row.uncounted += (function.name,)
+            else:
+                row.macs += macs
+        except Exception as error:  # noqa: BLE001
+            self.miss(error, row, function.name, uncounted=True)
 
     def _failed(self, raised: Exception, name: str, args: Any, kwargs: Mapping[str, Any]) -> None:
         """A function raised."""

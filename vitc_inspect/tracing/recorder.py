@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from vitc_inspect.common.guard import attempted, noted
+from vitc_inspect.tracing.autograd_functions import announced
 from vitc_inspect.tracing.call_builder import Row, calls_of
+from vitc_inspect.tracing.interrupts import EndOfRun
 from vitc_inspect.tracing.listener import Run, outputs_of
 from vitc_inspect.tracing.module_tree import Contents, contents_of
 from vitc_inspect.tracing.recording import Recording, Value, tensors_given, values_of
@@ -26,7 +28,6 @@ from vitc_inspect.tracing.restore import (
     without_fast_path,
 )
 from vitc_inspect.tracing.tensors import copied
-from vitc_inspect.tracing.tracebacks import EndOfRun
 from vitc_inspect.tracing.uncalled import (
     fast_path_notes,
     never_called,
@@ -207,7 +208,7 @@ def _hooked(run: Run) -> Iterator[None]:
             # torch's own methods, which the class of a layer may have overridden
             nn.Module.register_forward_pre_hook(layer, _Hook(run.enter, name), with_kwargs=True)
             nn.Module.register_forward_hook(layer, leave, always_call=True)
-    with run:
+    with run, announced():
         try:
             yield
         finally:

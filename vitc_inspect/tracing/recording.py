@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vitc_inspect.tracing.hooks import KeptOutput
+from vitc_inspect.tracing.rules import Expectation
 from vitc_inspect.tracing.tensors import tensors_in
 
 NOT_REACHED = "the forward pass ended before it"
@@ -82,6 +83,9 @@ class Call:
     """Why something could not be worked out of this call: what our own rules raised."""
     arguments: int = 1
     """How many arguments went in, those that are no tensors included."""
+    stated: Expectation | None = None
+    """What a registered rule says of a function, or of a layer in which nothing could be counted;
+    `macs` are then those of the rule, where it says them."""
 
     @property
     def is_function(self) -> bool:

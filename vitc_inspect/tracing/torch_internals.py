@@ -13,6 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._library.custom_ops import CustomOpDef
+from torch._ops import OpOverload, OpOverloadPacket
+from torch.autograd import Function
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 
 # ---- the stack of TorchFunctionModes -------------------------------------------------------------
@@ -84,6 +87,22 @@ def default_device() -> torch.device | None:
     """
     home = sys.modules.get("torch.utils._device")  # imported when one is first set
     return home.CURRENT_DEVICE if home else None
+
+
+BaseFunction: Any = Function.__mro__[1]
+"""The class that torch.autograd.Function is derived from; `Function.apply` calls its `apply`, which
+it inherits from a class in C++."""
+
+
+def operator_name(function: Any) -> str | None:
+    """The name of an operator of torch.library, "mine::scan", without its overload; of an operator
+    of torch's own, "mm"; None for any other function."""
+    if isinstance(function, CustomOpDef):
+        return function._qualname
+    if not isinstance(function, (OpOverload, OpOverloadPacket)):
+        return None
+    library, name = str(function).split(".")[:2]
+    return name if library == "aten" else f"{library}::{name}"
 
 
 operation_of: Callable[[Any], Any] = attrgetter("_overloadpacket")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import linecache
 import traceback
 from collections.abc import Iterator, Sequence
@@ -35,32 +34,10 @@ def module_file(name: str) -> str:
 _TORCH = str(Path(torch.__file__).parent / "_")[:-1]  # with the separator: torchvision is another
 _EINOPS = str(Path(einops.__file__).parent / "_")[:-1]
 _OURS = str(Path(__file__).parents[1] / "_")[:-1]
+_TRACING = str(Path(__file__).parent / "_")[:-1]
 _HERE = module_file(f"{__package__}.listener")  # where a module is called, and its calls recorded
 _LAYERS = str(Path(nn.__file__).parent / "modules" / "_")[:-1]
 _CALLING = str(Path(_LAYERS) / "module.py")  # where a module's forward is called from
-
-
-class EndOfRun(BaseException):
-    """Ends a run that has got far enough; raised by this package alone."""
-
-
-def is_to_pass(error: BaseException) -> bool:
-    """Whether an exception that ended a run is no failure of the module: Ctrl+C or `EndOfRun`.
-
-    An interrupt arises between two lines; a KeyboardInterrupt that a `raise` has made is the
-    module's own, like any exception.
-
-    Source:
-        docs.python.org, library/dis, RAISE_VARARGS; library/signal, default_int_handler.
-    """
-    if isinstance(error, EndOfRun):
-        return True
-    last = error.__traceback__
-    if not isinstance(error, KeyboardInterrupt) or last is None:
-        return isinstance(error, KeyboardInterrupt)
-    while last.tb_next is not None:
-        last = last.tb_next
-    return dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] != "RAISE_VARARGS"
 
 
 CodeLine = tuple[str, int]  # file and number of a line
@@ -79,7 +56,8 @@ def owner_of(file: str) -> str:
         return "einops"
     if file.startswith(_LAYERS):
         return "layer"
-    return "torch" if file.startswith(_TORCH) else "user"
+    # a call that is announced goes through this wing
+    return "torch" if file.startswith((_TORCH, _TRACING)) else "user"
 
 
 def source_line(place: CodeLine | None) -> SourceLine | None:

@@ -1,4 +1,4 @@
-"""How every function of both pages answers: with what was asked for, or with one sentence."""
+"""Answers of both pages' servers, and what they say when something fails."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from html import escape
 from typing import Any
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.guard import guarded, reason_of
 from vitc_inspect.ui.uploads import MissingPicture
+from vitc_inspect.views.html import fill, tag
 
 Answer = dict[str, Any]
 """What is sent to the browser: texts and HTML by name."""
@@ -39,8 +39,9 @@ def answering(refused: Callable[[SpecError], Answer]) -> Iterator[Answer]:
     except Exception as error:  # noqa: BLE001  # the last resort, at one place for both pages
         _LOG.exception("A request could not be answered.")
         sentence = _failed("This could not be worked out", reason_of(error))
-        retry = '<button type="button" data-retry>Try again</button>'
-        html = f'<p role="alert">{sentence} {retry}</p>'
+        html = fill(
+            '<p role="alert">{} <button type="button" data-retry>Try again</button></p>', sentence
+        )
         answer.clear()
         answer["error"] = {"field": "program", "html": html, "suggestion": []}
     readable = _readable(answer)
@@ -74,14 +75,14 @@ def drawn(what: str, draw: Callable[..., str], *args: Any, **kwargs: Any) -> str
         raise found
     if found is None:
         sentence = _failed(f"{what} could not be drawn", reason or "")
-        return f'<p class="remark warning" role="alert">{sentence}</p>'
+        return tag("p.remark.warning", sentence, role="alert")
     return found
 
 
 def _failed(what: str, reason: str) -> str:
     """That this program failed, and at what."""
     return (
-        f"{what}: {escape(reason)}. This is a fault of vitc_inspect; the terminal it runs in has"
+        f"{what}: {reason}. This is a fault of vitc_inspect; the terminal it runs in has"
         " the traceback."
     )
 

@@ -19,6 +19,7 @@ from vitc_inspect.ui.answers import Answer, drawn
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Request
 from vitc_inspect.ui.functions import PageServer, error_fields, page_functions
+from vitc_inspect.ui.panels.elements import remark
 from vitc_inspect.ui.panels.module_maps import failed_html, module_maps_html, output_file
 from vitc_inspect.ui.panels.module_reach import module_reach_html
 from vitc_inspect.ui.panels.module_summary import (
@@ -226,7 +227,7 @@ def _panel(request: Request, run: ModuleRun, row: int | None) -> str:
     if request.view == "pixels" and stem:
         return pixels_html(predict(stem), run.array, width=width)
     if row is None:
-        ran_nothing = '<p class="remark">No layer or function ran.</p>'
+        ran_nothing = remark("No layer or function ran.")
         return failed_html(failure) if failure else ran_nothing
     if request.view == "reach":
         return module_reach_html(run, row, place=request.token, width=width)

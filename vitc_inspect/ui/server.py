@@ -34,6 +34,7 @@ from vitc_inspect.ui.functions import PageServer, error_fields, page_functions
 from vitc_inspect.ui.panels import cells, costs, maps, summary, tokens
 from vitc_inspect.ui.panels.pixels import pixels_html
 from vitc_inspect.views import text
+from vitc_inspect.views.html import tag
 from vitc_inspect.views.strip import strip_svg
 
 REPORT_BYTES = 256 * 2**20
@@ -378,7 +379,7 @@ def _until_run(policy: Answer) -> str:
     words = "This run is too expensive to start by itself: press Run above to see it."
     if "refusal" in policy:
         words = "The run would not fit in memory, so only the prediction can be shown."
-    return f'<p class="remark" data-until-run>{words}</p>'
+    return tag("p.remark", words, data_until_run=True)
 
 
 def _thumbnail(picture: Picture | str, spec: StemSpec) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from functools import lru_cache
 from math import ceil
 
+from vitc_inspect.views.html import Content, Markup, fill, join, tag
 from vitc_inspect.views.text import shape as shape_text
 
 # Lengths are pixels of the picture.
@@ -73,7 +74,7 @@ def in_a_row(
     label: str,
     full: int = _FULL,
     shrink: float = 0.84,
-) -> str:
+) -> Markup:
     """Draw blocks one behind the other, with arrows between.
 
     Args:
@@ -97,90 +98,119 @@ def in_a_row(
         parts.append(_draw(block, x, chosen=selected in block.layers))
         x += block.room
     width = ceil(x + 8)
-    return (
-        f'<svg class="{f"strip {css}".strip()}" viewBox="0 0 {width} {_HEIGHT}" role="group"'
-        f' style="max-width:{width}px;min-width:{ceil(shrink * width)}px"'
-        f' aria-label="{label}">{"".join(parts)}</svg>'
+    return tag(
+        "svg",
+        *parts,
+        class_=f"strip {css}".strip(),
+        viewBox=f"0 0 {width} {_HEIGHT}",
+        role="group",
+        style=f"max-width:{width}px;min-width:{ceil(shrink * width)}px",
+        aria_label=label,
     )
 
 
-def _draw(block: Block, x: float, *, chosen: bool) -> str:
+def _draw(block: Block, x: float, *, chosen: bool) -> Markup:
     """A block with its labels; one that stands for layers is a button."""
     middle = x + block.room / 2
     left = middle - (block.width + block.depth) / 2
-    labels = [
-        _text(middle, 13 + 13 * i, "made", escape(line)) for i, line in enumerate(block.made_by)
-    ]
-    labels.append(_text(middle, _BASELINE + 18, "name", escape(block.title)))
-    labels.append(_text(middle, _BASELINE + 34, "sizes", _coloured(block.shape)))
-    body = _solid(block, left, _BASELINE - block.height) + "".join(labels)
-    name = escape(block.whole_name or block.title)
+    labels = [_text(middle, 13 + 13 * i, "made", line) for i, line in enumerate(block.made_by)]
+    labels.append(_text(middle, _BASELINE + 18, "name", block.title))
+    labels.append(_text(middle, _BASELINE + 34, "sizes", coloured_shape(block.shape, svg=True)))
     if block.whole_name:
-        body += f"<title>{name}</title>"
-    css = f"block {block.state.replace(' ', '-')} {block.css}".strip()
+        labels.append(tag("title", block.whole_name))
     if block.state and block.state != "input":
-        mark = _MARKS.get(block.state, "✗ ")
-        body += _text(middle, _BASELINE + 50, "state", mark + block.state)
+        words = _MARKS.get(block.state, "✗ ") + block.state
+        labels.append(_text(middle, _BASELINE + 50, "state", words))
+    body = join(_solid(block, left, _BASELINE - block.height), *labels)
+    css = f"block {block.state.replace(' ', '-')} {block.css}".strip()
     if not block.layers:
-        return f'<g class="{css}">{body}</g>'
-    css += " chosen" if chosen else ""
-    return (
-        f'<g class="{css}" role="button" tabindex="0" aria-pressed="{str(chosen).lower()}"'
-        f' data-layer="{escape(block.layers[0])}" data-layers="{escape(" ".join(block.layers))}"'
-        f' aria-label="{", ".join(filter(None, (name, shape_text(block.shape), block.state)))}">'
-        f'<rect class="room" x="{x - 4:.1f}" y="1" width="{block.room + 8:.1f}"'
-        f' height="{_HEIGHT - 2}" rx="8"/>{body}</g>'
+        return tag("g", body, class_=css)
+    spoken = (block.whole_name or block.title, shape_text(block.shape), block.state)
+    return tag(
+        "g",
+        fill(
+            '<rect class="room" x="{:.1f}" y="1" width="{:.1f}" height="{}" rx="8"/>',
+            *(x - 4, block.room + 8, _HEIGHT - 2),
+        ),
+        body,
+        class_=f"{css} chosen" if chosen else css,
+        role="button",
+        tabindex=0,
+        aria_pressed=chosen,
+        data_layer=block.layers[0],
+        data_layers=" ".join(block.layers),
+        aria_label=", ".join(filter(None, spoken)),
     )
 
 
-def _solid(block: Block, left: float, top: float) -> str:
+def _solid(block: Block, left: float, top: float) -> Markup:
     """The front face with its picture, and behind it the depth of the channels."""
     w, h, d, lift = block.width, block.height, block.depth, block.depth * 0.55
     parts = []
     if d:
         parts.append(
-            f'<path class="side" d="M{left:.1f} {top:.1f}l{d:.1f} {-lift:.1f}h{w:.1f}v{h:.1f}'
-            f'l{-d:.1f} {lift:.1f}v{-h:.1f}l{d:.1f} {-lift:.1f}"/>'
+            fill(
+                '<path class="side" d="M{:.1f} {:.1f}l{:.1f} {:.1f}h{:.1f}v{:.1f}'
+                'l{:.1f} {:.1f}v{:.1f}l{:.1f} {:.1f}"/>',
+                *(left, top, d, -lift, w, h, -d, lift, -h, d, -lift),
+            )
         )
     if block.prefix:
         parts.append(_rect("prefix", left, top - _PREFIX - 2, w, _PREFIX))
     parts.append(_rect("face", left, top, w, h))
     if block.picture:
         parts.append(
-            f'<image href="{block.picture}" class="{"signed" if block.signed else ""}"'
-            f' x="{left:.1f}" y="{top:.1f}" width="{w:.1f}"'
-            f' height="{h:.1f}" preserveAspectRatio="none"/>'
+            fill(
+                '<image href="{}" class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}"'
+                ' height="{:.1f}" preserveAspectRatio="none"/>',
+                *(block.picture, "signed" if block.signed else "", left, top, w, h),
+            )
         )
     elif block.width == SEQUENCE and h == FACE:
         lines = "".join(f"M{left:.1f} {top + h * i / 14:.1f}h{w:.1f}" for i in range(1, 14))
-        parts.append(f'<path class="lines" d="{lines}"/>')
+        parts.append(tag("path.lines", d=lines))
     parts.append(_rect("frame", left, top, w, h))
-    return "".join(parts)
+    return join(*parts)
 
 
-def _arrow(x: float, length: float) -> str:
-    return (
-        f'<path class="arrow" d="M{x + 6:.1f} {_BASELINE - 22}h{length - 13:.1f}'
-        'm-4.5 -4l4.5 4l-4.5 4"/>'
+def _arrow(x: float, length: float) -> Markup:
+    return fill(
+        '<path class="arrow" d="M{:.1f} {}h{:.1f}m-4.5 -4l4.5 4l-4.5 4"/>',
+        *(x + 6, _BASELINE - 22, length - 13),
     )
 
 
-def _rect(css: str, x: float, y: float, width: float, height: float) -> str:
-    box = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
-    return f'<rect class="{css}" {box}/>'
+def _rect(css: str, x: float, y: float, width: float, height: float) -> Markup:
+    return fill(
+        '<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>',
+        *(css, x, y, width, height),
+    )
 
 
-def _text(x: float, y: float, css: str, content: str) -> str:
-    return f'<text class="{css}" x="{x:.1f}" y="{y:.1f}">{content}</text>'
+def _text(x: float, y: float, css: str, content: Content) -> Markup:
+    return fill('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>', css, x, y, content)
 
 
-def _coloured(shape: tuple[int, ...]) -> str:
-    """A shape with the colours of its axes: channels and area, or tokens and channels."""
+@lru_cache(maxsize=1024)
+def coloured_shape(shape: tuple[int, ...], *, svg: bool = False) -> Markup:
+    """Write a shape of one image with the colours of its axes.
+
+    Args:
+        shape: (channels, height, width), (tokens, channels) or (channels,); any other is plain.
+        svg: Whether it stands in an SVG.
+    """
+    axis = _tspan if svg else _span
     if len(shape) == 3:
         area = f"{shape[1]}×{shape[2]}"
-        return f'<tspan class="channels">{shape[0]}</tspan>×<tspan class="area">{area}</tspan>'
-    if len(shape) == 1:
-        return f'<tspan class="channels">{shape[0]}</tspan>'
-    if len(shape) != 2:
-        return shape_text(shape)
-    return f'<tspan class="token">{shape[0]}</tspan>×<tspan class="channels">{shape[1]}</tspan>'
+        return join(axis("channels", shape[0]), "×", axis("area", area))
+    if len(shape) == 2:
+        return join(axis("token", shape[0]), "×", axis("channels", shape[1]))
+    return axis("channels", shape[0]) if len(shape) == 1 else join(shape_text(shape))
+
+
+def _span(css: str, content: Content) -> Markup:
+    return fill('<span class="{}">{}</span>', css, content)
+
+
+def _tspan(css: str, content: Content) -> Markup:
+    return fill('<tspan class="{}">{}</tspan>', css, content)

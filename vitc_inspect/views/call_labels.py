@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Protocol
 
@@ -48,9 +47,9 @@ def short_place(source: SourceLine | None) -> str:
     return one_line(f"{Path(source.file).name}:{source.line}") if source else ""
 
 
-def title_attribute(source: SourceLine | None) -> str:
-    """The whole line as an attribute of HTML, for a pointer over what is cut."""
-    return f' title="{escape(f"{source.file}:{source.line}  {source.text}")}"' if source else ""
+def whole_line(source: SourceLine | None) -> str | None:
+    """File, number and text of a line, for a pointer over what is cut; None for none."""
+    return f"{source.file}:{source.line}  {source.text}" if source else None
 
 
 def tensor_shape(sizes: Sequence[int] | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vitc_inspect.tracing.hooks import KeptOutput
+from vitc_inspect.views.html import Markup, in_base64
 
 _GAP = 0  # palette index of the gaps between maps, which is transparent
 _SAMPLE = 20_000  # values that the usual size is taken from
@@ -302,9 +302,14 @@ def css_gradient(colour_map: str) -> str:
     return f"linear-gradient(90deg, {', '.join(stops)})"
 
 
-def data_uri(png: bytes) -> str:
-    """A PNG as a data: address."""
-    return f"data:image/png;base64,{b64encode(png).decode()}"
+def data_uri(file: bytes, kind: str = "png") -> Markup:
+    """A picture as a data: address.
+
+    Args:
+        file: The bytes of the file.
+        kind: "png" or "jpeg".
+    """
+    return in_base64(file, f"data:image/{kind};base64,")
 
 
 def numbers(kept: KeptOutput) -> FloatArray:

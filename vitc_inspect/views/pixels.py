@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,6 +15,7 @@ from PIL import Image
 from vitc_inspect.common.images import FloatArray, to_image
 from vitc_inspect.stem.geometry import Sides, audit_pixels, token_centre
 from vitc_inspect.stem.spec import StemSpec
+from vitc_inspect.views.html import Markup, join, tag
 from vitc_inspect.views.maps import UNSIGNED_MAP, data_uri, palette
 
 MOST_SIDE = 512
@@ -108,7 +108,7 @@ def photo_uri(array: FloatArray) -> str:
     step = thinning(array.shape[1:])
     file = BytesIO()
     to_image(array[:3, ::step, ::step]).save(file, "JPEG", quality=82)
-    return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
+    return data_uri(file.getvalue(), "jpeg")
 
 
 def heat_uri(values: NDArray[np.float64], most: float) -> str:
@@ -200,27 +200,31 @@ def runs(values: Sequence[int]) -> list[tuple[int, int, int]]:
     return [(a, b, values[a]) for a, b in pairwise([*starts, len(values)])]
 
 
-def hatch_svg(name: str, unit: float) -> str:
+def hatch_svg(name: str, unit: float) -> Markup:
     """Patterns of slanted lines: NAME-hatch for padding, NAME-dense for a box's part of it.
 
     Args:
         name: First part of their names.
         unit: Units of the drawing in one CSS pixel, so that lines are as far apart everywhere.
     """
-    patterns = ""
-    for kind, gap in (("hatch", 5.0), ("dense", 4.0)):
-        side = gap * unit
-        patterns += (
-            f'<pattern id="{name}-{kind}" patternUnits="userSpaceOnUse" width="{side:.4g}"'
-            f' height="{side:.4g}" patternTransform="rotate(45)"><path d="M0 0V{side:.4g}"'
-            f' stroke-width="{(1.1 if kind == "hatch" else 2.6) * unit:.4g}"/></pattern>'
+    patterns = (
+        tag(
+            "pattern",
+            tag("path", d=f"M0 0V{gap * unit:.4g}", stroke_width=f"{width * unit:.4g}"),
+            id=f"{name}-{kind}",
+            patternUnits="userSpaceOnUse",
+            width=f"{gap * unit:.4g}",
+            height=f"{gap * unit:.4g}",
+            patternTransform="rotate(45)",
         )
-    return patterns
+        for kind, gap, width in (("hatch", 5.0, 1.1), ("dense", 4.0, 2.6))
+    )
+    return join(*patterns)
 
 
-def rect(x: float, y: float, width: float, height: float) -> str:
-    """A rectangle's place and size as attributes."""
-    return f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"'
+def rect(x: float, y: float, width: float, height: float) -> dict[str, str]:
+    """Place and size of a rectangle as attributes."""
+    return {"x": f"{x:g}", "y": f"{y:g}", "width": f"{width:g}", "height": f"{height:g}"}
 
 
 def box_path(left: float, top: float, right: float, bottom: float) -> str:

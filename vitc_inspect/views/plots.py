@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from html import escape
 from io import StringIO
 from threading import Lock
 from typing import Any
@@ -22,6 +21,7 @@ from vitc_inspect.stem.cost import ScalePoint, at_image_sizes, at_total_strides,
 from vitc_inspect.stem.prediction import predict
 from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.stem.vit import ViTSpec
+from vitc_inspect.views.html import Markup, tag, trusted
 
 # Stand-ins that become CSS variables, since matplotlib takes colours alone.
 _INK, _SOFT, _LINE = "#010203", "#040506", "#070809"
@@ -69,7 +69,7 @@ class Dot:
 
 
 @lru_cache(maxsize=32)
-def tokens_plot(stem: StemSpec, *, width: int, height: int = 170) -> str:
+def tokens_plot(stem: StemSpec, *, width: int, height: int = 170) -> Markup:
     """Tokens against image size as steps, with the length of a position table across.
 
     Args:
@@ -97,7 +97,7 @@ def tokens_plot(stem: StemSpec, *, width: int, height: int = 170) -> str:
 
 
 @lru_cache(maxsize=32)
-def image_size_plot(vit: ViTSpec, *, width: int, height: int = 190) -> str:
+def image_size_plot(vit: ViTSpec, *, width: int, height: int = 190) -> Markup:
     """MACs of the whole model against image size, with softmax and with linear attention.
 
     Args:
@@ -120,7 +120,7 @@ def image_size_plot(vit: ViTSpec, *, width: int, height: int = 190) -> str:
 
 
 @lru_cache(maxsize=32)
-def total_stride_plot(vit: ViTSpec, *, width: int, height: int = 190) -> str:
+def total_stride_plot(vit: ViTSpec, *, width: int, height: int = 190) -> Markup:
     """MACs against total stride: the same encoder behind patchify stems, the model marked.
 
     Args:
@@ -148,7 +148,7 @@ def total_stride_plot(vit: ViTSpec, *, width: int, height: int = 190) -> str:
         return _svg(figure, f"MACs against total stride; the model is marked at {here} pixels")
 
 
-def time_plot(dots: Sequence[Dot], *, x_title: str, width: int, height: int = 190) -> str:
+def time_plot(dots: Sequence[Dot], *, x_title: str, width: int, height: int = 190) -> Markup:
     """Time of each layer against its MACs or its activations, both on logarithmic axes.
 
     Args:
@@ -276,21 +276,16 @@ def _short_time(value: float) -> str:
     return f"{value / 1e-9:g} ns"
 
 
-def _svg(figure: Figure, title: str) -> str:
+def _svg(figure: Figure, title: str) -> Markup:
     """The figure as an element to stand in the page: its own size, the page's colours."""
     file = StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    whole = file.getvalue()
-    body = whole[whole.index("<svg") :]
+    whole = re.search(r'<svg [^>]*viewBox="([^"]+)"[^>]*>(.*)</svg>', file.getvalue(), re.S)
+    assert whole is not None  # which is how matplotlib writes
+    view_box, body = whole.groups()
     for colour, variable in _VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
     body = re.sub(r"<(metadata|style).*?</\1>", "", body, flags=re.S)  # a style is for the page
     body = re.sub(r"font-family: [^;]*; ", "", body)
-    body = re.sub(r'<g id="dot:([^"]+)">', lambda m: f"<g><title>{escape(m[1])}</title>", body)
-    name = escape(title, quote=True)
-    return re.sub(
-        r'<svg [^>]*viewBox="([^"]+)"[^>]*>',
-        rf'<svg class="plot" role="img" aria-label="{name}" viewBox="\1">',
-        body,
-        count=1,
-    )
+    body = re.sub(r'<g id="dot:([^"]+)">', r"<g><title>\1</title>", body)
+    return tag("svg.plot", trusted(body), role="img", aria_label=title, viewBox=view_box)

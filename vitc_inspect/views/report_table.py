@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from html import escape
 from itertools import groupby
 from typing import cast
 
 from vitc_inspect.common.errors import SpecError
+from vitc_inspect.diagnosis import Explanation
 from vitc_inspect.tracing.recording import NeverCalled, SourceLine, Value
 from vitc_inspect.views.call_labels import (
     call_name,
     short_place,
     tensor_shape,
-    title_attribute,
+    whole_line,
     without_batch,
 )
 from vitc_inspect.views.explanations import faults_text
+from vitc_inspect.views.html import Markup, fill, join, tag
 from vitc_inspect.views.report import Report, Row
 from vitc_inspect.views.terminal import columns, one_line
 from vitc_inspect.views.text import count, plural
@@ -178,7 +179,7 @@ def _csv_source(source: SourceLine | None) -> dict[str, object]:
     return {"file": source.file, "line": source.line, "source": source.text} if source else {}
 
 
-def module_html(report: Report) -> str:
+def module_html(report: Report) -> Markup:
     """Draw a report on a stem or on any module as HTML: one table with its own style, light and
     dark, as a notebook shows it.
 
@@ -189,55 +190,67 @@ def module_html(report: Report) -> str:
     rows, failed = [_cells(row, report.batch) for row in report.rows], _failed_cells(report)
     # a pointer over a function's name shows where it was called
     shown = [at for at in _shown_columns([*rows, *failed]) if _HEADER[at] != "at"]
-    head = "".join(f"<th{_side(at)}>{_HEADER[at]}</th>" for at in shown)
-    lines = "".join(
-        _html_row(row, cells, shown) for row, cells in zip(report.rows, rows, strict=True)
-    )
-    lines += "".join(
-        '<tr class="failed">'
-        + "".join(f"<td{_side(at)}>{escape(cells[at])}</td>" for at in shown)
-        + "</tr>"
-        for cells in failed
-    )
+    head = join(*(tag("th", _HEADER[at], class_=_side(at)) for at in shown))
     # those that would have followed come first, as they would have
     silent = sorted(report.never_called, key=lambda layer: not layer.not_reached)
-    grey = "".join(
-        f'<tr class="grey{" ahead" if layer.not_reached else ""}"><td>{_html(layer.name)}</td>'
-        f"<td>{_html(layer.kind)}</td>"
-        f'<td colspan="{len(shown) - 2}" class="word">'
-        f"{_NOT_REACHED if layer.not_reached else 'never called'}: {_html(layer.reason)}</td></tr>"
-        for layer in silent
+    body = join(
+        *(_html_row(row, cells, shown) for row, cells in zip(report.rows, rows, strict=True)),
+        *(
+            tag("tr.failed", *(tag("td", cells[at], class_=_side(at)) for at in shown))
+            for cells in failed
+        ),
+        *(_silent_row(layer, len(shown) - 2) for layer in silent),
     )
-    faults = "".join(
-        f"<li><b>{_html(fault.kind)}, {fault.likelihood}.</b> {_html(fault.sentence)}"
-        f"<ul>{''.join(f'<li>{_html(fix)}</li>' for fix in fault.fixes)}</ul></li>"
-        for fault in report.faults
-    )
-    found = f'<p>{plural(len(report.faults), "fault")} found</p><ul class="faults">{faults}</ul>'
-    sentences = "".join(
-        f"<li>{escape(sentence)}</li>" for sentence in report.sentences(never_called=False)
-    )
-    return (
-        f'<div class="vitc-module"><style>{_STYLE}</style>'
-        f"<p><b>{escape(report.title)}</b></p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{lines}{grey}</tbody></table>"
-        f"<ul>{sentences}</ul>{found if faults else ''}</div>"
+    return tag(
+        "div.vitc-module",
+        tag("style", _STYLE),
+        tag("p", tag("b", report.title)),
+        tag("table", tag("thead", tag("tr", head)), tag("tbody", body)),
+        tag("ul", *(tag("li", said) for said in report.sentences(never_called=False))),
+        _faults_html(report.faults),
     )
 
 
-def report_page(report: Report, *, behind: str = "") -> str:
+def _silent_row(layer: NeverCalled, columns_left: int) -> Markup:
+    """A layer that was never called, and why."""
+    how = _NOT_REACHED if layer.not_reached else "never called"
+    return tag(
+        "tr",
+        tag("td", one_line(layer.name)),
+        tag("td", one_line(layer.kind)),
+        tag("td.word", f"{how}: {one_line(layer.reason)}", colspan=columns_left),
+        class_="grey ahead" if layer.not_reached else "grey",
+    )
+
+
+def _faults_html(faults: Sequence[Explanation]) -> Markup:
+    """Every fault with its fixes; nothing where there is none."""
+    if not faults:
+        return join()
+    items = [
+        tag(
+            "li",
+            tag("b", f"{one_line(fault.kind)}, {fault.likelihood}."),
+            f" {one_line(fault.sentence)}",
+            tag("ul", *(tag("li", one_line(fix)) for fix in fault.fixes)),
+        )
+        for fault in faults
+    ]
+    return join(tag("p", f"{plural(len(faults), 'fault')} found"), tag("ul.faults", *items))
+
+
+def report_page(report: Report, *, behind: str = "") -> Markup:
     """Draw a report as a page of HTML of its own.
 
     Args:
         report: The report on a stem or on any module.
         behind: Text that follows the report.
     """
-    table = module_html(report)
-    more = f"<pre>{escape(behind)}</pre>" if behind else ""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{escape(report.title)}</title></head>"
-        f'<body style="color-scheme:light dark">{table}{more}</body></html>'
+    table = module_html(report)  # refuses what is no report
+    return fill(
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{}</title></head>'
+        '<body style="color-scheme:light dark">{}{}</body></html>',
+        *(report.title, table, tag("pre", behind) if behind else ""),
     )
 
 
@@ -259,23 +272,26 @@ color:var(--bad)}
 """.replace("\n", "")
 
 
-def _html_row(row: Row, cells: Cells, shown: Sequence[int]) -> str:
+def _html_row(row: Row, cells: Cells, shown: Sequence[int]) -> Markup:
     """A row of the table; a function has its line beneath its name when it is pointed at."""
-    title = title_attribute(row.source)
-    marks = {0: "", 3: "soft", _VERDICT: row.verdict.replace(" ", "-")}
-    parts = []
-    for at in shown:
-        names = " ".join(filter(None, ["word" if at in _LEFT else "", marks.get(at, "")]))
-        parts.append(f'<td class="{names}"{title if at == 0 else ""}>{escape(cells[at])}</td>')
-    return f"<tr>{''.join(parts)}</tr>"
+    marks = {3: "soft", _VERDICT: row.verdict.replace(" ", "-")}
+    return tag(
+        "tr",
+        *(
+            tag(
+                "td",
+                cells[at],
+                class_=" ".join(filter(None, [_side(at), marks.get(at)])) or None,
+                title=whole_line(row.source) if at == 0 else None,
+            )
+            for at in shown
+        ),
+    )
 
 
-def _html(text: str) -> str:
-    return escape(one_line(text))
-
-
-def _side(column: int) -> str:
-    return ' class="word"' if column in _LEFT else ""
+def _side(column: int) -> str | None:
+    """Class of a cell of words."""
+    return "word" if column in _LEFT else None
 
 
 # ---- the cells of a line ---------------------------------------------------------------------
@@ -299,9 +315,9 @@ def _cells(row: Row, batch: int) -> Cells:
 
 
 def _verdict_word(row: Row) -> str:
-    """The verdict of a layer; of a function only that a rule of ours failed on it."""
-    if row.is_function:
-        return row.verdict if row.verdict == "not checked" else ""
+    """The verdict, but of a function nothing where no rule is registered for it."""
+    if row.is_function and row.verdict == "not predicted":
+        return ""
     return "" if row.verdict == "raised" else row.verdict
 
 

@@ -11,6 +11,7 @@ from vitc_inspect.tracing.recording import Failure, NeverCalled
 from vitc_inspect.views.blocks import DEPTH, FACE, SEQUENCE, Block, in_a_row
 from vitc_inspect.views.call_labels import call_name, without_batch
 from vitc_inspect.views.folding import Fold, Node, folded
+from vitc_inspect.views.html import Markup
 from vitc_inspect.views.maps import data_uri, face
 from vitc_inspect.views.report import Row, Shape
 from vitc_inspect.views.terminal import one_line
@@ -46,7 +47,7 @@ def strip_svg(
     failure: Failure | None = None,
     never_called: Sequence[NeverCalled] = (),
     **drawing: Any,
-) -> str:
+) -> Markup:
     """Draw a stem or a module from its input to its output, or to the operation that failed.
 
     Faces are drawn to the square root of height and width, depths to that of the channels. A layer

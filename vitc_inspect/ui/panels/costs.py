@@ -1,9 +1,8 @@
-"""The panels that weigh a model: where its work goes, how it grows, how long it takes."""
+"""The cost, length and time panels: MACs by part, growth with image size, timings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.probes.other_counters import Witness
@@ -25,7 +24,16 @@ from vitc_inspect.stem.paper import (
 )
 from vitc_inspect.stem.prediction import Prediction
 from vitc_inspect.stem.vit import ViTSpec
+from vitc_inspect.ui.panels.elements import (
+    button,
+    fold,
+    head_row,
+    remark,
+    scrolling_table,
+    verdict,
+)
 from vitc_inspect.views import text
+from vitc_inspect.views.html import Content, Markup, fill, join, tag
 from vitc_inspect.views.plots import (
     Dot,
     image_size_plot,
@@ -34,135 +42,139 @@ from vitc_inspect.views.plots import (
     total_stride_plot,
 )
 
-_ADD_ENCODER = (
-    '<button type="button" class="inline" data-add-encoder>Put the encoder behind the stem</button>'
-)
+_ADD_ENCODER = button("Put the encoder behind the stem", css="inline", data_add_encoder=True)
 
 
-def cost_html(prediction: Prediction, report: Report | None) -> str:
-    """Where the work goes, what the stem is worth, what the paper prints, who else counts."""
-    return (
-        f"{_shares_html(shares(prediction))}"
-        '<p class="remark">1 MAC is one multiply-accumulate, and FLOPs are 2 × MACs. Counted are'
-        " convolutions, linear layers and attention's two products; not biases, norms,"
-        " activations and softmax.</p>"
-        f"<ul class='findings'>{''.join(f'<li>{line}</li>' for line in _findings(prediction))}"
-        f"<li>{_memory_sentence(prediction, report)}</li></ul>"
-        f"{_paper_html(prediction)}"
-        '<details class="fold" data-witnesses><summary>MACs by every other way of counting'
-        '</summary><div data-slot="witnesses"></div></details>'
+def cost_html(prediction: Prediction, report: Report | None) -> Markup:
+    """Draw the cost panel: shares of the parts, findings, the paper's figures, other counters."""
+    findings = [*_findings(prediction), _memory_sentence(prediction, report)]
+    counted = (
+        "1 MAC is one multiply-accumulate, and FLOPs are 2 × MACs. Counted are convolutions, linear"
+        " layers and attention's two products; not biases, norms, activations and softmax."
+    )
+    return join(
+        _shares_html(shares(prediction)),
+        remark(counted),
+        tag("ul.findings", *(tag("li", line) for line in findings)),
+        _paper_html(prediction),
+        fill(
+            '<details class="fold" data-witnesses><summary>MACs by every other way of counting'
+            '</summary><div data-slot="witnesses"></div></details>'
+        ),
     )
 
 
-def length_html(prediction: Prediction, report: Report | None, *, width: int) -> str:
-    """How tokens and cost grow with the image, and which images the position table takes."""
+def length_html(prediction: Prediction, report: Report | None, *, width: int) -> Markup:
+    """Draw the length panel: tokens and MACs against image size, and the position table."""
     spec, vit = prediction.spec, prediction.vit
-    words = "There is no position table, so none refuses an image for its number of tokens."
+    words: Content = (
+        "There is no position table, so none refuses an image for its number of tokens."
+    )
     if spec.position_table:
         words = _table_words(prediction, report)
-    parts = [
-        "<h3>Tokens against image size</h3>",
-        tokens_plot(spec, width=width),
-        f'<p class="remark">{words}</p>',
-    ]
+    tokens = join(
+        tag("h3", "Tokens against image size"), tokens_plot(spec, width=width), remark(words)
+    )
     if vit is None:
-        parts.append(
-            f"<h3>Cost against length</h3><p class='remark'>{_ADD_ENCODER} to see what its"
-            " attention makes of more tokens.</p>"
-        )
-        return "".join(parts)
-    return "".join(
-        (
-            *parts,
-            "<h3>Work against image size</h3>",
-            _terms_html(vit, prediction.seq_len),
-            image_size_plot(vit, width=width),
-            "<h3>Work against total stride</h3>",
-            total_stride_plot(vit, width=width),
-            '<p class="remark">Half the stride is four times the tokens: four times the n term,'
-            " sixteen times the n² term. The curves are of patchify stems, the point is this"
-            " model with its own stem.</p>",
-        )
+        attention = " to see what its attention makes of more tokens."
+        return join(tokens, tag("h3", "Cost against length"), remark(_ADD_ENCODER, attention))
+    return join(
+        tokens,
+        tag("h3", "Work against image size"),
+        _terms_html(vit, prediction.seq_len),
+        image_size_plot(vit, width=width),
+        tag("h3", "Work against total stride"),
+        total_stride_plot(vit, width=width),
+        remark(
+            "Half the stride is four times the tokens: four times the n term, sixteen times the n²"
+            " term. The curves are of patchify stems, the point is this model with its own stem."
+        ),
     )
 
 
-def time_html(timing: Timing | None, *, width: int, device: str = "") -> str:
-    """How long each layer took, and what its time follows; before a measurement, the offer."""
+def time_html(timing: Timing | None, *, width: int, device: str = "") -> Markup:
+    """Draw the time panel: the time of each layer, or a button to measure it."""
     if timing is None:
-        return (
-            '<p class="remark">Warms up, then runs the model again and again, once bare and once'
-            f" with a clock around each layer{f' ({escape(device)})' if device else ''}.</p>"
-            '<p><button type="button" class="run" data-time>Time every layer</button></p>'
+        on = f" ({device})" if device else ""
+        return remark(
+            "Warms up, then runs the model again and again, once bare and once with a clock around"
+            f" each layer{on}."
+        ) + tag("p", button("Time every layer", css="run", data_time=True))
+    again = tag("p", button("Time again", data_time=True))
+    return join(
+        "" if timing.done else _progress_html(timing),
+        *_whole_time(timing),
+        _times_html(timing),
+        _relations_html(timing, width),
+        again if timing.done else "",
+    )
+
+
+def _whole_time(timing: Timing) -> tuple[Markup, Markup]:
+    """The time of the whole model and the overhead of the clocks."""
+    of = f"{timing.rounds} of {timing.wanted} runs"
+    if timing.done:
+        of = text.plural(timing.rounds, "run")
+    hooks = "what the clocks add is lost in the noise"
+    if timing.hook_cost > 0:
+        hooks = f"the clocks add {text.percent(timing.hook_cost)}"
+    bare = timing.bare
+    where = (
+        f"(middle half {text.seconds(bare.low)} to {text.seconds(bare.high)}, {of},"
+        f" {timing.device} {timing.device_title}, {timing.prediction.dtype})"
+    )
+    words = (
+        f"With a clock at each layer {text.seconds(timing.hooked.median)}: {hooks}. A layer that"
+        f" does nothing measures {text.seconds(timing.floor)}; what is not at least twice that is"
+        " given no time. Weights and image are random."
+    )
+    median = tag("strong", text.seconds(bare.median))
+    whole = tag("p.figures", median, " for the bare forward pass ", tag("span.soft", where))
+    return whole, remark(words)
+
+
+def witnesses_html(witnesses: Sequence[Witness]) -> Markup:
+    """Show the MACs that each counter finds, with its convention, then layer by layer."""
+    rows = []
+    for witness in witnesses:
+        mark, css = ("✓", "agrees") if witness.status == "complete" else ("⚠", "warning")
+        macs = "none" if witness.macs is None else f"{witness.macs:,}"
+        rows.append(
+            fill(
+                '<tr><th scope="row">{}</th><td>{}</td><td class="{}">{} {}</td></tr>'
+                '<tr class="soft"><td colspan="3">{}. {}</td></tr>',
+                *(witness.name, macs, css, mark, witness.status),
+                *(witness.convention, witness.reason),
+            )
         )
-    done = timing.done
-    progress = "" if done else _progress_html(timing)
-    of = text.plural(timing.rounds, "run") if done else f"{timing.rounds} of {timing.wanted} runs"
-    cost = timing.hook_cost
-    hooks = (
-        f"the clocks add {text.percent(cost)}"
-        if cost > 0
-        else "what the clocks add is lost in the noise"
-    )
-    head = (
-        f'<p class="figures"><strong>{text.seconds(timing.bare.median)}</strong> for the bare'
-        f" forward pass <span class='soft'>(middle half {text.seconds(timing.bare.low)} to"
-        f" {text.seconds(timing.bare.high)}, {of}, {escape(timing.device)}"
-        f" {escape(timing.device_title)}, {timing.prediction.dtype})</span></p>"
-        f'<p class="remark">With a clock at each layer {text.seconds(timing.hooked.median)}:'
-        f" {hooks}. A layer that does nothing measures {text.seconds(timing.floor)}; what is not"
-        " at least twice that is given no time. Weights and image are random.</p>"
-    )
-    again = '<p><button type="button" data-time>Time again</button></p>' if done else ""
-    return f"{progress}{head}{_times_html(timing)}{_relations_html(timing, width)}{again}"
-
-
-def witnesses_html(witnesses: Sequence[Witness]) -> str:
-    """Every count of the work, with what it counts and leaves out, then layer by layer."""
-    rows = "".join(
-        f'<tr><th scope="row">{witness.name}</th>'
-        f"<td>{'none' if witness.macs is None else f'{witness.macs:,}'}</td>"
-        f'<td class="{"agrees" if witness.status == "complete" else "warning"}">'
-        f"{'✓' if witness.status == 'complete' else '⚠'} {witness.status}</td></tr>"
-        f'<tr class="soft"><td colspan="3">{escape(witness.convention)}.'
-        f" {escape(witness.reason)}</td></tr>"
-        for witness in witnesses
-    )
-    return (
-        f'<table class="counts"><tbody>{rows}</tbody></table>'
-        f'<details class="fold"><summary>layer by layer</summary>{_by_layer_html(witnesses)}'
-        "</details>"
+    return join(
+        tag("table.counts", tag("tbody", *rows)), fold("layer by layer", _by_layer_html(witnesses))
     )
 
 
-def _by_layer_html(witnesses: Sequence[Witness]) -> str:
-    """One line a layer that anybody counts, one column a witness; "=" where it counts the same."""
+def _by_layer_html(witnesses: Sequence[Witness]) -> Markup:
+    """A row for each layer with MACs and a column for each counter; "=" where it agrees."""
     first, *others = witnesses
     lines = []
     for name, macs in first.layers.items():
         counts = [witness.layers.get(name) for witness in others]
-        if not macs and not any(counts):
+        if not (macs or any(counts)) or _repeats_block1(name, witnesses):
             continue
-        if _repeats_block1(name, witnesses):
-            continue
-        cells = "".join(
-            '<td class="agrees">=</td>'
+        cells = [
+            tag("td.agrees", "=")
             if other == macs
-            else f'<td class="warning">{"none" if other is None else f"{other:,}"}</td>'
+            else tag("td.warning", "none" if other is None else f"{other:,}")
             for other in counts
-        )
-        lines.append(f'<tr><th scope="row">{escape(name)}</th><td>{macs:,}</td>{cells}</tr>')
-    titles = "".join(f'<th scope="col">{witness.name}</th>' for witness in witnesses)
+        ]
+        lines.append(tag("tr", tag("th", name, scope="row"), tag("td", f"{macs:,}"), *cells))
+    titles = ("layer", *(witness.name for witness in witnesses))
     alike = any(_repeats_block1(name, witnesses) for name in first.layers)
-    note = "<p class='remark'>Every further block counts as block1 does.</p>" if alike else ""
-    return (
-        '<div tabindex="0" class="scroll"><table class="layers"><thead><tr>'
-        '<th scope="col">layer</th>'
-        f"{titles}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>{note}"
-    )
+    note = remark("Every further block counts as block1 does.") if alike else ""
+    return scrolling_table("layers", titles, lines) + note
 
 
 def _repeats_block1(name: str, witnesses: Sequence[Witness]) -> bool:
-    """Whether a layer of a later block is counted as the first block's, by everybody."""
+    """Whether every counter finds the same for this layer as for that of block 1."""
     block, _, layer = name.partition(".")
     if not layer or block == "block1":
         return False
@@ -171,61 +183,58 @@ def _repeats_block1(name: str, witnesses: Sequence[Witness]) -> bool:
     )
 
 
-def _shares_html(parts: Sequence[Share]) -> str:
-    """A line for each part: its MACs, params and activations, each as a share of the whole."""
+def _shares_html(parts: Sequence[Share]) -> Markup:
+    """A row for each part with its MACs, params and activations as shares of the total."""
     totals = {
         quantity: sum(getattr(part, quantity) for part in parts) or 1
         for quantity in ("macs", "params", "activations")
     }
-    lines = "".join(
-        f'<tr><th scope="row">{part.name}'
-        f"{f' <span class=soft>× {part.parts}</span>' if part.parts > 1 else ''}</th>"
-        + "".join(_bar(getattr(part, name), total) for name, total in totals.items())
-        + "</tr>"
-        for part in parts
-    )
-    return (
-        '<table class="shares"><thead><tr><th scope="col">part</th><th scope="col">MACs</th>'
-        '<th scope="col">params</th><th scope="col">activations</th></tr></thead>'
-        f"<tbody>{lines}</tbody></table>"
-    )
-
-
-def _bar(number: int, total: int) -> str:
-    """A cell with a bar as long as the share."""
-    share = number / total
-    words = f"{text.brief(number)} <span>{text.percent(share)}</span>" if number else "·"
-    return f'<td style="--share:{100 * share:.2f}%"{"" if number else " class=soft"}>{words}</td>'
-
-
-def _findings(prediction: Prediction) -> list[str]:
-    """What the stem's work is worth, in sentences."""
-    cost = stem_cost(prediction)
     lines = []
+    for part in parts:
+        times = fill(' <span class="soft">× {}</span>', part.parts) if part.parts > 1 else ""
+        bars = (_bar(getattr(part, name), total) for name, total in totals.items())
+        lines.append(tag("tr", tag("th", part.name, times, scope="row"), *bars))
+    head = head_row("part", "MACs", "params", "activations")
+    return tag("table.shares", head, tag("tbody", *lines))
+
+
+def _bar(number: int, total: int) -> Markup:
+    """A table cell with a bar as long as the share."""
+    share = number / total
+    words = fill("{} <span>{}</span>", text.brief(number), text.percent(share)) if number else "·"
+    return tag("td", words, style=f"--share:{100 * share:.2f}%", class_=None if number else "soft")
+
+
+def _findings(prediction: Prediction) -> list[Content]:
+    """Sentences that compare the stem's MACs with a transformer block and with patchify."""
+    cost = stem_cost(prediction)
+    lines: list[Content] = []
     if cost.blocks is not None and cost.block_macs:
         lines.append(
-            f"The stem costs <b>{cost.blocks:.2f} transformer blocks</b> of this model:"
-            f" {text.count(cost.macs)} MACs, and a block {text.count(cost.block_macs)}."
+            fill(
+                "The stem costs <b>{:.2f} transformer blocks</b> of this model: {} MACs, and a"
+                " block {}.",
+                *(cost.blocks, text.count(cost.macs), text.count(cost.block_macs)),
+            )
         )
     if cost.patchify_macs is not None and cost.extra_macs:
-        times = cost.macs / cost.patchify_macs
-        than = "more" if cost.extra_macs > 0 else "less"
+        more = cost.extra_macs > 0
         blocks = f", {cost.extra_macs / cost.block_macs:.2f} blocks" if cost.block_macs else ""
         lines.append(
-            f"{'It' if lines else 'The stem'} costs {text.count(abs(cost.extra_macs))} MACs {than}"
-            f" than patchify of the same stride and width ({text.count(cost.patchify_macs)}):"
-            f" {times:.3g} times as"
-            f" many{blocks if cost.extra_macs > 0 else ''}."
+            f"{'It' if lines else 'The stem'} costs {text.count(abs(cost.extra_macs))} MACs"
+            f" {'more' if more else 'less'} than patchify of the same stride and width"
+            f" ({text.count(cost.patchify_macs)}): {cost.macs / cost.patchify_macs:.3g} times as"
+            f" many{blocks if more else ''}."
         )
     if len(prediction.spec.convs) > 1:
         lines.append(f"{text.most_work(prediction)}.")
     if prediction.vit is None:
-        lines.append(f"{_ADD_ENCODER} to weigh the stem in blocks of its model.")
+        lines.append(_ADD_ENCODER + " to weigh the stem in blocks of its model.")
     return lines
 
 
 def _memory_sentence(prediction: Prediction, report: Report | None) -> str:
-    """What the outputs take, what a run is predicted to take, and what it took."""
+    """Memory of all outputs, and the predicted and the measured peak of a run."""
     needed = predicted_memory(prediction, keep_bytes=0)
     peak = report.trace.peak_bytes if report else None
     measured = (
@@ -237,155 +246,152 @@ def _memory_sentence(prediction: Prediction, report: Report | None) -> str:
     )
 
 
-def _paper_html(prediction: Prediction) -> str:
-    """The paper's own figures: of this very stem or model, and all of them in a fold."""
+def _paper_html(prediction: Prediction) -> Markup:
+    """The paper's figures for this stem or model, if printed, and its tables in a fold."""
     here = printed_row(prediction)
     said = ""
     if here:
-        said = (
-            f"<p>The paper's {here.table}, {here.row}, prints {here.macs} flops (its word for"
-            f" MACs), {here.params} params, {here.activations} acts"
-            f"{f'; {escape(here.misprint)}' if here.misprint else ''}.</p>"
+        misprint = f"; {here.misprint}" if here.misprint else ""
+        said = tag(
+            "p",
+            f"The paper's {here.table}, {here.row}, prints {here.macs} flops (its word for MACs),"
+            f" {here.params} params, {here.activations} acts{misprint}.",
         )
-    lines = "".join(_paper_line(row, chosen=row is here) for row in PRINTED)
-    titles = "".join(
-        f'<th scope="col">{title}<br><span class="soft">printed</span></th>'
+    lines = [_paper_line(row, chosen=row is here) for row in PRINTED]
+    titles = [
+        fill('{}<br><span class="soft">printed</span>', title)
         for title in ("MACs", "params", "acts")
-    )
-    return (
-        f'{said}<details class="fold"><summary>the paper\'s tables beside ours</summary>'
-        '<div tabindex="0" class="scroll"><table class="printed"><thead><tr>'
-        f'<th scope="col">row</th>{titles}</tr>'
-        f"</thead><tbody>{lines}</tbody></table></div></details>"
-    )
+    ]
+    table = scrolling_table("printed", ("row", *titles), lines)
+    return join(said, fold("the paper's tables beside ours", table))
 
 
 _SAID = {"rounds to it": "", "about": "about ", "misprint": "✗ "}
 
 
-def _paper_line(row: PrintedRow, *, chosen: bool) -> str:
+def _paper_line(row: PrintedRow, *, chosen: bool) -> Markup:
     verdicts = row.verdicts()
-    cells = "".join(
-        f"<td>{ours:,}<br>"
-        f'<span class="{"warning" if verdicts[name] == "misprint" else "soft"}">'
-        f"{_SAID[verdicts[name]]}{getattr(row, name)}</span></td>"
+    cells = [
+        fill(
+            '<td>{:,}<br><span class="{}">{}{}</span></td>',
+            *(ours, "warning" if verdicts[name] == "misprint" else "soft"),
+            *(_SAID[verdicts[name]], getattr(row, name)),
+        )
         for name, ours in row.numbers().items()
-    )
+    ]
     note = ""
     if row.misprint:
-        note = f'<tr class="soft"><td colspan="4">{row.row}: {escape(row.misprint)}.</td></tr>'
+        note = tag("tr.soft", tag("td", f"{row.row}: {row.misprint}.", colspan=4))
     name = row.row if row.table == "Table 1" else f"stem {row.row}"
-    return f'<tr{" class=chosen" if chosen else ""}><th scope="row">{name}</th>{cells}</tr>{note}'
+    css = "chosen" if chosen else None
+    return tag("tr", tag("th", name, scope="row"), *cells, class_=css) + note
 
 
-def _table_words(prediction: Prediction, report: Report | None) -> str:
-    """How long the position table is, which images it takes, and what is said of a larger one."""
+def _table_words(prediction: Prediction, report: Report | None) -> Markup:
+    """Length of the position table, the image sizes it fits, and the error for a larger image."""
     spec = prediction.spec
     low, high = heights_that_fit(spec)
     side = "px" if spec.image_size[0] == spec.image_size[1] else "px in height"
     sizes = f"{low} to {high} {side}" if low < high else f"{low} {side} alone"
-    return (
-        f"{_table_sentence(prediction, report)} It takes images of {sizes}."
-        f" {_mismatch_sentence(prediction, high)}"
+    return join(
+        _table_sentence(prediction, report),
+        f" It takes images of {sizes}. ",
+        _mismatch_sentence(prediction, high),
     )
 
 
-def _table_sentence(prediction: Prediction, report: Report | None) -> str:
-    """The length of the position table beside what is predicted and what really arrived."""
-    rows = f"The position table has <b>{prediction.seq_len:,} rows</b>"
+def _table_sentence(prediction: Prediction, report: Report | None) -> Markup:
+    """The rows of the position table beside the predicted or observed number of tokens."""
+    rows = fill("The position table has <b>{:,} rows</b>", prediction.seq_len)
     if report is None:
-        return f"{rows}; {prediction.seq_len:,} tokens are predicted."
+        return rows + f"; {prediction.seq_len:,} tokens are predicted."
     record = report.trace.record("pos_embed")
     arrived, observed_rows = record.in_shape[1], record.params // record.in_shape[2]
-    mark = (
-        '<span class="agrees">✓ observed</span>'
-        if arrived == observed_rows == prediction.seq_len
-        else f'<span class="differs">✗ the table has {observed_rows:,}</span>'
-    )
-    return f"{rows}; <b>{arrived:,} tokens</b> arrived ({mark})."
+    mark = verdict(False, f"the table has {observed_rows:,}")
+    if arrived == observed_rows == prediction.seq_len:
+        mark = verdict(True, "observed")
+    return rows + fill("; <b>{:,} tokens</b> arrived ({}).", arrived, mark)
 
 
 def _mismatch_sentence(prediction: Prediction, high: int) -> str:
-    """What PyTorch says of the first larger image."""
+    """The error that PyTorch raises for the next larger image."""
     spec = prediction.spec
     other = tokens_at(spec, high + 1)
     if other is None:
         return ""
-    return (
-        f"At {high + 1} there are {other:,} tokens, and PyTorch stops with <q>The size of tensor a"
-        f" ({other}) must match the size of tensor b ({prediction.seq_len})</q>: resize the image,"
-        " or interpolate the table."
+    return fill(
+        "At {} there are {:,} tokens, and PyTorch stops with <q>The size of tensor a ({}) must"
+        " match the size of tensor b ({})</q>: resize the image, or interpolate the table.",
+        *(high + 1, other, other, prediction.seq_len),
     )
 
 
-def _terms_html(vit: ViTSpec, tokens: int) -> str:
-    """The encoder's work as terms of n, with what each is now."""
+def _terms_html(vit: ViTSpec, tokens: int) -> Markup:
+    """The encoder's MACs as a polynomial in the number of tokens n."""
     terms = length_terms(vit)
     linear, quadratic = terms.linear * tokens, terms.quadratic * tokens**2
-    square = (
-        f" + <b>{terms.quadratic:,}·n²</b> ({text.count(quadratic)})" if terms.quadratic else ""
-    )
-    line = (
-        '<p class="remark">Behind the stem,'
-        f" <b>{terms.linear:,}·n</b> ({text.count(linear)}){square}"
-        f" + {terms.constant:,} MACs, with n = {tokens:,}."
-    )
+    square = ""
+    if terms.quadratic:
+        square = fill(" + <b>{:,}·n²</b> ({})", terms.quadratic, text.count(quadratic))
+    last = "Linear attention has no n² term."
     if terms.crossover:
-        return f"{line} From {terms.crossover:,} tokens on the n² term is at least as large.</p>"
-    return f"{line} Linear attention has no n² term.</p>"
-
-
-def _progress_html(timing: Timing) -> str:
-    return (
-        f'<p class="progress"><progress max="{timing.wanted}" value="{timing.rounds}"></progress>'
-        f" {timing.rounds} of {timing.wanted}"
-        ' <button type="button" data-cancel>Stop</button></p>'
+        last = f"From {terms.crossover:,} tokens on the n² term is at least as large."
+    return remark(
+        fill("Behind the stem, <b>{:,}·n</b> ({})", terms.linear, text.count(linear)),
+        square,
+        f" + {terms.constant:,} MACs, with n = {tokens:,}. {last}",
     )
 
 
-def _times_html(timing: Timing) -> str:
-    """A line a layer; the bars compare medians."""
+def _progress_html(timing: Timing) -> Markup:
+    return fill(
+        '<p class="progress"><progress max="{0}" value="{1}"></progress> {1} of {0}'
+        ' <button type="button" data-cancel>Stop</button></p>',
+        *(timing.wanted, timing.rounds),
+    )
+
+
+def _times_html(timing: Timing) -> Markup:
+    """A row for each layer; bars compare the medians."""
     longest = max((layer.spread.median for layer in timing.layers), default=1.0)
     whole = sum(layer.spread.median for layer in timing.layers if layer.resolved)
-    lines = "".join(_time_line(layer, longest) for layer in timing.layers)
-    rest = timing.hooked.median - whole
-    return (
-        '<div tabindex="0" class="scroll times-box"><table class="shares times"><thead><tr>'
-        '<th scope="col">layer</th><th scope="col">median</th><th scope="col">middle half</th>'
-        f"</tr></thead><tbody>{lines}<tr class='soft'><th scope='row'>between layers</th>"
-        f"<td>{text.seconds(max(0.0, rest))}</td><td></td></tr></tbody></table></div>"
-    )
+    rest = text.seconds(max(0.0, timing.hooked.median - whole))
+    between = tag("th", "between layers", scope="row")
+    lines = [_time_line(layer, longest) for layer in timing.layers]
+    lines.append(tag("tr.soft", between, tag("td", rest), tag("td")))
+    titles = ("layer", "median", "middle half")
+    return scrolling_table("shares times", titles, lines, css="scroll times-box")
 
 
-def _time_line(layer: LayerTime, longest: float) -> str:
-    spread = layer.spread
-    name = f'<th scope="row">{escape(layer.name)}</th>'
+def _time_line(layer: LayerTime, longest: float) -> Markup:
+    name, spread = layer.name, layer.spread
     if not layer.resolved:
-        return f'<tr class="soft">{name}<td colspan="2">too short to be told</td></tr>'
-    return (
-        f'<tr>{name}<td style="--share:{100 * spread.median / longest:.1f}%">'
-        f"{text.seconds(spread.median)}</td>"
-        f'<td class="soft">{text.seconds(spread.low)} to {text.seconds(spread.high)}</td></tr>'
+        short = tag("td", "too short to be told", colspan=2)
+        return tag("tr.soft", tag("th", name, scope="row"), short)
+    return fill(
+        '<tr><th scope="row">{}</th><td style="--share:{:.1f}%">{}</td>'
+        '<td class="soft">{} to {}</td></tr>',
+        *(name, 100 * spread.median / longest),
+        *map(text.seconds, (spread.median, spread.low, spread.high)),
     )
 
 
-def _relations_html(timing: Timing, width: int) -> str:
-    """Time against MACs and against activations, each with its correlation."""
-    titles = {"macs": "MACs", "activations": "activations"}
+def _relations_html(timing: Timing, width: int) -> Markup:
+    """Plots of time against MACs and against activations, with their correlations."""
     plots = []
-    for quantity, title in titles.items():
-        pairs = timing.pairs(quantity)
+    for quantity, title in (("macs", "MACs"), ("activations", "activations")):
         r = timing.correlation(quantity)
         if r is None:
-            plots.append(f"<p class='remark'>Too few layers with {title} to compare.</p>")
+            plots.append(remark(f"Too few layers with {title} to compare."))
             continue
-        dots = [Dot(name=name, x=x, y=y) for name, x, y in pairs]
-        plots.append(
-            f"<h3>Time against {title}: r = {r:z.2f}</h3>"
-            f"{time_plot(dots, x_title=title, width=width)}"
-        )
-    return (
-        f"{''.join(plots)}<p class='remark'>Pearson's r over the layers of this model on this"
-        f" device. The paper's appendix D has {PRINTED_CORRELATIONS['macs']} for MACs and"
-        f" {PRINTED_CORRELATIONS['activations']} for activations, over whole models on a GPU.</p>"
+        dots = [Dot(name=name, x=x, y=y) for name, x, y in timing.pairs(quantity)]
+        plots.append(tag("h3", f"Time against {title}: r = {r:z.2f}"))
+        plots.append(time_plot(dots, x_title=title, width=width))
+    return join(
+        *plots,
+        remark(
+            "Pearson's r over the layers of this model on this device. The paper's appendix D has"
+            f" {PRINTED_CORRELATIONS['macs']} for MACs and"
+            f" {PRINTED_CORRELATIONS['activations']} for activations, over whole models on a GPU."
+        ),
     )

@@ -1,9 +1,8 @@
-"""The panel of maps of a module's page: what came out of one call, and what is known of it."""
+"""The map panel of a module: the output of one call and the facts about the call."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from html import escape
 from math import isqrt
 
 import numpy as np
@@ -11,32 +10,30 @@ import numpy as np
 from vitc_inspect.inspection.module_report import ModuleReport, ModuleRow
 from vitc_inspect.inspection.module_run import ModuleRun
 from vitc_inspect.tracing.hooks import KeptOutput
-from vitc_inspect.tracing.recording import Failure
-from vitc_inspect.ui.panels.maps import (
+from vitc_inspect.tracing.recording import Call, Failure, SourceLine
+from vitc_inspect.ui.panels.elements import facts_table, remark, verdict
+from vitc_inspect.ui.panels.map_pictures import (
     figures_html,
-    map_steps_html,
-    npz_bytes,
-    plane_html,
+    large_map_html,
     read_channel,
+    save_buttons,
     wall_html,
 )
+from vitc_inspect.ui.panels.maps import npz_bytes
 from vitc_inspect.ui.panels.module_summary import batch_of, is_batchless, module_shape
 from vitc_inspect.views import text
 from vitc_inspect.views.call_labels import call_name, short_place, tensor_shape
+from vitc_inspect.views.html import Content, Markup, fill, join, tag
 from vitc_inspect.views.maps import Scale, common_scale, numbers, value_scale
 from vitc_inspect.views.terminal import one_line
 
 _LEAST_SQUARE = 4  # side of a grid of tokens that is assumed
 _MOST_PREFIX = 5  # tokens that may stand before those of a grid
-_SAVES = (
-    '<p class="map-saves"><button type="button" data-save="wall">Save the picture (PNG)</button>'
-    ' <button type="button" data-save="tensor">Save the output (NPZ)</button></p>'
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The map that a sequence of tokens is taken for."""
+    """The grid on which a sequence of tokens is laid out."""
 
     rows: int
     """Rows of tokens."""
@@ -45,11 +42,11 @@ class Grid:
     prefix: int
     """Tokens that stand before those of the grid."""
     source: str
-    """Name of the layer whose map has as many places; empty where a square is assumed."""
+    """Name of the layer whose map has as many positions; empty if a square is assumed."""
 
 
 def module_maps_html(
-    trial: ModuleRun,
+    run: ModuleRun,
     row: int,
     *,
     cell: str,
@@ -57,11 +54,11 @@ def module_maps_html(
     width: int,
     sorting: str,
     scale: str,
-) -> str:
-    """What came out of one call: its maps on a wall, or one of them large.
+) -> Markup:
+    """Show the output of one call: all of its maps, or one of them enlarged.
 
     Args:
-        trial: The run.
+        run: The run.
         row: Place of the call in the report.
         cell: The map that is to be seen large, "7"; anything else shows all.
         aspect: Width over height of the space for the maps.
@@ -69,69 +66,85 @@ def module_maps_html(
         sorting: Order of the maps.
         scale: "layer", "channel" or "stem": what the colours are relative to.
     """
-    report = trial.report
+    report = run.report
     call = report.rows[row].call
-    name = call_name(call)
-    kept = trial.output(row)
+    kept = run.output(row)
     facts = _facts_html(report, report.rows[row])
+    saves = save_buttons(wall="Save the picture (PNG)", tensor="Save the output (NPZ)")
     shape = module_shape(call.out_shape, batch_of(report)) if call.out_shape is not None else ""
-    header = f"<header><h2>Output of {escape(name)}</h2><p>{shape}</p></header>"
+    header = tag("header", tag("h2", f"Output of {call_name(call)}"), tag("p", shape))
     if kept is None or call.out_shape is None:
-        return f"{header}{_nothing_html(report.rows[row])}{facts}"
+        return join(header, remark(_no_picture(call)), facts)
     maps, grid = as_maps(report, row, kept)
     if maps.values.ndim == 3:
         channel = read_channel(cell, len(maps.values))
         if channel is not None:
-            return _one_map_html(trial, row, maps, channel, scale) + _SAVES + facts
+            return join(_one_map_html(run, row, maps, channel, scale), saves, facts)
     one = is_batchless(report) and len(call.out_shape) < 4
     whole = call.out_shape if one else call.out_shape[1:]
-    shown = (whole[-1], grid.rows, grid.columns) if grid else whole
     if len(whole) == 1:
-        whole = shown = (1, *whole)
-    vector = figures_html(numbers(maps)) if maps.values.ndim == 2 else ""
+        whole = (1, *whole)
     drawn = wall_html(
         maps,
-        shown,
+        (whole[-1], grid.rows, grid.columns) if grid else whole,
         aspect=aspect,
         width=width,
         sorting=sorting,
-        colours=_colours(trial, maps, scale),
+        colours=_colours(run, maps, scale),
     )
-    remark = f'<p class="remark">{_said(grid)}</p>' if grid else ""
-    return f'{header}<div class="maps">{drawn}</div>{remark}{vector}{facts}{_SAVES}'
+    vector = figures_html(numbers(maps)) if maps.values.ndim == 2 else ""
+    return join(
+        header,
+        drawn,
+        remark(_grid_sentence(grid)) if grid else "",
+        vector,
+        facts,
+        saves,
+    )
 
 
-def failed_html(failure: Failure) -> str:
-    """What is known of the operation that raised: nothing came out of it."""
-    facts = []
+def _one_map_html(run: ModuleRun, row: int, maps: KeptOutput, channel: int, scale: str) -> Markup:
+    """One map enlarged; a click on a place shows which pixels it depends on."""
+    name = call_name(run.report.rows[row].call)
+    opens = {"opens": "reach", "todo": "see which pixels it reads"}
+    return large_map_html(
+        maps,
+        channel,
+        name,
+        count=len(maps.values),
+        colours=_colours(run, maps, scale),
+        alt=f"map {channel} of {name}",
+        **(opens if run.image is not None else {}),
+    )
+
+
+def failed_html(failure: Failure) -> Markup:
+    """Show the facts about the operation that raised, which has no output."""
+    facts: list[tuple[Content, Content]] = []
     if failure.source:
-        place = escape(short_place(failure.source))
-        facts.append(("line", f"{place} <code>{escape(failure.source.text)}</code>"))
+        facts.append(("line", _code(failure.source)))
     if failure.inside:
-        facts.append(("in", escape(one_line(failure.inside))))
+        facts.append(("in", one_line(failure.inside)))
     for value in failure.operands:
         shown = f"{tensor_shape(value.shape)} {value.dtype}"
-        facts.append((f"was given {escape(one_line(value.path))}", shown))
-    facts.append(("raised", f"{escape(failure.kind)}: {escape(failure.message)}"))
-    lines = "".join(
-        f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in facts
-    )
-    return (
-        f"<header><h2>{escape(failure.operation or failure.kind)} raised</h2></header>"
-        '<p class="remark">Nothing came out of it. The rows before it show what went in.</p>'
-        f'<table class="formulas call-facts failed"><tbody>{lines}</tbody></table>'
+        facts.append((f"was given {one_line(value.path)}", shown))
+    facts.append(("raised", f"{failure.kind}: {failure.message}"))
+    return join(
+        tag("header", tag("h2", f"{failure.operation or failure.kind} raised")),
+        remark("Nothing came out of it. The rows before it show what went in."),
+        facts_table("formulas call-facts failed", facts),
     )
 
 
-def output_file(trial: ModuleRun, row: int) -> tuple[str, bytes] | None:
-    """A call's output as a file of arrays: its name and its bytes; None where nothing is kept."""
-    kept = trial.output(row)
-    call = trial.report.rows[row].call
+def output_file(run: ModuleRun, row: int) -> tuple[str, bytes] | None:
+    """The kept output of a call as an NPZ file: name and bytes; None if nothing was kept."""
+    kept = run.output(row)
+    call = run.report.rows[row].call
     return (f"{call_name(call)}.npz", npz_bytes(kept)) if kept else None
 
 
 def as_maps(report: ModuleReport, row: int, kept: KeptOutput) -> tuple[KeptOutput, Grid | None]:
-    """Tokens that lie on a grid as maps, a channel each; anything else as it is.
+    """Rearrange tokens that lie on a grid as maps, one for each channel.
 
     Args:
         report: The report.
@@ -152,7 +165,7 @@ def as_maps(report: ModuleReport, row: int, kept: KeptOutput) -> tuple[KeptOutpu
 
 
 def grid_of(report: ModuleReport, row: int) -> Grid | None:
-    """The grid that the tokens of a call's output lie on, rows first, or None for no tokens.
+    """Find the grid, rows first, on which the tokens of a call's output lie; None for no tokens.
 
     It is that of the nearest map before it that has as many places; else a square, where there
     is no map at all.
@@ -175,45 +188,23 @@ def grid_of(report: ModuleReport, row: int) -> Grid | None:
     return None
 
 
-def _said(grid: Grid) -> str:
-    """How tokens became maps."""
-    before = f" The first {grid.prefix} stand{'s' if grid.prefix == 1 else ''} apart."
-    like = f", as {escape(one_line(grid.source))} left them" if grid.source else ", as a square"
+def _grid_sentence(grid: Grid) -> str:
+    """How the tokens are laid out as maps."""
+    like = f", as {one_line(grid.source)} left them" if grid.source else ", as a square"
+    stand = "stands" if grid.prefix == 1 else "stand"
+    before = f" The first {grid.prefix} {stand} apart." if grid.prefix else ""
     return (
         f"Tokens are laid out by rows on {grid.rows}×{grid.columns} places{like}; a map is one of"
-        f" their numbers.{before if grid.prefix else ''}"
+        f" their numbers.{before}"
     )
 
 
-def _one_map_html(trial: ModuleRun, row: int, maps: KeptOutput, channel: int, scale: str) -> str:
-    """One map large, with its figures; a click on a place asks which pixels it reads."""
-    call = trial.report.rows[row].call
-    name = call_name(call)
-    plane = numbers(maps)[channel]
-    colours = _colours(trial, maps, scale)
-    colours = value_scale(plane) if isinstance(colours, str) else colours
-    opens = "reach" if trial.image is not None else ""
-    return (
-        f"{map_steps_html(name, channel, len(maps.values))}"
-        + plane_html(
-            maps,
-            plane,
-            channel,
-            colours,
-            alt=f"map {channel} of {name}",
-            opens=opens,
-            todo="see which pixels it reads" if opens else "",
-        )
-        + figures_html(plane)
-    )
-
-
-def _colours(trial: ModuleRun, kept: KeptOutput, scale: str) -> Scale | str:
-    """What `wall` takes for a choice of colours."""
+def _colours(run: ModuleRun, kept: KeptOutput, scale: str) -> Scale | str:
+    """The `scale` argument of `wall` for the chosen colours."""
     if scale == "channel":
         return "channel"
     if scale == "stem":
-        outputs = [row.call.kept for row in trial.report.rows]
+        outputs = [row.call.kept for row in run.report.rows]
         ends = []
         for output in outputs:
             values = numbers(output) if output else np.zeros(0, np.float32)
@@ -224,63 +215,68 @@ def _colours(trial: ModuleRun, kept: KeptOutput, scale: str) -> Scale | str:
     return value_scale(numbers(kept))
 
 
-def _nothing_html(row: ModuleRow) -> str:
-    """Why there is no picture."""
-    if not row.call.returned:
-        words = "It raised, so nothing came out of it."
-    elif row.call.out_shape is None:
-        words = "It returned no tensor."
-    else:
-        words = f"Its {row.call.dtype} output of {len(row.call.out_shape)} axes is not drawn."
-    return f'<p class="remark">{words}</p>'
+def _no_picture(call: Call) -> str:
+    """Why the output is not drawn."""
+    if not call.returned:
+        return "It raised, so nothing came out of it."
+    if call.out_shape is None:
+        return "It returned no tensor."
+    return f"Its {call.dtype} output of {len(call.out_shape)} axes is not drawn."
 
 
-def _facts_html(report: ModuleReport, row: ModuleRow) -> str:
-    """All that is known of the call, predicted beside observed."""
-    call, predicted, batch = row.call, row.predicted, batch_of(report)
-    facts: list[tuple[str, str, str]] = []
+def _facts_html(report: ModuleReport, row: ModuleRow) -> Markup:
+    """A table of the facts about the call, predicted beside observed."""
+    call, batch = row.call, batch_of(report)
+    facts: list[tuple[Content, Content, Content]] = []
     if call.source:
-        place = escape(short_place(call.source))
-        facts.append(("line", f"{place} <code>{escape(call.source.text)}</code>", ""))
+        facts.append(("line", _code(call.source), ""))
     if call.inside:
-        facts.append(("called in", escape(one_line(call.inside)), ""))
+        facts.append(("called in", one_line(call.inside), ""))
     for value in call.inputs:
         label = f"input {value.path}" if len(call.inputs) > 1 else "input"
-        facts.append(
-            (escape(one_line(label)), f"{module_shape(value.shape, batch)} {value.dtype}", "")
-        )
+        shape = module_shape(value.shape, batch)
+        facts.append((one_line(label), join(shape, f" {value.dtype}"), ""))
     for value in call.outputs:
         label = f"output {value.path}".strip()
-        size = f"{module_shape(value.shape, batch)} {value.dtype}, {text.size(value.bytes)}"
-        facts.append((escape(one_line(label)), size, ""))
-    if predicted:
-        facts.append(("shape", escape(predicted.rule), _mark(row, "shape")))
-        if predicted.params is not None:
-            facts.append(("params", f"{predicted.params:,}", _mark(row, "params")))
-        if predicted.macs is not None:
-            facts.append(("MACs", f"{predicted.macs:,}", _mark(row, "macs")))
-    else:
-        facts.append(("shape", '<span class="soft">not predicted: no rule for it here</span>', ""))
-        if call.macs:
-            facts.append(("MACs", f"{call.macs:,}", '<span class="soft">observed</span>'))
+        shape = module_shape(value.shape, batch)
+        size = f" {value.dtype}, {text.size(value.bytes)}"
+        facts.append((one_line(label), join(shape, size), ""))
+    facts += _predicted_facts(row)
     if call.overwritten_by:
-        place = escape(short_place(call.overwritten_at))
+        place = short_place(call.overwritten_at)
         where = f" at {place}" if place else ""
-        words = f"by {escape(call.overwritten_by)}{where}, later; shown is what was there before"
+        words = f"by {call.overwritten_by}{where}, later; shown is what was there before"
         facts.append(("written over", words, ""))
-    lines = "".join(
-        f'<tr><th scope="row">{name}</th><td>{value}</td><td>{mark}</td></tr>'
-        for name, value, mark in facts
-    )
-    return f'<table class="formulas call-facts"><tbody>{lines}</tbody></table>'
+    return facts_table("formulas call-facts", facts)
+
+
+def _predicted_facts(row: ModuleRow) -> list[tuple[Content, Content, Content]]:
+    """The predicted facts about the call, and whether they were observed."""
+    predicted, call = row.predicted, row.call
+    if predicted is None:
+        none = tag("span.soft", "not predicted: no rule for it here")
+        counted = ("MACs", f"{call.macs:,}", tag("span.soft", "observed"))
+        return [("shape", none, ""), *([counted] if call.macs else [])]
+    facts: list[tuple[Content, Content, Content]]
+    facts = [("shape", predicted.rule, _mark(row, "shape"))]
+    if predicted.params is not None:
+        facts.append(("params", f"{predicted.params:,}", _mark(row, "params")))
+    if predicted.macs is not None:
+        facts.append(("MACs", f"{predicted.macs:,}", _mark(row, "macs")))
+    return facts
+
+
+def _code(source: SourceLine) -> Markup:
+    """A line of code with its file and line number."""
+    return fill("{} <code>{}</code>", short_place(source), source.text)
 
 
 def _mark(row: ModuleRow, check: str) -> str:
-    verdict = row.verdicts[check]
-    if verdict is None:
+    holds = row.verdicts[check]
+    if holds is None:
         return ""
-    if verdict:
-        return '<span class="agrees">✓ observed</span>'
+    if holds:
+        return verdict(True, "observed")
     seen = row.call.out_shape if check == "shape" else getattr(row.call, check)
     value = text.shape(seen) if isinstance(seen, tuple) else f"{seen:,}"
-    return f'<span class="differs">✗ observed {value}</span>'
+    return verdict(False, f"observed {value}")

@@ -1,14 +1,11 @@
-"""The panel that asks which pixels one place of an output reads, answered by gradient."""
+"""The panel that shows which input pixels one place of an output depends on, by gradient."""
 
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from dataclasses import replace
-from html import escape
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import FloatArray
@@ -17,20 +14,26 @@ from vitc_inspect.inspection.module_run import ModuleRun
 from vitc_inspect.probes.reach import Reach
 from vitc_inspect.probes.similarity import cosines, token_norms
 from vitc_inspect.probes.submodules import DoubleArray
-from vitc_inspect.stem.geometry import Span, TokenBox, token_box
+from vitc_inspect.stem.geometry import TokenBox, token_box
 from vitc_inspect.tracing.hooks import KeptOutput
-from vitc_inspect.ui.panels.maps import legend_html
+from vitc_inspect.ui.panels.elements import (
+    box_svg,
+    button,
+    close_up,
+    close_up_side,
+    colour_bar,
+    fact,
+    facts_table,
+    remark,
+    whole_numbers,
+)
+from vitc_inspect.ui.panels.map_pictures import legend_html, values_html
 from vitc_inspect.ui.panels.module_maps import Grid, as_maps
 from vitc_inspect.views import text
 from vitc_inspect.views.call_labels import call_name
-from vitc_inspect.views.maps import (
-    Scale,
-    css_gradient,
-    data_uri,
-    numbers,
-    plane_png,
-)
-from vitc_inspect.views.pixels import heat_uri, photo_uri, rect, thinning
+from vitc_inspect.views.html import Markup, fill, tag
+from vitc_inspect.views.maps import Scale, numbers
+from vitc_inspect.views.pixels import heat_uri, photo_uri, thinning
 
 _MOST_HEIGHT = 400  # of the image (CSS pixels)
 _MOST_PICKER = 190  # side of the picture of places (CSS pixels)
@@ -38,57 +41,60 @@ _MIXING = (
     *("attention", "attn", "softmax", "matmul", "bmm", "einsum", "pool", "fft"),
     *("groupnorm", "group_norm", "instancenorm", "instance_norm"),
 )
-"""What makes numbers of one place out of others, in the names of layers and functions."""
+"""Parts of the names of layers and functions that mix places."""
 _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convtranspose", "conv_transpose")
-_NEAR = 84  # side of the picture of the box from near (CSS pixels)
 _MOST_PLACES = 256  # rows and columns of it
 
 
-def module_reach_html(trial: ModuleRun, row: int, *, place: str, width: int) -> str:
-    """One place of a call's output, and the pixels of the input that move it.
+def module_reach_html(run: ModuleRun, row: int, *, place: str, width: int) -> Markup:
+    """Show one place of a call's output and the input pixels with a gradient to it.
 
     Args:
-        trial: The run.
+        run: The run.
         row: Place of the call in the report.
         place: "row,column" of a map, or a token's number; anything else is the middle.
         width: Width of the panel (pixels).
     """
-    call = trial.report.rows[row].call
+    call = run.report.rows[row].call
     name = call_name(call)
-    array = trial.array
+    array = run.array
     if array is None:
-        return _none(
+        return remark(
             "The module's first input is no image (b, c, h, w), so there are no pixels to look"
             " back to."
         )
     if call.out_shape is None or not 2 <= len(call.out_shape) <= 4:
         axes = "no tensor" if call.out_shape is None else f"a tensor of {len(call.out_shape)} axes"
-        return _none(f"{name} gave {axes}; only maps, tokens and vectors have places.")
-    kept = trial.output(row)
+        return remark(f"{name} gave {axes}; only maps, tokens and vectors have places.")
+    kept = run.output(row)
     if kept is None:
         what = "no numbers" if 0 in call.out_shape else f"{call.dtype} numbers, without a gradient"
-        return _none(f"{name} gave {what}.")
-    maps, grid = as_maps(trial.report, row, kept)
+        return remark(f"{name} gave {what}.")
+    maps, grid = as_maps(run.report, row, kept)
     at = read_place(place, call.out_shape[1:], grid)
     try:
-        found = trial.reach(row, at)
+        found = run.reach(row, at)
     except SpecError as error:
-        return f'<p role="alert">{escape(str(error))}</p>'
-    box = formula_box(trial.report, row, at, grid)
-    return (
-        f'<div class="reach" data-reach="{escape(json.dumps({"place": _written(at)}))}">'
-        f"<header><h2>What {escape(name)} reads,"
-        f' <span class="token">{_said(at, grid)}</span></h2></header>'
-        f'<div class="reach-both">{_picker_html(kept, maps, grid, call.out_shape[1:], at)}'
-        f'<div class="reach-input">{_stage_html(array, found, box, width)}'
-        f'<div class="token-near">{_near_svg(array, found, box)}'
-        f"{_facts_html(array, found, box, at)}</div>{_agreement_html(found, box)}"
-        f"{_remark_html(array, found, at)}</div></div></div>"
+        return tag("p", str(error), role="alert")
+    box = formula_box(run.report, row, at, grid)
+    place_words = tag("span.token", _said(at, grid))
+    read = tag(
+        "div.reach-input",
+        _stage_html(array, found, box, width),
+        tag("div.token-near", _near_svg(array, found, box), _facts_html(array, found, box, at)),
+        _agreement_html(found, box),
+        _remark_html(array, found),
+    )
+    return tag(
+        "div.reach",
+        tag("header", tag("h2", f"What {name} reads, ", place_words)),
+        tag("div.reach-both", _picker_html(kept, maps, grid, call.out_shape[1:], at), read),
+        data_reach=json.dumps({"place": ",".join(map(str, at))}),
     )
 
 
 def read_place(place: str, shape: tuple[int, ...], grid: Grid | None) -> tuple[int, ...]:
-    """The place that a text asks for, in an output without the batch; else the middle one.
+    """Parse the text that selects a place of an output without the batch; the middle by default.
 
     Args:
         place: "3,5", a row and a column of a map or of the tokens' grid; or "7", a token.
@@ -103,9 +109,7 @@ def read_place(place: str, shape: tuple[int, ...], grid: Grid | None) -> tuple[i
     >>> read_place("7", (65, 16), None), read_place("", (16,), None)
     ((7,), ())
     """
-    parts = place.split(",")
-    whole = all(part.isascii() and part.isdigit() and len(part) < 8 for part in parts)
-    asked = tuple(map(int, parts)) if whole else ()
+    asked = whole_numbers(place)
     if len(shape) == 3:
         if len(asked) == 2 and asked[0] < shape[1] and asked[1] < shape[2]:
             return asked
@@ -125,7 +129,7 @@ def read_place(place: str, shape: tuple[int, ...], grid: Grid | None) -> tuple[i
 def formula_box(
     report: ModuleReport, row: int, at: tuple[int, ...], grid: Grid | None
 ) -> TokenBox | None:
-    """What a place could read by the formula of the stem that was found in the module.
+    """Receptive field of a place by the formula of the stem found in the module.
 
     Args:
         report: The report.
@@ -151,7 +155,7 @@ def formula_box(
 
 
 def _convolutions_before(report: ModuleReport, row: int) -> int:
-    """How many of the stem's convolutions ran up to a row; 0 behind one that mixes places."""
+    """Number of the stem's convolutions that ran up to a row; 0 if something mixed places."""
     waiting = list(report.stem_layers)
     for each in report.rows[: row + 1]:
         call = each.call
@@ -162,14 +166,6 @@ def _convolutions_before(report: ModuleReport, row: int) -> int:
         elif (call.name if call.is_function else call.kind).lower().startswith(_CONVOLUTIONS):
             return 0  # one that is none of the stem's
     return len(report.stem_layers) - len(waiting)
-
-
-def _none(words: str) -> str:
-    return f'<p class="remark">{escape(words)}</p>'
-
-
-def _written(at: tuple[int, ...]) -> str:
-    return ",".join(map(str, at))
 
 
 def _said(at: tuple[int, ...], grid: Grid | None) -> str:
@@ -194,7 +190,7 @@ def _picker_html(
     shape: tuple[int, ...],
     at: tuple[int, ...],
 ) -> str:
-    """The output's places as pictures to choose from: how long their vectors are, and how alike."""
+    """Pictures to choose a place from: the norm of each vector, and its cosine to the chosen."""
     if maps.values.ndim == 3:
         vectors = numbers(maps).transpose(1, 2, 0).astype(np.float64)  # (c, h, w) -> (h, w, c)
         place = at
@@ -208,20 +204,18 @@ def _picker_html(
         if own is not None:
             cosine = cosines(np.nan_to_num(vectors), np.nan_to_num(own))
             alike = _places_html(cosine, maps.step, place, "cosine to the chosen one")
-        return f'<div class="reach-picker">{lengths}{_prefix_html(grid, at)}{alike}</div>'
+        return tag("div.reach-picker", lengths, _prefix_html(grid, at), alike)
     if not at:
         return ""
     last = shape[0] - 1
-    return (
-        f'<div class="reach-picker"><label>token, 0 to {last:,}'
-        f' <input type="number" min="0" max="{last}" value="{at[0]}" data-place></label></div>'
-    )
+    number = tag("input", type="number", min=0, max=last, value=at[0], data_place=True)
+    return tag("div.reach-picker", tag("label", f"token, 0 to {last:,} ", number))
 
 
 def _vector_of(
     kept: KeptOutput, vectors: DoubleArray, grid: Grid | None, at: tuple[int, ...]
 ) -> DoubleArray | None:
-    """The chosen place's own numbers; None where they were not kept."""
+    """The vector of the chosen place; None if it was not kept."""
     if grid:
         own: DoubleArray = numbers(kept)[at[0]].astype(np.float64)
         return own
@@ -231,8 +225,8 @@ def _vector_of(
     return own
 
 
-def _places_html(values: DoubleArray, step: int, place: tuple[int, ...], title: str) -> str:
-    """A plane with a value for each place; a click or Enter chooses."""
+def _places_html(values: DoubleArray, step: int, place: tuple[int, ...], title: str) -> Markup:
+    """A picture with a value for each place; a click or Enter chooses a place."""
     thin = max(1, -(-max(values.shape) // _MOST_PLACES))
     sent = np.ascontiguousarray(np.nan_to_num(values[::thin, ::thin]), dtype="<f4")
     rows, columns = sent.shape
@@ -242,37 +236,37 @@ def _places_html(values: DoubleArray, step: int, place: tuple[int, ...], title: 
     mark = ""
     if place:
         row, column = (index // apart for index in place)
-        box = (
-            f"left:{100 * column / columns:.3f}%;top:{100 * row / rows:.3f}%;"
-            f"width:{100 / columns:.3f}%;height:{100 / rows:.3f}%"
+        mark = fill(
+            '<i class="chosen-place"'
+            ' style="left:{:.3f}%;top:{:.3f}%;width:{:.3f}%;height:{:.3f}%"></i>',
+            *(100 * column / columns, 100 * row / rows, 100 / columns, 100 / rows),
         )
-        mark = f'<i class="chosen-place" style="{box}"></i>'
-    far = f", drawn {apart} apart" if apart > 1 else ""
-    side = _MOST_PICKER * min(1.0, columns / rows)
-    return (
-        f"<figure><p>{title}{far}</p>"
-        f'<div class="plane" tabindex="0" role="group" data-plane="" data-step="{apart}"'
-        f' data-opens="reach" data-rows="{rows}" data-columns="{columns}"'
-        f' style="width:min({side:.0f}px, 36vw)" aria-label="{title}: arrow keys move, Enter asks'
-        ' what a place reads">'
-        f'<img src="{data_uri(plane_png(sent, scale))}" width="{columns}" height="{rows}"'
-        f' class="{"signed" if scale.signed else ""}" alt="{title}, {rows}×{columns} places">'
-        f'{mark}<i class="cursor" hidden></i></div>'
-        f'<span hidden data-values="{b64encode(sent.tobytes()).decode()}"></span>'
-        f'<figcaption>{legend_html(scale)}<output class="hover"></output></figcaption></figure>'
+    plane = values_html(
+        sent,
+        scale,
+        sent=sent,
+        step=apart,
+        alt=f"{title}, {rows}×{columns} places",
+        over=mark,
+        data_plane="",
+        data_opens="reach",
+        style=f"width:min({_MOST_PICKER * min(1.0, columns / rows):.0f}px, 36vw)",
+        aria_label=f"{title}: arrow keys move, Enter asks what a place reads",
     )
+    far = f", drawn {apart} apart" if apart > 1 else ""
+    caption = tag("figcaption", legend_html(scale), tag("output.hover"))
+    return tag("figure", tag("p", title, far), plane, caption)
 
 
 def _prefix_html(grid: Grid | None, at: tuple[int, ...]) -> str:
-    """A button for each token that stands before the grid."""
+    """A button for each token before the grid, such as a class token."""
     if grid is None or not grid.prefix:
         return ""
-    buttons = "".join(
-        f'<button type="button" data-place="{token}"'
-        f' aria-pressed="{str(at == (token,)).lower()}">token {token}</button>'
+    buttons = [
+        button(f"token {token}", data_place=token, aria_pressed=at == (token,))
         for token in range(grid.prefix)
-    )
-    return f'<p class="reach-prefix">before them: {buttons}</p>'
+    ]
+    return tag("p.reach-prefix", "before them: ", *buttons)
 
 
 # ---- what it reads ---------------------------------------------------------------------------
@@ -280,123 +274,107 @@ def _prefix_html(grid: Grid | None, at: tuple[int, ...]) -> str:
 
 def _stage_html(
     array: FloatArray, found: Reach | None, formula: TokenBox | None, width: int
-) -> str:
-    """The input with the gradient over it, and the box around all that has one."""
+) -> Markup:
+    """The input with the gradient over it, and the bounding box of the gradient."""
     height, columns = array.shape[1:]
     room = width - _MOST_PICKER - 40 if width > 480 else width - 10
     unit = max(columns / max(room, 120), height / _MOST_HEIGHT)
-    image = f'width="{columns}" height="{height}" preserveAspectRatio="none"'
-    heat, box = "", ""
+    heat, box, ends = "", "", "no gradient"
     if found and found.pixels:
         most = float(np.nan_to_num(found.heat, posinf=0).max())
-        picture = heat_uri(_finite(found.heat), most)
-        heat = f'<image id="reach-heat" class="reach-heat" href="{picture}" {image}/>'
-        rows, wide = found.rows, found.columns
-        box = f'<rect class="token-box" {rect(wide.start, rows.start, wide.length, rows.length)}/>'
-    if formula:
-        box += _formula_svg(formula)
+        heat = fill(
+            '<image id="reach-heat" class="reach-heat" href="{}" width="{}" height="{}"'
+            ' preserveAspectRatio="none"/>',
+            *(heat_uri(np.nan_to_num(found.heat, posinf=most), most), columns, height),
+        )
+        box = box_svg("token-box", found.rows, found.columns)
+        ends = colour_bar(Scale(low=0, high=most), "0", "gradient", text.number(most, 3))
     edge = 3 * unit
     frame = f"{-edge:.4g} {-edge:.4g} {columns + 2 * edge:.6g} {height + 2 * edge:.6g}"
-    ends = "no gradient"
-    if found and found.pixels:
-        ends = _legend_html(Scale(low=0, high=most), "gradient")
-    return (
-        f"<figure><p>the input, {height}×{columns} px</p>"
-        f'<svg class="reach-stage" viewBox="{frame}" role="img"'
-        f' style="width:{columns / unit + 6:.0f}px" aria-label="the pixels of the input that move'
-        ' the chosen place">'
-        f'<image id="reach-photo" class="token-photo" href="{photo_uri(array)}" {image}/>{heat}'
-        f'<rect class="token-border" width="{columns}" height="{height}"/>{box}</svg>'
-        f"<figcaption>{ends}</figcaption></figure>"
+    return fill(
+        '<figure><p>the input, {height}×{columns} px</p><svg class="reach-stage" viewBox="{frame}"'
+        ' role="img" style="width:{shown:.0f}px" aria-label="the pixels of the input that move the'
+        ' chosen place"><image id="reach-photo" class="token-photo" href="{photo}"'
+        ' width="{columns}" height="{height}" preserveAspectRatio="none"/>{heat}'
+        '<rect class="token-border" width="{columns}" height="{height}"/>{box}{formula}</svg>'
+        "<figcaption>{ends}</figcaption></figure>",
+        height=height,
+        columns=columns,
+        frame=frame,
+        shown=columns / unit + 6,
+        photo=photo_uri(array),
+        heat=heat,
+        box=box,
+        formula=_formula_svg(formula),
+        ends=ends,
     )
 
 
-def _finite(heat: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.nan_to_num(heat, posinf=float(np.nan_to_num(heat, posinf=0).max()))
-
-
-def _legend_html(scale: Scale, title: str) -> str:
-    return (
-        f'<span class="legend"><span class="bar" style="background:'
-        f'{css_gradient(scale.colour_map)}"></span><span class="ends">'
-        f"<span>{text.number(scale.low, 3)}</span><span>{title}</span>"
-        f"<span>{text.number(scale.high, 3)}</span></span></span>"
-    )
-
-
-def _formula_svg(box: TokenBox) -> str:
-    """The box that the formula says, as far as it lies in the image."""
-    rows, columns = box.clipped_rows, box.clipped_columns
-    place = rect(columns.start, rows.start, columns.length, rows.length)
-    return f'<rect class="formula-box" {place}/>'
+def _formula_svg(box: TokenBox | None) -> str:
+    """The receptive field by formula, clipped to the image."""
+    return box_svg("formula-box", box.clipped_rows, box.clipped_columns) if box else ""
 
 
 def _near_svg(array: FloatArray, found: Reach | None, formula: TokenBox | None) -> str:
-    """The box from near, where it is small: the same picture, drawn again without being sent."""
+    """The bounding box magnified, if it is small."""
     if found is None or not found.pixels:
         return ""
     rows, columns = found.rows, found.columns
-    side = max(rows.length, columns.length) * 1.24  # an eighth more on each side
-    if 3 * side > max(array.shape[1:]):
+    if 3 * close_up_side(rows, columns) > max(array.shape[1:]):
         return ""
-    left, top = columns.centre + 0.5 - side / 2, rows.centre + 0.5 - side / 2
-    box = rect(columns.start, rows.start, columns.length, rows.length)
-    return (
-        f'<svg class="token-close" viewBox="{left:.6g} {top:.6g} {side:.6g} {side:.6g}"'
-        f' width="{_NEAR}" height="{_NEAR}" role="img" aria-label="the box from near">'
-        f'<rect class="token-void" {rect(left, top, side, side)}/>'
-        '<use class="token-photo" href="#reach-photo"/><use href="#reach-heat"/>'
-        f'<rect class="token-box" {box}/>{_formula_svg(formula) if formula else ""}</svg>'
+    return close_up(
+        rows,
+        columns,
+        fill('<use class="token-photo" href="#reach-photo"/><use href="#reach-heat"/>'),
+        box_svg("token-box", rows, columns),
+        _formula_svg(formula),
+        label="the box from near",
     )
 
 
 def _facts_html(
     array: FloatArray, found: Reach | None, formula: TokenBox | None, at: tuple[int, ...]
-) -> str:
-    """The extent in pixels, or why there is none."""
+) -> Markup:
+    """The extent of the gradient in pixels, or why there is none."""
     height, width = array.shape[1:]
     whose = "this place" if at else "this vector"
     if found is None:
-        return (
-            f'<p class="remark">No gradient leads from {whose} to the input: it is worked out from'
-            " something else, or the module cuts gradients off.</p>"
+        return remark(
+            f"No gradient leads from {whose} to the input: it is worked out from something else, or"
+            " the module cuts gradients off."
         )
     if not found.pixels:
-        return (
-            f'<p class="remark">The gradient of {whose} is 0 at every pixel: as that of a class'
-            " token before any attention, or behind a ReLU that is off.</p>"
+        return remark(
+            f"The gradient of {whose} is 0 at every pixel: as that of a class token before any"
+            " attention, or behind a ReLU that is off."
         )
     rows, columns = found.rows, found.columns
-    share = found.pixels / (height * width)
+    share = text.percent(found.pixels / (height * width))
     lines = {
-        "rows": _span(rows),
-        "columns": _span(columns),
-        "size": f"<b>{rows.length:,}×{columns.length:,} px</b>",
+        "rows": fill("<b>{:,}</b> to <b>{:,}</b>", rows.start, rows.stop - 1),
+        "columns": fill("<b>{:,}</b> to <b>{:,}</b>", columns.start, columns.stop - 1),
+        "size": fill("<b>{:,}×{:,} px</b>", rows.length, columns.length),
         **({"formula": _formula(formula)} if formula else {}),
-        "pixels": f"<b>{found.pixels:,}</b> of {height * width:,} ({text.percent(share)}) have a"
-        " gradient",
+        "pixels": fill(
+            "<b>{:,}</b> of {:,} ({}) have a gradient", found.pixels, height * width, share
+        ),
     }
-    table = "".join(
-        f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in lines.items()
-    )
-    return f'<table class="formulas token-formulas reach-facts"><tbody>{table}</tbody></table>'
+    return facts_table("formulas token-formulas reach-facts", lines.items())
 
 
-def _formula(box: TokenBox) -> str:
-    """The box of the formula, padding included."""
+def _formula(box: TokenBox) -> Markup:
+    """The receptive field by formula, padding included."""
     rows, columns = box.rows, box.columns
-    return (
-        f"rows {_signed(rows.start)} to {_signed(rows.stop - 1)}, columns {_signed(columns.start)}"
-        f" to {_signed(columns.stop - 1)}: <b>{rows.length:,}×{columns.length:,} px</b>"
+    ends = (rows.start, rows.stop - 1, columns.start, columns.stop - 1)
+    return fill(
+        "rows {} to {}, columns {} to {}: <b>{:,}×{:,} px</b>",
+        *(f"{end:,}".replace("-", "−") for end in ends),
+        *(rows.length, columns.length),
     )
-
-
-def _signed(number: int) -> str:
-    return f"−{-number:,}" if number < 0 else f"{number:,}"
 
 
 def _agreement_html(found: Reach | None, box: TokenBox | None) -> str:
-    """Whether the gradient keeps to the box that the formula says."""
+    """Whether the gradient stays inside the receptive field by formula."""
     if found is None or box is None or not found.pixels:
         return ""
     inside = found.heat[
@@ -404,29 +382,24 @@ def _agreement_html(found: Reach | None, box: TokenBox | None) -> str:
         box.clipped_columns.start : box.clipped_columns.stop,
     ]
     outside = found.pixels - int(np.count_nonzero(inside))
-    if not outside:
-        return (
-            '<ul class="token-facts"><li><span class="agrees">✓</span><span>Every pixel with a'
-            " gradient lies in the formula's box (dashed).</span></li></ul>"
+    words = "Every pixel with a gradient lies in the formula's box (dashed)."
+    if outside:
+        words = fill(
+            "<b>{:,}</b> pixels with a gradient lie outside the formula's box (dashed): this place"
+            " is made of others than its own in the map.",
+            outside,
         )
-    return (
-        f'<ul class="token-facts"><li><span class="differs">✗</span><span><b>{outside:,}</b> pixels'
-        " with a gradient lie outside the formula's box (dashed): this place is made of others than"
-        " its own in the map.</span></li></ul>"
-    )
+    return tag("ul.token-facts", fact(not outside, words))
 
 
-def _remark_html(array: FloatArray, found: Reach | None, at: tuple[int, ...]) -> str:
-    """What a gradient does not show."""
+def _remark_html(array: FloatArray, found: Reach | None) -> str:
+    """What a gradient cannot show."""
     if found is None or not found.pixels:
         return ""
     step = thinning(array.shape[1:])
     note = f" The image is drawn from pixels {step} apart." if step > 1 else ""
-    return (
-        '<p class="remark">By gradient, in evaluation mode: a pixel that has one is read; behind a'
-        f" ReLU that is off a pixel is read and has none.{note}</p>"
+    return remark(
+        "By gradient, in evaluation mode: a pixel that has one is read; behind a ReLU that is off"
+        " a pixel is read and has none.",
+        note,
     )
-
-
-def _span(span: Span) -> str:
-    return f"<b>{span.start:,}</b> to <b>{span.stop - 1:,}</b>"

@@ -1,93 +1,105 @@
-"""The parts of a module's page as HTML: what is wrong, what came out, and the table of calls."""
+"""The top of a module's page: failures and faults, the summary, and the table of calls."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from functools import lru_cache
 
 from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.guard import is_users
 from vitc_inspect.inspection.module_report import ModuleReport, ModuleRow
-from vitc_inspect.tracing.recording import Failure, NeverCalled, SourceLine, Value
+from vitc_inspect.tracing.recording import Call, Failure, NeverCalled, SourceLine, Value
 from vitc_inspect.tracing.tracebacks import traceback_text
-from vitc_inspect.ui.panels.summary import coloured_shape, explanation_html
+from vitc_inspect.ui.panels.elements import (
+    button,
+    figures,
+    fold,
+    number_or_dot,
+    verdict,
+)
+from vitc_inspect.ui.panels.summary import explanation_html
 from vitc_inspect.views import text
+from vitc_inspect.views.blocks import coloured_shape
 from vitc_inspect.views.call_labels import (
     call_name,
     name_before,
     short_place,
     tensor_shape,
-    title_attribute,
     written_over,
 )
 from vitc_inspect.views.folding import Fold, Node, folded, row_keys
+from vitc_inspect.views.html import Content, Markup, fill, join, tag
 from vitc_inspect.views.strip import FAILED
 from vitc_inspect.views.terminal import one_line
 
 _MOST_EXPLANATIONS = 3
 _MOST_SILENT = 40  # layers that never ran that are lines of the table
 _MOST_AHEAD = 6  # layers behind a failure that are lines of their own without a fold
-_COLUMNS = {
-    **{"layer": "", "kind or line": ' class="made"', "input": ' class="into"'},
-    **dict.fromkeys(("predicted", "observed", "verdict", "params", "MACs"), ""),
-}
+_CSS = {"kind or line": "made", "input": "into"}  # of columns that a small screen leaves out
+_HEAD = [
+    tag("th", title, scope="col", class_=_CSS.get(title))
+    for title in (
+        *("layer", "kind or line", "input", "predicted", "observed", "verdict", "params", "MACs"),
+    )
+]
 
 
 # ---- what is wrong ---------------------------------------------------------------------------
 
 
 def alerts_html(report: ModuleReport) -> str:
-    """What the eye is to meet first: how the forward failed, and faults that keep shapes right."""
+    """Draw the alert at the top: how the forward pass failed, or the faults that were found."""
     if report.failure:
         return _failure_html(report.failure, _meanings_html(report))
     if not report.faults:
         return ""
     many = text.plural(len(report.faults), "fault")
-    found = "".join(map(explanation_html, report.faults))
-    return f'<section class="alert" role="alert"><h2>✗ {many} found</h2>{found}</section>'
+    return _alert(f"✗ {many} found", *map(explanation_html, report.faults))
 
 
-def broken_html(error: SpecError) -> str:
-    """Why there is nothing to show: the sentence, and what the user's own code raised."""
-    cause = error.__cause__
-    return (
-        '<section class="alert" role="alert"><h2>✗ Nothing to show: the module cannot be made</h2>'
-        f"<p>{escape(str(error.value))}: {escape(error.reason)}. Mend it and press Reload"
-        f"{_start_anew(error)}.</p>"
-        f"{_traceback_html(traceback_text(cause), opened=True) if cause else ''}</section>"
+def _alert(title: str, *inside: Content) -> Markup:
+    return tag("section.alert", tag("h2", title), *inside, role="alert")
+
+
+def broken_html(error: SpecError) -> Markup:
+    """Say why the module could not be made, with the traceback of the user's code."""
+    cause, other = error.__cause__, ""
+    if error.suggestion is not None:  # the name is another now, which the page cannot change
+        other = f", or start the app with --module {error.suggestion}"
+    return _alert(
+        "✗ Nothing to show: the module cannot be made",
+        tag("p", f"{error.value}: {error.reason}. Mend it and press Reload{other}."),
+        _traceback_html(traceback_text(cause), opened=True) if cause else "",
     )
 
 
-def _start_anew(error: SpecError) -> str:
-    """What to start the program with where the name is another now; the page cannot change it."""
-    if error.suggestion is None:
-        return ""
-    return f", or start the app with --module {escape(str(error.suggestion))}"
-
-
-def _failure_html(failure: Failure, meanings: str) -> str:
-    """The operation with its operands, the line, the message and what that means."""
-    where = f" in {escape(one_line(failure.inside))}" if failure.inside else ""
-    at = f" at {_place(failure.source)}" if failure.source else ""
+def _failure_html(failure: Failure, meanings: Content) -> Markup:
+    """The operation that raised with its operands, its line, its message and explanations."""
+    where = f" in {one_line(failure.inside)}" if failure.inside else ""
+    at = f" at {short_place(failure.source)}" if failure.source else ""
     given = ""
     if failure.operation:
-        operands = " and ".join(_value(value) for value in failure.operands)
-        name = f"<code>{escape(failure.operation)}</code>"
-        given = f"<p>{name} was given {operands or 'no tensor'}.</p>"
-    code = f"<pre>{escape(failure.source.text)}</pre>" if failure.source else ""
-    says = f'<p class="soft">{escape(" ".join(failure.message.split()))}</p>'
-    if not meanings:
-        says = f"<p><b>{escape(' '.join(failure.message.split()))}</b></p>"
-    return (
-        f'<section class="alert" role="alert"><h2>✗ The forward pass raised'
-        f" {escape(failure.kind)}{where}{at}</h2>"
-        f'<div class="alert-both"><div>{meanings or says}</div>'
-        f"<div>{given}{code}{says if meanings else ''}"
-        f"{_traceback_html(failure.traceback, opened=False)}</div></div></section>"
+        operands = join(*map(_value, failure.operands), separator=" and ")
+        name = tag("code", failure.operation)
+        given = tag("p", name, " was given ", operands or "no tensor", ".")
+    message = " ".join(failure.message.split())
+    says = tag("p.soft", message) if meanings else tag("p", tag("b", message))
+    both = tag(
+        "div.alert-both",
+        tag("div", meanings or says),
+        tag(
+            "div",
+            given,
+            tag("pre", failure.source.text) if failure.source else "",
+            says if meanings else "",
+            _traceback_html(failure.traceback, opened=False),
+        ),
     )
+    return _alert(f"✗ The forward pass raised {failure.kind}{where}{at}", both)
 
 
 def _meanings_html(report: ModuleReport) -> str:
-    """What the error means: a fault that is certain, else the likeliest reading of the message.
+    """Explanations of the error: a certain fault, else the likeliest reading of the message.
 
     A fault was found in the module itself, and a reading goes by the error alone. What is less
     likely stands behind a line.
@@ -96,112 +108,103 @@ def _meanings_html(report: ModuleReport) -> str:
     certain = [fault for fault in report.faults if fault.likelihood == "certain"]
     first = certain or readings[:1] or list(report.faults)
     rest = list(dict.fromkeys(one for one in (*report.faults, *readings) if one not in first))
-    shown = "".join(map(explanation_html, first))
+    shown = join(*map(explanation_html, first))
     if not rest:
         return shown
     more = text.plural(len(rest), "less likely reading")
-    behind = "".join(map(explanation_html, rest))
-    return f'{shown}<details class="fold"><summary>{more}</summary>{behind}</details>'
+    return shown + fold(more, *map(explanation_html, rest))
 
 
-def _traceback_html(words: str, *, opened: bool) -> str:
-    return (
-        f'<details class="fold"{" open" if opened else ""}><summary>traceback</summary>'
-        f"<pre>{escape(words.rstrip())}</pre></details>"
-    )
+def _traceback_html(words: str, *, opened: bool) -> Markup:
+    return fold("traceback", tag("pre", words.rstrip()), open=opened)
 
 
 # ---- what came out ---------------------------------------------------------------------------
 
 
-def summary_html(report: ModuleReport) -> str:
-    """What went in and what came out, then what the module costs."""
+def summary_html(report: ModuleReport) -> Markup:
+    """Draw the summary: shapes of inputs and outputs, then params and MACs."""
     batch = batch_of(report)
-    given = ", ".join(_named_shape(value, batch) for value in report.inputs)
+    given = join(*(_named_shape(value, batch) for value in report.inputs), separator=", ")
+    result = tag("strong", "no tensor")
     if report.failure:
         at = report.failure.operation
         words = f"stopped at {at}" if at else f"stopped by {report.failure.kind}"
-        result = f'<strong class="differs">{escape(words)}</strong>'
+        result = tag("strong.differs", words)
     elif report.outputs:
         first, *others = report.outputs
-        more = "".join(f" and {_named_shape(value, batch)}" for value in others[:3])
-        more += f" and {len(others) - 3} more" if len(others) > 3 else ""
-        result = f"<strong>{_named_shape(first, batch)}</strong>{more}"
-    else:
-        result = "<strong>no tensor</strong>"
+        outputs = [tag("strong", _named_shape(first, batch))]
+        outputs += [_named_shape(value, batch) for value in others[:3]]
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        result = join(*outputs, separator=" and ") + more
     functions = sum(row.call.is_function for row in report.rows)
     layers = sum(row.call.returned for row in report.rows) - functions
     all_of = ""
     if batch > 1:  # of fewer axes the first may be tokens or channels as well
         all_of = f", batch of {batch}" if len(report.inputs[0].shape) == 4 else " for this input"
-    figures = {
+    values = {
         "layers run": f"{layers:,}",
         "functions": f"{functions:,}",
         "params": text.count(report.params),
         f"MACs{all_of}": text.count(report.macs),
         "FLOPs, 2 a MAC": text.count(2 * report.macs),
     }
-    shown = "".join(
-        f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items()
-    )
     before = ", given" if report.failure else " from"
-    return (
-        f'<p class="length">{result}<span class="soft">{before}</span> {given or "nothing"}</p>'
-        f"<dl>{shown}</dl>"
-    )
+    length = tag("p.length", result, tag("span.soft", before), " ", given or "nothing")
+    return length + figures(values)
 
 
-def status_html(report: ModuleReport, given: str) -> str:
-    """How far arithmetic and the run agree, and on what it ran.
+def status_html(report: ModuleReport, given: str) -> Markup:
+    """Draw the status: how many layers agree with the prediction, and how the module was run.
 
     Args:
         report: The report.
         given: What the input was, in words.
     """
     words = [row.verdict for row in report.rows if not row.call.is_function]
-    unchecked = ""
-    if report.unchecked:
-        reasons = escape("; ".join(report.unchecked[:5]))
-        unchecked = (
-            f'<span class="warning" title="{reasons}">⚠ {len(report.unchecked)} not checked, by a'
-            " mistake of vitc_inspect</span>"
-        )
     agreed, open_ = words.count("agrees"), words.count("not predicted")
     checked = agreed + words.count("differs")
     badge = ""
     if checked:
         state, mark = ("agrees", "✓") if agreed == checked else ("differs", "✗")
-        badge = (
-            f'<span class="badge {state}">{mark} {agreed:,} of {text.plural(checked, "layer")}'
-            f" agree{'s' if checked == 1 else ''}</span>"
-        )
+        agree = "agrees" if checked == 1 else "agree"
+        said = f"{mark} {agreed:,} of {text.plural(checked, 'layer')} {agree}"
+        badge = tag("span", said, class_=f"badge {state}")
     rest = f" {text.plural(open_, 'layer')} not predicted ·" if open_ else ""
     mode = "training" if report.training else "evaluation"
-    uncounted = ""
+    warnings = []
     if report.uncounted:
-        names = escape(", ".join(report.uncounted))
-        uncounted = f'<span class="warning">⚠ MACs without {names}, which cannot be counted</span>'
-    return (
-        f"{badge} {_audit_html(report)}"
-        f' <span class="soft">{rest} {escape(report.device)} · {mode} mode ·'
-        f" {escape(given)}</span>{uncounted}{unchecked}"
+        names = ", ".join(report.uncounted)
+        warnings = [tag("span.warning", f"⚠ MACs without {names}, which cannot be counted")]
+    if report.unchecked:
+        users = all(map(is_users, report.unchecked))
+        whose = "a registered rule" if users else "a mistake of vitc_inspect"
+        mistakes = f"⚠ {len(report.unchecked)} not checked, by {whose}"
+        warnings.append(tag("span.warning", mistakes, title="; ".join(report.unchecked[:5])))
+    return join(
+        badge,
+        " ",
+        _audit_html(report),
+        " ",
+        tag("span.soft", f"{rest} {report.device} · {mode} mode · {given}"),
+        *warnings,
     )
 
 
 def _audit_html(report: ModuleReport) -> str:
-    """That faults were looked for and none is there, or that they could not be looked for."""
+    """Whether the audit ran and found nothing; empty if its faults are shown above."""
     if not report.audited:
-        return '<span class="badge warning">⚠ faults could not be looked for</span>'
+        return tag("span.badge.warning", "⚠ faults could not be looked for")
     if report.failure or report.faults:  # which stands above
         return ""
-    return '<span class="badge agrees">✓ no fault found</span>'
+    return tag("span.badge.agrees", "✓ no fault found")
 
 
 # ---- the table -------------------------------------------------------------------------------
 
 
-def module_table_html(report: ModuleReport, selected: str, opened: Sequence[str]) -> str:
-    """A line for each call, blocks that repeat folded, then what never ran and what is odd.
+def module_table_html(report: ModuleReport, selected: str, opened: Sequence[str]) -> Markup:
+    """Draw a row for each call, with repeated blocks folded, then layers that never ran, and notes.
 
     Args:
         report: The report.
@@ -213,29 +216,30 @@ def module_table_html(report: ModuleReport, selected: str, opened: Sequence[str]
     ways = _ways_to(folded(report.rows))
     lines = []
     for at, (node, inside) in enumerate(ways):
-        within = ""
-        if inside:
-            within = f' data-within="{" ".join(inside)}" style="--depth:{len(inside)}"'
+        within = _within(*inside)
         if isinstance(node, Fold):
             lines.append(_fold_line(report, node, f"f{at}", within, batch))
         else:
             line = _row_line(report.rows[node], keys[node], selected == keys[node], within, batch)
             lines.append(line)
-    head = "".join(f'<th scope="col"{css}>{name}</th>' for name, css in _COLUMNS.items())
-    behind = _failed_line(report.failure, selected, batch) if report.failure else ""
+    if report.failure:
+        lines.append(_failed_line(report.failure, selected, batch))
     ahead = [layer for layer in report.never_called if layer.not_reached]
     silent = [layer for layer in report.never_called if not layer.not_reached]
-    behind += _ahead_lines(ahead) + "".join(map(_silent_line, silent[:_MOST_SILENT]))
-    return (
-        f'<table class="calls"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}{behind}</tbody></table>{_notes_html(report, len(silent))}"
-    )
+    lines += [*_ahead_lines(ahead), *map(_silent_line, silent[:_MOST_SILENT])]
+    table = tag("table.calls", tag("thead", tag("tr", *_HEAD)), tag("tbody", *lines))
+    return table + _notes_html(report, len(silent))
+
+
+def _within(*folds: str) -> dict[str, str]:
+    """The attributes of a row inside folds."""
+    return {"data_within": " ".join(folds), "style": f"--depth:{len(folds)}"} if folds else {}
 
 
 def _ways_to(
     nodes: Sequence[Node], inside: tuple[str, ...] = (), start: int = 0
 ) -> list[tuple[Node, tuple[str, ...]]]:
-    """Every line in order, with the folds around it; a fold's name is f and its place."""
+    """Every row in order with the folds around it; a fold is named "f" and its position."""
     found: list[tuple[Node, tuple[str, ...]]] = []
     for node in nodes:
         at = start + len(found)
@@ -245,180 +249,203 @@ def _ways_to(
     return found
 
 
-def _row_line(row: ModuleRow, key: str, chosen: bool, within: str, batch: int) -> str:
+def _row_line(row: ModuleRow, key: str, chosen: bool, within: dict[str, str], batch: int) -> Markup:
     call = row.call
-    turn = f' <span class="soft">call {call.turn}</span>' if call.turn > 1 else ""
     css = "function" if call.is_function else "module"
     css += " raised" if not call.returned else ""
     css += " step" if _is_step(row) else ""
-    shape = row.predicted.out_shape if row.predicted else None
-    foreseen = module_shape(shape, batch) if shape else '<span class="soft">–</span>'
-    if row.predicted and shape is None:
-        foreseen = '<span class="differs">does not fit</span>'
-    seen = module_shape(call.out_shape, batch) if call.out_shape is not None else ""
-    written = ""
-    if call.overwritten_by:
-        at = f" at {_place(call.overwritten_at)}" if call.overwritten_at else ""
-        words = f"later written over by {escape(call.overwritten_by)}{at}; shown as it was before"
-        written = f' <span class="written" title="{words}" aria-label="{words}">✎</span>'
-    made = escape(call.kind)
-    if call.source:
-        made = (
-            f'<span class="at">{_place(call.source)}</span> <code>{escape(call.source.text)}</code>'
-        )
-    inputs = module_shape(call.in_shape, batch) if call.in_shape is not None else ""
-    macs = "not counted" if call.macs is None else _or_dot(call.macs, text.count(call.macs))
-    return (
-        f'<tr data-layer="{escape(key)}" class="{css}{" chosen" if chosen else ""}"{within}>'
-        f'<th scope="row"><button type="button" aria-pressed="{str(chosen).lower()}">'
-        f"{escape(call_name(call))}</button>"
-        f"{turn}{written}</th>"
-        f'<td class="made"{title_attribute(call.source)}>{made}</td><td class="into">{inputs}</td>'
-        f"<td>{foreseen}</td><td>{seen}</td><td>{_verdict_html(row)}</td>"
-        f"<td>{_or_dot(call.params, f'{call.params:,}')}</td><td>{macs}</td></tr>"
+    css += " chosen" if chosen else ""
+    macs = number_or_dot(call.macs, text.count(call.macs)) if call.macs is not None else None
+    cells = fill(
+        '<th scope="row"><button type="button" aria-pressed="{}">{}</button>{}{}</th>{}'
+        '<td class="into">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>',
+        *("true" if chosen else "false", call_name(call)),
+        fill(' <span class="soft">call {}</span>', call.turn) if call.turn > 1 else "",
+        _written_over_html(call),
+        _made(call.source, call.kind),
+        module_shape(call.in_shape, batch) if call.in_shape is not None else "",
+        _foreseen_html(row, batch),
+        module_shape(call.out_shape, batch) if call.out_shape is not None else "",
+        _verdict_html(row),
+        number_or_dot(call.params, f"{call.params:,}"),
+        "not counted" if macs is None else macs,
+    )
+    return tag("tr", cells, data_layer=key, class_=css, **within)
+
+
+def _foreseen_html(row: ModuleRow, batch: int) -> str:
+    """The predicted shape."""
+    predicted = row.predicted
+    if predicted is None:
+        return _SAID["unknown"]
+    if not predicted.fits:
+        return _SAID["misfit"]
+    shape = predicted.out_shape
+    return _SAID["unknown"] if shape is None else module_shape(shape, batch)
+
+
+def _written_over_html(call: Call) -> str:
+    """A mark for an output that was later overwritten in place."""
+    if not call.overwritten_by:
+        return ""
+    at = f" at {short_place(call.overwritten_at)}" if call.overwritten_at else ""
+    words = f"later written over by {call.overwritten_by}{at}; shown as it was before"
+    return " " + tag("span.written", "✎", title=words, aria_label=words)
+
+
+def _made(source: SourceLine | None, kind: str) -> Markup:
+    """The cell with the line of code of a call or, without one, the layer's class."""
+    if source is None:
+        return fill('<td class="made">{}</td>', kind)
+    return fill(
+        '<td class="made" title="{}:{}  {}"><span class="at">{}</span> <code>{}</code></td>',
+        *(source.file, source.line, source.text, short_place(source), source.text),
     )
 
 
 def _is_step(row: ModuleRow) -> bool:
-    """Whether a layer changes the shape, or is of the kind that could have."""
+    """Whether a layer changes the shape, or is a convolution or a linear layer."""
     call = row.call
     return call.in_shape != call.out_shape or "Conv" in call.kind or call.kind == "Linear"
 
 
-def _verdict_html(row: ModuleRow) -> str:
+_SAID = {
+    "agrees": fill('<span class="agrees">✓<span class="word"> agrees</span></span>'),
+    "unknown": fill('<span class="soft">–</span>'),
+    "misfit": fill('<span class="differs">does not fit</span>'),
+    "not predicted": fill('<span class="soft open">not predicted</span>'),
+}
+
+
+def _verdict_html(row: ModuleRow) -> Markup:
     word = row.verdict
-    if word == "agrees":
-        return '<span class="agrees">✓<span class="word"> agrees</span></span>'
-    if word == "not predicted":
-        return '<span class="soft open">not predicted</span>'
+    if word in _SAID:
+        return _SAID[word]
     if word == "not checked":
-        reasons = escape("; ".join(row.unchecked))
-        return f'<span class="warning" title="{reasons}">not checked</span>'
-    return f'<span class="differs">✗ {word}</span>'
+        return tag("span.warning", word, title="; ".join(row.unchecked))
+    return verdict(False, word)
 
 
-def _fold_line(report: ModuleReport, fold: Fold, name: str, within: str, batch: int) -> str:
-    """A fold's line: from which shape to which, and what its rows cost together."""
-    rows = [report.rows[row] for row in fold.rows]
+def _fold_line(
+    report: ModuleReport, folded_: Fold, name: str, within: dict[str, str], batch: int
+) -> Markup:
+    """The row of a fold: first and last shape, and the sums of its rows."""
+    rows = [report.rows[row] for row in folded_.rows]
     first, last = rows[0].call, rows[-1].call
     words = [row.verdict for row in rows]
     bad = next((word for word in ("raised", "differs") if word in words), None)
     agreed = words.count("agrees")
-    verdict = (
-        f'<span class="agrees">✓ {agreed}<span class="word"> agree</span></span>' if agreed else ""
-    )
+    said = ""
     if bad:
-        verdict = f'<span class="differs">✗ {words.count(bad)} {bad}</span>'
-    what = f"{fold.count} × {len(rows) // fold.count} rows" if fold.count > 1 else ""
+        said = verdict(False, f"{words.count(bad)} {bad}")
+    elif agreed:
+        said = fill('<span class="agrees">✓ {}<span class="word"> agree</span></span>', agreed)
+    what = f"{folded_.count} × {len(rows) // folded_.count} rows" if folded_.count > 1 else ""
     what = what or text.plural(len(rows), "row")
     into = module_shape(first.in_shape, batch) if first.in_shape is not None else ""
     out = module_shape(last.out_shape, batch) if last.out_shape is not None else ""
     params, macs = sum(r.call.params for r in rows), sum(r.call.macs or 0 for r in rows)
-    return (
-        f'<tr data-fold-row="{name}" data-title="{escape(fold.title)}"{within}>'
-        f'<th scope="row"><button type="button" data-fold aria-expanded="false">'
-        f"{escape(fold.title)}</button></th>"
-        f'<td class="made">{what}</td><td class="into">{into}</td><td></td><td>{out}</td>'
-        f"<td>{verdict}</td><td>{_or_dot(params, f'{params:,}')}</td>"
-        f"<td>{_or_dot(macs, text.count(macs))}</td></tr>"
+    cells = fill(
+        '<th scope="row"><button type="button" data-fold aria-expanded="false">{}</button></th>'
+        '<td class="made">{}</td><td class="into">{}</td><td></td><td>{}</td><td>{}</td><td>{}</td>'
+        "<td>{}</td>",
+        *(folded_.title, what, into, out, said),
+        number_or_dot(params, f"{params:,}"),
+        number_or_dot(macs, text.count(macs)),
     )
+    return tag("tr", cells, data_fold_row=name, data_title=folded_.title, **within)
 
 
-def _failed_line(failure: Failure, selected: str, batch: int) -> str:
-    """The operation that raised, with the shapes of its operands."""
+def _failed_line(failure: Failure, selected: str, batch: int) -> Markup:
+    """The row of the operation that raised, with the shapes of its operands."""
     chosen = selected == FAILED
-    operands = " and ".join(module_shape(value.shape, batch) for value in failure.operands)
-    at = f'<span class="at">{_place(failure.source)}</span> ' if failure.source else ""
-    code = f"<code>{escape(failure.source.text)}</code>" if failure.source else ""
-    return (
-        f'<tr data-layer="{FAILED}" class="raised{" chosen" if chosen else ""}">'
-        f'<th scope="row"><button type="button" aria-pressed="{str(chosen).lower()}">'
-        f"{escape(failure.operation or failure.kind)}</button>"
-        f'</th><td class="made"{title_attribute(failure.source)}>{at}{code}</td>'
+    operands = join(
+        *(module_shape(value.shape, batch) for value in failure.operands), separator=" and "
+    )
+    return tag(
+        "tr",
+        tag("th", button(failure.operation or failure.kind, aria_pressed=chosen), scope="row"),
+        _made(failure.source, ""),
         # the narrow one stands in where a small screen leaves the column of inputs out
-        f'<td colspan="3" class="wide">{operands}</td>'
-        f'<td colspan="2" class="narrow">{operands}</td>'
-        f'<td><span class="differs">✗ raised</span></td>'
-        "<td></td><td></td></tr>"
+        tag("td.wide", operands, colspan=3),
+        tag("td.narrow", operands, colspan=2),
+        tag("td", verdict(False, "raised")),
+        *(tag("td"), tag("td")),
+        data_layer=FAILED,
+        class_="raised chosen" if chosen else "raised",
     )
 
 
-def _ahead_lines(layers: Sequence[NeverCalled]) -> str:
-    """The layers that a failure kept from running; more than a few are folded into one line."""
+def _ahead_lines(layers: Sequence[NeverCalled]) -> list[Markup]:
+    """Rows of the layers that were not reached because of a failure, folded if there are many."""
     if len(layers) <= _MOST_AHEAD:
-        return "".join(map(_silent_line, layers))
-    fold = (
-        '<tr class="silent" data-fold-row="ahead" data-title="not reached">'
-        '<th scope="row" colspan="8"><button type="button" data-fold aria-expanded="false">'
-        f"{len(layers):,} layers were not reached</button></th></tr>"
+        return list(map(_silent_line, layers))
+    words = f"{len(layers):,} layers were not reached"
+    first = tag(
+        "tr.silent",
+        tag("th", button(words, data_fold=True, aria_expanded=False), scope="row", colspan=8),
+        data_fold_row="ahead",
+        data_title="not reached",
     )
     lines = [
-        '<tr class="silent" data-within="ahead" style="--depth:1">'
-        f'<th scope="row">{escape(one_line(layer.name))}</th>'
-        f'<td class="made">{escape(layer.kind)}</td></tr>'
+        tag(
+            "tr.silent",
+            tag("th", one_line(layer.name), scope="row"),
+            tag("td.made", layer.kind),
+            **_within("ahead"),
+        )
         for layer in layers
     ]
-    return fold + "".join(lines)
+    return [first, *lines]
 
 
-def _silent_line(layer: NeverCalled) -> str:
-    """A layer that never ran, in grey, and why."""
-    return (
-        f'<tr class="silent"><th scope="row">{escape(one_line(layer.name))}</th>'
-        f'<td class="made">{escape(layer.kind)}</td>'
-        f'<td colspan="6">never ran: {escape(layer.reason)}</td></tr>'
+def _silent_line(layer: NeverCalled) -> Markup:
+    """The row of a layer that never ran, in grey, with the reason."""
+    return fill(
+        '<tr class="silent"><th scope="row">{}</th><td class="made">{}</td>'
+        '<td colspan="6">never ran: {}</td></tr>',
+        *(one_line(layer.name), layer.kind, layer.reason),
     )
 
 
 def _notes_html(report: ModuleReport, silent: int) -> str:
-    """What is odd about the module, in sentences; `silent` layers never ran, failure or not."""
+    """Notes on the module in sentences; `silent` is the number of layers that never ran."""
     more = [f"{silent - _MOST_SILENT} more layers never ran."] if silent > _MOST_SILENT else []
     written = [f"{written_over(row)}; it is shown as it was before." for row in report.overwritten]
     notes = [*report.notes, *written, *report.disagreements, *more]
-    if not notes:
-        return ""
-    return (
-        f'<ul class="notes">{"".join(f"<li>{escape(one_line(note))}</li>" for note in notes)}</ul>'
-    )
+    return tag("ul.notes", *(tag("li", one_line(note)) for note in notes)) if notes else ""
 
 
 # ---- shapes and places -----------------------------------------------------------------------
 
 
 def is_batchless(report: ModuleReport) -> bool:
-    """Whether the module was given one image without a batch, as its convolutions tell."""
+    """Whether the module was given a single image without a batch."""
     maps = [row.call.out_shape for row in report.rows if row.call.kind == "Conv2d"]
     return any(shape is not None and len(shape) == 3 for shape in maps)
 
 
 def batch_of(report: ModuleReport) -> int:
-    """The first size of the first input, which most shapes of the report begin with; 0 without."""
+    """The batch size, which is the first size of the first input; 0 without a batch."""
     if is_batchless(report):
         return 0
     shape = report.inputs[0].shape if report.inputs else ()
     return shape[0] if len(shape) > 1 else 0
 
 
+@lru_cache(maxsize=1024)
 def module_shape(shape: tuple[int, ...], batch: int) -> str:
-    """A shape in the colours of its axes behind the batch, which stands back."""
+    """A shape with the colours of its axes; the batch size is grey."""
     if not shape:
-        return '<span class="soft">a number</span>'
+        return tag("span.soft", "a number")
     if len(shape) in (2, 3, 4) and shape[0] == batch:
-        return f'<span class="batch soft">{batch}×</span>{coloured_shape(shape[1:])}'
+        return fill('<span class="batch soft">{}×</span>{}', batch, coloured_shape(shape[1:]))
     return text.shape(shape)
 
 
-def _named_shape(value: Value, batch: int) -> str:
-    return f"{escape(one_line(name_before(value)))}{module_shape(value.shape, batch)}"
+def _named_shape(value: Value, batch: int) -> Markup:
+    return join(one_line(name_before(value)), module_shape(value.shape, batch))
 
 
-def _value(value: Value) -> str:
-    return f"<b>{escape(one_line(name_before(value)))}{tensor_shape(value.shape)}</b>"
-
-
-def _place(source: SourceLine | None) -> str:
-    return escape(short_place(source))
-
-
-def _or_dot(number: int, words: str) -> str:
-    return words if number else '<span class="soft">·</span>'
+def _value(value: Value) -> Markup:
+    return tag("b", one_line(name_before(value)), tensor_shape(value.shape))

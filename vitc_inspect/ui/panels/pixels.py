@@ -1,4 +1,4 @@
-"""The pixel panel: how many tokens read each pixel, and which pixels nobody reads."""
+"""The pixel panel: how many tokens read each pixel, and which pixels are never read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from vitc_inspect.common.images import FloatArray
 from vitc_inspect.stem.geometry import PixelAudit, audit_pixels
 from vitc_inspect.stem.prediction import Prediction
 from vitc_inspect.stem.spec import StemSpec
+from vitc_inspect.ui.panels.elements import facts_table, remark
 from vitc_inspect.views import text
+from vitc_inspect.views.html import Markup, fill, tag
 from vitc_inspect.views.pixels import (
     Frame,
     box_path,
@@ -27,8 +29,8 @@ _LEAST_MARK = 4.0  # width of a mark on what nobody reads (CSS pixels)
 _MOST_SWATCHES = 6
 
 
-def pixels_html(prediction: Prediction, image: FloatArray | None, *, width: int) -> str:
-    """How many tokens read each pixel, and which pixels nobody reads.
+def pixels_html(prediction: Prediction, image: FloatArray | None, *, width: int) -> Markup:
+    """Draw how many tokens read each pixel, and which pixels are never read.
 
     Args:
         prediction: The prediction.
@@ -38,18 +40,21 @@ def pixels_html(prediction: Prediction, image: FloatArray | None, *, width: int)
     spec = prediction.spec
     audit = audit_pixels(spec)
     frame = frame_of(spec, width=width - _PROFILE)
-    return (
-        f"<div class='pixel-panel' data-pixels='{_reads_json(audit)}'>"
-        f"{_verdict_html(audit, spec)}"
-        f"{_audit_figure_html(audit, image, frame)}"
-        '<p class="token-output"><output data-pixel-output></output></p>'
-        f"{_reads_legend_html(audit)}"
-        f"{_audit_table_html(audit, spec)}</div>"
+    step = thinning(spec.image_size)
+    return tag(
+        "div.pixel-panel",
+        _verdict_html(audit, spec),
+        _audit_figure_html(audit, image, frame),
+        fill('<p class="token-output"><output data-pixel-output></output></p>'),
+        _reads_legend_html(audit),
+        _audit_table_html(audit, spec),
+        remark(f"Drawn from pixels {step} apart.") if step > 1 else "",
+        data_pixels=_reads_json(audit),
     )
 
 
 def _reads_json(audit: PixelAudit) -> str:
-    """Reads of each row and column, wherever they change."""
+    """Read counts of rows and columns, run-length encoded."""
     facts = {
         "size": [len(audit.row_reads), len(audit.column_reads)],
         "reads": [
@@ -60,33 +65,29 @@ def _reads_json(audit: PixelAudit) -> str:
     return json.dumps(facts, separators=(",", ":"))
 
 
-def _verdict_html(audit: PixelAudit, spec: StemSpec) -> str:
-    """One sentence: whether all pixels are read, and if not, which."""
-    lost = [
-        f"{len(positions):,} of {whole:,} {name}s"
-        for positions, whole, name in _unread(audit, spec)
-        if positions
-    ]
+def _verdict_html(audit: PixelAudit, spec: StemSpec) -> Markup:
+    """A sentence on whether all pixels are read and, if not, which are missing."""
+    lost = [each for each in _unread(audit, spec) if each[0]]
     if not lost:
         least, most = audit.least_reads, audit.most_reads
-        often = (
-            f"by exactly {text.plural(least, 'token')}"
-            if least == most
-            else f"the least by {text.plural(least, 'token')}, the most by {most:,}"
+        often = f"the least by {text.plural(least, 'token')}, the most by {most:,}"
+        if least == most:
+            often = f"by exactly {text.plural(least, 'token')}"
+        return tag(
+            "p.pixel-verdict.agrees",
+            tag("span", "✓"),
+            tag("span", f"Every pixel is read, {often}."),
         )
-        return (
-            '<p class="pixel-verdict agrees"><span>✓</span><span>Every pixel is read,'
-            f" {often}.</span></p>"
-        )
+    counts = " and ".join(f"{len(each):,} of {whole:,} {name}s" for each, whole, name in lost)
     named = " and ".join(
-        f"{name}{'' if len(positions) == 1 else 's'} {text.listed(positions)}"
-        for positions, _, name in _unread(audit, spec)
-        if positions
+        f"{name}{'' if len(each) == 1 else 's'} {text.listed(each)}" for each, _, name in lost
     )
-    are = "is" if sum(len(positions) for positions, _, _ in _unread(audit, spec)) == 1 else "are"
-    return (
-        f'<p class="pixel-verdict differs"><span>✗</span><span>{" and ".join(lost)} {are} never'
-        f" read: {named}. <small>Every shape is right without them.</small></span></p>"
+    are = "is" if sum(len(each) for each, _, _ in lost) == 1 else "are"
+    small = tag("small", "Every shape is right without them.")
+    return tag(
+        "p.pixel-verdict.differs",
+        tag("span", "✗"),
+        tag("span", f"{counts} {are} never read: {named}. ", small),
     )
 
 
@@ -95,68 +96,79 @@ def _unread(audit: PixelAudit, spec: StemSpec) -> tuple[tuple[tuple[int, ...], i
     return (audit.unread_rows, height, "row"), (audit.unread_columns, width, "column")
 
 
-def _audit_figure_html(audit: PixelAudit, image: FloatArray | None, frame: Frame) -> str:
-    """How often each pixel is read, over the image, with the profile of each axis beside it."""
+def _audit_figure_html(audit: PixelAudit, image: FloatArray | None, frame: Frame) -> Markup:
+    """The read counts over the image, with a profile along each axis."""
+    return tag(
+        "div.pixel-figure",
+        _reads_svg(audit, image, frame),
+        _profile_svg(audit.row_reads, audit, frame.top, frame.height, upright=True),
+        _profile_svg(audit.column_reads, audit, frame.left, frame.width, upright=False),
+        style=f"grid-template-columns:{frame.shown}px {_PROFILE}px",
+    )
+
+
+def _reads_svg(audit: PixelAudit, image: FloatArray | None, frame: Frame) -> Markup:
+    """The image with its padding, tinted by read count, with pixels marked that are never read."""
     height, width = len(audit.row_reads), len(audit.column_reads)
     unit, pad = frame.unit, frame.padding
-    stencil = reads_uri(audit.row_reads, audit.column_reads)
-    most = max(*audit.row_reads, *audit.column_reads)
     photo = ""
     if image is not None:
-        photo = (
-            f'<image class="pixel-photo" href="{photo_uri(image)}" width="{width}"'
-            f' height="{height}" preserveAspectRatio="none"/>'
+        photo = fill(
+            '<image class="pixel-photo" href="{}" width="{}" height="{}"'
+            ' preserveAspectRatio="none"/>',
+            *(photo_uri(image), width, height),
         )
     least = _LEAST_MARK * unit
-    lost = "".join(
-        [
-            *(box_path(0, a, width, b) for a, b in _marks(audit.unread_rows, least)),
-            *(box_path(a, 0, b, height) for a, b in _marks(audit.unread_columns, least)),
-        ]
-    )
+    rows = (box_path(0, a, width, b) for a, b in _marks(audit.unread_rows, least))
+    columns = (box_path(a, 0, b, height) for a, b in _marks(audit.unread_columns, least))
     outer = box_path(-pad.left, -pad.top, width + pad.right, height + pad.bottom)
-    inner = box_path(0, 0, width, height)
-    shown_height = frame.height / unit
-    return (
-        f'<div class="pixel-figure" style="grid-template-columns:{frame.shown}px {_PROFILE}px">'
-        f'<svg class="pixel-stage" viewBox="{frame.view_box}" style="height:{shown_height:.0f}px"'
-        f' data-unit="{unit:.5g}" tabindex="0" role="application" aria-label="Reads of each of'
-        f' {height} by {width} pixels; arrow keys move a pixel, with Shift sixteen">'
-        f'<defs>{hatch_svg("pixel", unit)}<mask id="pixel-stencil" style="mask-type:alpha"'
-        f' maskUnits="userSpaceOnUse" x="0" y="0" width="{width}" height="{height}">'
-        f'<image href="{stencil}" width="{width}" height="{height}"'
-        ' preserveAspectRatio="none" decoding="sync"/></mask></defs>'
-        f'<path class="token-padding" d="{outer}{inner}" style="fill:url(#pixel-hatch)"/>{photo}'
-        f'<rect class="pixel-reads" width="{width}" height="{height}" mask="url(#pixel-stencil)"/>'
-        f'<path class="pixel-lost" d="{lost}"/><path class="token-border" d="{inner}"/>'
-        '<path class="pixel-cross"/></svg>'
-        f"{_profile_svg(audit.row_reads, frame.top, frame.height, most, upright=True)}"
-        f"{_profile_svg(audit.column_reads, frame.left, frame.width, most, upright=False)}</div>"
+    return fill(
+        '<svg class="pixel-stage" viewBox="{box}" style="height:{shown:.0f}px"'
+        ' data-unit="{unit:.5g}" tabindex="0" role="application" aria-label="Reads of each of'
+        ' {height} by {width} pixels; arrow keys move a pixel, with Shift sixteen">'
+        '<defs>{hatch}<mask id="pixel-stencil" style="mask-type:alpha" maskUnits="userSpaceOnUse"'
+        ' x="0" y="0" width="{width}" height="{height}"><image href="{stencil}" width="{width}"'
+        ' height="{height}" preserveAspectRatio="none" decoding="sync"/></mask></defs>'
+        '<path class="token-padding" d="{outer}{inner}" style="fill:url(#pixel-hatch)"/>{photo}'
+        '<rect class="pixel-reads" width="{width}" height="{height}" mask="url(#pixel-stencil)"/>'
+        '<path class="pixel-lost" d="{lost}"/><path class="token-border" d="{inner}"/>'
+        '<path class="pixel-cross"/></svg>',
+        box=frame.view_box,
+        shown=frame.height / unit,
+        unit=unit,
+        height=height,
+        width=width,
+        hatch=hatch_svg("pixel", unit),
+        stencil=reads_uri(audit.row_reads, audit.column_reads),
+        outer=outer,
+        inner=box_path(0, 0, width, height),
+        photo=photo,
+        lost="".join([*rows, *columns]),
     )
 
 
 def _profile_svg(
-    reads: Sequence[int], start: float, length: float, most: int, *, upright: bool
-) -> str:
-    """Bars as long as the number of tokens that read each row, or each column, of pixels."""
-    most = max(most, 1)
+    reads: Sequence[int], audit: PixelAudit, start: float, length: float, *, upright: bool
+) -> Markup:
+    """Bars with the number of tokens that read each row, or each column, of pixels."""
+    most = max(*audit.row_reads, *audit.column_reads, 1)
     bars = {True: "", False: ""}
     for begin, end, value in runs(reads):
         long = value or most  # what nobody reads is marked over the whole length
         path = f"M0 {begin}H{long}V{end}H0z" if upright else f"M{begin} 0V{long}H{end}V0z"
         bars[bool(value)] += path
     box = f"0 {start:.6g} {most} {length:.6g}" if upright else f"{start:.6g} 0 {length:.6g} {most}"
-    name, css = ("rows", "pixel-rows") if upright else ("columns", "pixel-columns")
-    return (
-        f'<svg class="pixel-profile {css}" viewBox="{box}" preserveAspectRatio="none" role="img"'
-        f' aria-label="{name} of tokens that read each of the {len(reads):,} {name} of pixels,'
-        f' {min(reads)} to {max(reads)}"><path class="pixel-bars" d="{bars[True]}"/>'
-        f'<path class="pixel-lost" d="{bars[False]}"/></svg>'
+    name = "rows" if upright else "columns"
+    return fill(
+        '<svg class="pixel-profile pixel-{0}" viewBox="{1}" preserveAspectRatio="none" role="img"'
+        ' aria-label="{0} of tokens that read each of the {2:,} {0} of pixels, {3} to {4}">'
+        '<path class="pixel-bars" d="{5}"/><path class="pixel-lost" d="{6}"/></svg>',
+        *(name, box, len(reads), min(reads), max(reads), bars[True], bars[False]),
     )
 
 
 def _marks(positions: Sequence[int], least: float) -> list[tuple[float, float]]:
-    """From where to where neighbouring positions are marked, wide enough to be seen."""
+    """Start and end of each marked run of positions, widened to be visible."""
     spans = [(a, b) for a, b, lost in runs(_flags(positions)) if lost]
     return [
         (min(a, (a + b - least) / 2), max(b, (a + b + least) / 2)) if b - a < least else (a, b)
@@ -170,59 +182,58 @@ def _flags(positions: Sequence[int]) -> list[int]:
     return [int(place in lost) for place in range(max(positions, default=-1) + 1)]
 
 
-def _reads_legend_html(audit: PixelAudit) -> str:
-    """Which colour stands for how many tokens, and what the bars are."""
-    counts = sorted(
-        {row * column for row in set(audit.row_reads) for column in set(audit.column_reads)}
-    )
+def _reads_legend_html(audit: PixelAudit) -> Markup:
+    """The meaning of the colours and of the bars."""
+    counts = {row * column for row in set(audit.row_reads) for column in set(audit.column_reads)}
     most = audit.most_reads
-    read = [count for count in counts if count]
+    read = sorted(counts - {0})
     if len(read) <= _MOST_SWATCHES:
-        swatches = "".join(
-            f'<span><i style="opacity:{opacity(count, most):.3f}"></i>{count:,}</span>'
+        swatches = [
+            fill('<span><i style="opacity:{:.3f}"></i>{:,}</span>', opacity(count, most), count)
             for count in read
-        )
+        ]
     else:
-        swatches = (
-            f'<span class="pixel-ramp">{read[0]:,}<i style="--from:{opacity(read[0], most):.3f};'
-            f'--to:{opacity(most, most):.3f}"></i>{most:,}</span>'
-        )
-    never = '<span class="differs"><i></i>never read</span>' if 0 in counts else ""
+        swatches = [
+            fill(
+                '<span class="pixel-ramp">{:,}<i style="--from:{:.3f};--to:{:.3f}"></i>{:,}</span>',
+                *(read[0], opacity(read[0], most), opacity(most, most), most),
+            )
+        ]
+    never = tag("span.differs", tag("i"), "never read") if 0 in counts else ""
     rows, columns = max(audit.row_reads), max(audit.column_reads)
-    return (
-        f'<p class="pixel-legend">tokens that read a pixel: {swatches}{never}</p>'
-        '<p class="remark">Bars: rows of tokens that read each row of pixels (right, at most'
-        f" {rows:,}), columns of tokens that read each column (below, at most {columns:,})."
-        " A pixel is read by the one times the other.</p>"
+    words = (
+        f"Bars: rows of tokens that read each row of pixels (right, at most {rows:,}), columns of"
+        f" tokens that read each column (below, at most {columns:,}). A pixel is read by the one"
+        " times the other."
     )
+    legend = tag("p.pixel-legend", "tokens that read a pixel: ", *swatches, never)
+    return legend + remark(words)
 
 
-def _audit_table_html(audit: PixelAudit, spec: StemSpec) -> str:
-    """Padding, overlap, and the totals."""
+def _audit_table_html(audit: PixelAudit, spec: StemSpec) -> Markup:
+    """A table of padding, overlap, read counts and unread pixels."""
     height, width = spec.image_size
     field = audit.overlap + spec.total_stride
     padding = audit.padding
     mean = sum(audit.row_reads) * sum(audit.column_reads) / (height * width)
-    if audit.overlap >= 0:
-        between = f"neighbouring fields share <b>{audit.overlap:,} px</b>"
-    else:
-        between = f"neighbouring fields leave a gap of <b>{-audit.overlap:,} px</b>"
+    shared = "share" if audit.overlap >= 0 else "leave a gap of"
     overlap = f"{audit.overlap:,}".replace("-", "−")
     unread = "none"
     if audit.unread_pixels:
         share = text.percent(audit.unread_pixels / (height * width))
-        unread = f"<b>{audit.unread_pixels:,}</b> of {height * width:,} ({share})"
-    least, most = audit.least_reads, audit.most_reads
+        unread = fill("<b>{:,}</b> of {:,} ({})", audit.unread_pixels, height * width, share)
     rows = {
-        "padding read": f"above <b>{padding.top}</b>, below <b>{padding.bottom}</b>, left"
-        f" <b>{padding.left}</b>, right <b>{padding.right} px</b>",
-        "overlap": f"{field:,} − {spec.total_stride:,} = {overlap}: {between}",
-        "reads a pixel": f"<b>{least:,}</b> to <b>{most:,}</b>, mean {mean:.3g}",
+        "padding read": fill(
+            "above <b>{}</b>, below <b>{}</b>, left <b>{}</b>, right <b>{} px</b>",
+            *(padding.top, padding.bottom, padding.left, padding.right),
+        ),
+        "overlap": fill(
+            "{:,} − {:,} = {}: neighbouring fields {} <b>{:,} px</b>",
+            *(field, spec.total_stride, overlap, shared, abs(audit.overlap)),
+        ),
+        "reads a pixel": fill(
+            "<b>{:,}</b> to <b>{:,}</b>, mean {:.3g}", audit.least_reads, audit.most_reads, mean
+        ),
         "never read": unread,
     }
-    lines = "".join(
-        f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in rows.items()
-    )
-    step = thinning(spec.image_size)
-    note = f'<p class="remark">Drawn from pixels {step} apart.</p>' if step > 1 else ""
-    return f'<table class="formulas pixel-facts"><tbody>{lines}</tbody></table>{note}'
+    return facts_table("formulas pixel-facts", rows.items())
