@@ -12,12 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.inspection.test_registered_rules import (
+from tests.inspection.taught_layers import (
     TOKENS,
     Attention,
     Hidden,
     attention_rule,
-    nothing_stays,
     row_of,
 )
 from vitc_inspect import (
@@ -32,8 +31,6 @@ from vitc_inspect import (
 )
 from vitc_inspect.common.guard import STRICT_RULES
 from vitc_inspect.ui.panels.module_summary import module_table_html, status_html
-
-__all__ = ["nothing_stays"]  # a fixture
 
 
 class Hostile:
