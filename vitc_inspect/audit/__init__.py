@@ -1,1 +1,1 @@
-"""Faults of a module that keep every shape right, found by running it again."""
+"""Find faults of a module that leave every shape correct, by running it again."""

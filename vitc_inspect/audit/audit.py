@@ -1,4 +1,4 @@
-"""Audit a module: find faults that keep every shape right, such as tokens in a wrong order.
+"""Audit a module: find faults that leave every shape correct, such as tokens in the wrong order.
 
 The data flow of one more run shows most of them; some checks run the module again on other images.
 """
@@ -38,7 +38,7 @@ from vitc_inspect.tracing.function_kinds import MOVES, RECURRENT, SUMS
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """What an audit found."""
+    """The result of an audit."""
 
     faults: tuple[Explanation, ...]
     """Faults, those that stop a run before those that keep every shape right."""
@@ -61,7 +61,7 @@ NO_AUDIT = Audit(faults=(), notes=(), unchecked=(), stem=None, stem_layers=(), c
 def audit_module(
     module: nn.Module, inputs: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
 ) -> Audit:
-    """Look for faults in any module that takes an image.
+    """Audit any module that takes an image.
 
     The module runs once in evaluation mode, and then a few times more: on other images, on a
     batch of one image more, and where a fault is suspected on an image of other sides. A check

@@ -1,4 +1,4 @@
-"""Check that a module's convolutions, tokens and position table fit each other.
+"""Check that a module's convolutions, tokens and position table are consistent.
 
 The strides give a number of tokens, a position table has a number of entries, and attributes such
 as `patch_size` state what the convolutions are to do.
@@ -31,7 +31,7 @@ CONTRACT_KINDS = frozenset({"stride", "width", "position table", "class token"})
 
 
 def contract_faults(module: nn.Module, flow: Flow, stem_path: StemPath) -> Iterator[Explanation]:
-    """Hold convolutions, tokens, position table and attributes against each other.
+    """Check convolutions, tokens, position table and attributes against each other.
 
     Args:
         module: The module that ran.
@@ -219,7 +219,7 @@ def _named(fault: Explanation, table: str) -> Explanation:
 
 
 def cut_table_of_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]:
-    """Find a table that is cut for patches that nn.Linear makes of pixels, and no convolution.
+    """Find a position table truncated to the tokens of a linear patch embedding.
 
     Args:
         module: The module that ran.

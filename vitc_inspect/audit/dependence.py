@@ -1,4 +1,4 @@
-"""Check that a module's output depends on its image, and on no other image of the batch.
+"""Check that each output depends on its own image, and on no other image of the batch.
 
 The module runs again on other numbers. Parameters that are all zero get random numbers for it,
 since many heads and branches start at zero.
@@ -205,7 +205,7 @@ def outputs_again(
     *,
     redrawn: int | None = None,
 ) -> list[Tensor] | None:
-    """Run a module on other tensors, in evaluation mode and with numbers for weights of zero.
+    """Run a module on other tensors, in evaluation mode, with all-zero weights drawn at random.
 
     Args:
         module, inputs, kwargs: As in `follow`; the module is left as it was.

@@ -1,4 +1,4 @@
-"""Faults that runs on other images show: unread pixels, convolutions that are one affine map.
+"""Find faults by running on other images: unread pixels, convolutions that are one affine map.
 
 Only the part of a module that makes the feature map runs again.
 """
@@ -36,7 +36,7 @@ _MOST_NUMBERS = 2**26  # of all that is followed back to the image, which autogr
 
 
 class MapRunner:
-    """The part of a module that makes a map of an image, to be run on other images."""
+    """The part of a module that turns an image into a map, run on other images."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ def unread_pixels(
     flow: Flow,
     stem_path: StemPath | None,
 ) -> Iterator[Explanation]:
-    """Find rows and columns that nothing reads, where no formula says so.
+    """Find rows and columns that nothing reads and that no formula accounts for.
 
     Args:
         module, inputs, kwargs: As in `follow`.
@@ -202,7 +202,7 @@ def _last_of_all(flow: Flow) -> tuple[TracedTensor, Step] | None:
 def affine_convolutions(
     flow: Flow, stem_path: StemPath, make_map: MapRunner
 ) -> Iterator[Explanation]:
-    """Find convolutions that are one affine map, where they are no plain chain.
+    """Find convolutions that are one affine map although they do not form a plain chain.
 
     Args:
         flow: The run.
@@ -232,7 +232,7 @@ def affine_convolutions(
 
 
 def maps_used_elsewhere(flow: Flow, stem_path: StemPath) -> bool:
-    """Whether more than the next convolution reads a map on the way to the tokens.
+    """Whether a map before the tokens is read by anything besides the next convolution.
 
     Then the convolutions before and behind it cannot be one, as those that are added to what they
     read, or whose map goes on to a later layer.
@@ -272,7 +272,7 @@ def _is_affine(step: Step) -> bool:
 def measured(
     fault: Explanation, flow: Flow, stem_path: StemPath, make_map: MapRunner
 ) -> Explanation | None:
-    """Measure whether all convolutions of a plain chain are one affine map, where a fault says so.
+    """Confirm by measurement a fault that says a plain chain of convolutions is one affine map.
 
     Args:
         fault: Any fault; one that says something else is left as it is.

@@ -1,4 +1,4 @@
-"""Padding "same" as TensorFlow, Keras and Flax compute it, and how far it shifts the tokens.
+"""The "same" padding of TensorFlow, Keras and Flax, and how far it shifts the tokens.
 
 The shapes are those of PyTorch's usual padding, but the windows lie elsewhere.
 """
@@ -13,7 +13,7 @@ from vitc_inspect.tracing.positions import TracedTensor
 
 
 def padding_notes(flow: Flow) -> tuple[str, ...]:
-    """Say by how many pixels "same" padding moves the centres of what convolutions read.
+    """Describe by how many pixels "same" padding shifts the centres of the convolutions' windows.
 
     Args:
         flow: The run of a module.

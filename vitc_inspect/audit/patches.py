@@ -1,4 +1,4 @@
-"""Check the patches that a module cuts out of an image by moving its pixels.
+"""Check the patches that a module cuts from an image by rearranging its pixels.
 
 A patch is one rectangle of pixels with all channels. The positions of the numbers that a layer is
 given show what it reads as one token.
@@ -34,7 +34,7 @@ Pattern = Literal["all", "run", "spread", "other"]
 
 
 def scrambled_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]:
-    """Find layers that read numbers as one token which are no patch of the image.
+    """Find layers that read as one token pixels that do not form a patch of the image.
 
     Args:
         module: The module that ran.

@@ -20,7 +20,7 @@ _FOLLOWED = "the entries were followed from the table to the tokens"
 
 
 def table_order(flow: Flow, stem_path: StemPath, others: VariantRuns) -> Iterator[Explanation]:
-    """Find tables that are added in another order than the tokens, and one entry for all tokens.
+    """Find tables added in a different order from the tokens, and one entry added to all tokens.
 
     Args:
         flow: The run.
@@ -239,7 +239,7 @@ def _one_entry(
 
 
 def one_entry(positions: Positions, cells: int, count: int) -> Iterator[Explanation]:
-    """Say that every token gets the same entry of a position table, where that is so.
+    """Find a position table that adds the same entry to every token.
 
     Args:
         places: Where what is added stands in the table.
@@ -271,7 +271,7 @@ def one_entry(positions: Positions, cells: int, count: int) -> Iterator[Explanat
 
 
 def own_name(parameter: str) -> str:
-    """The name that says what a parameter is for: its own, or that of an nn.Embedding around it."""
+    """Return a parameter's name; for the weight of an nn.Embedding, the name of the embedding."""
     return parameter.removesuffix(".weight").rpartition(".")[2]
 
 

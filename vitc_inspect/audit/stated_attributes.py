@@ -21,7 +21,7 @@ from vitc_inspect.tracing.module_tree import contents_of
 
 
 def stated_stride_faults(module: nn.Module, flow: Flow) -> Iterator[Explanation]:
-    """Hold a patch_size against the strides, by what modules say of themselves.
+    """Check the `patch_size` attributes of a module against the strides of its convolutions.
 
     Only where the convolutions of a module with a patch_size feed each other by their channels,
     and the first reads the image as it is: patches that are cut before have a stride of their own.
@@ -81,7 +81,7 @@ def _reads_image(weight: str, channels: int, flow: Flow) -> bool | None:
 
 
 def stated_cells(module: nn.Module, cells: int, stride: int) -> int | None:
-    """So many places, if an attribute of the module speaks of a grid of them; else None."""
+    """Return `cells` if an attribute of the module states a grid of that many cells, else None."""
     for owner in contents_of(module).layers.values():
         counts = [_whole(_stated(owner, name)) for name in ("num_patches", "n_patches")]
         grids = [_pair(_stated(owner, name)) for name in ("grid_size", "patches_resolution")]
@@ -94,7 +94,7 @@ def stated_cells(module: nn.Module, cells: int, stride: int) -> int | None:
 
 
 def stated_patch(module: nn.Module, stem_path: StemPath) -> int | None:
-    """What `patch_size` around the last convolution says, where it speaks of all the strides.
+    """Return the `patch_size` stated around the last convolution, if it contradicts the strides.
 
     One that is the kernel of a first convolution whose windows overlap is the side of these; one
     that is right for the convolutions beside it says nothing of those elsewhere.
@@ -122,7 +122,7 @@ def stated_patch(module: nn.Module, stem_path: StemPath) -> int | None:
 def stated_width_faults(
     module: nn.Module, flow: Flow, stem_path: StemPath
 ) -> Iterator[Explanation]:
-    """What the module beside the last convolution says of the width, against its channels.
+    """Check the token width that a module states against the channels of its last convolution.
 
     A width that some other layer has may be that of a later stage, unless the run raised where
     the tokens met it.

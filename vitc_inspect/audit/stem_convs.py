@@ -25,7 +25,7 @@ class StemConv:
 
 
 def stem_convs(before: Sequence[Step], after: Sequence[Step]) -> tuple[StemConv, ...]:
-    """List the convolutions of a path without branches; none where it passes any other layer."""
+    """List the convolutions of an unbranched path; none if the path contains any other layer."""
     convs: list[StemConv] = []
     group: list[Step] = []
     last: TracedTensor | None = None

@@ -1,4 +1,4 @@
-"""Find the stem of a module: the convolutions that an image passes on its way to tokens.
+"""Find the stem of a module: the convolutions between the image and the tokens.
 
 A stem that can be described by a `StemSpec` gets what a described stem gets: receptive fields,
 unread pixels, costs, faults.
@@ -27,7 +27,7 @@ from vitc_inspect.tracing.positions import TracedTensor
 
 @dataclass(frozen=True, kw_only=True)
 class StemPath:
-    """The part of a module that makes tokens of an image, as far as it can be read."""
+    """The part of a module that turns an image into tokens, as far as it is recognised."""
 
     image: TracedTensor
     """The input that is the image."""
@@ -56,21 +56,21 @@ class StemPath:
 
     @property
     def axes_in_rows(self) -> bool:
-        """Whether the tokens follow each other row after row."""
+        """Whether the tokens are in row-major order."""
         return self.axes is not None and self.axes.order == tuple(range(prod(self.grid_size)))
 
     @property
     def prefix(self) -> int | None:
-        """Tokens put before the image's; None without tokens."""
+        """Number of tokens before the image tokens; None without tokens."""
         return max(self.sequence.values(), default=None)
 
     @property
     def width(self) -> int:
-        """Channels of the map: numbers of a token."""
+        """Token width: channels of the map."""
         return self.map.outputs[0].shape[1]
 
     def feeds(self, step: Step) -> bool:
-        """Whether a function is given the map, or the tokens that were made of it."""
+        """Whether a step reads the map, or the tokens made from it."""
         return any(
             id(known) in self.sequence
             or (known.positions is not None and known.positions.origin == self.map.index)
@@ -79,13 +79,13 @@ class StemPath:
 
     @cached_property
     def layers(self) -> tuple[ConvLayer, ...]:
-        """The convolutions with norm and activation; empty where one is not to be described."""
+        """The convolutions with norm and activation; empty if `ConvLayer` cannot describe one."""
         layers = tuple(conv.layer for conv in self.convs if conv.layer)
         return layers if len(layers) == len(self.convs) else ()
 
     @cached_property
     def stem(self) -> StemSpec | None:
-        """The stem; None where the way is no such chain, or comes out otherwise than it says."""
+        """The stem; None if the path is not a plain chain, or its output has another size."""
         if not self.layers:
             return None
         try:
@@ -126,7 +126,7 @@ def stem_of(
 
 
 def find_stem_path(flow: Flow) -> StemPath | None:
-    """Find the way from an image to tokens in what a run showed.
+    """Find the path from the image to the tokens in a recorded data flow.
 
     Args:
         flow: The run.

@@ -1,4 +1,4 @@
-"""Find out how a feature map was made into tokens, from where the numbers of each token come."""
+"""Find how a feature map was turned into tokens, by tracing the values of each token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vitc_inspect.tracing.positions import TracedTensor
 
 @dataclass(frozen=True, kw_only=True)
 class TokenAxes:
-    """How a map (b, d, h, w) stands in a tensor of tokens."""
+    """Where the axes of a map (b, d, h, w) are in a tensor of tokens."""
 
     axis: int
     """Axis along which the tokens follow each other."""
@@ -26,7 +26,7 @@ OTHER_IMAGES = "one image gets tokens of others"
 
 
 def token_axes(known: TracedTensor) -> TokenAxes | str | None:
-    """Find out how a map stands in a tensor of tokens, by where its numbers come from.
+    """Find where the axes of a map are in a tensor of tokens, by the positions of its values.
 
     Args:
         known: A tensor whose places are known.
@@ -73,12 +73,12 @@ def token_axes(known: TracedTensor) -> TokenAxes | str | None:
 
 
 def same_throughout(*numbers: Tensor) -> bool:
-    """Whether numbers (b, n, d) do not change along the last axis."""
+    """Whether values (b, n, d) are constant along the last axis."""
     return all(torch.equal(each, each[..., :1].expand_as(each)) for each in numbers)
 
 
 def cells_in_full(image: Tensor, cell: Tensor, channels: int) -> Tensor | None:
-    """The cells that each token holds all channels of, (b, n, cells); None where one has parts.
+    """The cells whose channels each token holds in full, (b, n, cells); None if a cell is split.
 
     Args:
         image, cell: Where each number comes from, (b, n, d).
@@ -93,7 +93,7 @@ def cells_in_full(image: Tensor, cell: Tensor, channels: int) -> Tensor | None:
 
 
 def whole_cells(image: Tensor, cell: Tensor, channels: int, columns: int) -> bool:
-    """Whether each token is one cell in full, or a rectangle of them, as a merge of neighbours is.
+    """Whether each token is one whole cell, or a rectangle of cells as in patch merging.
 
     Tokens of four cells have the sides of the map's own tokens, turned, where a map has four
     times as many cells as channels.
@@ -112,7 +112,7 @@ def whole_cells(image: Tensor, cell: Tensor, channels: int, columns: int) -> boo
 
 
 def last_axis(known: TracedTensor) -> str:
-    """Which side of a map lies along the last axis of a tensor: "channels", "rows" or "columns".
+    """Which axis of a map is last in a tensor: "channels", "rows" or "columns".
 
     Args:
         known: The tensor; "" is the answer where its places are not known or it is no map.

@@ -1,4 +1,4 @@
-"""Check the order of tokens: maps made into tokens otherwise than cell by cell, rows first."""
+"""Check the order of tokens: maps that are not flattened cell by cell in row-major order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FOLLOWED = "the places of the numbers were followed through the module"
 
 
 def token_order(flow: Flow, others: VariantRuns) -> Iterator[Explanation]:
-    """Find maps that are made into tokens otherwise than rows first.
+    """Find maps that are not flattened in row-major order.
 
     One that is also made into tokens rows first is read both ways on purpose, as in scans. A map
     whose numbers are mixed is accused once runs of other sizes have not shown it to be sound.

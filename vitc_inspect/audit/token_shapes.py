@@ -1,4 +1,4 @@
-"""Check tokens that a view gives another width, and tokens that are made a map again."""
+"""Check tokens whose width a view changed, and tokens that are reshaped to a map."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FEWEST = 8  # numbers of a token; of fewer, sizes are equal by chance too often
 
 
 def maps_of_tokens(flow: Flow, stem_path: StemPath, others: VariantRuns) -> Iterator[Explanation]:
-    """Find tokens (b, n, d) that are put back to a map (b, d, rows, columns) by a reshape alone.
+    """Find tokens (b, n, d) turned into a map (b, d, rows, columns) by a reshape without transpose.
 
     Args:
         flow: The run.
@@ -168,7 +168,7 @@ def _reshaped(step: Step, flow: Flow) -> Iterator[TracedTensor]:
 
 
 def other_widths(module: nn.Module, flow: Flow, stem_path: StemPath) -> Iterator[Explanation]:
-    """Find tokens whose width a view made, as some attribute says that it is, of other numbers.
+    """Find tokens that a view regrouped to a width stated by an attribute.
 
     Args:
         module: The module that ran.

@@ -1,4 +1,4 @@
-"""Run a module on another batch size and on an image of other sides, to tell its axes apart.
+"""Run a module on another batch size and another image size, to tell its axes apart.
 
 Sizes may be equal by chance: as many heads as images, as many channels as columns. An axis is
 identified by the size that it follows.
@@ -18,7 +18,7 @@ from vitc_inspect.tracing.tensors import tensors_copied
 
 
 class VariantRuns:
-    """Runs of a module on inputs of other sizes, each as far as it is asked for."""
+    """Runs of a module on inputs of other sizes, made on demand."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class VariantRuns:
         self._image: Tensor = self._tensors[image.image or 0]
 
     def same_step(self, step: int, made: Step, *, batch: bool, size: bool) -> Step | None:
-        """One step of the run, in a run on other inputs.
+        """Return the same step of a run on other inputs.
 
         Args:
             step: Number of the step.
@@ -56,7 +56,7 @@ class VariantRuns:
         return flow.steps[step] if len(flow.steps) > step else None
 
     def run(self, made: Step, *, batch: bool, size: bool, until: int | None = None) -> Flow:
-        """A run on other inputs; its steps end where it takes another way.
+        """Return a run on other inputs, cut where it takes a different path.
 
         Args:
             made: The step that gave the map whose sides are to differ.

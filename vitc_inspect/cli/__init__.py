@@ -34,7 +34,7 @@ def main(
     prog: str = "python -m vitc_inspect",
     verbs: str = "",
 ) -> int:
-    """Inspect a stem or anybody's module and print its report, or explain an error.
+    """Inspect a stem or a user's module and print the report, or explain an error.
 
     Args:
         arguments: The command line without the program; None means sys.argv.

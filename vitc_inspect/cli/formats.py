@@ -1,4 +1,4 @@
-"""A report in the format that was asked for: a table, JSON, CSV, Markdown or HTML."""
+"""Write a report in the requested format: table, JSON, CSV, Markdown or HTML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FORMATS = ("json", "csv", "markdown", "html")
 
 
 def format_of(options: argparse.Namespace) -> str | None:
-    """The one format that was asked for, or None for a table.
+    """Return the requested format, or None for a table.
 
     Raises:
         SpecError: field of the second one, where two were given.
@@ -33,7 +33,7 @@ def report_text(
     behind: str = "",
     grey: bool = False,
 ) -> str:
-    """Write a report.
+    """Write a report in the requested format.
 
     Args:
         report: The report on a stem or on a module.

@@ -1,4 +1,4 @@
-"""The report on the module that --module names, made in a child process."""
+"""The report on the module given by --module, made in a child process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vitc_inspect.diagnosis import FAULT_KINDS
 
 
 def run_module(options: argparse.Namespace, apart: bool) -> int:
-    """Print the report on the module that --module names, and return the exit code."""
+    """Print the report on the module given by --module, and return the exit code."""
     check_has_input(options.input)
     require("torch", by="--module")
     format_of(options)  # before the module is run
@@ -100,7 +100,7 @@ def _inspect_module(options: argparse.Namespace, *, grey: bool) -> Outcome:
 
 
 def check_has_input(inputs: Sequence[str]) -> None:
-    """Refuse a module without an input.
+    """Raise a SpecError if no input of the module is given.
 
     Raises:
         SpecError: field "input".
@@ -111,7 +111,7 @@ def check_has_input(inputs: Sequence[str]) -> None:
 
 
 def user_traceback(error: BaseException) -> str:
-    """The traceback of the user's code, from its first line on."""
+    """Return the traceback, starting at the first line of the user's code."""
     from vitc_inspect.tracing.tracebacks import traceback_text
 
     return traceback_text(error).rstrip()

@@ -1,4 +1,4 @@
-"""The options of the command line, which of them go together, and errors in one sentence."""
+"""Command-line options, valid combinations of them, and errors in one sentence."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ FILES = {
 
 
 class OneSentenceParser(argparse.ArgumentParser):
-    """An argument parser that complains in one sentence."""
+    """An argument parser that reports an error in one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the sentence and leave with the exit code of bad input."""
+        """Print the error and exit with the code for bad input."""
         self._complain(message, _HELP)
 
     def _complain(self, message: str, fix: str) -> NoReturn:
@@ -51,7 +51,7 @@ class OneSentenceParser(argparse.ArgumentParser):
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {said}. {fix}.\n")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Read the command line, and of what is not known say what it was likely meant for."""
+        """Parse the command line, and suggest the nearest option for an unknown one."""
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
             fix = self._instead_of(unknown[0], options)
@@ -74,7 +74,7 @@ class OneSentenceParser(argparse.ArgumentParser):
         return _HELP
 
     def print_help(self, file: Any = None) -> None:
-        """Print the help as everything is printed."""
+        """Print the help with `say`, as all other output."""
         try:
             say(self.format_help().rstrip())
         except SpecError as error:
@@ -82,7 +82,7 @@ class OneSentenceParser(argparse.ArgumentParser):
 
 
 def refuse_what_has_no_use(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Refuse an option that was given and would be ignored; _TAKES says which go together."""
+    """Raise a SpecError for an option that would be ignored; _TAKES lists valid combinations."""
     asked = ("--explain", "--module", "--paper", "--version")
     given = [flag for flag in asked if getattr(options, flag[2:]) not in (None, False)]
     what = given[0] if given else _A_STEM
@@ -97,12 +97,12 @@ def refuse_what_has_no_use(options: argparse.Namespace, parser: argparse.Argumen
 
 
 def flag_of(name: str) -> str:
-    """What a person types for an option."""
+    """Return the flag of an option as typed on the command line."""
     return _FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
 def parser(prog: str = "python -m vitc_inspect", verbs: str = "") -> argparse.ArgumentParser:
-    """The parser of the command line; the verbs are sentences for its help."""
+    """Build the command-line parser; `verbs` are sentences for its help."""
     made = OneSentenceParser(
         prog=prog,
         description="Predict the shapes of a Vision Transformer's stem, run it, and compare.",
@@ -206,7 +206,7 @@ def _add_other_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_module_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a module of somebody's own and its input."""
+    """Add the options for a user's module and its input."""
     parser.add_argument(
         "--module",
         metavar="FILE:NAME",

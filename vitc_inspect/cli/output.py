@@ -1,4 +1,4 @@
-"""Printing to the terminal, and how a program ends: exit codes, interrupts, closed pipes."""
+"""Print to the terminal, and end a program: exit codes, interrupts, closed pipes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXIT_UNREAD = 141  # as a shell names the signal
 
 
 def ended(main: Callable[[], int]) -> int:
-    """Run a program to its end; who stops it, or stops reading it, gets no traceback.
+    """Run a program and return its exit code; an interrupt or a closed pipe prints no traceback.
 
     Returns:
         Its exit code, 130 for an interrupt, 141 where nobody reads on, 2 where a package is
@@ -42,7 +42,7 @@ def ended(main: Callable[[], int]) -> int:
 
 
 def say(text: str) -> None:
-    """Print a text at once, and all of it.
+    """Print a text completely and flush it.
 
     Raises:
         SpecError: field "output", when it cannot be written, as where a disk is full.
@@ -59,7 +59,7 @@ def say(text: str) -> None:
 
 
 def complain(what: object) -> None:
-    """Print something to standard error, if it is open; print takes None for standard output."""
+    """Print to standard error if it is open; same arguments as `print`."""
     if sys.stderr is not None:
         print(what, file=sys.stderr)
 

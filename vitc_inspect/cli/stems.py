@@ -1,4 +1,4 @@
-"""The stem or model that the options describe, and the report on it as text."""
+"""Build the stem or model that the options describe, and write its report as text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from vitc_inspect.stem.vit import MAX_DEPTH, ViTSpec
 
 
 def inspect(options: argparse.Namespace) -> tuple[str, bool]:
-    """The text to print and whether prediction and observation agree."""
+    """Return the text to print, and whether prediction and observation agree."""
     name = format_of(options)
     _refuse_beside(options, name)
     spec = spec_of(options)
@@ -78,7 +78,7 @@ def _refuse_beside(options: argparse.Namespace, name: str | None) -> None:
 
 
 def spec_of(options: argparse.Namespace) -> StemSpec:
-    """The stem the options describe; what is not said is the preset's."""
+    """Return the stem that the options describe; missing values come from the preset."""
     if options.preset is not None:
         check_choice("preset", options.preset, PRESETS)
     if options.stem is not None and options.preset is not None:

@@ -51,7 +51,7 @@ class ChildFailed(Exception):
 
 
 def run_in_child(work: Callable[[], Outcome], deliver: Callable[[Outcome], None]) -> int:
-    """Run a function in a child process, and deliver its result in this one.
+    """Run a function in a child process, and return its result.
 
     On platforms without a safe fork the function runs in this process, with the descriptor of
     standard output redirected as well.

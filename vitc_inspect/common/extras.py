@@ -1,4 +1,4 @@
-"""The extras of the distribution, and the sentence said where a package of one is missing."""
+"""The optional dependencies of the package, and the error raised if one is missing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ torchinfo comes with them, but is one of several counters and may be missing.
 
 
 class MissingPackage(ModuleNotFoundError):
-    """A package that an extra installs and that is not there; its text is one sentence."""
+    """A package of an extra is not installed; the message is one sentence."""
 
 
 def require(extra: str, *, by: str) -> None:

@@ -21,8 +21,7 @@ REGISTERED_RULE = "the registered rule"
 
 
 class RuleError(Exception):
-    """A rule that a user registered raised, or returned a wrong type; a sentence without its full
-    stop."""
+    """A rule registered by a user raised, or returned a wrong type; no full stop at the end."""
 
 
 Result = TypeVar("Result")
@@ -30,17 +29,17 @@ Default = TypeVar("Default")
 
 
 def strict_rules() -> bool:
-    """Whether exceptions of rules are raised."""
+    """Whether exceptions raised by rules are re-raised."""
     return os.environ.get(STRICT_RULES) == "1"
 
 
 def is_to_raise(error: Exception) -> bool:
-    """Whether a guard raises an exception: one of this package's own rules, in a strict run."""
+    """Whether a guard re-raises an exception: one of this package's own rules, in a strict run."""
     return strict_rules() and not isinstance(error, RuleError)
 
 
 def is_users(reason: str) -> bool:
-    """Whether something was not checked because a rule that a user registered failed."""
+    """Whether something was not checked because a user's rule failed."""
     return REGISTERED_RULE in reason
 
 
@@ -69,7 +68,7 @@ def guarded(
 
 @contextmanager
 def noted(missed: list[str], what: str) -> Iterator[None]:
-    """Write down what is missing where the block raises, and go on after it.
+    """Catch an exception of the block, and record what is missing because of it.
 
     Args:
         missed: Gets "what: reason" where the block raises.

@@ -132,7 +132,7 @@ _MEANINGS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
 
 
 def clues_of(mismatch: Mismatch) -> Iterator[Clue]:
-    """Every axis along which a weight differs; none if the ranks differ."""
+    """Return every axis along which a weight differs; none if the ranks differ."""
     if len(mismatch.saved) != len(mismatch.built):
         return
     labels = _labels(mismatch)

@@ -60,7 +60,7 @@ def explain_error(
     operands: Sequence[tuple[int, ...]] = (),
     facts: RunFacts | None = None,
 ) -> tuple[Explanation, ...]:
-    """Explain an error about shapes, as PyTorch, einops, timm or torchvision words it.
+    """Explain a shape error in the wording of PyTorch, einops, timm or torchvision.
 
     Facts of the run take precedence over the stem, the stem over the rest of the text, and the
     text over what is usual. Explanations that contradict known facts are dropped.

@@ -1,4 +1,4 @@
-"""Explain sides that are not divisible: an image by its patches, a feature map by windows."""
+"""Explain sizes that are not divisible: an image by its patches, a feature map by windows."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def _axes_of(header: re.Match[str] | None) -> tuple[Axis, ...]:
 
 
 def einops_header(error: ErrorContext, before: int) -> re.Match[str] | None:
-    """The last header of an einops error before a position in the text."""
+    """Return the last header of an einops error before a position in the text."""
     found = None
     for match in _HEADER.finditer(error.text, max(0, before - 2000), before):
         found = match

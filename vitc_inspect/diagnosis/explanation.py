@@ -188,7 +188,7 @@ RUN_IT = (
 
 
 def only_first_likely(readings: Iterable[Explanation]) -> Iterator[Explanation]:
-    """Alternative explanations of one error, all but the first set to "possible"."""
+    """Set all explanations of an error but the first to "possible"."""
     for rank, reading in enumerate(readings):
         yield replace(reading, likelihood="possible") if rank else reading
 
@@ -340,7 +340,7 @@ def heads_fault(width: int, heads: int) -> Explanation:
 
 
 def divisors_near(number: int, wanted: int, *, most: int = 2) -> tuple[int, ...]:
-    """The divisors of `number` nearest to `wanted`, in ascending order.
+    """Return the divisors of `number` nearest to `wanted`, in ascending order.
 
     >>> divisors_near(384, 5), divisors_near(768, 12)
     ((4, 6), (8, 12))
@@ -351,7 +351,7 @@ def divisors_near(number: int, wanted: int, *, most: int = 2) -> tuple[int, ...]
 
 
 def by(sides: Sequence[int]) -> str:
-    """Format sides as a product.
+    """Format sizes as a product.
 
     >>> by((14, 14))
     '14×14'

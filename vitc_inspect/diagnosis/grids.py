@@ -22,7 +22,7 @@ USUAL_SIDES = (224, 256, 384, 448, 512, 518, 336, 320, 288, 240, 192, 160, 128, 
 
 
 def stride_of(side: int, positions: int) -> int | None:
-    """The stride that turns a side into that many positions, with or without padding.
+    """Return the stride that turns a size into that many positions, with or without padding.
 
     >>> stride_of(602, 43), stride_of(225, 15), stride_of(225, 14), stride_of(10, 9)
     (14, 16, 16, None)
@@ -37,7 +37,7 @@ def stride_of(side: int, positions: int) -> int | None:
 
 
 def frames_of(count: int) -> Iterator[tuple[int, int, int]]:
-    """Frames, side of a frame and prefix tokens of every video with that many tokens.
+    """Return frames, grid side and prefix tokens of every video with that many tokens.
 
     >>> (8, 14, 1) in frames_of(1569), list(frames_of(198))
     (True, [])
@@ -89,7 +89,7 @@ def sides_for(convs: Iterable[ConvLayer], positions: int) -> tuple[int, int] | N
 
 
 def grid_of(count: int, *, prefix: int = 0) -> tuple[int, int] | None:
-    """The square, or else squarest, grid of `count` tokens with `prefix` prefix tokens.
+    """Return the grid nearest to square of `count` tokens, `prefix` of them prefix tokens.
 
     >>> grid_of(196), grid_of(193, prefix=1), grid_of(194, prefix=1)
     ((14, 14), (12, 16), None)
@@ -98,7 +98,7 @@ def grid_of(count: int, *, prefix: int = 0) -> tuple[int, int] | None:
 
 
 def square_of(count: int) -> tuple[int, int] | None:
-    """Side of a square grid and its prefix tokens, most usual first; None if there is none.
+    """Return side and prefix tokens of a square grid, most usual first; None if there is none.
 
     >>> square_of(197), square_of(196), square_of(201), square_of(384)
     ((14, 1), (14, 0), (14, 5), None)
@@ -112,7 +112,7 @@ def square_of(count: int) -> tuple[int, int] | None:
 
 
 def cube_of(count: int) -> int:
-    """Side of a volume of that many patches, 0 if it is not a cube of a usual side.
+    """Return the side of a cube of that many patches, 0 if it is not one of a usual side.
 
     >>> cube_of(216), cube_of(2744), cube_of(196)
     (6, 14, 0)
@@ -134,7 +134,7 @@ def grid_text(count: int) -> str:
 
 
 def grids_of(count: int, prefixes: Iterable[int]) -> Iterator[tuple[int, int, int]]:
-    """Rows, columns (not fewer) and prefix of every grid of that many tokens, squarest first."""
+    """Return rows, columns (not fewer) and prefix of every grid of that many tokens."""
     if not 0 < count <= MAX_TOKENS:
         return
     for prefix in prefixes:

@@ -14,7 +14,7 @@ from vitc_inspect.diagnosis.explanation import Explanation, by, certain, explain
 
 
 def permutation(mismatch: Mismatch) -> tuple[int, ...] | None:
-    """The permutation of axes that turns the checkpoint's shape into the model's, if any."""
+    """Return the permutation of axes from the checkpoint's shape to the model's, if any."""
     saved, built = mismatch.saved, mismatch.built
     rank = len(saved)
     if not 2 <= rank == len(built) <= 5 or sorted(saved) != sorted(built) or 0 in saved:

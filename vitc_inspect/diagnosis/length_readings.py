@@ -169,7 +169,7 @@ def other_grids(layout: Layout) -> bool:
 
 
 def own_layout(spec: StemSpec) -> Layout:
-    """The layout of a stem at its own image size."""
+    """Return the layout of a stem at its own image size."""
     rows, columns = spec.grid_size
     return Layout(
         rows=rows,
@@ -181,7 +181,7 @@ def own_layout(spec: StemSpec) -> Layout:
 
 
 def layouts(count: int) -> Iterator[Layout]:
-    """Every layout of that many tokens, with usual strides and prefixes.
+    """Return every layout of that many tokens, with usual strides and prefixes.
 
     Any small number fits some grid, so few rows are accepted only for a square, and registers
     only before a larger grid.
@@ -208,7 +208,7 @@ def _patch_layout(rows: int, columns: int, prefix: int, stride: int) -> Layout:
 
 
 def layouts_of(spec: StemSpec, count: int) -> Iterator[Layout]:
-    """Every layout of that many tokens that a stem gives for some image size."""
+    """Return every layout of that many tokens that a stem produces at some image size."""
     height, width = spec.image_size
     prefixes = {spec.num_prefix_tokens, *PREFIX_DOUBT}
     for short, long, prefix in grids_of(count, prefixes):

@@ -9,7 +9,7 @@ Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def shapes_of(first: int, second: int, error: ErrorContext) -> Shapes | None:
-    """Shapes of both operands, if they are known and match the numbers in the message."""
+    """Return the shapes of both operands, if known and consistent with the message."""
     operands = error.operands
     if is_attention(error) and len(operands) == 4 and min(map(len, operands[:2])) >= 2:
         queries, keys, _, mask = operands
@@ -28,6 +28,6 @@ def is_attention(error: ErrorContext) -> bool:
 
 
 def axis_of(shapes: Shapes) -> int:
-    """The axis that PyTorch names: the last one that cannot be broadcast."""
+    """Return the axis that PyTorch names: the last one that cannot be broadcast."""
     pairs = [*zip(*shapes, strict=True)]
     return max(axis for axis, (a, b) in enumerate(pairs) if a != b and 1 not in (a, b))

@@ -1,1 +1,1 @@
-"""The public verbs: what was predicted beside what was observed, for a stem and for any module."""
+"""The public functions: compare prediction and observation, for a stem and for any module."""

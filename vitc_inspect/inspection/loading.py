@@ -36,7 +36,7 @@ _MOST_AXES = 64
 
 
 def load_module(text: str) -> nn.Module:
-    """Load a module, or make one by calling the class or function of that name.
+    """Load a module, or create one by calling the class or function of that name.
 
     Args:
         text: `path/to/file.py:name` or `package.module:name`; the name may have dots.
@@ -85,7 +85,7 @@ def made_ready(text: str, module: nn.Module, device: torch.device) -> nn.Module:
 def random_inputs(
     texts: Sequence[str], module: nn.Module, *, seed: int = 0, budget: int = MEMORY_BUDGET
 ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-    """Draw normally distributed inputs of the shapes given on the command line.
+    """Draw inputs from a normal distribution, of the shapes given on the command line.
 
     Args:
         texts: Shapes, `1,3,224,224`, or with a name, `pixel_values=1,3,224,224`.
@@ -126,7 +126,7 @@ def random_inputs(
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
-    """Read a shape, whole numbers separated by commas.
+    """Parse a shape: integers separated by commas.
 
     Raises:
         SpecError: field "input".

@@ -1,4 +1,4 @@
-"""The public verbs for any module: run it, lay what was predicted beside what was observed."""
+"""The public functions for any module: run it, and compare prediction and observation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vitc_inspect.tracing.torch_internals import forward_hooks, forward_pre_hook
 
 
 def inspect_module(module: nn.Module, *inputs: Any, **kwargs: Any) -> ModuleReport:
-    """Run any module, lay what arithmetic says beside what was seen, and look for faults.
+    """Run any module, compare predicted with observed values, and look for faults.
 
     The module runs once to be recorded, and a few times more to be audited, mostly its stem;
     `inspect_call(..., audit=False)` leaves that out.
@@ -51,7 +51,7 @@ def inspect_call(
     audit: bool = True,
     ignore: Sequence[str] = (),
 ) -> ModuleReport:
-    """The same as `inspect_module`, with the arguments apart and copies of outputs.
+    """Same as `inspect_module`, with the arguments passed separately and outputs copied.
 
     Args:
         module: The module.

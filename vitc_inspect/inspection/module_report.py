@@ -1,4 +1,4 @@
-"""One inspection of anybody's module: every call, and what arithmetic says of it, row by row."""
+"""The report on any module: every call, predicted and observed, row by row."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHECKS = ("shape", "params", "macs")
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleRow(Call):
-    """One call, what was predicted of it, and whether the two agree."""
+    """One call, its prediction, and whether the two agree."""
 
     predicted: Expectation | None
     """What arithmetic says; None where no rule is known for it, and for every function but those
@@ -41,23 +41,23 @@ class ModuleRow(Call):
 
     @property
     def call(self) -> Call:
-        """What was observed."""
+        """The observed call."""
         return self
 
     @property
     def predicted_shape(self) -> Shape | None:
-        """Shape that the first output was predicted to have, or None without a prediction."""
+        """Predicted shape of the first output, or None without a prediction."""
         return self.predicted.out_shape if self.predicted else None
 
     @property
     def made_by(self) -> tuple[str, str]:
-        """The class of a layer; the line that called a function."""
+        """The class of a layer, or the line that called a function."""
         if self.is_function:
             return "", f"line {self.source.line}" if self.source else ""
         return self.kind, ""
 
     def predicted_dict(self) -> dict[str, Any] | None:
-        """What was predicted, as plain values, or None."""
+        """The prediction as plain values, or None."""
         if self.predicted is None:
             return None
         said = self.predicted
@@ -79,7 +79,7 @@ class ModuleRow(Call):
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleReport(ReportMethods):
-    """Everything that one forward pass of a module showed; every view is drawn from it."""
+    """The result of one forward pass of a module; all views are drawn from it."""
 
     kind: str
     """Class of the module."""
@@ -120,7 +120,7 @@ class ModuleReport(ReportMethods):
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates for the whole input, as far as they can be counted."""
+        """Multiply-accumulates for the whole input, of all calls that could be counted."""
         return sum(row.macs or 0 for row in self.rows)
 
     @property
@@ -131,7 +131,7 @@ class ModuleReport(ReportMethods):
 
     @property
     def unchecked(self) -> tuple[str, ...]:
-        """What a rule failed on, each with what it raised: no all-clear is given there."""
+        """What could not be checked because a rule failed, each with the exception."""
         of_rows = (
             f"{row.name or row.kind}: {reason}" for row in self.rows for reason in row.unchecked
         )
@@ -139,12 +139,12 @@ class ModuleReport(ReportMethods):
 
     @property
     def overwritten(self) -> tuple[ModuleRow, ...]:
-        """Rows whose output was later written over in place."""
+        """Rows whose output was later overwritten in place."""
         return tuple(row for row in self.rows if row.overwritten_by is not None)
 
     @property
     def disagreements(self) -> tuple[str, ...]:
-        """Each number that is not what arithmetic says, in a sentence; empty when all agree."""
+        """A sentence for each observed number that differs from the predicted one."""
         return tuple(
             _say(row, check)
             for row in self.rows
@@ -154,7 +154,7 @@ class ModuleReport(ReportMethods):
 
     @property
     def explanations(self) -> tuple[Explanation, ...]:
-        """What the failure means, the likeliest first; where its cause is known, that alone."""
+        """Explanations of the failure, likeliest first; only that one if the cause is certain."""
         if self.failure is None:
             return ()
         # the lines of code in the traceback say who is who
@@ -168,7 +168,7 @@ class ModuleReport(ReportMethods):
         return same if same and same[0].kind == self.cause.kind else (self.cause,)
 
     def row(self, name: str, turn: int = 1) -> ModuleRow:
-        """One row of the module or function called `name`; KeyError if there is none.
+        """Return the first row of the module or function called `name`; KeyError if there is none.
 
         Args:
             name: Name of the module or the function.
@@ -181,18 +181,18 @@ class ModuleReport(ReportMethods):
 
     @property
     def batch(self) -> int:
-        """0: shapes are shown whole, with the batch."""
+        """Always 0: shapes are shown with the batch."""
         return 0
 
     @property
     def title(self) -> str:
-        """The module, its inputs, the device and the mode, in a line."""
+        """The module, its inputs, the device and the mode, on one line."""
         given = ", ".join(map(_value, self.inputs)) or "nothing"
         mode = "training" if self.training else "evaluation"
         return one_line(f"{self.kind} of {given}; {self.device}, {mode} mode")
 
     def sentences(self, *, never_called: bool = True) -> list[str]:
-        """The totals, then all that is odd, then how it ended."""
+        """The totals, then anything unusual, then how the run ended."""
         whole = f"{count(self.params)} params; {count(self.macs)} MACs for this input"
         if self.uncounted:
             whole += f" without {', '.join(self.uncounted)}, which nobody here can count"
@@ -213,7 +213,7 @@ class ModuleReport(ReportMethods):
         return [one_line(sentence) for sentence in sentences]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values, the object that `--json` prints; see docs/report.md."""
+        """Return the report as plain values, as `--json` prints it; see docs/report.md."""
         return report_dict(
             self, target="module", prediction=None if self.stem is None else predict(self.stem)
         )
@@ -271,7 +271,7 @@ def _none_found(report: ModuleReport) -> list[str]:
 
 
 def ignored_sentences(report: ModuleReport) -> list[str]:
-    """How many faults of each kind were left out, as asked; also where there was none."""
+    """Say how many faults of each ignored kind were found, including none."""
     return [
         f"{plural(count, 'fault')} of the kind “{kind}”"
         f" {'was' if count == 1 else 'were'} ignored, as asked."

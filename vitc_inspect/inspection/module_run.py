@@ -1,4 +1,4 @@
-"""A module read from a file of the user's, and one run of it with what is needed to run it again.
+"""A module loaded from a user's file, and one run of it with all that is needed to repeat it.
 
 Only the command line chooses the file; it can be read again, and is checked for changes.
 """
@@ -34,7 +34,7 @@ _OURS = "vitc_inspect"
 
 
 class Source:
-    """The file or package a module is read from, and the files of the user's that it imports."""
+    """The file or package that a module is loaded from, and the user's files that it imports."""
 
     def __init__(self, text: str, device: torch.device) -> None:
         """Name the source without reading it.
@@ -54,7 +54,7 @@ class Source:
         """When it was last read (seconds since the epoch)."""
 
     def read(self) -> nn.Module:
-        """Run the file and what it imports from its own folder, and make the module.
+        """Run the file and its local imports, and create the module.
 
         Returns:
             The module on its device, in evaluation mode.

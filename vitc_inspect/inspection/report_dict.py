@@ -1,4 +1,4 @@
-"""A report as plain values, by one schema for stems and modules: docs/report.schema.json."""
+"""Reports as plain values, with one schema for stems and modules: docs/report.schema.json."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ OF_A_STEM = ("device_title", "weights", "seed", "init", "norm_statistics", "firs
 
 
 class PlainRow(Row, Protocol):
-    """What a row offers besides what is shown."""
+    """What `report_dict` needs of a row besides what views show."""
 
     @property
     def inputs(self) -> Sequence[Value]:
-        """Every tensor that went in."""
+        """Every input tensor."""
 
     @property
     def outputs(self) -> Sequence[Value]:
-        """Every tensor that came out."""
+        """Every output tensor."""
 
     @property
     def uncounted(self) -> Sequence[str]:
-        """Names of functions without a count."""
+        """Names of functions whose MACs could not be counted."""
 
     @property
     def verdicts(self) -> Mapping[str, bool | None]:
-        """For each quantity whether prediction and observation agree."""
+        """Whether prediction and observation agree, by quantity."""
 
     @property
     def extremes(self) -> tuple[float | None, float | None]:
-        """Least and largest value of the output of the first image, where they are known."""
+        """Minimum and maximum of the output for the first image, if known."""
 
     def predicted_dict(self) -> dict[str, Any] | None:
-        """What was predicted, as plain values, or None."""
+        """Return the prediction as plain values, or None."""
 
 
 class PlainReport(Report, Protocol):
-    """What a report offers besides what is shown."""
+    """What `report_dict` needs of a report besides what views show."""
 
     @property
     def rows(self) -> Sequence[PlainRow]:
-        """Every call in order."""
+        """Every call, in order."""
 
     @property
     def kind(self) -> str:
@@ -67,11 +67,11 @@ class PlainReport(Report, Protocol):
 
     @property
     def inputs(self) -> Sequence[Value]:
-        """What the whole module was given."""
+        """Inputs of the whole module."""
 
     @property
     def outputs(self) -> Sequence[Value]:
-        """What it returned."""
+        """Outputs of the whole module."""
 
     @property
     def macs(self) -> int:
@@ -87,7 +87,7 @@ class PlainReport(Report, Protocol):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What is odd, in sentences."""
+        """Sentences on anything unusual."""
 
     @property
     def disagreements(self) -> Sequence[str]:
@@ -99,7 +99,7 @@ class PlainReport(Report, Protocol):
 
     @property
     def explanations(self) -> Sequence[Explanation]:
-        """What the failure means."""
+        """Explanations of the failure."""
 
 
 def report_dict(
@@ -109,7 +109,7 @@ def report_dict(
     prediction: Prediction | None,
     **of_a_stem: Any,
 ) -> dict[str, Any]:
-    """Write a report as plain values, as JSON holds them.
+    """Convert a report to plain values that JSON can hold.
 
     Args:
         report: The report.

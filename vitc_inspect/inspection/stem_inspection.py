@@ -1,4 +1,4 @@
-"""The public verbs for stems: predict a stem or a whole model, run it, lay the two side by side."""
+"""The public functions for stems: predict a stem or a whole model, run it, compare the two."""
 
 from __future__ import annotations
 
@@ -48,28 +48,28 @@ class PreparedRun(StemRun):
     """(1, in_channels, height, width): the image, on the module's device and in its dtype."""
 
     def normalising(self) -> AbstractContextManager[None]:
-        """A block in which BatchNorm normalises as chosen."""
+        """Context in which BatchNorm uses the chosen statistics."""
         return image_statistics(self.module) if self.norm_statistics == "image" else nullcontext()
 
     @cached_property
     def statistics(self) -> Statistics:
-        """What each BatchNorm normalises this image by, where that is not what it stores."""
+        """Statistics by which each BatchNorm normalises this image; empty for the stored ones."""
         return batch_statistics(self.module, self.batch) if self.norm_statistics == "image" else {}
 
     @cached_property
     def keeps_order(self) -> bool:
-        """Whether the layer "tokens" puts the rows of the map one after the other."""
+        """Whether the layer "tokens" flattens the map in row-major order."""
         return keeps_order(self.module, self.prediction.spec)
 
     @property
     def bytes(self) -> int:
-        """Memory held (bytes): the weights and the image twice."""
+        """Memory held (bytes): the weights and two copies of the image."""
         item = self.batch.element_size()
         return self.prediction.params * item + self.input.size * (4 + item)
 
 
 class RunOptions(TypedDict, total=False):
-    """How a stem or a model is built and run; each has a default."""
+    """How a stem or a model is built and run; every option has a default."""
 
     device: str
     """ "auto", "cpu", "cuda", "cuda:1" or "mps"; by default "auto"."""
@@ -97,7 +97,7 @@ def inspect_stem(
     image: str | Path | Image.Image | Picture | None = None,
     **options: Unpack[RunOptions],
 ) -> Report:
-    """Predict a stem, run it under hooks, and lay the two side by side.
+    """Predict a stem, run it with forward hooks, and compare the two.
 
     Args:
         spec: The stem.
@@ -122,7 +122,7 @@ def inspect_vit(
     image: str | Path | Image.Image | Picture | None = None,
     **options: Unpack[RunOptions],
 ) -> Report:
-    """Predict a whole Vision Transformer, run it under hooks, and lay the two side by side.
+    """Predict a whole Vision Transformer, run it with forward hooks, and compare the two.
 
     Args:
         vit: The model.
@@ -159,7 +159,7 @@ def prepare(
     memory_budget: int = MEMORY_BUDGET,
     keep_bytes: int = KEEP_BYTES,
 ) -> PreparedRun:
-    """Build a stem or a whole Vision Transformer and the image it is to look at.
+    """Build a stem or a whole Vision Transformer, and its input image.
 
     Args:
         spec: The stem, or the model.
@@ -211,7 +211,7 @@ def prepare(
 
 
 def inspect(prepared: PreparedRun, *, keep_bytes: int = KEEP_BYTES) -> Report:
-    """Run what was prepared under hooks, and lay the prediction beside it.
+    """Run a prepared model with forward hooks, and compare the result with its prediction.
 
     Args:
         prepared: From `prepare`.
@@ -258,7 +258,7 @@ def _other_statistics(spec: StemSpec) -> tuple[str, ...]:
 
 
 def read_input(image: str | Path | Image.Image | Picture | None) -> Picture | str:
-    """The picture an image argument stands for, or the name of a test pattern.
+    """Return the picture that an image argument names, or the name of a test pattern.
 
     Raises:
         SpecError: field "image".

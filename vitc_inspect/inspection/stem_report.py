@@ -1,4 +1,4 @@
-"""The report on a stem or a whole Vision Transformer: predicted beside observed, row by row."""
+"""The report on a stem or a whole Vision Transformer: predicted and observed, row by row."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class StemRow:
 
     @property
     def kind(self) -> str:
-        """Class of the module as it was observed, else what the prediction calls it."""
+        """Class of the module as observed, else as predicted."""
         if self.observed:
             return self.observed.kind
         return self.predicted.kind if self.predicted else ""
@@ -74,7 +74,7 @@ class StemRow:
 
     @property
     def params(self) -> int:
-        """Learned numbers as observed, else as predicted."""
+        """Number of parameters as observed, else as predicted."""
         return self._either.params
 
     @property
@@ -96,17 +96,17 @@ class StemRow:
 
     @property
     def receptive_field(self) -> int | None:
-        """Pixels of the image that one position of the output sees along an axis."""
+        """Side of the receptive field of one output position (pixels of the image)."""
         return self.predicted.receptive_field if self.predicted else None
 
     @property
     def stage(self) -> str | None:
-        """Name of the convolution that it belongs to; None after the flattening."""
+        """Name of the convolution that the layer belongs to; None after the flattening."""
         return self.predicted.stage if self.predicted else None
 
     @property
     def block(self) -> str | None:
-        """Name of the part of the encoder it belongs to: block1, …, head; None before it."""
+        """Part of the encoder the layer belongs to: block1, …, head; None before the encoder."""
         return self.predicted.block if self.predicted else None
 
     @property
@@ -116,7 +116,7 @@ class StemRow:
 
     @property
     def inputs(self) -> tuple[Value, ...]:
-        """The tensor that went in, as observed; none where the layer never ran."""
+        """The observed input tensor; empty if the layer never ran."""
         seen = self.observed
         if seen is None:
             return ()
@@ -125,7 +125,7 @@ class StemRow:
 
     @property
     def outputs(self) -> tuple[Value, ...]:
-        """The tensor that came out, as observed; none where the layer never ran."""
+        """The observed output tensor; empty if the layer never ran."""
         seen = self.observed
         if seen is None:
             return ()
@@ -133,11 +133,11 @@ class StemRow:
 
     @property
     def extremes(self) -> tuple[float | None, float | None]:
-        """Least and largest value of the output; None where they were not asked for."""
+        """Minimum and maximum of the output; None if they were not requested."""
         return (self.observed.low, self.observed.high) if self.observed else (None, None)
 
     def predicted_dict(self) -> dict[str, Any] | None:
-        """What was predicted, as plain values, shapes with the batch; None without a prediction."""
+        """Return the prediction as plain values, with the batch; None without a prediction."""
         if self.predicted is None:
             return None
         fields = {
@@ -150,7 +150,7 @@ class StemRow:
 
     @property
     def agrees(self) -> bool:
-        """Whether every quantity was predicted, observed and equal."""
+        """Whether every quantity was predicted and observed, and the two are equal."""
         return all(self.verdicts.values())
 
     @property
@@ -167,7 +167,7 @@ class StemRow:
 
 @dataclass(frozen=True, kw_only=True)
 class StemRun:
-    """What is run: the prediction, the image, and where the weights are from."""
+    """The inputs of a run: the prediction, the image, and the origin of the weights."""
 
     prediction: Prediction
     """What was worked out before the run."""
@@ -189,7 +189,7 @@ class StemRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Report(StemRun, ReportMethods):
-    """Everything one inspection found; every view is drawn from it."""
+    """The result of one inspection; all views are drawn from it."""
 
     trace: Trace
     """What the hooks saw."""
@@ -210,7 +210,7 @@ class Report(StemRun, ReportMethods):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """All that is to be known about the image and the run, in sentences."""
+        """Notes on the image and the run, in sentences."""
         return (*self.image_notes, *self.run_notes)
 
     @property
@@ -244,13 +244,13 @@ class Report(StemRun, ReportMethods):
 
     @property
     def outputs(self) -> tuple[Value, ...]:
-        """What the last layer returned."""
+        """The output of the last layer."""
         last = [row for row in self.rows if row.observed][-1:]
         return last[0].outputs if last else ()
 
     @property
     def params(self) -> int:
-        """Learned numbers of all layers."""
+        """Number of parameters of all layers."""
         return sum(row.params for row in self.rows)
 
     @property
@@ -260,7 +260,7 @@ class Report(StemRun, ReportMethods):
 
     @property
     def disagreements(self) -> tuple[str, ...]:
-        """Each quantity that differs or is missing, in a sentence; empty when all agree."""
+        """A sentence for each quantity that differs or is missing; empty if all agree."""
         return tuple(
             f"{row.name}.{quantity}: {_say(verdict, quantity, row)}"
             for row in self.rows
@@ -270,12 +270,12 @@ class Report(StemRun, ReportMethods):
 
     @property
     def first_not_finite(self) -> LayerRecord | None:
-        """The first layer whose output has a value that is infinite or no number."""
+        """The first layer whose output contains infinities or NaN."""
         return next((call for call in self.trace.records if call.finite is False), None)
 
     @property
     def not_finite(self) -> str:
-        """Which layer first has values that are no finite numbers, in words; empty if none has."""
+        """Name the first layer whose output contains infinities or NaN; empty if there is none."""
         layer = self.first_not_finite
         if layer is None:
             return ""
@@ -288,12 +288,12 @@ class Report(StemRun, ReportMethods):
 
     @property
     def bytes(self) -> int:
-        """Memory the report holds (bytes), nearly all of it kept outputs and the input."""
+        """Memory held by the report (bytes), nearly all of it kept outputs and the input."""
         return self.trace.kept_bytes + self.input.nbytes
 
     @property
     def title(self) -> str:
-        """The image, the device, the number format and the weights, in a line."""
+        """The image, the device, the number format and the weights, on one line."""
         height, width = self.spec.image_size
         return (
             f"image {height}×{width}, {plural(self.spec.in_channels, 'channel')}; {self.device}"
@@ -311,7 +311,7 @@ class Report(StemRun, ReportMethods):
         return f"{source}; BatchNorm by {by}" if norms else source
 
     def sentences(self, *, never_called: bool = True) -> tuple[str, ...]:
-        """What is odd about the image and the run, the totals, and the verdict."""
+        """Anything unusual about the image and the run, the totals, and the verdict."""
         prediction = self.prediction
         return (
             *self.notes,
@@ -329,7 +329,7 @@ class Report(StemRun, ReportMethods):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values, the object that `--json` prints; see docs/report.md."""
+        """Return the report as plain values, as `--json` prints it; see docs/report.md."""
         return report_dict(
             self,
             target="vit" if self.prediction.vit else "stem",
@@ -344,7 +344,7 @@ class Report(StemRun, ReportMethods):
 
 
 def rows_before_the_run(prediction: Prediction) -> tuple[StemRow, ...]:
-    """A row for each layer, of which nothing was observed yet."""
+    """Return a row for each predicted layer, without observations."""
     stages = {stage.name: format_convs([stage.conv]) for stage in prediction.spec.stages}
     pooled = "1st token" if prediction.num_prefix_tokens else "mean"
     made_by = {**_MADE_BY, "head": (pooled, "linear")}

@@ -1,4 +1,4 @@
-"""Files and tensors that hold no loadable weights, and how to convert them."""
+"""Files and tensors that cannot be loaded as weights, and how to convert them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _parts(kind: str) -> int:
 
 
 def foreign_file(start: bytes) -> tuple[str, str] | None:
-    """Describe a file in another format by its first bytes, and say what to do about it.
+    """Identify a file in another format by its first bytes, and say how to convert it.
 
     >>> foreign_file(b"\\x89HDF")[0]
     'it is an HDF5 file, as Keras writes'
@@ -105,7 +105,7 @@ _BEGINNINGS: Mapping[bytes, tuple[str, str]] = MappingProxyType(
 
 
 def foreign_archive(names: Collection[str]) -> tuple[str, str] | None:
-    """Describe a zip archive that torch.save did not write, by the names of its members.
+    """Identify a zip archive not written by torch.save, by the names of its members.
 
     >>> foreign_archive(["a/data.pkl", "a/data/0"]) is None, foreign_archive(["x.npy"])[0]
     (True, 'it holds NumPy arrays')

@@ -1,4 +1,4 @@
-"""Weights read from a file without running any code in it, and written to one."""
+"""Read weights from a file without running code in it, and write them to one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Checkpoint:
 
 
 def load_weights(path: str | Path) -> Checkpoint:
-    """Read the tensors of a file; no code in it is run.
+    """Read the tensors of a file without running any code in it.
 
     Args:
         path: A safetensors file or one of torch.save, recognised by its content. The tensors may

@@ -1,4 +1,4 @@
-"""Weights of a file matched to a model by name and shape, and copied into its module."""
+"""Match the weights of a file to a model by name and shape, and copy them into its module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One output value of a convolution, decomposed into the products that it is the sum of."""
+"""Decompose one output value of a convolution into the products that it is the sum of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of an image that a token and its neighbours depend on, and a run on that part only."""
+"""Find the part of an image that a token and its neighbours depend on, and run on that part."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _output_size(layer: nn.Module, axis: int, size: int) -> int:
 def run_along(
     maps: nn.Sequential, weights: Mapping[str, Tensor], part: Tensor, paths: Paths
 ) -> Tensor:
-    """Run the layers on a part of the image, padding each as far as its window exceeds its map.
+    """Run the layers on part of the image, padding each where its window exceeds its map.
 
     Args:
         maps: The part of a stem that ends in the last map.

@@ -1,4 +1,4 @@
-"""MACs of a model by other counters, each with its convention and what it does not count."""
+"""MACs of a model by other counters, each with its convention and what it omits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Order in which the positions of a feature map become tokens, found by running it."""
+"""Order in which the positions of a feature map become tokens, found by running the layer."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Stems as integers: specification, notation, prediction and cost. Never imports torch."""
+"""Stems in integer arithmetic: specification, notation, prediction, cost. Never imports torch."""

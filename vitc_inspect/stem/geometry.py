@@ -1,4 +1,4 @@
-"""Receptive fields: which pixels of the image each token reads, in integers.
+"""Receptive fields in integer arithmetic: which pixels of the image each token reads.
 
 Positions count from 0: rows from the top, columns from the left. Padding has positions below 0 and
 beyond the last pixel.

@@ -152,7 +152,7 @@ def _convs(reader: _Reader) -> tuple[ConvLayer, ...]:
 
 
 def format_convs(convs: Iterable[ConvLayer]) -> str:
-    """Format convolutions, omitting what has its default.
+    """Format convolutions, omitting default values.
 
     >>> format_convs([conv_layer(48, 3, 2, padding=0, groups=3, bias=True, norm="batch")])
     '3x3/2p0:48 bn g3 bias'

@@ -39,7 +39,7 @@ class PrintedRow:
     """What cannot be right as printed, and why; empty if nothing."""
 
     def exact(self) -> Prediction:
-        """The prediction of what the row describes."""
+        """The prediction for the stem or model of the row."""
         preset = PRESETS[self.preset]
         return predict(preset.vit if self.table == "Table 1" and preset.vit else preset.stem)
 

@@ -1,1 +1,1 @@
-"""One forward pass of any module, recorded; the module is left as it was."""
+"""Record one forward pass of any module, and leave the module unchanged."""

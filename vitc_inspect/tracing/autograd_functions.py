@@ -1,4 +1,4 @@
-"""Autograd functions announced to torch's function modes, which by itself torch does not do."""
+"""Announce autograd functions to torch's function modes, which torch itself does not do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vitc_inspect.tracing.torch_internals import BaseFunction
 
 @contextmanager
 def announced() -> Iterator[None]:
-    """Announce calls of the autograd functions that users registered rules for.
+    """Announce calls of the autograd functions for which users registered rules.
 
     `Function.apply` calls its base class's method of that name. There, also a bound
     `MyFunction.apply` is met that was stored before.

@@ -1,4 +1,4 @@
-"""A row of a recording while it is made, and the `Call` that it becomes."""
+"""The mutable row of a recording in progress, and its conversion to a `Call`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vitc_inspect.tracing.tracebacks import CodeLine, source_line
 
 
 class Row:
-    """A call while it is recorded; its fields are those of `recording.Call`."""
+    """A call that is being recorded; its fields are those of `recording.Call`."""
 
     __slots__ = (
         "arguments", "inputs", "inside", "kept", "layer", "macs", "name", "outputs", "overwritten",
@@ -49,7 +49,7 @@ class Row:
 def calls_of(
     rows: Iterable[Row], roles: Mapping[str, Role], weights: Mapping[str, int]
 ) -> tuple[Call, ...]:
-    """Make calls of rows, once the module has run.
+    """Convert rows to calls, once the module has run.
 
     Args:
         rows: In the order in which they began.

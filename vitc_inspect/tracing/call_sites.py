@@ -1,4 +1,4 @@
-"""Where a function was called: the user's line, and forwards that ran without a forward hook."""
+"""Find where a function was called in the user's code, and forwards that ran without a hook."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _Named(Protocol):
 
 
 class CallSites:
-    """The frames above the functions that a module calls, read while it runs."""
+    """The stack frames above the functions that a module calls, read while it runs."""
 
     def __init__(self, names: Mapping[int, str], active: Sequence[_Named], entry: CodeType) -> None:
         """Read nothing yet.
@@ -75,7 +75,7 @@ class CallSites:
         return user or layer or last, library
 
     def find_unhooked(self, frame: FrameType | None, forward: CodeType | None) -> None:
-        """Look for forwards that run without a forward hook, up to that of the running module."""
+        """Find forwards that run without a forward hook, up to that of the running module."""
         while frame is not None and (running := frame.f_code) is not forward:
             if running is self._entry:
                 return

@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a module or a function, from the shapes that really went through it."""
+"""Count the multiply-accumulates of a module or a function, from the observed shapes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def count_macs(module: nn.Module, in_shape: Sequence[int], out_shape: Sequence[i
 
 
 def dot_length(module: nn.Conv2d | nn.Linear) -> int:
-    """Numbers of the filter, or of the row of the matrix, that makes one element of the output."""
+    """Return the length of the dot product that gives one output element: filter or matrix row."""
     return prod(module.weight.shape[1:])
 
 
@@ -105,7 +105,7 @@ def count_function_macs(
 def stated_of_call(
     rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any
 ) -> Expectation | None:
-    """What a user's rule says of one call of a function, with the MACs of the whole batch.
+    """Return what a user's rule states for a function call, with MACs of the whole batch.
 
     Args:
         rule: The rule.

@@ -1,4 +1,4 @@
-"""The data flow of one forward pass: which function made each tensor, from which tensors."""
+"""The data flow of one forward pass: the function that made each tensor, and its inputs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Step:
-    """One call of a function of torch on a tensor that is followed."""
+    """One call of a torch function on a traced tensor."""
 
     index: int
     """Which step it is, counted from 0."""
@@ -70,7 +70,7 @@ class Step:
 
     @property
     def picks(self) -> bool:
-        """Whether it takes numbers by an index or at intervals, as nobody does by mistake."""
+        """Whether the function selects values by index or stride, which is taken as intended."""
         if self.name == "getitem":
             index = self.given["index"]
             each = index if isinstance(index, tuple) else (index,)
@@ -85,13 +85,13 @@ class Step:
 
     @property
     def of_image(self) -> tuple[TracedTensor, ...]:
-        """Those of its tensors that depend on an input."""
+        """The source tensors that depend on an input."""
         return tuple(known for known in self.sources if known.of_image)
 
 
 @dataclass(eq=False, slots=True)
 class Flow:
-    """Every function that one forward pass called on its inputs or what came of them, in order."""
+    """Every function called on inputs, or on tensors computed from them, in order."""
 
     steps: list[Step] = field(default_factory=list)
     """The functions that got something that is followed."""
@@ -106,7 +106,7 @@ class Flow:
 
 
 class FollowError(RuntimeError):
-    """The data flow could not be followed, although the module by itself may run."""
+    """The data flow could not be traced, although the module itself may run."""
 
 
 class _StepReached(EndOfRun):
@@ -150,7 +150,7 @@ def output_of_step(
     grad: bool = False,
     drawn: bool = False,
 ) -> Tensor | None:
-    """Run a module with another image, up to one step of its flow.
+    """Run a module on another image, up to one step of its data flow.
 
     Args:
         module, inputs, kwargs: As in `follow`.
@@ -170,7 +170,7 @@ def output_of_step(
 
 
 def draw_weights(weights: Iterable[Tensor], seed: int | None = None) -> None:
-    """Give weights that are all zero random numbers, or all weights others, until put back.
+    """Draw random values for weights that are all zero, or for all weights.
 
     Many heads and branches start at zero, and would hide what is behind them.
 
@@ -245,7 +245,7 @@ _Any = TypeVar("_Any")
 
 
 class SavedParameters(TorchFunctionMode):
-    """A mode that saves parameters before a function writes to them."""
+    """A function mode that saves parameters before a function writes to them."""
 
     def __init__(self, parameters: Parameters) -> None:
         super().__init__()

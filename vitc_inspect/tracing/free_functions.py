@@ -1,4 +1,4 @@
-"""The functions of torch that sum no products along an axis, by name: none of them costs a MAC.
+"""Names of the torch functions without MACs: they sum no products along an axis.
 
 Each number that comes out of one is made of a fixed few products at most, however long the axes.
 """
@@ -17,7 +17,7 @@ _PLAIN_OPERATORS = {
 
 
 def plain_name(name: str) -> str:
-    """The name of the function that does the same without writing to its first argument.
+    """Return the name of the out-of-place variant of a function.
 
     >>> plain_name("addmm_"), plain_name("__imul__"), plain_name("__radd__"), plain_name("add")
     ('addmm', '__mul__', '__add__', 'add')

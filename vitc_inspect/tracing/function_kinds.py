@@ -1,4 +1,4 @@
-"""Functions of torch by what they do to the numbers of a tensor, by bare name."""
+"""Names of torch functions, grouped by what they do to the values of a tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules for the functions of torch that multiply: each counts the MACs of one call."""
+"""Rules for torch functions that multiply: each counts the MACs of one call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A function of torch as a TorchFunctionMode sees it: its name, and the tensors it writes to."""
+"""A torch function as a TorchFunctionMode sees it: its name, and the tensors it writes to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ of private ones."""
 
 
 class TorchFunction:
-    """What is known of a function before it is called.
+    """What is known about a function before the call.
 
     Attributes:
         name: Its own name, for example "relu_" or "__getitem__"; for the getter of an attribute of
@@ -64,7 +64,7 @@ class TorchFunction:
         return self.name.strip("_")
 
     def written(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
-        """List the tensors that a call may write to in place.
+        """List the tensors that a call may overwrite in place.
 
         Args:
             args, kwargs: What the function is given.
@@ -82,7 +82,7 @@ class TorchFunction:
 
 
 def target_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What a function writes to if it writes at all: `out`, or else its first argument."""
+    """Return the tensor that a function would write to: `out`, or else its first argument."""
     out = kwargs.get("out")
     if out is not None:
         return out

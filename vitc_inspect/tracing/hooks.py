@@ -1,4 +1,4 @@
-"""Trace one forward pass with a forward hook on every layer, removed afterwards."""
+"""Trace one forward pass with a forward hook on every layer; the hooks are removed afterwards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 @dataclass(frozen=True, kw_only=True)
 class KeptOutput:
-    """A copy of a layer's output for the first image, thinned where it would be too large."""
+    """A copy of a layer's output for the first image, subsampled if it would be too large."""
 
     values: Tensor
     """(channels, rows, columns) or (tokens, width), on the CPU, in the dtype of the run."""
@@ -41,7 +41,7 @@ class KeptOutput:
 
     @property
     def bytes(self) -> int:
-        """Size of the copy."""
+        """Size of the copy (bytes)."""
         return self.values.numel() * self.values.element_size()
 
 
@@ -86,7 +86,7 @@ class LayerRecord(NamedTuple):  # made in a third of the time of a frozen datacl
 
     @property
     def finite(self) -> bool | None:
-        """Whether every value of the first image's output is a finite number."""
+        """Whether all values of the first image's output are finite."""
         if self.low is None or self.high is None:
             return None
         return isfinite(self.low) and isfinite(self.high)
@@ -94,7 +94,7 @@ class LayerRecord(NamedTuple):  # made in a third of the time of a frozen datacl
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """What a forward pass did, layer by layer."""
+    """The records of a forward pass, layer by layer."""
 
     records: tuple[LayerRecord, ...]
     """One a call, in the order in which the calls returned."""
@@ -103,7 +103,7 @@ class Trace:
     included; None elsewhere, where PyTorch does not keep count."""
 
     def record(self, name: str) -> LayerRecord:
-        """The first record of the module called `name`; KeyError if it never ran."""
+        """Return the first record of the module called `name`; KeyError if it never ran."""
         for record in self.records:
             if record.name == name:
                 return record
@@ -111,7 +111,7 @@ class Trace:
 
     @property
     def kept_bytes(self) -> int:
-        """Size of all copies together."""
+        """Total size of all copies (bytes)."""
         return sum(record.kept.bytes for record in self.records if record.kept)
 
 
@@ -171,7 +171,7 @@ def trace(
 
 
 def layers_of(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Every module inside that does something itself, by name: the ones that get a hook."""
+    """Return the modules that compute something themselves, by name: those that get a hook."""
     return _layers(contents_of(module))
 
 
@@ -186,7 +186,7 @@ def _layers(contents: Contents) -> list[tuple[str, nn.Module]]:
 
 
 def packed(trace: Trace) -> Trace:
-    """The same trace, its copies side by side in one block of memory.
+    """Return the same trace with its copies in one block of memory.
 
     For a trace that is kept for long: one block goes back to the system as a whole, while many
     small ones would riddle the heap with holes.
@@ -257,7 +257,7 @@ def _untouched(contents: Contents, input: Tensor) -> Iterator[None]:
 
 @contextmanager
 def image_statistics(module: nn.Module) -> Iterator[None]:
-    """Let every BatchNorm normalise by the mean and variance of what it is given, as in training.
+    """Let every BatchNorm normalise by the statistics of its input, as in training.
 
     A fresh BatchNorm stores mean 0 and variance 1, by which it would do nothing. One value a
     channel has no spread: less its own mean it would be 0 whatever it was, and torch refuses it
@@ -298,7 +298,7 @@ def _set_statistics(norm: _BatchNorm, mean: Tensor | None, variance: Tensor | No
 
 @contextmanager
 def hooked(layers: list[tuple[str, nn.Module]], observe: Observer) -> Iterator[None]:
-    """Call `observe(name, module, inputs, output)` whenever a layer has run.
+    """Call `observe(name, module, inputs, output)` after each layer has run.
 
     The hooks are gone when the block is left, also by an exception.
     """
@@ -309,7 +309,7 @@ def hooked(layers: list[tuple[str, nn.Module]], observe: Observer) -> Iterator[N
 
 
 def keep_output(output: Tensor, allowance: int) -> KeptOutput | None:
-    """Copy an output of one image, thinned to the allowance (bytes); None if nothing fits.
+    """Copy an output of one image, subsampled to the allowance (bytes); None if nothing fits.
 
     A copy, since a later in-place operation would overwrite the original (pytorch#95617).
     """

@@ -1,4 +1,4 @@
-"""Exceptions that end a run and are no failure of the module: Ctrl+C and this package's own."""
+"""Exceptions that end a run but are not failures of the module: Ctrl+C and `EndOfRun`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import dis
 
 
 class EndOfRun(BaseException):
-    """Ends a run that has got far enough; raised by this package alone."""
+    """Raised by this package to end a run early."""
 
 
 def is_to_pass(error: BaseException) -> bool:
-    """Whether an exception that ended a run is no failure of the module: Ctrl+C or `EndOfRun`.
+    """Whether an exception is not a failure of the module: Ctrl+C or `EndOfRun`.
 
     An interrupt arises between two lines; a KeyboardInterrupt that a `raise` has made is the
     module's own, like any exception.

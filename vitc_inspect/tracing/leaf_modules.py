@@ -1,4 +1,4 @@
-"""Which modules get a row in a recording, and whether the functions inside them are recorded."""
+"""Choose the modules that get a row in a recording, and whether to record functions in them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ but known ones."""
 def rows_of(
     layers: Mapping[str, nn.Module], weights: Mapping[str, int]
 ) -> Iterator[tuple[str, Role]]:
-    """Give the modules that get a row, by name, with the role of each.
+    """Return the modules that get a row, by name, with the role of each.
 
     The whole is a row only as a layer of torch or einops, or of a class that a user registered a
     rule for: what happens in any other class of the user's own is what is to be seen.
@@ -82,11 +82,11 @@ def _is_opaque(layer: nn.Module) -> bool:
 
 
 def can_be_called(kind: type[nn.Module]) -> bool:
-    """Whether it has a forward; a ModuleList has none."""
+    """Whether a module has a forward; a ModuleList does not."""
     return issubclass(kind, torch.jit.ScriptModule) or kind.forward is not nn.Module.forward
 
 
 def is_childless(layer: nn.Module) -> bool:
-    """Whether it holds no other module."""
+    """Whether a module has no submodules."""
     # its own children() may say anything
     return all(child is None for child in own_modules(layer).values())

@@ -1,4 +1,4 @@
-"""Call a module once and record every call of a module or a function inside it.
+"""Call a module once and record every module and function called inside it.
 
 Forward hooks report the modules, and a TorchFunctionMode reports the functions. `outputs_of`, which
 calls the module, stands in the same file as `Run`: by this file `tracebacks` and `call_sites` know
@@ -56,7 +56,7 @@ _SHAPE_GETTERS = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 def outputs_of(
     run: Run, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[tuple[Value, ...], Failure | None]:
-    """Call a module while a run records what it does.
+    """Call a module while a run records its calls.
 
     Args:
         run: A fresh one, whose hooks are registered and whose mode is on.
@@ -144,7 +144,7 @@ class _Function(TorchFunction):
 
 
 class Run(TorchFunctionMode):
-    """The recording of one forward pass while it is made."""
+    """The recording of one forward pass, in progress."""
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class Run(TorchFunctionMode):
     # modules
 
     def enter(self, name: str, layer: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
-        """A module is called."""
+        """Record that a module is called."""
         if get_ident() != self._thread:  # a mode sees the functions of one thread alone
             self.elsewhere.add(name)
             return
@@ -224,7 +224,7 @@ class Run(TorchFunctionMode):
                 )
 
     def leave(self, layer: nn.Module, args: Any, output: Any) -> None:
-        """A module returned, or an exception left it."""
+        """Record that a module returned or raised."""
         if get_ident() != self._thread:
             return
         entry = self._stack[-1]
@@ -260,7 +260,7 @@ class Run(TorchFunctionMode):
     def miss(
         self, error: Exception, row: Row | None, name: str = "", *, uncounted: bool = False
     ) -> None:
-        """Note that something could not be worked out.
+        """Record that something could not be computed.
 
         Args:
             error: What this package's own code raised.
@@ -322,7 +322,7 @@ class Run(TorchFunctionMode):
         return True
 
     def resume(self) -> None:
-        """Put this mode back."""
+        """Push this mode on the stack again."""
         if self._suspended:
             push_function_mode(self)
             self._suspended = False
@@ -450,11 +450,11 @@ class Run(TorchFunctionMode):
         return row, line
 
     def finish(self, row: Row, tensors: Sequence[tuple[str, Tensor]]) -> None:
-        """A call of a row has returned these tensors, each with its path."""
+        """Record the tensors that the call of a row returned, each with its path."""
         self.outputs.add(row, tensors)
 
     def forget(self) -> None:
-        """Let go of every tensor, frame and exception."""
+        """Drop all references to tensors, frames and exceptions."""
         self.failed = None
         self.failed_in = None
         self._library_frame = None

@@ -1,4 +1,4 @@
-"""What a module holds, found in one walk: the modules inside, their parameters and buffers."""
+"""The contents of a module, collected in one walk: submodules, parameters and buffers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vitc_inspect.tracing.torch_internals import (
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """Everything that a module holds.
+    """The submodules, parameters and buffers of a module.
 
     To ask torch for each of these by itself walks through all modules again each time.
     """
@@ -44,7 +44,7 @@ class Contents:
 
     @property
     def weights(self) -> dict[str, int]:
-        """Learned numbers of each module itself, by its name, for those that have any."""
+        """Number of parameters directly in each module, by its name; only modules that have any."""
         weights: dict[str, int] = {}
         for owner, parameter in self.owned:
             weights[owner] = weights.get(owner, 0) + parameter.numel()
@@ -54,7 +54,7 @@ class Contents:
 def arguments_of(
     inputs: Any, kwargs: Mapping[str, Any] | None
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    """What a forward is to be given, by place and by name; a tensor alone is one argument.
+    """Split inputs into positional and keyword arguments; a single tensor is one argument.
 
     Raises:
         SpecError: field "inputs" or "kwargs".
@@ -70,7 +70,7 @@ def arguments_of(
 
 
 def contents_of(module: Any) -> Contents:
-    """Walk once through a module.
+    """Collect the contents of a module in one walk.
 
     Raises:
         SpecError: field "module", for what is no module, was not made into one by
@@ -139,7 +139,7 @@ def _check_layer(kind: str, name: str, layer: Any) -> None:
 
 
 def evaluate(module: nn.Module, contents: Contents) -> None:
-    """Put a module in evaluation mode, as its eval does.
+    """Put a module in evaluation mode, as its `eval` does.
 
     torch's own eval cannot walk through modules that are unhashable or inside themselves, and that
     of torch.export raises NotImplementedError, since its program has only the mode it was made in.
@@ -163,7 +163,7 @@ def _has_own_mode(layer: nn.Module) -> bool:
 
 
 def bring_to(module: nn.Module, contents: Contents, device: torch.device) -> nn.Module:
-    """Bring a module to a device, as its `to` does; one that is there is not asked.
+    """Move a module to a device with its `to`, unless it is already there.
 
     Raises:
         SpecError: field "module", for parameters without numbers.

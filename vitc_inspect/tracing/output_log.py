@@ -1,4 +1,4 @@
-"""The outputs of recorded calls: their shapes, copies of them, and what later overwrites them."""
+"""The outputs of recorded calls: their shapes, copies, and later in-place writes to them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OutputLog:
         self._batchless = False  # a map came as (c, h, w), so that outputs have no batch axis
 
     def add(self, row: Row, tensors: Sequence[tuple[str, Tensor]]) -> None:
-        """Record what came out of a row's call, each tensor with its path."""
+        """Record the output tensors of a row's call, each with its path."""
         row.returned = True
         row.outputs = [(path, tensor.shape, tensor.dtype) for path, tensor in tensors]
         for _, tensor in tensors:
@@ -45,7 +45,7 @@ class OutputLog:
             self._left -= row.kept.bytes if row.kept else 0
 
     def batched(self, output: Tensor) -> Tensor:
-        """An output with a first axis for the images, also where the module takes one image."""
+        """Return an output with a batch axis, which is added if the module takes a single image."""
         return output[None] if self._batchless and output.ndim < 4 else output
 
     def mark_overwritten(self, written: Tensor, by: Row, line: CodeLine | None) -> None:
@@ -69,14 +69,14 @@ class OutputLog:
         self._alive = alive
 
     def mark_overwritten_at_end(self) -> None:
-        """Mark what was overwritten by something that no recorded call did."""
+        """Mark the rows whose output was overwritten outside the recorded calls."""
         for row, reference, version in self._alive:
             tensor = reference()
             if tensor is not None and version_of(tensor) != version and row.overwritten is None:
                 row.overwritten = ("a later operation", None)
 
     def clear(self) -> None:
-        """Let go of the outputs."""
+        """Drop all references to the outputs."""
         self._alive.clear()
 
 

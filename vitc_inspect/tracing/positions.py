@@ -1,4 +1,4 @@
-"""Where the numbers of a tensor come from: their positions in a feature map or in a table.
+"""Trace the values of a tensor back to their positions in a feature map or a table.
 
 Wherever a function only moves numbers, it moves a tensor of indices along, each of which says where
 a number stood.
@@ -46,7 +46,7 @@ def _range(numbers: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Positions:
-    """Where the numbers of a tensor stood in the map or the table that they come from."""
+    """The positions of a tensor's values in the map or table that they come from."""
 
     origin: int | str
     """Number of the step that made the map, or name of the parameter; -1 for an input."""
@@ -56,7 +56,7 @@ class Positions:
     """Position of each number, counted row by row from 0; None where none has moved."""
 
     def numbers(self) -> Tensor:
-        """The position of each number, in the shape of the tensor."""
+        """Return the position of each value, in the shape of the tensor."""
         if self.indices is not None:
             return self.indices
         return _range(prod(self.shape)).view(self.shape)
@@ -64,7 +64,7 @@ class Positions:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TracedTensor:
-    """What is known of one tensor."""
+    """What is known about one tensor."""
 
     shape: tuple[int, ...]
     """Its shape, with the batch."""
@@ -81,7 +81,7 @@ class TracedTensor:
 
     @property
     def in_map_order(self) -> bool:
-        """Whether its numbers stand where they stood in the map, or have come back to it."""
+        """Whether all values are at their original positions in the map."""
         if self.positions is None or self.shape != self.positions.shape:
             return False
         moved = self.positions.indices
@@ -95,7 +95,7 @@ def unmoved_positions(
     sources: Sequence[TracedTensor],
     given: Mapping[str, Any],
 ) -> Positions | None:
-    """The positions of what was not moved: a new map, or numbers that stay where they were."""
+    """Return the positions of an output that is a new map, or whose values were not moved."""
     of_image = any(each.of_image for each in sources)
     if name == "pad" and not sources[0].in_map_order:
         return None  # which of its sides are padded is not known
@@ -134,7 +134,7 @@ def moved_positions(
     sources: Sequence[TracedTensor],
     produced: Sequence[Tensor],
 ) -> Callable[[int], Positions | None] | None:
-    """The positions of what a function moves, for each output; None where it moves nothing."""
+    """Return the positions of each output of a function that moves values; None for any other."""
     if name == "embedding" and len(tensors) > 1:
         table = sources[1].positions
         if table is None or prod(produced[0].shape) > MAX_NUMBERS:

@@ -37,7 +37,7 @@ from vitc_inspect.tracing.uncalled import (
 
 
 def record_module(module: nn.Module, *inputs: Any, **kwargs: Any) -> Recording:
-    """Run a module once and record every call, as `record_call` does, without copies of outputs.
+    """Run a module once and record every call; like `record_call`, but without copied outputs.
 
     Args:
         module: Any module, in the mode in which it is to run.

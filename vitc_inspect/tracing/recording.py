@@ -20,7 +20,7 @@ NOT_REACHED = "the forward pass ended before it"
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """A tensor that went into a call or came out of it."""
+    """A tensor that is an input or output of a call."""
 
     path: str
     """Where it stood: "0" or "mask" among the arguments; "" for a lone output, "1" or "logits.0"
@@ -89,27 +89,27 @@ class Call:
 
     @property
     def is_function(self) -> bool:
-        """Whether this is a function between modules."""
+        """Whether this is a function called between modules."""
         return self.kind == "function"
 
     @property
     def in_shape(self) -> tuple[int, ...] | None:
-        """Shape of the first input, or None without one."""
+        """Shape of the first input, or None if there is none."""
         return self.inputs[0].shape if self.inputs else None
 
     @property
     def out_shape(self) -> tuple[int, ...] | None:
-        """Shape of the first output, or None without one."""
+        """Shape of the first output, or None if there is none."""
         return self.outputs[0].shape if self.outputs else None
 
     @property
     def dtype(self) -> str | None:
-        """Number format of the first output, or None without one."""
+        """Number format of the first output, or None if there is none."""
         return self.outputs[0].dtype if self.outputs else None
 
     @property
     def bytes(self) -> int:
-        """Size of all outputs."""
+        """Size of all outputs (bytes)."""
         return sum(value.bytes for value in self.outputs)
 
 
@@ -126,7 +126,7 @@ class NeverCalled:
 
     @property
     def not_reached(self) -> bool:
-        """Whether the forward pass ended before it, so that it would have followed."""
+        """Whether the forward pass ended before it would have been called."""
         return self.reason == NOT_REACHED
 
 
@@ -152,7 +152,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """What one forward pass did."""
+    """The record of one forward pass."""
 
     calls: tuple[Call, ...]
     """In the order in which they began."""
@@ -170,7 +170,7 @@ class Recording:
     """What could not be worked out of the run as a whole, each with what our own rule raised."""
 
     def call(self, name: str, turn: int = 1) -> Call:
-        """One call of the module or function called `name`; KeyError if there is none.
+        """Return the first call of the module or function called `name`; KeyError if there is none.
 
         Args:
             name: Name of the module or the function.
@@ -193,7 +193,7 @@ class Recording:
 
     @property
     def kept_bytes(self) -> int:
-        """Size of all copies together."""
+        """Total size of all copies (bytes)."""
         return sum(call.kept.bytes for call in self.calls if call.kept)
 
 
@@ -203,7 +203,7 @@ SeenTensor = tuple[str, tuple[int, ...], torch.dtype]  # path, shape and format 
 
 
 def tensors_given(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[SeenTensor]:
-    """List every tensor among the arguments, positional or by name."""
+    """List every tensor in the positional and keyword arguments."""
     seen: list[SeenTensor] = []
     for path, value in chain(enumerate(args), kwargs.items()):
         if isinstance(value, Tensor) and not value.is_nested:  # nearly every one
@@ -214,13 +214,13 @@ def tensors_given(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[SeenTe
 
 
 class Values:
-    """Makes values of recorded tensors; equal ones are the same object."""
+    """Creates values for recorded tensors; equal values are the same object."""
 
     def __init__(self) -> None:
         self._known: dict[SeenTensor, Value] = {}
 
     def of(self, seen: Sequence[SeenTensor]) -> tuple[Value, ...]:
-        """A value for each tensor."""
+        """Return a value for each tensor."""
         if len(seen) == 1:  # of nearly every call
             each = seen[0]
             return (self._known.get(each) or self._made(each),)
@@ -240,5 +240,5 @@ class Values:
 
 
 def values_of(seen: Sequence[SeenTensor]) -> tuple[Value, ...]:
-    """Make a value for each tensor."""
+    """Return a value for each tensor."""
     return Values().of(seen)

@@ -1,4 +1,4 @@
-"""Put a module, torch's settings and the random state back as they were before a forward pass."""
+"""Restore a module, torch's settings and the random state after a forward pass."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ ONE_AT_A_TIME = RLock()
 
 
 def version_of(tensor: Tensor | None) -> int:
-    """How often the tensor's memory was written to; an inference tensor keeps no count."""
+    """Return how often a tensor was written to in place; inference tensors keep no count."""
     return 0 if tensor is None or tensor.is_inference() else version_counter(tensor)
 
 
 def memory_of(tensor: Tensor) -> int:
-    """Where the tensor's numbers begin; 0 for one without memory of its own, as a sparse one."""
+    """Return the address of a tensor's data; 0 if it has none of its own, such as a sparse one."""
     try:
         return tensor.data_ptr()
     except RuntimeError:
@@ -57,7 +57,7 @@ def without_fast_path() -> Iterator[None]:
 
 
 def leave_mode(mode: TorchFunctionMode) -> None:
-    """Remove a mode from the stack, also below one that the user's code entered and never left."""
+    """Remove a mode from the stack, even below one that the user's code entered and never left."""
     above = []
     while count_function_modes():
         top = pop_function_mode()
@@ -69,7 +69,7 @@ def leave_mode(mode: TorchFunctionMode) -> None:
 
 
 class Parameters:
-    """The parameters of a module, to be put back where its forward changes them."""
+    """The parameters of a module, restored if its forward changes them."""
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         self._facts = [(each, each.data, each.requires_grad, each.grad) for each in parameters]
@@ -86,11 +86,11 @@ class Parameters:
 
     @property
     def devices(self) -> set[torch.device]:
-        """Where the parameters are."""
+        """The devices of the parameters."""
         return {each.device for each, *_ in self._facts}
 
     def lend_gradients(self) -> None:
-        """Put copies in the gradients' place, since a backward in the forward adds to them."""
+        """Replace gradients by copies, since a backward in the forward adds to them."""
         for parameter, _, _, grad in self._facts:
             # torch lets no other be put there, although one may stand there
             if grad is not None and (grad.dtype, grad.device) == (
@@ -112,7 +112,7 @@ class Parameters:
             self._copies.append((parameter, parameter.detach().clone()))
 
     def restore(self) -> None:
-        """Put back values, memory, number format, device, gradients and whether they are wanted."""
+        """Restore values, memory, number format, device, gradients and requires_grad."""
         for parameter, data, requires_grad, grad in self._facts:
             if parameter.dtype != data.dtype or memory_of(parameter) != memory_of(data):
                 parameter.data = data
@@ -133,7 +133,7 @@ def _writable(tensor: Tensor) -> AbstractContextManager[None]:
 
 @contextmanager
 def as_it_was(contents: Contents) -> Iterator[Parameters]:
-    """Put back what the forward pass may change: attributes, mode, buffers, random numbers."""
+    """Restore what the forward pass may change: attributes, mode, buffers, random state."""
     parameters = Parameters(contents.parameters)
     filled, empty = _containers(contents.layers.values())
     tensors = (*contents.buffers, *_plain_tensors(contents.layers.values()))

@@ -1,4 +1,4 @@
-"""The registry of rules: what a layer or a function is expected to return, hold and multiply.
+"""The registry of rules: expected output shape, parameters and MACs of a layer or a function.
 
 Every rule is registered by `register_rule`, this package's own and those of its users.
 """
@@ -27,7 +27,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """What a rule says of one call; a rule leaves out what it does not know."""
+    """What a rule states for one call; unknown values are None."""
 
     out_shape: Shape | None = None
     """Shape of the first output, with the batch; None where the rule does not say."""
@@ -42,7 +42,7 @@ class Expectation:
 
 
 class FunctionCall(NamedTuple):  # made in a third of the time of a frozen dataclass
-    """One call of a function, as its rule is given it."""
+    """One call of a function, as passed to its rule."""
 
     args: Sequence[Any]
     """Arguments by place."""
@@ -52,19 +52,19 @@ class FunctionCall(NamedTuple):  # made in a third of the time of a frozen datac
     """What the function returned."""
 
     def argument(self, place: int, *names: str) -> Any:
-        """The argument at a place or of one of these names; None where it was not given."""
+        """Return the argument at a position or with one of these names; None if not given."""
         if place < len(self.args):
             return self.args[place]
         return next((self.kwargs[name] for name in names if name in self.kwargs), None)
 
     def shape(self, place: int, *names: str) -> Shape:
-        """Shape of the tensor that is the argument at a place or of one of these names."""
+        """Return the shape of the tensor at a position or with one of these names."""
         shape: Shape = self.argument(place, *names).shape
         return shape
 
     @property
     def out_shape(self) -> Shape:
-        """Shape of what was returned; of several tensors, of the first."""
+        """Shape of the returned tensor; of the first one if there are several."""
         output = self.output
         shape: Shape = (output[0] if isinstance(output, (tuple, list)) else output).shape
         return shape
@@ -83,11 +83,11 @@ class Rule:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is one of this package's own."""
+        """Whether the rule is one of this package's own."""
         return _module_of(self.function).startswith("vitc_inspect.")
 
     def of_layer(self, layer: nn.Module, shapes: Mapping[str, Shape]) -> Expectation | None:
-        """What the rule says of a layer that is given tensors of these shapes.
+        """Return what the rule states for a layer with inputs of these shapes.
 
         Raises:
             RuleError: A user's rule raised, or returned what is no Expectation.
@@ -95,7 +95,7 @@ class Rule:
         return self._says(layer, dict(shapes))
 
     def of_call(self, call: FunctionCall) -> Expectation | None:
-        """What the rule says of a function's call; RuleError as `of_layer`."""
+        """Return what the rule states for a function call; RuleError as in `of_layer`."""
         return self._says(call)
 
     def _says(self, *given: Any) -> Expectation | None:
@@ -158,8 +158,7 @@ _Rules = Mapping[Kind, Rule]
 
 
 class Registry:
-    """All rules by what they are for; a mapping is replaced as a whole, so that readers need no
-    lock."""
+    """All rules by kind; a mapping is replaced as a whole, so that readers need no lock."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -169,7 +168,7 @@ class Registry:
         """Those of its users, which are asked first."""
 
     def add(self, rules: Sequence[Rule]) -> None:
-        """Register rules; each takes the place of the one that was registered for its kind."""
+        """Register rules; each replaces the previous one of its kind."""
         added = {rule.kind: rule for rule in rules}
         with self._lock:
             if rules[0].is_ours:
@@ -178,14 +177,14 @@ class Registry:
                 self.users = MappingProxyType({**self.users, **added})
 
     def keep(self, wanted: Callable[[Rule], bool]) -> None:
-        """Forget the users' rules that are not wanted."""
+        """Remove the users' rules that a condition rejects."""
         with self._lock:
             kept = {kind: rule for kind, rule in self.users.items() if wanted(rule)}
             self.users = MappingProxyType(kept)
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """Put the users' rules back as they are now when the block is left."""
+        """Restore the current rules of users when the block exits."""
         before = self.users
         try:
             yield
@@ -248,8 +247,7 @@ def register_rule(*kinds: Any) -> Callable[[AnyRule], AnyRule]:
 
 
 def temporary_rules() -> AbstractContextManager[None]:
-    """Forget, when the block is left, every rule that users registered in it, and bring back those
-    that were replaced.
+    """Remove the rules that users register in this block when it exits, and restore replaced ones.
 
     >>> with temporary_rules():
     ...     rule = register_rule("my_function")(lambda call: 0)
@@ -258,7 +256,7 @@ def temporary_rules() -> AbstractContextManager[None]:
 
 
 def forget_rules(modules: Collection[str]) -> None:
-    """Forget the rules that users defined in these Python modules, which are to be run again."""
+    """Remove the rules that users defined in these Python modules, before they are run again."""
     REGISTRY.keep(lambda rule: _module_of(rule.function) not in modules)
 
 
@@ -269,7 +267,7 @@ _TELL = "Decorate it with torch.overrides.wrap_torch_function, or make it a torc
 
 
 def kind_of(target: Any) -> Kind:
-    """Under which kind a rule of a class or a function is registered and looked up.
+    """Return the kind under which the rule of a class or a function is registered.
 
     Raises:
         SpecError: field "kind".
@@ -303,7 +301,7 @@ def kind_of(target: Any) -> Kind:
 
 
 def function_kind(function: Any) -> str | None:
-    """The name that tells a function from all others; None for what is none.
+    """Return the unique name of a function; None if the object is not a function.
 
     A function of torch has its bare name, an operator that of its library before it, and any
     other function that of its module.
@@ -329,12 +327,12 @@ def _is_announced(function: Any) -> bool:
 
 
 def layer_rule(layer: nn.Module) -> Rule | None:
-    """The rule of the nearest class in the layer's MRO whose forward the layer runs."""
+    """Return the rule of the nearest class in the layer's MRO whose forward the layer runs."""
     return None if "forward" in vars(layer) else _rule_of_class(type(layer))
 
 
 def is_users_layer(kind: type[nn.Module]) -> bool:
-    """Whether the rule of a class of layers is a user's."""
+    """Whether the rule for a layer class was registered by a user."""
     rule = _rule_of_class(kind) if REGISTRY.users else None
     return rule is not None and not rule.is_ours
 
@@ -353,7 +351,7 @@ def _rule_of_class(kind: type[nn.Module]) -> Rule | None:
 
 
 def users_rule_of_function(function: Any, name: str) -> Rule | None:
-    """The rule that a user registered for a function.
+    """Return the rule that a user registered for a function.
 
     Args:
         function: The function.
@@ -367,5 +365,5 @@ def users_rule_of_function(function: Any, name: str) -> Rule | None:
 
 
 def our_rule_of_function(name: str) -> Rule | None:
-    """This package's rule of a function of torch, also of one that writes to its argument."""
+    """Return this package's rule for a torch function, in place or not."""
     return REGISTRY.ours.get(name) or REGISTRY.ours.get(plain_name(name))

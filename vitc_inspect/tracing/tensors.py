@@ -1,4 +1,4 @@
-"""The tensors in a value: an argument, or what a call returned, however nested.
+"""Find the tensors in an argument or a returned value, however nested.
 
 A value may be a tensor, or hold tensors in tuples, lists, mappings, dataclasses and other objects
 with attributes. Whoever lists or copies the tensors of a value follows the rule written here.
@@ -101,7 +101,7 @@ def _unbound(nested: Tensor) -> Sequence[Tensor]:
 
 
 def copied(value: Any, copies: dict[int, Tensor]) -> Any:
-    """Copy a value so that whoever writes to its tensors in place leaves the original as it was.
+    """Copy a value so that in-place writes to its tensors do not change the original.
 
     Args:
         value: Any value.

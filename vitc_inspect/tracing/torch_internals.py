@@ -1,4 +1,4 @@
-"""Every private name of torch that this package relies on, each under a plain name of its own.
+"""The private names of torch that this package relies on, each under a public name.
 
 No other file uses one, so that a release of torch that changes one of them fails in the tests of
 this file. The one exception is `model.modules.Conv2d`, which overrides a private method.
@@ -67,7 +67,7 @@ INPUT_CHECK = "_check_input_dim"
 
 
 def is_compiled(layer: nn.Module) -> bool:
-    """Whether torch.compile made the module, or its compile method compiled it in place."""
+    """Whether a module was compiled, by torch.compile or in place by its `compile` method."""
     # the class is loaded with the compiler alone
     return type(layer).__name__ == "OptimizedModule" or layer._compiled_call_impl is not None
 
@@ -76,12 +76,12 @@ def is_compiled(layer: nn.Module) -> bool:
 
 
 def compiler_is_loaded() -> bool:
-    """Whether the compiler was imported, which takes a second."""
+    """Whether the compiler was already imported, which takes a second."""
     return "torch._dynamo" in sys.modules
 
 
 def default_device() -> torch.device | None:
-    """The device that torch.set_default_device set; None where none was set.
+    """Return the device set by torch.set_default_device; None if none was set.
 
     torch.get_default_device gives the CPU in both cases.
     """

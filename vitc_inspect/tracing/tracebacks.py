@@ -1,4 +1,4 @@
-"""Where in a forward pass an exception was raised, and which package a source file belongs to."""
+"""Find where a forward pass raised, and which package a source file belongs to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vitc_inspect.tracing.torch_internals import INPUT_CHECK
 
 
 def module_file(name: str) -> str:
-    """The file of a module, without importing it: `listener` imports this file."""
+    """Find the file of a module without importing it; `listener` imports this file."""
     spec = find_spec(name)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(name)
@@ -44,7 +44,7 @@ CodeLine = tuple[str, int]  # file and number of a line
 
 
 def owner_of(file: str) -> str:
-    """The owner of a source file.
+    """Return the owner of a source file.
 
     Returns:
         "here" for `listener`, "calling" for the file in which torch calls a module's forward,
@@ -61,7 +61,7 @@ def owner_of(file: str) -> str:
 
 
 def source_line(place: CodeLine | None) -> SourceLine | None:
-    """A line with its text; None for none."""
+    """Return a source line with its text; None if there is none."""
     if place is None:
         return None
     file, line = place
@@ -73,7 +73,7 @@ def failure_of(
     failed: tuple[BaseException, str, Sequence[SeenTensor]] | None,
     failed_in: tuple[BaseException | None, str] | None,
 ) -> Failure:
-    """Where an exception came from: the function, its operands, the module, the line.
+    """Describe where an exception was raised: the function, its operands, the module, the line.
 
     Args:
         error: What the forward raised.
@@ -118,7 +118,7 @@ def failure_of(
 
 
 def bare_failure(error: BaseException) -> Failure:
-    """A failure of which only the exception's class and message are known."""
+    """Describe an exception of which only the class and message are known."""
     kind, message = type(error).__name__, _message_of(error)
     return Failure(
         kind=kind,
@@ -149,7 +149,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def traceback_text(error: BaseException) -> str:
-    """Write an exception's traceback as Python does, without this package's and torch's calling.
+    """Format a traceback as Python does, without the frames of this package and of torch's calls.
 
     Args:
         error: The exception, with those that it was raised from.

@@ -1,4 +1,4 @@
-"""Layers that were not called, each with the reason; and notes on what is unusual in a module."""
+"""Layers that were not called, each with the reason, and notes on anything unusual."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_COMPILED = (
 
 
 def never_called(run: Run, failure: Failure | None) -> tuple[NeverCalled, ...]:
-    """Name every layer that could have been a row and was not called, with the reason.
+    """List every layer that was not called, with the reason.
 
     Args:
         run: The run, once the module has returned or raised.
@@ -85,7 +85,7 @@ def _reason(name: str, run: Run, used: frozenset[int], failure: Failure | None) 
 
 
 def shared_notes(contents: Contents) -> tuple[str, ...]:
-    """Name each module that stands under a second name, in a sentence."""
+    """Describe each module that is registered under more than one name."""
     return tuple(
         f"{name} is the same module as {first}: its rows bear that name, and both learn the same;"
         " make two where that is not meant."
@@ -94,7 +94,7 @@ def shared_notes(contents: Contents) -> tuple[str, ...]:
 
 
 def fast_path_notes(layers: Mapping[str, nn.Module]) -> tuple[str, ...]:
-    """Say that attention or a compiled module will run otherwise than it would by itself.
+    """Say that attention or a compiled module ran differently from how it normally runs.
 
     To be asked before the run, for which all that is switched off.
 
@@ -115,7 +115,7 @@ def fast_path_notes(layers: Mapping[str, nn.Module]) -> tuple[str, ...]:
 
 
 def unregistered_notes(run: Run) -> tuple[str, ...]:
-    """Name each kind of module that ran without being part of the module, in a sentence."""
+    """Describe each kind of module that ran without being registered in the module."""
     return tuple(
         f"A {kind} ran that is not registered in the module, as one in a plain list is not:"
         " its parameters are neither counted nor trained."

@@ -1,1 +1,1 @@
-"""The browser's way in: the page, the choice it sends, and the answers it gets."""
+"""The web page: the page itself, the requests it sends, and the answers it gets."""

@@ -1,4 +1,4 @@
-"""Answers of both pages' servers, and what they say when something fails."""
+"""Answers of both pages' servers, and the error messages when something fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # which JSON can ask for, and n
 
 @contextmanager
 def answering(refused: Callable[[SpecError], Answer]) -> Iterator[Answer]:
-    """An answer to be filled in; whatever is raised inside becomes the answer.
+    """Fill in an answer in the block; an exception raised there becomes the answer.
 
     What nobody foresaw is told in a sentence, and logged with its traceback.
 
@@ -50,7 +50,7 @@ def answering(refused: Callable[[SpecError], Answer]) -> Iterator[Answer]:
 
 
 def drawn(what: str, draw: Callable[..., str], *args: Any, **kwargs: Any) -> str:
-    """A part of the page, or in its place why it is not there; the rest of the page stays.
+    """Draw a part of the page; if it fails, say so in its place and keep the rest.
 
     Args:
         what: What the part is, for example "The panel".

@@ -1,4 +1,4 @@
-"""The part of both pages' servers that is the same: turning their methods into page functions."""
+"""The shared part of both pages' servers: turn their methods into page functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 class PageServer:
-    """Opened pictures, and one thread in which forward passes wait their turn."""
+    """Opened pictures, and one thread in which forward passes are queued."""
 
     def __init__(self, own_pictures: Mapping[str, Picture] | None = None) -> None:
         """Start the server.
@@ -35,7 +35,7 @@ class PageServer:
         self._runner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
 
     def open_picture(self, request: Request) -> Answer:
-        """Take in a picture: a file that was uploaded, or one that the browser sends back."""
+        """Cache a picture: an uploaded file, or one that the browser sends back."""
         return self.pictures.take_in(path=request.path, data=request.data)
 
     async def _in_turn(self, function: Callable[..., Result], *args: Any) -> Result:
@@ -46,7 +46,7 @@ class PageServer:
 def page_functions(
     server: PageServer, names: Iterable[str], refused: Callable[[Request, SpecError], Answer]
 ) -> list[Callable[..., Any]]:
-    """Make functions that a page can call from methods of its server.
+    """Turn methods of a server into functions that its page can call.
 
     Args:
         server: The server.
@@ -77,7 +77,7 @@ def page_functions(
 
 
 def error_fields(error: SpecError) -> Answer:
-    """An error as the page shows it, with what to write into the controls of its field."""
+    """Return an error as the page shows it, with values for the controls of its field."""
     value = () if error.suggestion is None else error.suggestion
     # as text, since JavaScript rounds large numbers
     parts = [str(part) for part in (value if isinstance(value, tuple) else (value,))]

@@ -202,7 +202,7 @@ class ModuleInspector(PageServer):
 
 
 def module_functions(inspector: ModuleInspector) -> list[Callable[..., Any]]:
-    """The functions that the module's page can call."""
+    """Return the functions that the module's page can call."""
     names = ("show", "reload", "changed", "save", "open_picture")
     return page_functions(inspector, names, lambda _, error: {"error": error_fields(error)})
 

@@ -1,4 +1,4 @@
-"""The page of stems as a Gradio app: one HTML component and the functions it can call."""
+"""The page for stems as a Gradio app: one HTML component and the functions it can call."""
 
 from __future__ import annotations
 

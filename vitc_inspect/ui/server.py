@@ -84,7 +84,7 @@ class Inspector(PageServer):
         self._running: ByteCache[str, _RunningTiming] = ByteCache(MEMORY_BUDGET)
 
     def predict(self, request: Request) -> Answer:
-        """Everything that can be shown before a run."""
+        """Return everything that can be shown before a run."""
         choice = read_choice(request)
         prediction = predict(choice.model, dtype=choice.dtype)
         picture = self.pictures.find(choice.image)
@@ -228,7 +228,7 @@ class Inspector(PageServer):
 
 
 def server_functions(inspector: Inspector) -> list[Callable[..., Any]]:
-    """The functions that the stem's page can call."""
+    """Return the functions that the stem's page can call."""
     names = ("predict", "run", "witnesses", "time", "explain", "save", "open_picture")
     return page_functions(inspector, names, _refused)
 

@@ -95,7 +95,7 @@ class PictureStore:
         return self._keep(picture)
 
     def take_in(self, *, path: str, data: str) -> dict[str, Any]:
-        """Take in a picture: an uploaded file, or one that the browser sends back.
+        """Cache a picture: an uploaded file, or one that the browser sends back.
 
         Args:
             path: Path of the uploaded file, which is deleted; empty for none.
@@ -157,7 +157,7 @@ def _uploaded(name: str) -> Path:
 
 
 def address_of(image: Image.Image) -> str:
-    """Encode a picture without loss as a data: address for the browser to keep."""
+    """Encode a picture losslessly as a data: URI for the browser to keep."""
     file = BytesIO()
     image.save(file, "PNG", compress_level=3)
     return _DATA + b64encode(file.getvalue()).decode()

@@ -1,1 +1,1 @@
-"""Views of a report: each turns it into something to look at, and decides nothing."""
+"""Views of a report for the terminal, notebooks and the page; they only format results."""

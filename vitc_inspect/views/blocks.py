@@ -1,4 +1,4 @@
-"""Blocks in a row as one SVG picture: sized by shape, with labels, a picture and a state."""
+"""Draw a row of blocks as one SVG: sized by shape, with labels, a picture and a state."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PREFIX = 5  # height of the bar that stands for the class token
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """One block: what it stands for and how large it is drawn; lengths are pixels."""
+    """One block: what it represents and its drawn size (CSS pixels)."""
 
     layers: tuple[str, ...]
     """The layers it shows; a click selects the first. Without any it is no button."""
@@ -75,7 +75,7 @@ def in_a_row(
     full: int = _FULL,
     shrink: float = 0.84,
 ) -> Markup:
-    """Draw blocks one behind the other, with arrows between.
+    """Draw blocks one after the other, with arrows between them.
 
     Args:
         blocks: The blocks; at least one.
@@ -193,7 +193,7 @@ def _text(x: float, y: float, css: str, content: Content) -> Markup:
 
 @lru_cache(maxsize=1024)
 def coloured_shape(shape: tuple[int, ...], *, svg: bool = False) -> Markup:
-    """Write a shape of one image with the colours of its axes.
+    """Write a shape of one image with each axis in its colour.
 
     Args:
         shape: (channels, height, width), (tokens, channels) or (channels,); any other is plain.

@@ -1,4 +1,4 @@
-"""Labels of a call, shared by the terminal, notebooks and the page: its name, place and shapes."""
+"""Labels of a call for the terminal, notebooks and the page: name, source line and shapes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Named(Protocol):
 
 
 def call_name(row: Named) -> str:
-    """The name of a layer or a function as it is shown; of the module itself its kind."""
+    """Return the displayed name of a layer or a function; for the whole module, its class."""
     return one_line(row.name or row.kind)
 
 
 def without_batch(sizes: Shape | None, batch: int) -> Shape | None:
-    """A shape without the batch in front, where `batch` is the size it has there.
+    """Drop the first size of a shape if it is the batch size `batch`.
 
     >>> without_batch((1, 48, 112, 112), 1), without_batch((1, 48), 0), without_batch(None, 1)
     ((48, 112, 112), (1, 48), None)
@@ -39,7 +39,7 @@ def without_batch(sizes: Shape | None, batch: int) -> Shape | None:
 
 
 def short_place(source: SourceLine | None) -> str:
-    """The file's name and the line.
+    """Format a source line as file name and line number.
 
     >>> short_place(SourceLine(file="/home/ada/stem.py", line=12, text="x = x + 1"))
     'stem.py:12'
@@ -48,12 +48,12 @@ def short_place(source: SourceLine | None) -> str:
 
 
 def whole_line(source: SourceLine | None) -> str | None:
-    """File, number and text of a line, for a pointer over what is cut; None for none."""
+    """Format file, number and text of a source line for a tooltip; None if there is no line."""
     return f"{source.file}:{source.line}  {source.text}" if source else None
 
 
 def tensor_shape(sizes: Sequence[int] | None) -> str:
-    """The shape of a tensor; nothing for none.
+    """Format the shape of a tensor; empty if there is none.
 
     >>> tensor_shape((2, 3)), tensor_shape(()), tensor_shape(None)
     ('2×3', 'a number', '')
@@ -62,7 +62,7 @@ def tensor_shape(sizes: Sequence[int] | None) -> str:
 
 
 def name_before(value: Value) -> str:
-    """The name that a tensor was given by, with a space behind it; nothing where it has none.
+    """Return the argument name of a tensor and a space; empty if it has no name.
 
     >>> name_before(Value(path="mask", shape=(2,), dtype="bool", bytes=2))
     'mask '
@@ -73,7 +73,7 @@ def name_before(value: Value) -> str:
 
 
 def written_over(row: Row) -> str:
-    """That the row's output was later written over, by what and where; without a full stop."""
+    """Say where and by what the row's output was later overwritten; without a full stop."""
     at = f" at {short_place(row.overwritten_at)}" if row.overwritten_at else ""
     name = call_name(row)
     name = f"{name}, call {row.turn}," if row.turn > 1 else name

@@ -1,4 +1,4 @@
-"""The rows of a long report as a tree: blocks that repeat, and parts of a crowd, are one line."""
+"""Fold the rows of a long report into a tree: repeated blocks and long runs become one line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PART = 6  # rows of a part that is folded in a crowd
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """Several rows under one line."""
+    """Several rows shown as one line."""
 
     title: str
     """Whose rows they are: "blocks.3", or "blocks.0 … blocks.11"."""
@@ -49,7 +49,7 @@ class _Part:
 
 
 def row_keys(calls: Sequence[Row]) -> tuple[str, ...]:
-    """A name for each row by which it is found again after the file has changed.
+    """Return a key for each row that stays the same when the user's file is edited.
 
     >>> row_keys(())
     ()
@@ -65,7 +65,7 @@ def row_keys(calls: Sequence[Row]) -> tuple[str, ...]:
 
 
 def folded(calls: Sequence[Row]) -> tuple[Node, ...]:
-    """Arrange rows: flat where they are few, else what repeats is folded, then what is long.
+    """Arrange rows in a tree: flat if there are few, else repeats are folded, then long parts.
 
     A change of shape is hidden by a repeated block only where every block makes it.
     """

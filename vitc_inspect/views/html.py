@@ -1,4 +1,4 @@
-"""HTML and SVG put together so that every value is escaped; no other file escapes.
+"""Write HTML and SVG with every value escaped; no other file escapes.
 
 `Markup` is text that is HTML already. Whatever else is put into an element or a template is plain
 text, and its `&`, `<`, `>` and quotes are written so that a browser shows them as they are.
@@ -71,7 +71,7 @@ def tag(name: str, /, *children: Content, **attributes: Attribute) -> Markup:
 
 
 def fill(template: str, /, *values: Content, **named: Content) -> Markup:
-    """Put values into a template of HTML; the quickest way to write many elements.
+    """Insert values into an HTML template; the fastest way to write many elements.
 
     Args:
         template: HTML as `str.format` takes it, with quotes around attributes. It is written out
@@ -87,7 +87,7 @@ def fill(template: str, /, *values: Content, **named: Content) -> Markup:
 
 
 def join(*parts: Content, separator: Content = "") -> Markup:
-    """Put parts one after the other.
+    """Concatenate parts.
 
     >>> print(join(tag("b", 1), "<2>", separator=" & "))
     <b>1</b> &amp; &lt;2&gt;
@@ -96,7 +96,7 @@ def join(*parts: Content, separator: Content = "") -> Markup:
 
 
 def in_base64(data: bytes, before: str = "") -> Markup:
-    """Write bytes as text in which nothing is to be escaped, however long.
+    """Encode bytes as base64, which needs no escaping.
 
     Args:
         data: The bytes.
@@ -109,7 +109,7 @@ def in_base64(data: bytes, before: str = "") -> Markup:
 
 
 def trusted(written: str) -> Markup:
-    """Take HTML that a library has written and escaped, such as matplotlib's SVG, as it is."""
+    """Mark HTML as already escaped, such as matplotlib's SVG."""
     return _markup(written)
 
 

@@ -28,7 +28,7 @@ SIGNED_MAP, UNSIGNED_MAP = "RdBu_r", "magma"
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How values become colours, the same for every map of a layer."""
+    """How values are mapped to colours, the same for every map of a layer."""
 
     low: float
     """Value of the first colour."""
@@ -39,7 +39,7 @@ class Scale:
 
     @property
     def signed(self) -> bool:
-        """Whether zero stands in the middle."""
+        """Whether zero is the middle of the scale."""
         return self.low < 0
 
     @property
@@ -76,7 +76,7 @@ class Wall:
 
 @dataclass(frozen=True, kw_only=True)
 class MapStatistics:
-    """Figures of every map of a layer, by index."""
+    """Statistics of every map of a layer, by index."""
 
     mean: FloatArray
     """Means."""
@@ -102,7 +102,7 @@ Sorting = Literal["index", "variance", "sparsity", "mean"]
 
 
 def map_statistics(kept: KeptOutput) -> MapStatistics:
-    """Figures of every map of a layer's output.
+    """Compute statistics of every map of a layer's output.
 
     Args:
         kept: The output: (c, h, w), as far as it was kept.
@@ -132,7 +132,7 @@ def map_statistics(kept: KeptOutput) -> MapStatistics:
 
 
 def sorted_maps(statistics: MapStatistics, sorting: Sorting) -> tuple[int, ...]:
-    """The indexes of a layer's maps in an order: by index, or the most of a figure first.
+    """Return the indices of a layer's maps, by index or in descending order of a statistic.
 
     Args:
         statistics: The figures.
@@ -210,12 +210,12 @@ def wall(
 
 
 def plane_png(plane: FloatArray, scale: Scale) -> bytes:
-    """One map as a PNG, a pixel a value: (h, w)."""
+    """Encode one map (h, w) as a PNG, one pixel for each value."""
     return _png(colour_indexes(plane, scale), scale)
 
 
 def common_scale(ranges: Iterable[tuple[float, float]]) -> Scale:
-    """The scale that holds all of these, each from its least value to its largest."""
+    """Return the scale that covers all of these, from the minimum to the maximum."""
     ends = list(ranges)
     low, high = (
         min((low for low, _ in ends), default=0.0),
@@ -235,7 +235,7 @@ def _as_signed(scale: Scale) -> Scale:
 
 
 def face(kept: KeptOutput, *, side: int = 64) -> tuple[bytes, Scale]:
-    """Draw the map that varies most, or the first tokens, as a small PNG for the strip.
+    """Draw the map with the largest variance, or the first tokens, as a small PNG for the strip.
 
     Args:
         kept: The layer's output: (c, h, w) or (n, d).
@@ -258,7 +258,7 @@ def face(kept: KeptOutput, *, side: int = 64) -> tuple[bytes, Scale]:
 
 
 def value_scale(values: FloatArray) -> Scale:
-    """The scale of some values: symmetric if any is negative, else from zero.
+    """Return the scale of some values: symmetric if any is negative, else from zero.
 
     A few values far beyond all others would leave one colour for the rest, so the scale ends
     where all but 1 in 200 are, if the largest is twice as large, and says so.
@@ -276,7 +276,7 @@ def value_scale(values: FloatArray) -> Scale:
 
 
 def colour_indexes(values: FloatArray, scale: Scale) -> NDArray[np.uint8]:
-    """Palette indexes 1 to 255 of values on a scale; 0 is left for gaps."""
+    """Convert values to palette indices 1 to 255 on a scale; 0 is left for gaps."""
     span = scale.high - scale.low
     factor = 254 / span if span > 0 else 0.0
     shifted = np.multiply(values, factor, dtype=np.float32)
@@ -289,21 +289,21 @@ def colour_indexes(values: FloatArray, scale: Scale) -> NDArray[np.uint8]:
 
 @cache
 def palette(colour_map: str) -> bytes:
-    """256 RGB triples: index 0 unused, 1 to 255 from the first colour to the last."""
+    """Return 256 RGB triples: index 0 unused, 1 to 255 from the first colour to the last."""
     colours = colormaps[colour_map](np.linspace(0, 1, 255))[:, :3]
     return bytes(3) + (colours * 255).round().astype(np.uint8).tobytes()
 
 
 @cache
 def css_gradient(colour_map: str) -> str:
-    """The colours of a map from low to high, as a CSS background."""
+    """Return the colours of a map from low to high, as a CSS background."""
     colours = colormaps[colour_map](np.linspace(0, 1, 13))[:, :3]
     stops = (f"rgb({r} {g} {b})" for r, g, b in (colours * 255).round().astype(int))
     return f"linear-gradient(90deg, {', '.join(stops)})"
 
 
 def data_uri(file: bytes, kind: str = "png") -> Markup:
-    """A picture as a data: address.
+    """Encode a picture as a data: URI.
 
     Args:
         file: The bytes of the file.
@@ -313,7 +313,7 @@ def data_uri(file: bytes, kind: str = "png") -> Markup:
 
 
 def numbers(kept: KeptOutput) -> FloatArray:
-    """A kept output as an array, in float32."""
+    """Convert a kept output to a float32 array."""
     array: FloatArray = kept.values.float().numpy()
     return array
 

@@ -1,4 +1,4 @@
-"""The image with the padding around it, and what is laid over it: heat, likeness, counts."""
+"""The image with its padding, and overlays on it: heat map, similarity, counts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST_PADDING = 0.5  # as much of the image's side as is drawn of the padding
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """The rectangle in which an image and its padding are drawn, in pixels of the image."""
+    """The rectangle in which an image and its padding are drawn (pixels of the image)."""
 
     left: float
     """First column drawn, below 0 in the padding (pixels)."""
@@ -56,7 +56,7 @@ class Frame:
 
 
 def frame_of(spec: StemSpec, *, width: int) -> Frame:
-    """Find room for the image and for the padding that its tokens read.
+    """Compute the frame for the image and for the padding that its tokens read.
 
     Args:
         spec: The stem.
@@ -91,7 +91,7 @@ def frame_of(spec: StemSpec, *, width: int) -> Frame:
 
 
 def thinning(size: Sequence[int]) -> int:
-    """Every so many rows and columns of a picture are sent.
+    """Return the step at which rows and columns of a picture are sent.
 
     >>> thinning((224, 224)), thinning((2048, 512))
     (1, 4)
@@ -100,7 +100,7 @@ def thinning(size: Sequence[int]) -> int:
 
 
 def photo_uri(array: FloatArray) -> str:
-    """What the stem was fed as the data: address of a JPEG.
+    """Encode the stem's input as the data: URI of a JPEG.
 
     Args:
         array: (channels, height, width), from -1 to 1.
@@ -112,7 +112,7 @@ def photo_uri(array: FloatArray) -> str:
 
 
 def heat_uri(values: NDArray[np.float64], most: float) -> str:
-    """Values from 0 to `most` as a picture that is clear at 0: (rows, columns).
+    """Draw values from 0 to `most` as a picture that is transparent at 0: (rows, columns).
 
     A map of more than MOST_SIDE rows or columns is thinned to the largest value of each block.
     """
@@ -129,7 +129,7 @@ def heat_uri(values: NDArray[np.float64], most: float) -> str:
 
 
 def reads_uri(row_reads: Sequence[int], column_reads: Sequence[int]) -> str:
-    """How many tokens read each pixel, as a stencil: the more, the more opaque.
+    """Draw how many tokens read each pixel as a mask: the more, the more opaque.
 
     Args:
         row_reads: Rows of tokens that read each row of pixels.
@@ -151,12 +151,12 @@ def reads_uri(row_reads: Sequence[int], column_reads: Sequence[int]) -> str:
 
 
 def opacity(reads: float, most: int) -> float:
-    """How opaque a pixel is drawn that `reads` tokens read, where `most` is the most."""
+    """Return the opacity of a pixel that `reads` tokens read, where `most` is the maximum."""
     return 0.0 if not reads else 0.08 + 0.62 * (reads / most) ** 0.8
 
 
 def mosaic(array: FloatArray, spec: StemSpec, *, step: int) -> NDArray[np.uint8]:
-    """The mean colour of the pixels around the centre of each token.
+    """Compute the mean colour of the pixels around the centre of each token.
 
     Args:
         array: (channels, height, width), from -1 to 1: what the stem was fed.
@@ -184,14 +184,14 @@ def mosaic(array: FloatArray, spec: StemSpec, *, step: int) -> NDArray[np.uint8]
 
 
 def colours_uri(colours: NDArray[np.uint8]) -> str:
-    """Colours as a PNG, a pixel each: (rows, columns, 3)."""
+    """Encode colours as a PNG, one pixel each: (rows, columns, 3)."""
     file = BytesIO()
     Image.fromarray(np.ascontiguousarray(colours)).save(file, "PNG", compress_level=6)
     return data_uri(file.getvalue())
 
 
 def runs(values: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Equal neighbours together: where they start, where they stop, their value.
+    """Group equal neighbours into runs: start, stop, value.
 
     >>> runs((1, 1, 2, 0))
     [(0, 2, 1), (2, 3, 2), (3, 4, 0)]
@@ -201,7 +201,7 @@ def runs(values: Sequence[int]) -> list[tuple[int, int, int]]:
 
 
 def hatch_svg(name: str, unit: float) -> Markup:
-    """Patterns of slanted lines: NAME-hatch for padding, NAME-dense for a box's part of it.
+    """Define hatch patterns: NAME-hatch for padding, NAME-dense for a box's part of it.
 
     Args:
         name: First part of their names.
@@ -223,12 +223,12 @@ def hatch_svg(name: str, unit: float) -> Markup:
 
 
 def rect(x: float, y: float, width: float, height: float) -> dict[str, str]:
-    """Place and size of a rectangle as attributes."""
+    """Format position and size of a rectangle as attributes."""
     return {"x": f"{x:g}", "y": f"{y:g}", "width": f"{width:g}", "height": f"{height:g}"}
 
 
 def box_path(left: float, top: float, right: float, bottom: float) -> str:
-    """A rectangle as a path."""
+    """Format a rectangle as an SVG path."""
     return f"M{left:g} {top:g}H{right:g}V{bottom:g}H{left:g}z"
 
 

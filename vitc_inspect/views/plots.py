@@ -1,4 +1,4 @@
-"""Curves and points as SVG that takes the page's colours: matplotlib figures, never pyplot."""
+"""Plots as SVG in the page's colours: matplotlib figures, never pyplot."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Dot:
 
 @lru_cache(maxsize=32)
 def tokens_plot(stem: StemSpec, *, width: int, height: int = 170) -> Markup:
-    """Tokens against image size as steps, with the length of a position table across.
+    """Plot tokens against image size as steps, with the length of the position table as a line.
 
     Args:
         stem: The stem; its own size is marked.
@@ -98,7 +98,7 @@ def tokens_plot(stem: StemSpec, *, width: int, height: int = 170) -> Markup:
 
 @lru_cache(maxsize=32)
 def image_size_plot(vit: ViTSpec, *, width: int, height: int = 190) -> Markup:
-    """MACs of the whole model against image size, with softmax and with linear attention.
+    """Plot the model's MACs against image size, with softmax and with linear attention.
 
     Args:
         vit: The model; its own size is marked.
@@ -121,7 +121,7 @@ def image_size_plot(vit: ViTSpec, *, width: int, height: int = 190) -> Markup:
 
 @lru_cache(maxsize=32)
 def total_stride_plot(vit: ViTSpec, *, width: int, height: int = 190) -> Markup:
-    """MACs against total stride: the same encoder behind patchify stems, the model marked.
+    """Plot MACs against total stride for one encoder after patchify stems, the model marked.
 
     Args:
         vit: The model; its own stride is marked.
@@ -149,7 +149,7 @@ def total_stride_plot(vit: ViTSpec, *, width: int, height: int = 190) -> Markup:
 
 
 def time_plot(dots: Sequence[Dot], *, x_title: str, width: int, height: int = 190) -> Markup:
-    """Time of each layer against its MACs or its activations, both on logarithmic axes.
+    """Plot the time of each layer against its MACs or activations, on logarithmic axes.
 
     Args:
         dots: A dot for each layer; MACs, activations and times above 0.

@@ -1,4 +1,4 @@
-"""What every report offers to be shown: its rows, what it says in sentences, what it found."""
+"""The protocols that every report and its rows implement for the views."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 
 class Row(Protocol):
-    """One call of a layer or a function: what was predicted, and what was observed.
+    """One call of a layer or a function, predicted and observed.
 
     Shapes have the batch in front.
     """
@@ -28,11 +28,11 @@ class Row(Protocol):
 
     @property
     def inside(self) -> str:
-        """Name of the module whose forward made the call; "" for the whole."""
+        """Name of the module whose forward made the call; "" for the whole module."""
 
     @property
     def turn(self) -> int:
-        """1 at the first call of this layer, 2 at the second."""
+        """Which call of this layer it is, counted from 1."""
 
     @property
     def is_function(self) -> bool:
@@ -40,19 +40,19 @@ class Row(Protocol):
 
     @property
     def returned(self) -> bool:
-        """False for a call that raised."""
+        """Whether the call returned; False if it raised."""
 
     @property
     def in_shape(self) -> Shape | None:
-        """Shape of the first input, or None without one."""
+        """Shape of the first input, or None if there is none."""
 
     @property
     def predicted_shape(self) -> Shape | None:
-        """Shape that the output was predicted to have, or None without a prediction."""
+        """Predicted shape of the output, or None without a prediction."""
 
     @property
     def out_shape(self) -> Shape | None:
-        """Shape of the first output as it was observed, or None without one."""
+        """Observed shape of the first output, or None if there is none."""
 
     @property
     def verdict(self) -> str:
@@ -61,31 +61,31 @@ class Row(Protocol):
 
     @property
     def params(self) -> int:
-        """Learned numbers: those observed; those predicted where nothing was observed."""
+        """Number of parameters as observed, else as predicted."""
 
     @property
     def macs(self) -> int | None:
-        """Multiply-accumulates, likewise; None where they cannot be counted."""
+        """Multiply-accumulates as observed, else as predicted; None if they cannot be counted."""
 
     @property
     def bytes(self) -> int:
-        """Size of all outputs, likewise."""
+        """Size of all outputs (bytes) as observed, else as predicted."""
 
     @property
     def receptive_field(self) -> int | None:
-        """Pixels that one position of the output sees along an axis; None where not predicted."""
+        """Side of the receptive field of one output position (pixels); None if not predicted."""
 
     @property
     def stage(self) -> str | None:
-        """Name of the stem's convolution that the layer belongs to; None elsewhere."""
+        """Name of the stem's convolution that the layer belongs to, or None."""
 
     @property
     def made_by(self) -> tuple[str, str]:
-        """What made the output, in two short lines, of which one may be empty."""
+        """What made the output, as two short lines, one of which may be empty."""
 
     @property
     def block(self) -> str | None:
-        """Name of the block of the encoder that the layer belongs to: "block1", …, "head"."""
+        """Name of the encoder block that the layer belongs to: "block1", …, "head"."""
 
     @property
     def source(self) -> SourceLine | None:
@@ -93,15 +93,15 @@ class Row(Protocol):
 
     @property
     def overwritten_by(self) -> str | None:
-        """What later wrote over the output in place, or None."""
+        """What later overwrote the output in place, or None."""
 
     @property
     def overwritten_at(self) -> SourceLine | None:
-        """The line that did, or None."""
+        """The line that overwrote the output, or None."""
 
     @property
     def unchecked(self) -> tuple[str, ...]:
-        """Why something could not be worked out of this call."""
+        """Why something about this call could not be computed."""
 
     @property
     def kept(self) -> KeptOutput | None:
@@ -113,19 +113,19 @@ class Report(Protocol):
 
     @property
     def title(self) -> str:
-        """What was run, on what and how, in a line."""
+        """The module or stem, its input and its device, on one line."""
 
     @property
     def rows(self) -> Sequence[Row]:
-        """Every call in order."""
+        """Every call, in order."""
 
     @property
     def batch(self) -> int:
-        """First size of every shape, where shapes are shown without it; 0 shows them whole."""
+        """Batch size to omit from shapes; 0 shows whole shapes."""
 
     @property
     def params(self) -> int:
-        """Learned numbers of the whole."""
+        """Number of parameters of the whole module."""
 
     @property
     def never_called(self) -> Sequence[NeverCalled]:
@@ -133,18 +133,18 @@ class Report(Protocol):
 
     @property
     def failure(self) -> Failure | None:
-        """How the forward pass raised, or None."""
+        """Where and how the forward pass raised, or None."""
 
     @property
     def faults(self) -> Sequence[Explanation]:
-        """Faults that keep every shape right."""
+        """Faults that leave every shape correct."""
 
     @property
     def ignored(self) -> Mapping[str, int]:
-        """How many faults of each ignored kind there were."""
+        """Number of faults of each ignored kind."""
 
     def sentences(self, *, never_called: bool = True) -> Sequence[str]:
-        """The totals, what is odd, and the verdict; with or without the layers never called."""
+        """Return the totals, anything unusual, and the verdict."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values."""
+        """Return the report as plain values."""

@@ -1,4 +1,4 @@
-"""A report as a table: for the terminal, Markdown, CSV, and HTML as a notebook shows it."""
+"""Reports as tables: for the terminal, Markdown, CSV, and HTML for notebooks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Cells = tuple[str, ...]
 
 
 class ReportMethods:
-    """How every report writes itself."""
+    """The output methods of every report."""
 
     def __str__(self) -> str:
         """The report as a table for the terminal."""
@@ -58,7 +58,7 @@ def _check(report: Report) -> None:
 
 
 def module_table(report: Report, *, grey: bool = False) -> str:
-    """Draw a report for the terminal: a line for each call, the totals, what is odd, the faults.
+    """Draw a report for the terminal: a line for each call, the totals, anything unusual, faults.
 
     Args:
         report: The report on a stem or on any module.
@@ -123,7 +123,7 @@ class _Lines(list[str]):
 
 
 def module_csv(report: Report) -> str:
-    """Write the rows of a report on a stem or on any module as CSV, numbers in full.
+    """Write the rows of a report on a stem or any module as CSV, with unrounded numbers.
 
     Shapes have the batch in front.
 
@@ -180,8 +180,7 @@ def _csv_source(source: SourceLine | None) -> dict[str, object]:
 
 
 def module_html(report: Report) -> Markup:
-    """Draw a report on a stem or on any module as HTML: one table with its own style, light and
-    dark, as a notebook shows it.
+    """Draw a report as one self-contained HTML table, as a notebook shows it.
 
     Raises:
         SpecError: field "report", for what is no report.
@@ -240,7 +239,7 @@ def _faults_html(faults: Sequence[Explanation]) -> Markup:
 
 
 def report_page(report: Report, *, behind: str = "") -> Markup:
-    """Draw a report as a page of HTML of its own.
+    """Draw a report as a complete HTML page.
 
     Args:
         report: The report on a stem or on any module.

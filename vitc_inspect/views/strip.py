@@ -1,4 +1,4 @@
-"""The strip: a block for each change of shape from input to output, of a stem or of any module."""
+"""Draw a stem or a module as a strip: a block for each change of shape, input to output."""
 
 from __future__ import annotations
 

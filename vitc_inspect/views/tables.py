@@ -1,4 +1,4 @@
-"""Tables for the terminal that are not of a report: counts of MACs, times, the paper's numbers."""
+"""Other tables for the terminal: counts of MACs, times, the paper's numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the paper's table is printed without torch
 
 
 def witness_table(witnesses: Sequence[Witness]) -> str:
-    """Draw every count of one model for the terminal, with its convention and its shortfall."""
+    """Draw every count of one model for the terminal, with its convention and what it omits."""
     lines = []
     for witness in witnesses:
         macs = "none" if witness.macs is None else f"{witness.macs:,}"
@@ -25,7 +25,7 @@ def witness_table(witnesses: Sequence[Witness]) -> str:
 
 
 def time_table(timing: Timing) -> str:
-    """Draw the time of every layer for the terminal, with its spread and what it follows."""
+    """Draw the time of every layer for the terminal, with its spread and correlations."""
     bare, names = timing.bare, [layer.name for layer in timing.layers]
     width = max(map(len, ["layer", *names]))
     lines = [
@@ -56,7 +56,7 @@ def time_table(timing: Timing) -> str:
 
 
 def paper_table() -> str:
-    """Draw the paper's Tables 1 and 3 beside our exact numbers, misprints named."""
+    """Draw the paper's Tables 1 and 3 beside our exact numbers, with misprints marked."""
     titles = ("", "", "MACs", "printed", "params", "printed", "acts", "printed")
     rows: list[tuple[str, ...]] = [titles]
     notes = []

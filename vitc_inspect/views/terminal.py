@@ -1,4 +1,4 @@
-"""What a terminal can show: words on one line, and how many columns they take."""
+"""Text for a terminal: escape it to one line, and measure its width in columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["columns", "one_line"]
 
 
 def columns(words: str) -> int:
-    """Count the columns of a terminal that one line takes.
+    """Count the terminal columns that one line takes.
 
     >>> columns("conv1"), columns("日本"), columns("e\\u0301")
     (5, 4, 1)

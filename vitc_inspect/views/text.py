@@ -1,4 +1,4 @@
-"""Numbers, units and shapes in words."""
+"""Format numbers, units and shapes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BYTE_UNITS = ((2**10, "KiB"), (2**20, "MiB"), (2**30, "GiB"))
 
 
 def shape(sizes: Sequence[int]) -> str:
-    """Write a shape.
+    """Format a shape.
 
     >>> shape((48, 112, 112))
     '48×112×112'
@@ -20,7 +20,7 @@ def shape(sizes: Sequence[int]) -> str:
 
 
 def count(number: int) -> str:
-    """Write a count in at most four digits and a prefix; below a million in full.
+    """Format a count with at most four digits and a prefix; in full below a million.
 
     >>> count(1296), count(435326976), count(1021488)
     ('1,296', '435 M', '1.02 M')
@@ -29,7 +29,7 @@ def count(number: int) -> str:
 
 
 def brief(number: int) -> str:
-    """Write a count in at most four digits and a prefix, also below a million.
+    """Format a count with at most four digits and a prefix, also below a million.
 
     >>> brief(75648), brief(768), brief(435326976)
     ('75.6 k', '768', '435 M')
@@ -38,7 +38,7 @@ def brief(number: int) -> str:
 
 
 def size(number: int) -> str:
-    """Write a number of bytes.
+    """Format a number of bytes.
 
     >>> size(2408448), size(600)
     ('2.30 MiB', '600 B')
@@ -47,7 +47,7 @@ def size(number: int) -> str:
 
 
 def seconds(duration: float) -> str:
-    """Write a time.
+    """Format a time.
 
     >>> seconds(0.00171), seconds(0.0000034), seconds(2.5)
     ('1.71 ms', '3.40 µs', '2.50 s')
@@ -59,7 +59,7 @@ def seconds(duration: float) -> str:
 
 
 def percent(part: float) -> str:
-    """Write a fraction in hundredths, small ones with a digit more.
+    """Format a fraction as a percentage; small ones get one more digit.
 
     >>> percent(0.8897), percent(0.0041), percent(0), percent(0.00002)
     ('89 %', '0.4 %', '0 %', '< 0.1 %')
@@ -70,7 +70,7 @@ def percent(part: float) -> str:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Write a measured number in so many digits; "inf" and "nan" as what they are.
+    """Format a measured number with a given number of digits, or as "inf" or "nan".
 
     >>> number(-0.123412), number(0.00000045), number(float("-inf"))
     ('−0.1234', '4.5e−7', '−inf')
@@ -79,7 +79,7 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def tokens_sentence(prediction: Prediction) -> str:
-    """Say where the sequence length comes from.
+    """Say how the sequence length is computed.
 
     >>> from vitc_inspect import conv_stem, predict
     >>> tokens_sentence(predict(conv_stem()))
@@ -108,7 +108,7 @@ def unread(layer: LayerPrediction) -> str:
 
 
 def most_work(prediction: Prediction) -> str:
-    """Say which convolution of the stem multiplies most, or which of them do, each as much.
+    """Name the convolution of the stem with the most MACs, or all of them if tied.
 
     >>> from vitc_inspect.stem.spec import conv_stem
     >>> from vitc_inspect.stem.prediction import predict
@@ -124,7 +124,7 @@ def most_work(prediction: Prediction) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """Write a number of things.
+    """Format a count with its noun.
 
     >>> plural(1, "channel"), plural(3, "channel")
     ('1 channel', '3 channels')
@@ -133,7 +133,7 @@ def plural(number: int, noun: str) -> str:
 
 
 def listed(positions: Sequence[int]) -> str:
-    """List positions in ascending order, all if few, else their ends or their beginning.
+    """List positions in ascending order: all if few, else a range or the first ones.
 
     >>> listed((190, 191)), listed((3, 4, 5, 6, 7)), listed((1, 3, 5, 7, 9))
     ('190, 191', '3 … 7', '1, 3, 5, … 9')

@@ -43,7 +43,7 @@ class Way:
     """Whether token n was cell n, all its channels in their places."""
 
     def sources(self, place: int) -> tuple[IntArray, IntArray]:
-        """Where the numbers of one token come from.
+        """Return the map cells that the values of one token come from.
 
         Args:
             place: Place in the sequence of image tokens, counted from 0.
@@ -55,7 +55,7 @@ class Way:
 
 
 def ways(grid_size: tuple[int, int], channels: int) -> tuple[Way, ...]:
-    """Every way of `FLATTENINGS`, each tried on a map whose numbers say where they stand.
+    """Return every way of `FLATTENINGS`, each run on a map of its own indices.
 
     Args:
         grid_size: Rows and columns of the map.
@@ -77,7 +77,7 @@ def ways(grid_size: tuple[int, int], channels: int) -> tuple[Way, ...]:
 
 
 def place_colours(way: Way, cells: ColourArray, places: IntArray, *, step: int) -> ColourArray:
-    """The mean colour of the cells that each token takes its numbers from.
+    """Compute the mean colour of the cells that each token takes its values from.
 
     Args:
         way: The flattening.
@@ -111,7 +111,7 @@ def place_colours(way: Way, cells: ColourArray, places: IntArray, *, step: int) 
 
 
 def drawn_places(count: int) -> IntArray:
-    """The places of a sequence that are drawn: all, or every so many."""
+    """Return the positions of a sequence that are drawn: all, or every n-th."""
     return np.arange(0, count, ceil(count / MOST_PLACES))
 
 

@@ -27,7 +27,7 @@ from vitc_inspect.tracing.rules import Expectation, Shape, layer_rule
 def expect(
     layer: nn.Module, shapes: Mapping[str, Shape], *, arguments: int = 1
 ) -> Expectation | None:
-    """Work out what a layer makes of inputs of these shapes, by the rule of its class.
+    """Predict the output of a layer for inputs of these shapes, by the rule of its class.
 
     Args:
         layer: The layer. A subclass that runs a forward of its own is not known: timm's

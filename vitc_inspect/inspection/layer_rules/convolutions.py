@@ -1,4 +1,4 @@
-"""Rules for convolutions, transposed convolutions, and the windows that they slide over."""
+"""Rules for convolutions and transposed convolutions, and for fold and unfold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules for layers that keep the shape, norms, activations and dropout, and for GLU."""
+"""Rules for layers that keep the shape (norms, activations, dropout), and for GLU."""
 
 from __future__ import annotations
 

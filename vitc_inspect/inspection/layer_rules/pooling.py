@@ -1,4 +1,4 @@
-"""Rules for pooling layers: the largest or the mean of each window."""
+"""Rules for pooling layers: the maximum or mean of each window."""
 
 from __future__ import annotations
 

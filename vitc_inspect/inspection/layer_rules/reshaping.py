@@ -1,4 +1,4 @@
-"""Rules for layers that only move numbers: Flatten, Unflatten, einops and the class token."""
+"""Rules for layers that only rearrange values: Flatten, Unflatten, einops, the class token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rules for layers share: the input's shape, windows along an axis, and words."""
+"""Helpers of the layer rules: the input's shape, windows along an axis, formulas as text."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ def first_shape(shapes: Mapping[str, Shape], *, axes: int = 0) -> Shape:
 
 
 def axes_of(layer: nn.Module) -> int:
-    """How many axes a layer works along, as the name of torch's class says: 2 of MaxPool2d."""
+    """Return the number of spatial axes, from the name of torch's class: 2 for MaxPool2d."""
     names = (kind.__name__ for kind in type(layer).__mro__ if kind.__module__.startswith("torch."))
     return next(int(name[-2]) for name in names if name[-2:] in ("1d", "2d", "3d"))
 
 
 def moved(out_shape: Shape, rule: str) -> Expectation:
-    """What a layer makes that learns nothing and multiplies nothing."""
+    """Return the expectation for a layer without parameters and MACs."""
     return Expectation(out_shape=out_shape, params=0, macs=0, rule=rule)
 
 
 def along(value: Any, axis: int) -> Any:
-    """The value for one axis, where one number may stand for all."""
+    """Return the value for one axis; a single number applies to all axes."""
     return value[axis] if isinstance(value, (tuple, list)) else value
 
 
 def windows(size: int, kernel: int, stride: int, padding: int, dilation: int) -> tuple[int, str]:
-    """How many windows lie along one axis, and the formula with its numbers."""
+    """Count the windows along one axis, and format the formula with its numbers."""
     side = output_size(size, kernel_size=kernel, stride=stride, padding=padding, dilation=dilation)
     window = dilation * (kernel - 1) + 1
     return side, f"⌊({size} + 2·{padding} − {window}) / {stride}⌋ + 1 = {side}"
 
 
 def per_axis(words: list[str]) -> str:
-    """The formula of each axis, written once where all are equal."""
+    """Join the formulas of all axes, or write one if all are equal."""
     return words[0] if len(set(words)) == 1 else ", ".join(words)

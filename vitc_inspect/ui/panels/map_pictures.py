@@ -1,4 +1,4 @@
-"""Pictures of feature maps for both pages: the wall of all maps, and one map enlarged."""
+"""Pictures of feature maps for both pages: all maps in a grid, or one map enlarged."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def wall_html(
     sorting: str,
     colours: Scale | str,
 ) -> Markup:
-    """Draw all maps on one wall, with a legend and a list of dead, equal and broken maps.
+    """Draw all maps in a grid, with a legend and a list of dead, equal and broken maps.
 
     Args:
         kept: The output, as far as it was kept.
@@ -290,7 +290,7 @@ def values_html(
     over: str = "",
     **attributes: Attribute,
 ) -> Markup:
-    """Draw values as a picture and send the values along for the page to read.
+    """Draw values as a picture, and embed them for the page to read.
 
     Args:
         plane: The values that are drawn: (h, w).

@@ -119,7 +119,7 @@ def _one_map_html(run: ModuleRun, row: int, maps: KeptOutput, channel: int, scal
 
 
 def failed_html(failure: Failure) -> Markup:
-    """Show the facts about the operation that raised, which has no output."""
+    """Show the facts about the operation that raised."""
     facts: list[tuple[Content, Content]] = []
     if failure.source:
         facts.append(("line", _code(failure.source)))

@@ -1,4 +1,4 @@
-"""The panel that shows which input pixels one place of an output depends on, by gradient."""
+"""The panel that shows which input pixels one position of an output depends on, by gradient."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _MOST_PLACES = 256  # rows and columns of it
 
 
 def module_reach_html(run: ModuleRun, row: int, *, place: str, width: int) -> Markup:
-    """Show one place of a call's output and the input pixels with a gradient to it.
+    """Show one position of a call's output and the input pixels with a gradient to it.
 
     Args:
         run: The run.
@@ -94,7 +94,7 @@ def module_reach_html(run: ModuleRun, row: int, *, place: str, width: int) -> Ma
 
 
 def read_place(place: str, shape: tuple[int, ...], grid: Grid | None) -> tuple[int, ...]:
-    """Parse the text that selects a place of an output without the batch; the middle by default.
+    """Parse the text that selects an output position, without the batch; the middle by default.
 
     Args:
         place: "3,5", a row and a column of a map or of the tokens' grid; or "7", a token.
@@ -129,7 +129,7 @@ def read_place(place: str, shape: tuple[int, ...], grid: Grid | None) -> tuple[i
 def formula_box(
     report: ModuleReport, row: int, at: tuple[int, ...], grid: Grid | None
 ) -> TokenBox | None:
-    """Receptive field of a place by the formula of the stem found in the module.
+    """Receptive field of a position by the formula of the stem found in the module.
 
     Args:
         report: The report.

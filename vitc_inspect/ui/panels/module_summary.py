@@ -62,7 +62,7 @@ def _alert(title: str, *inside: Content) -> Markup:
 
 
 def broken_html(error: SpecError) -> Markup:
-    """Say why the module could not be made, with the traceback of the user's code."""
+    """Say why the module could not be created, with the traceback of the user's code."""
     cause, other = error.__cause__, ""
     if error.suggestion is not None:  # the name is another now, which the page cannot change
         other = f", or start the app with --module {error.suggestion}"
@@ -204,7 +204,7 @@ def _audit_html(report: ModuleReport) -> str:
 
 
 def module_table_html(report: ModuleReport, selected: str, opened: Sequence[str]) -> Markup:
-    """Draw a row for each call, with repeated blocks folded, then layers that never ran, and notes.
+    """Draw a row for each call, repeated blocks folded, then layers that never ran, and notes.
 
     Args:
         report: The report.

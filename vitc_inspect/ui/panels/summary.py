@@ -167,7 +167,7 @@ def status_html(prediction: Prediction, report: Report | None) -> Markup:
 def table_html(
     prediction: Prediction, report: Report | None, selected: str, *, unfolded: bool
 ) -> Markup:
-    """Draw a row for each layer, predicted beside observed; the layer's name is a button.
+    """Draw a row for each layer with predicted and observed values; the name is a button.
 
     The transformer blocks are one line, which opens the layers of the first of them and any
     that does not agree; `unfolded` or a selected layer opens it at once.
