@@ -14,7 +14,7 @@ from vitc_inspect import cli
 VERBS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {"app": ("vitc_inspect.ui.launch", "opens the page in the browser")}
 )
-"""By verb, the module whose `main(arguments, prog=...)` carries it out, and what it does."""
+"""By verb, the module whose `main(arguments, prog=...)` runs it, and what it does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

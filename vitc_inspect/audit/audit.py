@@ -76,7 +76,7 @@ def audit_module(
         The faults that were found; none is a guess from names alone.
 
     Raises:
-        SpecError: field "module", for what is no module.
+        SpecError: field "module", if it is not a module.
     """
     kwargs = kwargs or {}
     try:
@@ -225,7 +225,7 @@ def _first_without_class_token(flow: Flow, stem_path: StemPath) -> Iterator[Expl
         made = step.outputs[0]
         if step.name in ("getitem", "select") and len(made.shape) < len(mine[0].shape):
             parts.append(_is_first(step) and prod(mine[0].shape) == cells * prod(made.shape))
-        elif step.name in RECURRENT:  # what stands first may have seen all others
+        elif step.name in RECURRENT:  # the first position may have read all others
             continue
         elif len(made.shape) == 3 and made.shape[stem_path.axes.axis] == cells:
             tokens.add(id(made))
@@ -243,7 +243,7 @@ def _first_without_class_token(flow: Flow, stem_path: StemPath) -> Iterator[Expl
 
 
 def _is_first(step: Step) -> bool:
-    """Whether a function takes what stands first along one axis."""
+    """Whether a function selects the first position along one axis."""
     index = step.given["index"]
     positions = index if isinstance(index, tuple) else (index,)
     return [place for place in positions if type(place) is int] == [0]
@@ -255,7 +255,7 @@ def _is_first(step: Step) -> bool:
 def _bias(flow: Flow, stem_path: StemPath) -> Iterator[Explanation]:
     """Convolutions of the stem whose bias goes to a BatchNorm and nowhere else.
 
-    The stem ends where the way to the tokens branches: what stands in the blocks is no part of it.
+    The stem ends where the path to the tokens branches: layers in the blocks are not part of it.
     """
     readers: dict[int, list[Step]] = {}
     for step in flow.steps:

@@ -126,13 +126,13 @@ class _Table:
     width: int
     """Numbers of an entry."""
     prefix: int
-    """Tokens that stand before the image's where it is added."""
+    """Number of tokens before the image tokens where the table is added."""
 
 
 def _table(module: nn.Module, flow: Flow, stem_path: StemPath) -> _Table | None:
     """The learned table that does not fit the tokens, or is cut or stretched to fit; else None.
 
-    A table that is reckoned and not learned, as one of sines, may be cut: the place of a token in
+    A computed table that is not learned, such as sines, may be cut: the place of a token in
     it is that of its number.
     """
     learned = _learned(module)

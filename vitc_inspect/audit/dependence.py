@@ -158,7 +158,7 @@ class _Pairs:
         return (noise + self._image.float().mean()).to(self._image.dtype)
 
     def instead(self, images: Tensor) -> dict[int, Tensor]:
-        """What stands in the place of the tensors that were given."""
+        """Replacements for the input tensors."""
         before, many = len(self._image), len(images)
         instead = {
             id(tensor): torch.cat([tensor] * -(-many // before))[:many]

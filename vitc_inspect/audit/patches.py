@@ -205,7 +205,7 @@ def _made_of_pixels(origin: int | str | None, flow: Flow) -> bool:
 
 
 def _picked(known: TracedTensor, flow: Flow) -> bool:
-    """Whether numbers were picked by an index on their way, which nobody does by mistake."""
+    """Whether values were selected by an index on their path, which is taken as intended."""
     at = known.step
     while at is not None:
         step = flow.steps[at]

@@ -242,7 +242,7 @@ def one_entry(positions: Positions, cells: int, count: int) -> Iterator[Explanat
     """Find a position table that adds the same entry to every token.
 
     Args:
-        places: Where what is added stands in the table.
+        places: Positions in the table of the values that are added.
         cells: Tokens of the image.
         count: All tokens that something is added to.
 

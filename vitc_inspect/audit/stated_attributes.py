@@ -94,7 +94,7 @@ def stated_cells(module: nn.Module, cells: int, stride: int) -> int | None:
 
 
 def stated_patch(module: nn.Module, stem_path: StemPath) -> int | None:
-    """Return the `patch_size` stated around the last convolution, if it contradicts the strides.
+    """Return the `patch_size` stated around the last convolution, if it means the total stride.
 
     One that is the kernel of a first convolution whose windows overlap is the side of these; one
     that is right for the convolutions beside it says nothing of those elsewhere.

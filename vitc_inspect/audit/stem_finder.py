@@ -32,11 +32,11 @@ class StemPath:
     image: TracedTensor
     """The input that is the image."""
     map: Step
-    """The step that gave the last map before the tokens."""
+    """The step that returned the last map before the tokens."""
     tokens: TracedTensor | None
     """The tokens, before anything is done with them; None where the map is not made into any."""
     axes: TokenAxes | None
-    """How the map stands in the tokens; None where they are mixed, and without tokens."""
+    """Axes of the map in the tokens; None if they are mixed, or without tokens."""
     before: tuple[Step, ...]
     """Every step on the way from the image to the map, the map's own included."""
     convs: tuple[StemConv, ...]
@@ -119,7 +119,7 @@ def stem_of(
         no such chain: where the way branches, pads in a function or passes any other layer.
 
     Raises:
-        SpecError: field "module", for what is no module.
+        SpecError: field "module", if it is not a module.
     """
     stem_path = find_stem_path(follow(module, *arguments_of(inputs, kwargs)))
     return stem_path.stem if stem_path and stem_path.complete else None
@@ -265,7 +265,7 @@ def _has_table(flow: Flow, maps: Step, sequence: Mapping[int, int]) -> bool:
 
 
 def _sequence(flow: Flow, tokens: TracedTensor | None) -> dict[int, int]:
-    """What the tokens become until they are mixed with each other, and how many stand before."""
+    """Number of prefix tokens of each tensor that the tokens become until they are mixed."""
     if tokens is None or tokens.positions is None:
         return {}
     cells = prod(tokens.positions.shape[2:])

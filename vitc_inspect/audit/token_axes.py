@@ -13,7 +13,7 @@ from vitc_inspect.tracing.positions import TracedTensor
 
 @dataclass(frozen=True, kw_only=True)
 class TokenAxes:
-    """Where the axes of a map (b, d, h, w) are in a tensor of tokens."""
+    """The token axis of a tensor made from a map (b, d, h, w), and the cell of each token."""
 
     axis: int
     """Axis along which the tokens follow each other."""
@@ -26,10 +26,10 @@ OTHER_IMAGES = "one image gets tokens of others"
 
 
 def token_axes(known: TracedTensor) -> TokenAxes | str | None:
-    """Find where the axes of a map are in a tensor of tokens, by the positions of its values.
+    """Find the token axis of a tensor, and the map cell that each token comes from.
 
     Args:
-        known: A tensor whose places are known.
+        known: A tensor whose positions are known.
 
     Returns:
         The axes; in words, what is mixed where the numbers of cells or images are; None where the

@@ -80,7 +80,7 @@ def token_order(flow: Flow, others: VariantRuns) -> Iterator[Explanation]:
 
 
 def _made_tokens(flow: Flow) -> Iterator[tuple[TracedTensor, TokenAxes | str]]:
-    """Everything that is used as tokens of a map, with how the map stands in it."""
+    """Every tensor used as tokens of a map, with the axes of the map in it."""
     seen: set[int] = set()
     for step in (*flow.steps, None):
         ends = flow.outputs if step is None else () if step.name in MOVES else step.sources

@@ -76,9 +76,9 @@ def _inspect_module(options: argparse.Namespace, *, grey: bool) -> Outcome:
     from vitc_inspect.views.explanations import explanations_text, faults_text
 
     seed = parse_int("seed", options.seed, 0, MAX_SEED)
-    check_kinds("ignore", options.ignore, FAULT_KINDS)  # before somebody's code is run
+    check_kinds("ignore", options.ignore, FAULT_KINDS)  # before the user's code is run
     device = resolve_device(options.device)
-    # what the user's code prints must not stand in the report
+    # what the user's code prints must not be in the report
     with contextlib.redirect_stdout(sys.stderr):
         module = made_ready(options.module, load_module(options.module), device)
         by_place, by_name = random_inputs(options.input, module, seed=seed)

@@ -22,7 +22,7 @@ def ended(main: Callable[[], int]) -> int:
     """Run a program and return its exit code; an interrupt or a closed pipe prints no traceback.
 
     Returns:
-        Its exit code, 130 for an interrupt, 141 where nobody reads on, 2 where a package is
+        Its exit code, 130 for an interrupt, 141 for a closed pipe, 2 where a package is
         missing, 70 for a mistake of this package's own.
     """
     try:
@@ -46,7 +46,7 @@ def say(text: str) -> None:
 
     Raises:
         SpecError: field "output", when it cannot be written, as where a disk is full.
-        BrokenPipeError: when nobody reads on.
+        BrokenPipeError: when the reader has closed the pipe.
     """
     try:
         print(text, flush=True)
@@ -59,7 +59,7 @@ def say(text: str) -> None:
 
 
 def complain(what: object) -> None:
-    """Print to standard error if it is open; same arguments as `print`."""
+    """Print to standard error if it is open, since `print` takes None for standard output."""
     if sys.stderr is not None:
         print(what, file=sys.stderr)
 

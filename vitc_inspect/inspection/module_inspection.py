@@ -36,7 +36,7 @@ def inspect_module(module: nn.Module, *inputs: Any, **kwargs: Any) -> ModuleRepo
         The report; also when the forward raises, with all that came before and how it failed.
 
     Raises:
-        SpecError: field "module", for what is no module or has parameters without a shape.
+        SpecError: field "module", if it is not a module or has parameters without a shape.
     """
     return inspect_call(module, inputs, kwargs)
 
@@ -106,7 +106,7 @@ def _audited(
 ) -> tuple[Audit, bool]:
     """What the audit found, and whether it came to its end.
 
-    It asks odd things of modules that nobody has seen; what it fails on must not take the
+    It runs unknown modules on unusual inputs; a failure in it must not take the
     recording away, which is there already.
     """
     found, reason = guarded(audit_module, module, inputs, kwargs)
@@ -209,5 +209,5 @@ def _row(call: Call, layers: Mapping[str, nn.Module]) -> ModuleRow:
 
 
 def _is_hooked(layer: nn.Module) -> bool:
-    """Whether somebody's own hook may change what goes in or comes out of a layer."""
+    """Whether a user's hook may change the input or output of a layer."""
     return bool(forward_hooks(layer) or forward_pre_hooks(layer))

@@ -90,9 +90,9 @@ class ModuleReport(ReportMethods):
     rows: tuple[ModuleRow, ...]
     """Modules and functions, in the order in which they began."""
     params: int
-    """Learned numbers of the whole module, those that several layers share once."""
+    """Number of parameters of the whole module; shared ones count once."""
     never_called: tuple[NeverCalled, ...]
-    """Layers that no hook heard of, with the reason."""
+    """Layers that were never called, with the reason."""
     notes: tuple[str, ...]
     """What is odd about the module, in sentences."""
     faults: tuple[Explanation, ...]
@@ -154,7 +154,7 @@ class ModuleReport(ReportMethods):
 
     @property
     def explanations(self) -> tuple[Explanation, ...]:
-        """Explanations of the failure, likeliest first; only that one if the cause is certain."""
+        """Explanations of the failure, likeliest first; only that of the cause if it is known."""
         if self.failure is None:
             return ()
         # the lines of code in the traceback say who is who
@@ -168,7 +168,7 @@ class ModuleReport(ReportMethods):
         return same if same and same[0].kind == self.cause.kind else (self.cause,)
 
     def row(self, name: str, turn: int = 1) -> ModuleRow:
-        """Return the first row of the module or function called `name`; KeyError if there is none.
+        """Return one row of the module or function called `name`; KeyError if there is none.
 
         Args:
             name: Name of the module or the function.

@@ -24,7 +24,7 @@ class UnsupportedTensor:
     what: str
     """The kind of tensor, completing "it is"."""
     fix: str
-    """How to convert it, without a full stop; {} stands for the tensor."""
+    """How to convert it, without a full stop; {} is replaced by the tensor."""
 
 
 def unsupported_tensor(tensor: Tensor) -> UnsupportedTensor | None:

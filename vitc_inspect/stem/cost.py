@@ -25,7 +25,7 @@ class Share:
     macs: int
     """Multiply-accumulates for one image."""
     params: int
-    """Learned numbers."""
+    """Number of parameters."""
     activations: int
     """Elements of the outputs of convolutions and matrix products."""
 

@@ -54,7 +54,7 @@ def calls_of(
     Args:
         rows: In the order in which they began.
         roles: Of each module that is a row, by its name.
-        weights: Learned numbers of each module itself, by its name, for those that have any.
+        weights: Number of parameters of each module itself, by name, for those that have any.
     """
     values = Values()
     calls = []
@@ -127,7 +127,7 @@ def _ask_rule(row: Row) -> None:
 
 
 def _params(row: Row, roles: Mapping[str, Role], weights: Mapping[str, int]) -> int:
-    """Learned numbers of a row; a layer that is one row answers for all inside it."""
+    """Number of parameters of a row; a layer that is one row includes all its submodules."""
     if row.layer is None:
         return 0
     own = weights.get(row.name, 0)

@@ -134,7 +134,7 @@ def follow(
         What was seen; also when the forward raises.
 
     Raises:
-        SpecError: field "module", for what is no module or has parameters without a shape.
+        SpecError: field "module", if it is not a module or has parameters without a shape.
     """
     watcher = _run(module, inputs, kwargs, dict(instead or {}), until=until, grad=False)
     return watcher.flow
@@ -234,7 +234,7 @@ def _run(
 
 
 def _versions(contents: Contents) -> dict[str, tuple[int, int, int]]:
-    """Which tensor stands under each name, where its memory is, and how often it was written to."""
+    """The tensor under each name, the address of its data, and how often it was written to."""
     return {
         name: (id(value), memory_of(value), version_of(value)) for name, value in contents.named
     }

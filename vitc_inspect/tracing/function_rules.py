@@ -31,7 +31,7 @@ def _transposed_convolution(call: FunctionCall) -> int:
 
 @register_rule("conv_tbc")
 def _time_convolution(call: FunctionCall) -> int:
-    """A filter of taps × channels that stand first."""
+    """MACs of a convolution whose weight begins with the axes of taps and channels."""
     return prod(call.out_shape) * prod(call.shape(1, "weight")[:-1])
 
 
@@ -54,7 +54,7 @@ def _recurrent_cell(call: FunctionCall) -> int:
 
 
 def _vectors(shape: Sequence[int]) -> int:
-    """How many vectors stand along the last axis."""
+    """Number of vectors along the last axis."""
     return prod(shape[:-1])
 
 

@@ -71,7 +71,7 @@ class LayerRecord(NamedTuple):  # made in a third of the time of a frozen datacl
     dtype: str
     """Number format of the output, for example "float32"."""
     params: int
-    """Learned numbers of the module itself."""
+    """Number of parameters of the module itself."""
     macs: int | None
     """Multiply-accumulates of the batch; None where they cannot be counted."""
     bytes: int
@@ -229,7 +229,7 @@ def _with_values(record: LayerRecord, values: Tensor) -> LayerRecord:
 
 
 def _params_by_owner(contents: Contents) -> dict[str, int]:
-    """Learned numbers of each module itself, by its name; what two share counts at the first."""
+    """Number of parameters of each module itself, by name; shared ones count at the first."""
     counts: dict[str, int] = {}
     seen = set()
     for owner, parameter in contents.owned:

@@ -124,7 +124,7 @@ def contents_of(module: Any) -> Contents:
 
 
 def _check_layer(kind: str, name: str, layer: Any) -> None:
-    """Refuse what stands in a module's place and is none, or is not set up as one."""
+    """Raise a SpecError for a registered module that is not a module or not set up as one."""
     if not isinstance(layer, nn.Module):
         reason = f"{name} is registered as a layer and is {with_article(type(layer).__name__)}"
         raise SpecError("module", kind, reason, "Register instances of torch.nn.Module alone")
@@ -181,7 +181,7 @@ def bring_to(module: nn.Module, contents: Contents, device: torch.device) -> nn.
 
 
 def _check_tensor(kind: str, name: str, own: str, tensor: Any) -> None:
-    """Refuse what stands in a tensor's place and is none."""
+    """Raise a SpecError for a registered tensor that is not a tensor."""
     if not isinstance(tensor, Tensor):
         whole = f"{name}.{own}" if name else own
         what = with_article(type(tensor).__name__)

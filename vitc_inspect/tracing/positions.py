@@ -37,7 +37,7 @@ _MAPPERS = frozenset(
 )  # functions that make a map of a map
 
 MAX_NUMBERS = 2**24
-"""Numbers of the largest tensor whose positions are followed."""
+"""Size of the largest tensor whose positions are traced (elements)."""
 
 
 def _range(numbers: int) -> Tensor:

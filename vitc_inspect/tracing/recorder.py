@@ -72,7 +72,7 @@ def record_call(
         The recording; also when the forward raises, with all that came before.
 
     Raises:
-        SpecError: field "module", for what is no module or has parameters without a shape.
+        SpecError: field "module", if it is not a module or has parameters without a shape.
     """
     contents = contents_of(module)
     given, named = copied((tuple(inputs), dict(kwargs or {})), {})

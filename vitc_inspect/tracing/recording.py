@@ -65,7 +65,7 @@ class Call:
     returned: bool
     """Whether the call ended without an exception."""
     params: int
-    """Learned numbers of the module that no module inside it reports."""
+    """Number of parameters of the module that none of its submodules report."""
     macs: int | None
     """Multiply-accumulates of the batch that no other row counts; None where one of the functions
     that ran has no count."""
@@ -170,7 +170,7 @@ class Recording:
     """What could not be worked out of the run as a whole, each with what our own rule raised."""
 
     def call(self, name: str, turn: int = 1) -> Call:
-        """Return the first call of the module or function called `name`; KeyError if there is none.
+        """Return one call of the module or function called `name`; KeyError if there is none.
 
         Args:
             name: Name of the module or the function.

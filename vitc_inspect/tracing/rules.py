@@ -30,15 +30,15 @@ class Expectation:
     """What a rule states for one call; unknown values are None."""
 
     out_shape: Shape | None = None
-    """Shape of the first output, with the batch; None where the rule does not say."""
+    """Shape of the first output, with the batch; None if the rule does not say."""
     params: int | None = None
-    """Learned numbers of the layer; None where the rule does not say."""
+    """Number of parameters of the layer; None if the rule does not say."""
     macs: int | None = None
-    """Multiply-accumulates of the whole batch; None where the rule does not say."""
+    """Multiply-accumulates of the whole batch; None if the rule does not say."""
     rule: str = ""
-    """How the shape comes about, with the numbers in it."""
+    """Formula of the shape, with its numbers."""
     fits: bool = True
-    """Whether the layer can take its input; a rule raises SpecError where it cannot."""
+    """Whether the layer accepts its input; a rule raises SpecError if it does not."""
 
 
 class FunctionCall(NamedTuple):  # made in a third of the time of a frozen dataclass
@@ -177,7 +177,7 @@ class Registry:
                 self.users = MappingProxyType({**self.users, **added})
 
     def keep(self, wanted: Callable[[Rule], bool]) -> None:
-        """Remove the users' rules that a condition rejects."""
+        """Keep only the users' rules that `wanted` accepts."""
         with self._lock:
             kept = {kind: rule for kind, rule in self.users.items() if wanted(rule)}
             self.users = MappingProxyType(kept)

@@ -40,7 +40,7 @@ def tensors_in(
     Args:
         value: Any value.
         path: Path of the value itself.
-        around: Ids of the containers that the value stands in.
+        around: Ids of the containers that hold the value.
 
     Returns:
         Pairs of path and tensor, in order. A path joins indices, keys and attribute names with

@@ -76,7 +76,7 @@ def is_compiled(layer: nn.Module) -> bool:
 
 
 def compiler_is_loaded() -> bool:
-    """Whether the compiler was already imported, which takes a second."""
+    """Whether the compiler was already imported; importing it takes a second."""
     return "torch._dynamo" in sys.modules
 
 

@@ -94,9 +94,9 @@ def shared_notes(contents: Contents) -> tuple[str, ...]:
 
 
 def fast_path_notes(layers: Mapping[str, nn.Module]) -> tuple[str, ...]:
-    """Say that attention or a compiled module ran differently from how it normally runs.
+    """Say that attention or a compiled module will run differently while it is recorded.
 
-    To be asked before the run, for which all that is switched off.
+    Call it before the run, since recording switches these fast paths off.
 
     Args:
         layers: Every module inside, by its name.

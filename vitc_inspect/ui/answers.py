@@ -24,7 +24,7 @@ _HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # which JSON can ask for, and n
 def answering(refused: Callable[[SpecError], Answer]) -> Iterator[Answer]:
     """Fill in an answer in the block; an exception raised there becomes the answer.
 
-    What nobody foresaw is told in a sentence, and logged with its traceback.
+    An unexpected exception becomes one sentence, and is logged with its traceback.
 
     Args:
         refused: Makes the answer where a choice cannot be used.

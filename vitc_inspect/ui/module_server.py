@@ -39,7 +39,7 @@ INPUT_BYTES = 64 * 2**20
 RUN_BYTES = 256 * 2**20
 """Budget of the cache of runs (bytes)."""
 RANDOM = "random"
-"""Name that stands for random numbers instead of a picture."""
+"""Name that selects random numbers instead of a picture."""
 _STRIP_WIDTH = 1340  # pixels: this page has no controls beside the strip
 
 
@@ -84,11 +84,11 @@ class ModuleInspector(PageServer):
         self._run(image, self.inputs)
 
     async def show(self, request: Request) -> Answer:
-        """The whole page, or the panel alone, for the module as it was last read."""
+        """Return the whole page, or only the panel, for the module as last read."""
         return await self._in_turn(self._shown, request)
 
     async def reload(self, request: Request) -> Answer:
-        """Read the file again, and show the module as it is now."""
+        """Read the file again, and show the new module."""
         return await self._in_turn(self._reloaded, request)
 
     def changed(self, request: Request) -> Answer:
@@ -96,7 +96,7 @@ class ModuleInspector(PageServer):
         return {"changed": self._source.changed, "reading": self._reading}
 
     async def save(self, request: Request) -> Answer:
-        """The output of a call as a file."""
+        """Return the output of a call as a file."""
         return await self._in_turn(self._saved, request)
 
     def _reloaded(self, request: Request) -> Answer:

@@ -101,7 +101,7 @@ class Inspector(PageServer):
         }
 
     async def run(self, request: Request) -> Answer:
-        """Everything that can be shown after a run, which is made unless it is cached."""
+        """Run the model unless it is cached, and return everything shown after a run."""
         choice = read_choice(request)
         picture = self.pictures.find(choice.image)
         report = await self._report_of(choice, picture)
@@ -175,7 +175,7 @@ class Inspector(PageServer):
         return self._weights[name]
 
     async def witnesses(self, request: Request) -> Answer:
-        """The MACs of the stem or the model as each counter finds them."""
+        """Return the MACs of the stem or the model by each counter."""
         choice = read_choice(request)
         counts = await self._in_turn(partial(count_work, device=choice.device), choice.model)
         return {"witnesses": costs.witnesses_html(counts)}
@@ -216,7 +216,7 @@ class Inspector(PageServer):
         return {"explained": summary.explanations_html(explanations)}
 
     async def save(self, request: Request) -> Answer:
-        """A layer's output as a file."""
+        """Return a layer's output as a file."""
         choice = read_choice(request)
         report = await self._report_of(choice, self.pictures.find(choice.image))
         layer = _layer_of(request, report.prediction)

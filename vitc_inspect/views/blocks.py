@@ -15,7 +15,7 @@ FACE = 80
 """Side of the largest face."""
 DEPTH = 20
 """Depth of the block with most channels."""
-_BASELINE = 126  # where the blocks stand
+_BASELINE = 126  # baseline of the blocks
 _HEIGHT = 184
 _ARROW = 24  # least room between two blocks
 _FULL = 900  # a strip that is narrower spreads its blocks up to this width
@@ -23,7 +23,7 @@ _CHARACTER, _TITLE_CHARACTER = 6.4, 7.7  # width of a character of a label, of a
 SEQUENCE = 30
 """Width of a block of tokens."""
 _MARKS = {"agrees": "✓ ", "predicted": "", "not predicted": "", "not reached": ""}
-_PREFIX = 5  # height of the bar that stands for the class token
+_PREFIX = 5  # height of the bar for the class token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Block:
     layers: tuple[str, ...]
     """The layers it shows; a click selects the first. Without any it is no button."""
     title: str
-    """What stands under it."""
+    """Label under the block."""
     made_by: tuple[str, ...]
     """What made it out of the block before, a line each."""
     shape: tuple[int, ...]
@@ -51,7 +51,7 @@ class Block:
     state: str
     """The word under it: "input", "predicted", "agrees", "differs" …; it may be empty."""
     prefix: bool = False
-    """Whether a class token stands on top."""
+    """Whether a class token is drawn on top."""
     css: str = ""
     """Further names for the style sheet."""
     whole_name: str = ""
@@ -110,7 +110,7 @@ def in_a_row(
 
 
 def _draw(block: Block, x: float, *, chosen: bool) -> Markup:
-    """A block with its labels; one that stands for layers is a button."""
+    """A block with its labels; one that represents layers is a button."""
     middle = x + block.room / 2
     left = middle - (block.width + block.depth) / 2
     labels = [_text(middle, 13 + 13 * i, "made", line) for i, line in enumerate(block.made_by)]
@@ -197,7 +197,7 @@ def coloured_shape(shape: tuple[int, ...], *, svg: bool = False) -> Markup:
 
     Args:
         shape: (channels, height, width), (tokens, channels) or (channels,); any other is plain.
-        svg: Whether it stands in an SVG.
+        svg: Whether the text is inside an SVG.
     """
     axis = _tspan if svg else _span
     if len(shape) == 3:

@@ -49,7 +49,7 @@ class _Part:
 
 
 def row_keys(calls: Sequence[Row]) -> tuple[str, ...]:
-    """Return a key for each row that stays the same when the user's file is edited.
+    """Return a key for each row, by which to find it again after the user's file has changed.
 
     >>> row_keys(())
     ()

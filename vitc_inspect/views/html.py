@@ -17,7 +17,7 @@ from markupsafe import Markup
 __all__ = ["Attribute", "Content", "Markup", "fill", "in_base64", "join", "tag", "trusted"]
 
 Content = str | float
-"""What stands in an element: Markup as it is, other text escaped, a number as Python writes it."""
+"""Content of an element: Markup as it is, other text escaped, a number as Python writes it."""
 Attribute = str | float | None
 """Value of an attribute: text or a number; True, False and None as `tag` says."""
 
@@ -27,7 +27,7 @@ _EMPTY = frozenset(
         *("circle", "image", "line", "path", "rect", "use"),
     }
 )
-"""Elements that are closed where they open if nothing stands in them."""
+"""Elements that are self-closing if they are empty."""
 _SPECIAL = re.compile("[&<>\"']")
 _markup: Callable[[str], Markup] = partial(str.__new__, Markup)
 """`Markup` without its search for a method of the text that says how it is written in HTML."""
@@ -39,7 +39,7 @@ def tag(name: str, /, *children: Content, **attributes: Attribute) -> Markup:
     Args:
         name: Name of the element, and behind points its classes: "td" or "p.remark.wide". It is
             part of the code, never a value, since it is not escaped.
-        children: What stands in the element, one after the other.
+        children: The content of the element, in order.
         attributes: Attributes by name, with "_" for "-" and without a "_" at the end, as in
             `data_layer` and `class_`. One that is None or False is left out, and one that is True
             has no value; those that begin with "aria" are then "false" and "true", as ARIA has it.
@@ -76,7 +76,7 @@ def fill(template: str, /, *values: Content, **named: Content) -> Markup:
     Args:
         template: HTML as `str.format` takes it, with quotes around attributes. It is written out
             in the code, never put together, since it is not escaped.
-        values, named: What stands in its fields. Only numbers have format specifications.
+        values, named: Values of its fields. Only numbers have format specifications.
 
     >>> print(fill('<b title="{}">{:,}</b> of {what}', "a\\"b", 4096, what="<all>"))
     <b title="a&quot;b">4,096</b> of &lt;all&gt;
@@ -100,7 +100,7 @@ def in_base64(data: bytes, before: str = "") -> Markup:
 
     Args:
         data: The bytes.
-        before: What stands before them, such as "data:image/png;base64,"; nothing to be escaped.
+        before: A prefix, such as "data:image/png;base64,"; nothing to be escaped.
 
     >>> print(in_base64(b"stem", "data:text/plain;base64,"))
     data:text/plain;base64,c3RlbQ==
@@ -136,7 +136,7 @@ def _attribute(key: str, value: Attribute) -> tuple[str, ...]:
 
 
 def _escaped(value: Content) -> str:
-    """What may stand in HTML."""
+    """Return a value as HTML, escaped unless it is Markup."""
     if value.__class__ is Markup:
         return value
     text = value if isinstance(value, str) else str(value)

@@ -215,7 +215,7 @@ def plane_png(plane: FloatArray, scale: Scale) -> bytes:
 
 
 def common_scale(ranges: Iterable[tuple[float, float]]) -> Scale:
-    """Return the scale that covers all of these, from the minimum to the maximum."""
+    """Return one scale that covers several ranges (low, high)."""
     ends = list(ranges)
     low, high = (
         min((low for low, _ in ends), default=0.0),
@@ -235,7 +235,7 @@ def _as_signed(scale: Scale) -> Scale:
 
 
 def face(kept: KeptOutput, *, side: int = 64) -> tuple[bytes, Scale]:
-    """Draw the map with the largest variance, or the first tokens, as a small PNG for the strip.
+    """Draw the map that varies most, or the first tokens, as a small PNG for the strip.
 
     Args:
         kept: The layer's output: (c, h, w) or (n, d).

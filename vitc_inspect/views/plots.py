@@ -153,7 +153,7 @@ def time_plot(dots: Sequence[Dot], *, x_title: str, width: int, height: int = 19
 
     Args:
         dots: A dot for each layer; MACs, activations and times above 0.
-        x_title: What stands on the x axis, with its unit.
+        x_title: Title of the x axis, with its unit.
         width, height: Size of the picture (pixels).
 
     Returns:
@@ -277,7 +277,7 @@ def _short_time(value: float) -> str:
 
 
 def _svg(figure: Figure, title: str) -> Markup:
-    """The figure as an element to stand in the page: its own size, the page's colours."""
+    """Return the figure as an element for the page: its own size, the page's colours."""
     file = StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     whole = re.search(r'<svg [^>]*viewBox="([^"]+)"[^>]*>(.*)</svg>', file.getvalue(), re.S)

@@ -53,7 +53,7 @@ def strip_svg(
     Faces are drawn to the square root of height and width, depths to that of the channels. A layer
     of norm or activation belongs to the block before it; blocks that repeat are one, and so is an
     encoder. A function is drawn smaller than a layer. Before the run the blocks are empty; after it
-    each carries its feature map. Behind a failure stand the layers that would have followed.
+    each carries its feature map. After a failure come the layers that would have followed.
 
     Args:
         rows: The rows of the report, or those that were predicted.
@@ -270,7 +270,7 @@ def _unreached(layers: Sequence[NeverCalled]) -> list[Block]:
 
 
 def _title(name: str) -> str:
-    """A name short enough to stand under a block: its end, which differs most."""
+    """A name short enough for a block's label: its end, which differs most."""
     if len(name) <= _LONGEST_TITLE:
         return name
     parts = name.split(" … ")

@@ -35,7 +35,7 @@ def _upsample(layer: nn.Upsample, shapes: Mapping[str, Shape]) -> Expectation:
 @register_rule(nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d)
 @register_rule(nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d)
 def _pad(layer: nn.ZeroPad2d, shapes: Mapping[str, Shape]) -> Expectation:
-    """So many places more before and behind each axis, told from the last axis on."""
+    """Padding before and after each axis, listed from the last axis on."""
     shape = first_shape(shapes, axes=len(layer.padding) // 2)
     sides, words = list(shape), list[str]()
     for back in range(len(layer.padding) // 2):

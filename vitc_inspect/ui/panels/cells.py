@@ -41,7 +41,7 @@ def cell_html(
         report: What the run found.
         layer: Name of the selected layer, of any kind.
         cell: "channel,row,column" or "channel"; behind a column there may be the input channel
-            to look at. Whatever else stands for the middle of channel 0.
+            to look at. Any other text selects the middle of channel 0.
         width: Width of the panel (pixels).
 
     Returns:

@@ -47,7 +47,7 @@ def maps_html(
         width: Width of that space (pixels).
         sorting: Order of the maps, one of `Sorting`; anything else is by index.
         scale: "layer", "channel" or "stem": what the colours are relative to.
-        until_run: What stands in the place of the maps before the run.
+        until_run: What is shown instead of the maps before the run.
     """
     layer = prediction.layer(selected)
     kept = report.trace.record(selected).kept if report else None

@@ -28,7 +28,7 @@ from vitc_inspect.views.maps import Scale, common_scale, numbers, value_scale
 from vitc_inspect.views.terminal import one_line
 
 _LEAST_SQUARE = 4  # side of a grid of tokens that is assumed
-_MOST_PREFIX = 5  # tokens that may stand before those of a grid
+_MOST_PREFIX = 5  # most prefix tokens of a grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Grid:
     columns: int
     """Columns of tokens."""
     prefix: int
-    """Tokens that stand before those of the grid."""
+    """Number of tokens before those of the grid."""
     source: str
     """Name of the layer whose map has as many positions; empty if a square is assumed."""
 

@@ -195,7 +195,7 @@ def _audit_html(report: ModuleReport) -> str:
     """Whether the audit ran and found nothing; empty if its faults are shown above."""
     if not report.audited:
         return tag("span.badge.warning", "⚠ faults could not be looked for")
-    if report.failure or report.faults:  # which stands above
+    if report.failure or report.faults:  # which are shown above
         return ""
     return tag("span.badge.agrees", "✓ no fault found")
 

@@ -25,7 +25,7 @@ from vitc_inspect.views.pixels import (
 )
 
 _PROFILE = 46  # width of the profile beside the image (CSS pixels)
-_LEAST_MARK = 4.0  # width of a mark on what nobody reads (CSS pixels)
+_LEAST_MARK = 4.0  # width of a mark on unread pixels (CSS pixels)
 _MOST_SWATCHES = 6
 
 
@@ -154,7 +154,7 @@ def _profile_svg(
     most = max(*audit.row_reads, *audit.column_reads, 1)
     bars = {True: "", False: ""}
     for begin, end, value in runs(reads):
-        long = value or most  # what nobody reads is marked over the whole length
+        long = value or most  # unread pixels are marked over the whole length
         path = f"M0 {begin}H{long}V{end}H0z" if upright else f"M{begin} 0V{long}H{end}V0z"
         bars[bool(value)] += path
     box = f"0 {start:.6g} {most} {length:.6g}" if upright else f"{start:.6g} 0 {length:.6g} {most}"

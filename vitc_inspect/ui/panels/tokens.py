@@ -56,7 +56,7 @@ def tokens_html(prepared: PreparedRun, report: Report, *, token: str, width: int
     Args:
         prepared: The stem, ready to run; run it inside `prepared.normalising()`.
         report: What the run found.
-        token: "row,column" in the grid; whatever else stands for the middle one.
+        token: "row,column" in the grid; any other text selects the middle one.
         width: Width of the panel (pixels).
     """
     prediction, spec = report.prediction, report.spec
