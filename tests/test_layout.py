@@ -73,7 +73,7 @@ TOPICS = {
 WITHOUT = {
     "audit/stated_attributes": "test_contract_checks: each attribute beside its convolutions",
     "audit/stem_convs": "test_stem_finder",
-    "audit/token_axes": "test_token_order and test_token_shapes",
+    "audit/token_axes": "test_token_order_faults and test_token_shapes",
     "diagnosis/axes": "test_size_explanations: what each axis is said to count",
     "diagnosis/explanation": "every test of a decoder",
     "diagnosis/key_patterns": "test_keys",
@@ -94,8 +94,8 @@ WITHOUT = {
     "tracing/dataflow": "tests/audit: every audit follows a run",
     "tracing/function_kinds": "test_functions",
     "tracing/interrupts": "test_tracebacks and test_odd_forwards",
-    "tracing/positions": "tests/audit/test_token_order and test_patches",
-    "ui/functions": "test_server, test_module_server and test_answers",
+    "tracing/positions": "tests/audit/test_token_order_faults and test_patches",
+    "ui/page_functions": "test_server, test_module_server and test_answers",
     "ui/module_page": "browser/test_module",
     "ui/panels/cell_window": "tests/ui/test_cells",
     "ui/panels/cells": "tests/ui/test_cells",
@@ -113,7 +113,7 @@ WITHOUT = {
     "ui/panels/tokens": "tests/ui/test_tokens",
     "views/blocks": "test_strip",
     "views/report": "protocols alone, without a function",
-    "views/tables": "tests/cli/test_stems",
+    "views/other_tables": "tests/cli/test_stems",
 }
 """Modules without a file of tests of their own, and where they are tested."""
 
