@@ -149,7 +149,7 @@ class ModuleInspector(PageServer):
                 full=_STRIP_WIDTH,
                 image_uri=image_uri,
             ),
-            "table": drawn("The table", module_table_html, report, key, request.opened),
+            "table": drawn("The table", module_table_html, report, key),
             "panel": panel,
             "sizes": [text.rpartition("=")[2] for text in self._inputs_of(request)],
             "stem": report.stem is not None,
