@@ -12,14 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.inspection.test_registered_rules import (
-    TOKENS,
-    Attention,
-    Hidden,
-    attention_rule,
-    nothing_stays,
-    row_of,
-)
+from tests.inspection.rules import TOKENS, Attention, Hidden, attention_rule, row_of
 from vitc_inspect import (
     Expectation,
     SpecError,

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.inspection.rules import TOKENS, Attention, Hidden, attention_rule, row_of
 from vitc_inspect import (
     Expectation,
     cli,
@@ -23,36 +24,6 @@ from vitc_inspect.inspection.module_run import Source
 from vitc_inspect.tracing.recorder import record_module
 from vitc_inspect.tracing.rules import REGISTRY
 from vitc_inspect.ui.panels.module_summary import module_table_html
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays():
-    with temporary_rules():
-        yield
-
-
-class Attention(nn.Module):
-    """Self-attention of one head, made of layers and functions of torch."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.width = width
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-
-    def forward(self, x, mask=None):
-        q, k, v = self.qkv(x).chunk(3, -1)
-        weights = q @ k.mT
-        return self.out((weights if mask is None else weights + mask).softmax(-1) @ v)
-
-
-def attention_rule(layer, shapes):
-    batch, tokens, width = shapes["0"]
-    return Expectation(
-        out_shape=(batch, tokens, width),
-        params=4 * width * width + 4 * width,
-        macs=batch * tokens * (4 * width * width + 2 * tokens * width),
-        rule="the tokens as they came",
-    )
 
 
 class Separable(nn.Module):
@@ -101,17 +72,6 @@ def strided_rule(layer, shapes):
     return Expectation(out_shape=(batch, layer.out_channels, *sides))
 
 
-class Hidden(nn.Module):
-    """Multiplies where nobody can count it."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.eye(4))
-
-    def forward(self, x):
-        return torch.linalg.inv(self.weight).expand(len(x), 4, 4)
-
-
 class Unheard(nn.Module):
     """Multiplies where nothing is heard of it, as in a kernel of its own."""
 
@@ -125,13 +85,7 @@ def stating(**fields):
     return lambda layer, shapes: Expectation(**fields)
 
 
-def row_of(layer, *given, **named):
-    report = inspect_module(nn.Sequential(layer) if not named else layer, *given, **named)
-    assert report.failure is None
-    return report.rows[0]
-
-
-TOKENS, MAP = torch.zeros(2, 5, 8), torch.zeros(2, 4, 9, 7)
+MAP = torch.zeros(2, 4, 9, 7)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from torch import nn
 
 from tests.ui.requests import START, call
-from tests.views.test_html import HOSTILE, TEXTS, Read
+from tests.views.hostile import HOSTILE, TEXTS, Read
 from vitc_inspect import SpecError
 from vitc_inspect.common.guard import STRICT_RULES
 from vitc_inspect.diagnosis import Explanation
