@@ -26,8 +26,6 @@ from vitc_inspect import (
 from vitc_inspect.common.guard import STRICT_RULES
 from vitc_inspect.ui.panels.module_summary import module_table_html, status_html
 
-__all__ = ["nothing_stays"]  # a fixture
-
 
 class Hostile:
     """Fails whatever is done with it."""
