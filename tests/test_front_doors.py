@@ -86,7 +86,9 @@ ODD: dict[str, Any] = {
 FUNCTIONS = [
     name
     for name in vitc_inspect.__all__
-    if inspect.isfunction(getattr(vitc_inspect, name)) and name != "inspect_module"
+    if inspect.isfunction(function := getattr(vitc_inspect, name))
+    and inspect.signature(function).parameters
+    and name != "inspect_module"
 ]
 BESIDE: dict[str, tuple[Any, ...]] = {  # what a function needs besides its first argument
     "explain_layer": ("proj",),

@@ -1,4 +1,8 @@
-"""No rule that a test registers outlives it."""
+"""Takes away whatever rules a test registers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 
@@ -6,6 +10,6 @@ from vitc_inspect import temporary_rules
 
 
 @pytest.fixture(autouse=True)
-def nothing_stays():
+def nothing_stays() -> Iterator[None]:
     with temporary_rules():
         yield

@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.inspection.rules import TOKENS, Attention, Hidden, attention_rule, row_of
+from tests.inspection.taught_layers import (
+    TOKENS,
+    Attention,
+    Hidden,
+    attention_rule,
+    row_of,
+)
 from vitc_inspect import (
     Expectation,
     SpecError,

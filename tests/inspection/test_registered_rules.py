@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from math import prod
 from threading import Thread
 
 import numpy as np
@@ -11,7 +10,22 @@ import pytest
 import torch
 from torch import nn
 
-from tests.inspection.rules import TOKENS, Attention, Hidden, attention_rule, row_of
+from tests.inspection.taught_layers import (
+    MAP,
+    TOKENS,
+    Attention,
+    Hidden,
+    Named,
+    Scaled,
+    Separable,
+    Strided,
+    Unheard,
+    attention_rule,
+    row_of,
+    separable_rule,
+    stating,
+    strided_rule,
+)
 from vitc_inspect import (
     Expectation,
     cli,
@@ -24,68 +38,6 @@ from vitc_inspect.inspection.module_run import Source
 from vitc_inspect.tracing.recorder import record_module
 from vitc_inspect.tracing.rules import REGISTRY
 from vitc_inspect.ui.panels.module_summary import module_table_html
-
-
-class Separable(nn.Module):
-    """A depthwise convolution, then one of 1 by 1."""
-
-    def __init__(self, given, made):
-        super().__init__()
-        self.depth = nn.Conv2d(given, given, 3, padding=1, groups=given, bias=False)
-        self.point = nn.Conv2d(given, made, 1)
-
-    def forward(self, x):
-        return self.point(self.depth(x))
-
-
-def separable_rule(layer, shapes):
-    batch, given, *sides = shapes["0"]
-    made = layer.point.out_channels
-    return Expectation(
-        out_shape=(batch, made, *sides),
-        params=9 * given + given * made + made,
-        macs=batch * prod(sides) * (9 * given + given * made),
-    )
-
-
-class Named(nn.Linear):
-    """Runs the forward of its base class."""
-
-
-class Scaled(nn.Linear):
-    """Runs a forward of its own."""
-
-    def forward(self, x):
-        return super().forward(x) * 2
-
-
-class Strided(nn.Conv2d):
-    """A convolution that always steps by 2, whatever its attribute says."""
-
-    def forward(self, x):
-        return nn.functional.conv2d(x, self.weight, self.bias, stride=2)
-
-
-def strided_rule(layer, shapes):
-    batch, _, *sides = shapes["0"]
-    sides = [(side - layer.kernel_size[0]) // 2 + 1 for side in sides]
-    return Expectation(out_shape=(batch, layer.out_channels, *sides))
-
-
-class Unheard(nn.Module):
-    """Multiplies where nothing is heard of it, as in a kernel of its own."""
-
-    def forward(self, x):
-        made = torch.empty(len(x), 4)
-        made.numpy()[:] = x.numpy() @ np.ones((x.shape[1], 4), np.float32)
-        return made
-
-
-def stating(**fields):
-    return lambda layer, shapes: Expectation(**fields)
-
-
-MAP = torch.zeros(2, 4, 9, 7)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
+from tests.hostile_html import HOSTILE, TEXTS, Read
 from tests.ui.requests import START, call
-from tests.views.hostile import HOSTILE, TEXTS, Read
 from vitc_inspect import SpecError
 from vitc_inspect.common.guard import STRICT_RULES
 from vitc_inspect.diagnosis import Explanation

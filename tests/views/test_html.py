@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vitc_inspect
-from tests.views.hostile import TEXTS, Read
+from tests.hostile_html import TEXTS, Read
 from vitc_inspect.views.html import Markup, fill, join, tag, trusted
 
 

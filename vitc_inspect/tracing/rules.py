@@ -228,6 +228,7 @@ def register_rule(*kinds: Any) -> Callable[[AnyRule], AnyRule]:
 
     >>> from math import prod
     >>> with temporary_rules():
+    ...
     ...     @register_rule("cdist")
     ...     def cdist_macs(call: FunctionCall) -> int:
     ...         return prod(call.out_shape) * call.shape(0, "x1")[-1]

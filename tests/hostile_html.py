@@ -1,4 +1,4 @@
-"""Texts that are no HTML and would be, and a parser that reads what a browser would."""
+"""Text that looks like HTML, and a parser that tells what became of it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ HOSTILE = (
         "é 漢字 \u202e \x00",
     ),
 )
-
-
 TEXTS = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_characters="\r")))
 
 
