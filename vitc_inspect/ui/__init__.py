@@ -1,1 +1,1 @@
-"""The browser's way in: the page, the choice it sends, and the answers it gets."""
+"""The web page: each request is read once and answered with parts of the page as HTML."""
