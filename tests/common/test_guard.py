@@ -223,7 +223,7 @@ def assert_told(report):
     for view in (module_table, module_html, module_markdown):
         assert "Not checked, by a mistake of" in view(report)
     assert "not checked" in status_html(report, "a picture")
-    module_table_html(report, "", ())
+    module_table_html(report, "")
     if any(row.unchecked for row in report.rows):
         assert "Injected: put in on purpose" in module_csv(report)
 

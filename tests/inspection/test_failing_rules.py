@@ -173,5 +173,5 @@ def test_a_rule_may_say_that_the_input_does_not_fit():
     (row,) = report.rows
     assert row.verdict == "raised"
     assert row.predicted.rule == "width = 8: the tokens are 6 wide. Use 6."
-    assert "does not fit" in module_table_html(report, "", ())
+    assert "does not fit" in module_table_html(report, "")
     assert report.unchecked == ()

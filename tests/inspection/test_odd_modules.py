@@ -385,7 +385,7 @@ def test_csv_and_json_have_the_names_of_layers_as_they_are(oddly_named):
 
 def test_the_page_can_show_whatever_a_layer_is_called(oddly_named):
     """What is no text of Unicode cannot be sent."""
-    drawn = module_table_html(oddly_named, "", ()) + module_strip_svg(oddly_named, selected=None)
+    drawn = module_table_html(oddly_named, "") + module_strip_svg(oddly_named, selected=None)
     assert drawn.encode()
     assert r"new\nline" in drawn
     assert "<b>b" not in drawn

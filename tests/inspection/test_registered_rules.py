@@ -121,7 +121,7 @@ def test_what_a_rule_does_not_say_is_not_checked():
     register_rule(Attention)(stating(params=288))
     row = row_of(Attention(8), TOKENS)
     assert (row.verdict, row.verdicts) == ("agrees", {"shape": None, "params": True, "macs": None})
-    assert "does not fit" not in module_table_html(inspect_module(Attention(8), TOKENS), "", ())
+    assert "does not fit" not in module_table_html(inspect_module(Attention(8), TOKENS), "")
     register_rule(Attention)(stating())
     assert row_of(Attention(8), TOKENS).verdict == "not predicted"
     register_rule(Attention)(stating(macs=0))

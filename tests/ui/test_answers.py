@@ -145,12 +145,12 @@ def test_odd_words_in_any_field_of_a_modules_page_are_answered(
     name: str, value: Any, guest: ModuleInspector
 ) -> None:
     fields = ["image", "sizes", "layer", "view", "cell", "token", "sorting", "scale", "part"]
-    fields += ["opened", "panel_width", "aspect", "reading", "path", "data"]
+    fields += ["panel_width", "aspect", "reading", "path", "data"]
     for field in fields:
         for view in ("maps", "reach", "pixels"):
             asked = {"image": "photo", "view": view, field: value}
             assert_answered(call_module(name, asked, guest))
-    asked = {"image": "photo", "sizes": [value], "opened": [value]}
+    asked = {"image": "photo", "sizes": [value]}
     assert_answered(call_module(name, asked, guest))
     assert_answered(call_module(name, value, guest))
 

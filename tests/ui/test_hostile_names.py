@@ -79,7 +79,7 @@ def module_panels(called: str, run: ModuleRun) -> Iterator[str]:
     yield module_summary.alerts_html(report)
     yield module_summary.summary_html(report)
     yield module_summary.status_html(report, called)
-    yield module_summary.module_table_html(report, row_keys(report.rows)[0], [called])
+    yield module_summary.module_table_html(report, row_keys(report.rows)[0])
     if report.failure:
         yield module_maps.failed_html(report.failure)
     for row in range(len(report.rows)):

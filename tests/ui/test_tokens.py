@@ -35,8 +35,8 @@ from vitc_inspect.tracing.hooks import image_statistics
 from vitc_inspect.ui.panels import tokens
 from vitc_inspect.ui.panels.pixels import pixels_html
 from vitc_inspect.ui.panels.tokens import tokens_html
+from vitc_inspect.views.flattening_orders import place_colours, ways
 from vitc_inspect.views.pixels import frame_of, mosaic, reads_uri
-from vitc_inspect.views.token_order import place_colours, ways
 
 SMALL = conv_stem((8, 16), embed_dim=12, image_size=(32, 40))
 FEW = {"derandomize": True, "deadline": None, "database": None}

@@ -25,7 +25,7 @@ from vitc_inspect.audit.position_tables import table_order
 from vitc_inspect.audit.stated_attributes import stated_stride_faults
 from vitc_inspect.audit.stem_finder import StemPath, find_stem_path
 from vitc_inspect.audit.token_axes import last_axis
-from vitc_inspect.audit.token_order import token_order
+from vitc_inspect.audit.token_order_faults import token_order
 from vitc_inspect.audit.token_shapes import maps_of_tokens, other_widths
 from vitc_inspect.audit.variants import VariantRuns
 from vitc_inspect.common.guard import guarded

@@ -77,7 +77,7 @@ def _paper(options: argparse.Namespace) -> str:
     """The paper's tables beside our exact numbers; they need no torch."""
     if options.json:
         return json.dumps({"source": SOURCE, "rows": [row.to_dict() for row in PRINTED]})
-    from vitc_inspect.views.tables import paper_table
+    from vitc_inspect.views.other_tables import paper_table
 
     return paper_table()
 

@@ -39,7 +39,7 @@ def inspect(options: argparse.Namespace) -> tuple[str, bool]:
     from vitc_inspect.model.modules import MAX_SEED
     from vitc_inspect.probes.other_counters import count_work
     from vitc_inspect.probes.timing import time_layers, timing_dict
-    from vitc_inspect.views.tables import time_table, witness_table
+    from vitc_inspect.views.other_tables import time_table, witness_table
 
     dtype: Any = "float32" if options.dtype is None else options.dtype
     settings = {

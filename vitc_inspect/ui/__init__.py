@@ -1,1 +1,1 @@
-"""The web page: the page itself, the requests it sends, and the answers it gets."""
+"""The web page: each request is read once and answered with parts of the page as HTML."""

@@ -109,8 +109,6 @@ class Request:
     """Range of the maps' colours."""
     part: str = ""
     """ "panel" for the panel alone."""
-    opened: tuple[str, ...] = ()
-    """Titles of the folds that are open."""
     unfolded: bool = False
     """Whether the layers of the transformer blocks are listed."""
     panel_width: int = 400
@@ -141,7 +139,6 @@ class Request:
             },
             rows=_rows(sent["rows"]) if "rows" in sent else None,
             sizes=_texts(sent.get("sizes")),
-            opened=_texts(sent.get("opened")),
             unfolded=sent.get("unfolded") is True,
             panel_width=round(_bounded(sent.get("panel_width"), 240, 1200, cls.panel_width)),
             aspect=_bounded(sent.get("aspect"), 0.5, 4.0, cls.aspect),

@@ -18,7 +18,7 @@ from vitc_inspect.stem.prediction import predict
 from vitc_inspect.ui.answers import Answer, drawn
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Request
-from vitc_inspect.ui.functions import PageServer, error_fields, page_functions
+from vitc_inspect.ui.page_functions import PageServer, error_fields, page_functions
 from vitc_inspect.ui.panels.elements import remark
 from vitc_inspect.ui.panels.module_maps import failed_html, module_maps_html, output_file
 from vitc_inspect.ui.panels.module_reach import module_reach_html
@@ -149,7 +149,7 @@ class ModuleInspector(PageServer):
                 full=_STRIP_WIDTH,
                 image_uri=image_uri,
             ),
-            "table": drawn("The table", module_table_html, report, key, request.opened),
+            "table": drawn("The table", module_table_html, report, key),
             "panel": panel,
             "sizes": [text.rpartition("=")[2] for text in self._inputs_of(request)],
             "stem": report.stem is not None,

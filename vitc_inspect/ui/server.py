@@ -30,7 +30,7 @@ from vitc_inspect.tracing.hooks import KEEP_BYTES, packed
 from vitc_inspect.ui.answers import Answer, drawn
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Choice, Request, editor_rows, read_choice, stem_text
-from vitc_inspect.ui.functions import PageServer, error_fields, page_functions
+from vitc_inspect.ui.page_functions import PageServer, error_fields, page_functions
 from vitc_inspect.ui.panels import cells, costs, maps, summary, tokens
 from vitc_inspect.ui.panels.pixels import pixels_html
 from vitc_inspect.views import text

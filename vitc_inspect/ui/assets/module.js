@@ -28,7 +28,7 @@ function looking() {
 
 function readControls() {
   return {
-    image: field('image').value, sizes: sizeInputs().map((input) => input.value), opened: [...opened], ...looking(), layer: wanted, ...room(),
+    image: field('image').value, sizes: sizeInputs().map((input) => input.value), ...looking(), layer: wanted, ...room(),
   };
 }
 
@@ -94,7 +94,7 @@ const whole = latest(async ({ by, number }) => {
 });
 
 const panels = latest(async (chosen) => {
-  const answer = await ask('show', { ...painted, ...chosen, ...room(), opened: [...opened], reading, part: 'panel' });
+  const answer = await ask('show', { ...painted, ...chosen, ...room(), reading, part: 'panel' });
   if (answer.broken || (!answer.error && answer.reading !== reading)) return changed(); // another visitor has reloaded
   const now = looking();
   if (painted && Object.keys(now).every((key) => now[key] === chosen[key])) showPanel(answer.panel ?? answer.error.html);

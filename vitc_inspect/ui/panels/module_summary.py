@@ -203,13 +203,12 @@ def _audit_html(report: ModuleReport) -> str:
 # ---- the table -------------------------------------------------------------------------------
 
 
-def module_table_html(report: ModuleReport, selected: str, opened: Sequence[str]) -> Markup:
+def module_table_html(report: ModuleReport, selected: str) -> Markup:
     """Draw a row for each call, repeated blocks folded, then layers that never ran, and notes.
 
     Args:
         report: The report.
         selected: Key of the selected row, as `row_keys` names it, or FAILED.
-        opened: Titles of the folds that are open.
     """
     keys = row_keys(report.rows)
     batch = batch_of(report)

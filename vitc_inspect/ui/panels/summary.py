@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.diagnosis import Explanation
@@ -201,7 +202,7 @@ def editor_html(rows: Sequence[Mapping[str, str]]) -> Markup:
     """Draw a row of controls for each convolution, filled with the given texts."""
     names = conv_names(len(rows))
     lines = (
-        _editor_row(name, row, removable=len(rows) > 1)
+        _editor_row(name, tuple(row.items()), removable=len(rows) > 1)
         for name, row in zip(names, rows, strict=True)
     )
     return join(*lines)
@@ -339,7 +340,9 @@ def _seen(row: StemRow | None, quantity: str) -> str:
     return verdict(False, f"observed {value}")
 
 
-def _editor_row(name: str, row: Mapping[str, str], *, removable: bool) -> Markup:
+@lru_cache(maxsize=256)  # most rows stay as they are while a person changes one
+def _editor_row(name: str, fields: tuple[tuple[str, str], ...], *, removable: bool) -> Markup:
+    row = dict(fields)
     default_bias = "1" if row["norm"] == "none" else "0"
     more = (row["dilation"], row["groups"], row["bias"]) != ("1", "1", default_bias)
     remove = button("×", css="remove", data_remove=True, aria_label=f"remove {name}")

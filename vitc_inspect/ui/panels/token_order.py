@@ -12,9 +12,9 @@ from vitc_inspect.inspection.stem_inspection import PreparedRun
 from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.ui.panels.elements import fact, remark
 from vitc_inspect.views import text
+from vitc_inspect.views.flattening_orders import Way, drawn_places, place_colours, ways
 from vitc_inspect.views.html import Content, Markup, fill, tag
 from vitc_inspect.views.pixels import colours_uri, mosaic
-from vitc_inspect.views.token_order import Way, drawn_places, place_colours, ways
 
 _MOST_CELLS = 64  # a side of a grid of cells that is drawn
 _MOST_BACK = 32  # the same, of a sequence read back

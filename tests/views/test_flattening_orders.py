@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitc_inspect.views.token_order import MOST_PLACES, drawn_places, place_colours, ways
+from vitc_inspect.views.flattening_orders import MOST_PLACES, drawn_places, place_colours, ways
 
 FLATTENED = {
     "rows first": lambda x: x.flatten(1).T,
