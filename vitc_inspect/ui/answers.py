@@ -90,7 +90,12 @@ def _failed(what: str, reason: str) -> str:
 def _readable(value: Any) -> Any:
     """The same without halves of characters, which cannot be sent."""
     if isinstance(value, str):
-        return _HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", value)
+        text = str(value)
+        try:
+            text.encode()  # ten times as fast as looking for them
+        except UnicodeEncodeError:
+            return _HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)
+        return text
     if isinstance(value, dict):
         return {_readable(key): _readable(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
