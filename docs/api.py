@@ -165,7 +165,10 @@ def _item(entry: str) -> str:
 def _members(kind: type) -> str:
     """Fields, properties and methods of a class, each with its sentences."""
     lines: list[str] = []
-    told = _told_fields(kind)
+    told = {}
+    for base in reversed(kind.__mro__):
+        if is_dataclass(base):
+            told |= _told_fields(base)
     if is_dataclass(kind):
         for field in fields(kind):
             lines.append(f"- `{field.name}`: `{field.type}`. {told.get(field.name, '')}".rstrip())

@@ -79,6 +79,7 @@ WITHOUT = {
     "diagnosis/operands": "test_sums",
     "inspection/module_inspection": "test_module_report",
     "inspection/stem_inspection": "test_stem_report",
+    "tracing/active_module": "test_listener",
     "tracing/autograd_functions": "test_function_rules and test_rules",
     "tracing/call_sites": "test_tracebacks and test_listener: the line of each function",
     "tracing/dataflow": "tests/audit: every audit follows a run",

@@ -172,7 +172,7 @@ def test_the_table_of_the_terminal_says_what_is_odd():
     said = module_table(inspect_module(nn.Linear(8, 4), torch.zeros(196, 8)))
     assert "36 params; 6,272 MACs for this input." in said  # a batch, or the tokens of one image
     said = module_table(inspect_module(Inverting(), torch.eye(4)))
-    assert "without linalg_inv, which nobody here can count" in said
+    assert "without linalg_inv, which cannot be counted" in said
     assert "Raised RuntimeError in head at faulty.py:" in str(report_on(faulty.Unpermuted()))
 
 

@@ -287,7 +287,7 @@ def test_a_module_called_twice_is_two_rows():
     assert [call.turn for call in recording.calls] == [1, 1, 1, 2, 2, 3]
     assert recording.call("again", 2).out_shape == (2, 8, 4, 4)
     (note,) = recording.notes
-    assert note.startswith("act2 is the same module as act1: its rows bear that name, and both")
+    assert note.startswith("act2 is the same module as act1: its rows have that name, and both")
     with pytest.raises(KeyError):
         recording.call("again", 3)
 

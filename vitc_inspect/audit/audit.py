@@ -146,7 +146,7 @@ def _checks(
     elif flow.error is None:
         yield "the position table", lambda found: cut_table_of_patches(module, flow)
     yield (
-        "pixels that nobody reads",
+        "unread pixels",
         lambda found: unread_pixels(module, inputs, kwargs, flow, stem_path),
     )
     yield "patches", lambda found: scrambled_patches(module, flow)

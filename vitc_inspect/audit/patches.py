@@ -296,7 +296,7 @@ def _turned(read: _Read, patterns: Sequence[tuple[Pattern, int, int]]) -> Explan
         "token order",
         f"The {grid[0]}×{grid[1]} patches of the image become tokens column after column: token 1"
         " is the patch in row 1, column 0. Position tables, pretrained weights and whatever"
-        " resizes a table reckon with row after row.",
+        " resizes a table expect row after row.",
         f"Take the rows first: {_rearrange(read, down if down == across else None)}.",
         because="the places of the pixels were followed to the layer that reads them",
         likelihood="likely",

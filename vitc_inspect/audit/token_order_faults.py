@@ -70,7 +70,7 @@ def token_order(flow: Flow, others: VariantRuns) -> Iterator[Explanation]:
                 "token order",
                 f"The {of_map} becomes tokens column after column: token 1 is the cell in row 1,"
                 " column 0. Position tables, pretrained weights and whatever resizes a table"
-                " reckon with row after row.",
+                " expect row after row.",
                 f"Take the rows first: {RIGHT}.",
                 because=_FOLLOWED,
                 likelihood="likely",

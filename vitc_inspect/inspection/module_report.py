@@ -195,7 +195,7 @@ class ModuleReport(ReportMethods):
         """The totals, then anything unusual, then how the run ended."""
         whole = f"{count(self.params)} params; {count(self.macs)} MACs for this input"
         if self.uncounted:
-            whole += f" without {', '.join(self.uncounted)}, which nobody here can count"
+            whole += f" without {', '.join(self.uncounted)}, which cannot be counted"
         sentences = [
             f"{whole}.",
             *_unchecked(self),

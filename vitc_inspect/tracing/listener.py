@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from vitc_inspect.common.errors import with_article
 from vitc_inspect.common.guard import attempted, guarded, is_to_raise, noted, reason_of
+from vitc_inspect.tracing.active_module import ActiveModule, Given
 from vitc_inspect.tracing.call_builder import Row
 from vitc_inspect.tracing.call_sites import CallSites
 from vitc_inspect.tracing.counting import count_function_macs, dot_length, stated_of_call
@@ -94,41 +95,6 @@ def _values_returned(output: Any) -> tuple[Value, ...]:
     return values_of(tensors_given((), {"": output}))
 
 
-_Given = tuple[tuple[Any, ...], Mapping[str, Any]]  # arguments by place and by name
-
-
-class _ActiveModule:
-    """A module that is running."""
-
-    __slots__ = (
-        "code",
-        "handling",
-        "layer",
-        "name",
-        "own",
-        "row",
-        "sealed",
-        "suspended",
-        "watched",
-    )
-
-    def __init__(
-        self,
-        name: str,
-        layer: nn.Module,
-        code: CodeType | None,
-        row: Row | None,
-        own: bool,
-        role: Role | None,
-    ) -> None:
-        self.name, self.layer, self.code, self.row = name, layer, code, row
-        self.own = own  # the row is the module's, not that of a layer around it
-        self.sealed = row is not None and role != "open"  # its functions are part of its row
-        self.watched = role == "leaf"  # they may be of layers whose hooks do not run
-        self.suspended: _Given | None = None  # the arguments, where the mode is off
-        self.handling = sys.exc_info()[1]  # the exception that the caller is handling
-
-
 class _Function(TorchFunction):
     """What is known of a function before it is called, with what it is recorded as."""
 
@@ -182,7 +148,7 @@ class Run(TorchFunctionMode):
         self.failed: tuple[BaseException, str, list[SeenTensor]] | None = None
         self.failed_in: tuple[BaseException | None, str] | None = None
         self._thread = get_ident()
-        self._stack: list[_ActiveModule] = []
+        self._stack: list[ActiveModule] = []
         self.sites = CallSites(self.names, self._stack, outputs_of.__code__)
         self._library_frame: FrameType | None = None  # the einops function that is running
         self._functions: dict[Any, _Function] = {}
@@ -209,7 +175,7 @@ class Run(TorchFunctionMode):
                 self.rows.append(row)
                 with DisableTorchFunction():
                     row.inputs = tensors_given(args, kwargs)
-            entry = _ActiveModule(name, layer, code, row, own, role)
+            entry = ActiveModule(name, layer, code, row, own, role)
             self._stack.append(entry)
             if role == "opaque":
                 if self._suspend():
@@ -220,7 +186,7 @@ class Run(TorchFunctionMode):
             self.miss(error, row, name or type(layer).__name__)
             if not (self._stack and self._stack[-1].layer is layer):
                 self._stack.append(
-                    _ActiveModule(name, layer, None, row, own, "library" if row else None)
+                    ActiveModule(name, layer, None, row, own, "library" if row else None)
                 )
 
     def leave(self, layer: nn.Module, args: Any, output: Any) -> None:
@@ -281,7 +247,7 @@ class Run(TorchFunctionMode):
         """Whether the module is running, as far as its hooks say."""
         return any(entry.layer is layer for entry in self._stack)
 
-    def _unwind_to(self, layer: nn.Module) -> _ActiveModule:
+    def _unwind_to(self, layer: nn.Module) -> ActiveModule:
         """Drop what runs inside a module without having ended, and return the module's entry.
 
         Torch calls no forward hook after a BaseException, and none that was removed.
@@ -327,7 +293,7 @@ class Run(TorchFunctionMode):
             push_function_mode(self)
             self._suspended = False
 
-    def _run_again(self, layer: nn.Module, given: _Given, error: BaseException) -> None:
+    def _run_again(self, layer: nn.Module, given: Given, error: BaseException) -> None:
         """Find the function of an opaque layer that raised, by running the layer once more."""
         before, self.failed = self.failed, None
         args, kwargs = given
@@ -392,7 +358,7 @@ class Run(TorchFunctionMode):
             self.miss(error, row or self._row_anyhow(function), function.name)
         return output
 
-    def _count(self, row: Row, function: _Function, given: _Given, output: Any) -> None:
+    def _count(self, row: Row, function: _Function, given: Given, output: Any) -> None:
         """Add the MACs of a function to a row, which may be that of the layer around it."""
         try:
             macs = None
@@ -435,7 +401,7 @@ class Run(TorchFunctionMode):
         return row
 
     def _function_row(
-        self, name: str, top: _ActiveModule, args: Any, kwargs: Mapping[str, Any]
+        self, name: str, top: ActiveModule, args: Any, kwargs: Mapping[str, Any]
     ) -> tuple[Row, CodeLine]:
         """A row for a function; for one that einops calls, the row of einops' own function."""
         line, library = self.sites.line_of(sys._getframe(2), top.code)

@@ -87,8 +87,8 @@ def _reason(name: str, run: Run, used: frozenset[int], failure: Failure | None) 
 def shared_notes(contents: Contents) -> tuple[str, ...]:
     """Describe each module that is registered under more than one name."""
     return tuple(
-        f"{name} is the same module as {first}: its rows bear that name, and both learn the same;"
-        " make two where that is not meant."
+        f"{name} is the same module as {first}: its rows have that name, and both share the same"
+        " parameters; make two modules if that is not intended."
         for name, first in contents.repeats
     )
 

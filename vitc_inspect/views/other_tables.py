@@ -42,7 +42,7 @@ def time_table(timing: Timing) -> str:
             half = f"{seconds(spread.low)} to {seconds(spread.high)}"
             lines.append(f"{layer.name:<{width}}  {seconds(spread.median):>8}  {half}")
         else:
-            lines.append(f"{layer.name:<{width}}  {'':>8}  too short to be told")
+            lines.append(f"{layer.name:<{width}}  {'':>8}  too short to measure")
     lines.append("")
     for quantity, title in (("macs", "MACs"), ("activations", "activations")):
         r = timing.correlation(quantity)

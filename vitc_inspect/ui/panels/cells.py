@@ -245,7 +245,7 @@ def _products_html(cell: Cell, given: int, *, first: bool, width: int) -> Markup
     colours = _COLOURS if first and count == len(_COLOURS) else ("",) * count
     said = "Choose a square to see its numbers."
     if not _sent(cell):
-        said = f"{cell.padded.size:,} taps are too many to be told one by one."
+        said = f"{cell.padded.size:,} taps are too many to list."
     products = tag(
         "div.cell-products",
         tag("h3", "Window × kernel = products"),

@@ -366,7 +366,7 @@ def _times_html(timing: Timing) -> Markup:
 def _time_line(layer: LayerTime, longest: float) -> Markup:
     name, spread = layer.name, layer.spread
     if not layer.resolved:
-        short = tag("td", "too short to be told", colspan=2)
+        short = tag("td", "too short to measure", colspan=2)
         return tag("tr.soft", tag("th", name, scope="row"), short)
     return fill(
         '<tr><th scope="row">{}</th><td style="--share:{:.1f}%">{}</td>'

@@ -151,7 +151,7 @@ def _thinned(spec: StemSpec, frame: Frame, similarity: Similarity) -> list[str]:
     notes = [
         what.format(apart)
         for apart, what in (
-            (_dot_step(spec.total_stride, frame.unit), "Points stand {} tokens apart."),
+            (_dot_step(spec.total_stride, frame.unit), "Points are {} tokens apart."),
             (similarity.step, "Similarity is of tokens {} apart."),
             (thinning(spec.image_size), "The image is drawn from pixels {} apart."),
         )
