@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -14,7 +15,7 @@ from torch import nn
 
 from tests import faulty
 from tests.strategies import stem_specs
-from vitc_inspect import ViTSpec, inspect_module, inspect_stem, inspect_vit, parse_stem
+from vitc_inspect import ViTSpec, build_stem, inspect_module, inspect_stem, inspect_vit, parse_stem
 from vitc_inspect.inspection.report_dict import SCHEMA_VERSION
 
 SCHEMA = json.loads(
@@ -72,8 +73,6 @@ def test_a_report_on_a_model_keeps_to_the_schema():
 def test_values_that_are_not_finite_are_words():
     report = inspect_stem(TINY, "ramp", device="cpu")
     record = report.trace.records[0]._replace(low=-math.inf, high=math.nan)
-    from dataclasses import replace
-
     trace = replace(report.trace, records=(record, *report.trace.records[1:]))
     found = plain(replace(report, trace=trace))
     assert (found["rows"][0]["low"], found["rows"][0]["high"]) == ("-inf", "nan")
@@ -81,8 +80,6 @@ def test_values_that_are_not_finite_are_words():
 
 
 def test_a_stem_and_the_module_it_makes_have_the_same_keys():
-    from vitc_inspect import build_stem
-
     of_stem = plain(inspect_stem(TINY, "ramp", device="cpu"))
     of_module = plain(inspect_module(build_stem(TINY), torch.zeros(1, 3, 16, 16)))
     assert of_stem.keys() == of_module.keys()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -134,3 +135,13 @@ def test_a_page_is_whole_and_every_line_has_every_cell(of_stem, of_module):
         assert parser.open == []
         assert len(set(parser.lines)) == 1
         assert len(parser.lines) == 1 + len(report.rows)
+
+
+def test_every_verdict_that_is_bad_has_a_colour_of_its_own(of_stem):
+    records = of_stem.trace.records
+    lost = replace(of_stem, trace=replace(of_stem.trace, records=records[1:]))
+    page = module_html(lost)
+    assert 'class="word never-ran"' in page
+    style = page[page.index("<style>") : page.index("</style>")]
+    for css in ("differs", "not-checked", "never-ran", "raised"):
+        assert f".{css}" in style

@@ -263,7 +263,7 @@ border:0;border-bottom:1px solid var(--line);background:none;color:inherit}
 .vitc-module .grey,.vitc-module .soft{color:var(--soft)}
 .vitc-module .grey td:nth-child(-n+2){text-align:left}
 .vitc-module .agrees{color:var(--good)}
-.vitc-module .differs,.vitc-module .not-checked,
+.vitc-module .differs,.vitc-module .not-checked,.vitc-module .never-ran,
 .vitc-module .raised,.vitc-module .failed,.vitc-module .faults b{
 color:var(--bad)}
 @media (prefers-color-scheme:dark){.vitc-module{--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;
