@@ -10,7 +10,7 @@ import torch
 
 from vitc_inspect.inspection.module_run import Source
 from vitc_inspect.stem.presets import PRESETS
-from vitc_inspect.ui.module_server import ModuleInspector, module_functions
+from vitc_inspect.ui.module_server import ModuleServer, module_functions
 from vitc_inspect.ui.page import controls_of
 from vitc_inspect.ui.server import Inspector, server_functions
 
@@ -24,7 +24,7 @@ START = {
 
 
 def call(name: str, request: Any, inspector: Inspector | None = None) -> dict[str, Any]:
-    functions = {f.__name__: f for f in server_functions(inspector or Inspector())}
+    functions = {f.__name__: f for f in server_functions(inspector or Inspector(in_process=True))}
     answer = functions[name](request)
     return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
 
@@ -32,10 +32,10 @@ def call(name: str, request: Any, inspector: Inspector | None = None) -> dict[st
 FAULTY = Path(__file__).parents[1] / "faulty.py"
 
 
-def module_inspector(name: str, *inputs: str, file: Path = FAULTY) -> ModuleInspector:
-    return ModuleInspector(Source(f"{file}:{name}", torch.device("cpu")), inputs or ["1,3,32,32"])
+def module_inspector(name: str, *inputs: str, file: Path = FAULTY) -> ModuleServer:
+    return ModuleServer(Source(f"{file}:{name}", torch.device("cpu")), inputs or ["1,3,32,32"])
 
 
-def call_module(name: str, request: Any, of: ModuleInspector) -> dict[str, Any]:
+def call_module(name: str, request: Any, of: ModuleServer) -> dict[str, Any]:
     answer = {function.__name__: function for function in module_functions(of)}[name](request)
     return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer

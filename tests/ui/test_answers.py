@@ -15,7 +15,7 @@ from vitc_inspect.common.guard import STRICT_RULES
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.ui import module_server
 from vitc_inspect.ui.answers import answering, drawn
-from vitc_inspect.ui.module_server import ModuleInspector
+from vitc_inspect.ui.module_server import ModuleServer
 from vitc_inspect.ui.panels import tokens
 from vitc_inspect.ui.server import Inspector, server_functions
 
@@ -135,14 +135,14 @@ def test_odd_words_in_any_field_of_a_stems_page_are_answered(name: str, value: A
 
 
 @pytest.fixture(scope="module")
-def guest() -> ModuleInspector:
+def guest() -> ModuleServer:
     return module_inspector("SlicedTable")
 
 
 @pytest.mark.parametrize("value", [*ODD, *NESTED], ids=lambda value: repr(value)[:12])
 @pytest.mark.parametrize("name", ["show", "changed", "save", "open_picture"])
 def test_odd_words_in_any_field_of_a_modules_page_are_answered(
-    name: str, value: Any, guest: ModuleInspector
+    name: str, value: Any, guest: ModuleServer
 ) -> None:
     fields = ["image", "sizes", "layer", "view", "cell", "token", "sorting", "scale", "part"]
     fields += ["panel_width", "aspect", "reading", "path", "data"]
@@ -207,7 +207,7 @@ def test_a_panel_that_runs_the_stem_again_may_fail_too(monkeypatch: pytest.Monke
 
 @pytest.mark.usefixtures("forgiving")
 def test_a_panel_of_a_modules_page_may_fail_and_the_rest_stays(
-    monkeypatch: pytest.MonkeyPatch, guest: ModuleInspector
+    monkeypatch: pytest.MonkeyPatch, guest: ModuleServer
 ) -> None:
     monkeypatch.setattr(module_server, "module_maps_html", broken)
     answer = call_module("show", {"image": "photo"}, guest)
@@ -231,10 +231,10 @@ def test_whatever_fails_on_a_stems_page_is_told_and_logged(
 def test_whatever_fails_on_a_modules_page_is_told_and_logged(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    guest: ModuleInspector,
+    guest: ModuleServer,
     name: str,
 ) -> None:
-    monkeypatch.setattr(ModuleInspector, name, broken)
+    monkeypatch.setattr(ModuleServer, name, broken)
     answer = call_module(name, {}, guest)
     assert answer["error"]["field"] == "program"
     assert FAILED in answer["error"]["html"]

@@ -14,7 +14,7 @@ from tests.ui.requests import FAULTY, call_module, module_inspector
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import SAMPLES
 from vitc_inspect.inspection import module_run
-from vitc_inspect.ui.module_server import ModuleInspector, module_functions
+from vitc_inspect.ui.module_server import ModuleServer, module_functions
 
 
 def plain(html: str) -> str:
@@ -23,11 +23,11 @@ def plain(html: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def sliced() -> ModuleInspector:
+def sliced() -> ModuleServer:
     return module_inspector("SlicedTable")
 
 
-def test_the_whole_page(sliced: ModuleInspector) -> None:
+def test_the_whole_page(sliced: ModuleServer) -> None:
     answer = call_module("show", {"image": "photo"}, sliced)
     assert answer["layer"] == "proj:1"
     assert plain(answer["summary"]).startswith("1× 65 × 16 from 1× 3 × 32×32 layers run 1")
@@ -41,7 +41,7 @@ def test_the_whole_page(sliced: ModuleInspector) -> None:
     assert answer["sizes"] == ["1,3,32,32"]
 
 
-def test_faults_that_keep_every_shape_are_told_first(sliced: ModuleInspector) -> None:
+def test_faults_that_keep_every_shape_are_told_first(sliced: ModuleServer) -> None:
     alerts = plain(call_module("show", {"image": "photo"}, sliced)["alerts"])
     assert alerts.startswith("✗ 1 fault found ")
     assert "has 197 entries for 65 tokens = 8×8 + 1" in alerts
@@ -49,7 +49,7 @@ def test_faults_that_keep_every_shape_are_told_first(sliced: ModuleInspector) ->
     assert call_module("show", {"image": "photo"}, module_inspector("Ordered"))["alerts"] == ""
 
 
-def test_the_pixels_of_a_stem_that_can_be_read_are_counted(sliced: ModuleInspector) -> None:
+def test_the_pixels_of_a_stem_that_can_be_read_are_counted(sliced: ModuleServer) -> None:
     answer = call_module("show", {"image": "photo", "view": "pixels"}, sliced)
     assert answer["stem"]
     assert "Every pixel is read, by exactly 1 token" in plain(answer["panel"])
@@ -93,14 +93,14 @@ def test_a_known_cause_stands_alone_without_what_the_message_might_mean() -> Non
     assert "less likely" not in alerts
 
 
-def test_what_was_chosen_is_shown_and_what_is_not_there_gives_way(sliced: ModuleInspector) -> None:
+def test_what_was_chosen_is_shown_and_what_is_not_there_gives_way(sliced: ModuleServer) -> None:
     chosen = {"image": "photo", "layer": "/add:1"}
     assert "Output of add" in call_module("show", chosen, sliced)["panel"]
     gone = call_module("show", {**chosen, "layer": "conv9:1"}, sliced)
     assert gone["layer"] == "proj:1"
 
 
-def test_tokens_are_shown_as_maps_behind_the_class_token(sliced: ModuleInspector) -> None:
+def test_tokens_are_shown_as_maps_behind_the_class_token(sliced: ModuleServer) -> None:
     panel = call_module("show", {"image": "photo", "layer": "/add:1"}, sliced)["panel"]
     assert f'data-count="{WIDTH}"' in panel
     assert "on 8×8 places, as proj left them" in plain(panel)
@@ -117,7 +117,7 @@ def test_tokens_are_shown_as_maps_behind_the_class_token(sliced: ModuleInspector
     ],
 )
 def test_a_place_is_looked_back_from(
-    sliced: ModuleInspector, layer: str, place: str, says: str
+    sliced: ModuleServer, layer: str, place: str, says: str
 ) -> None:
     request = {"image": "photo", "layer": layer, "view": "reach", "token": place}
     assert re.search(says, plain(call_module("show", request, sliced)["panel"]))
@@ -136,7 +136,7 @@ def test_every_view_of_every_row_answers_whatever_is_asked(view: str, place: str
 
 
 ANSWERING = {"ByName": ["pixel_values=1,3,8,8"], "Attending": ["2,3,8,8"]}
-SHARED: dict[str, ModuleInspector] = {}
+SHARED: dict[str, ModuleServer] = {}
 
 
 @pytest.mark.parametrize(
@@ -149,14 +149,14 @@ SHARED: dict[str, ModuleInspector] = {}
     ],
 )
 def test_a_choice_that_cannot_be_is_one_sentence(
-    sliced: ModuleInspector, request_: dict[str, Any], field: str, says: str
+    sliced: ModuleServer, request_: dict[str, Any], field: str, says: str
 ) -> None:
     error = call_module("show", request_, sliced)["error"]
     assert error["field"] == field
     assert says in plain(error["html"])
 
 
-def test_another_size_is_tried(sliced: ModuleInspector) -> None:
+def test_another_size_is_tried(sliced: ModuleServer) -> None:
     answer = call_module("show", {"image": "photo", "sizes": ["2,3,16,16"]}, sliced)
     assert plain(answer["summary"]).startswith("2× 17 × 16 from 2× 3 × 16×16")
 
@@ -183,7 +183,7 @@ def test_a_broken_file_takes_the_place_of_everything_until_it_is_mended(tmp_path
     assert plain(mended["summary"]).startswith("1× 9 × 8×8")
 
 
-def test_a_panel_of_an_older_reading_is_answered_with_the_whole(sliced: ModuleInspector) -> None:
+def test_a_panel_of_an_older_reading_is_answered_with_the_whole(sliced: ModuleServer) -> None:
     reading = call_module("show", {}, sliced)["reading"]
     assert set(call_module("show", {"part": "panel", "reading": reading}, sliced)) == {
         *("reading", "read_at", "panel", "layer"),
@@ -216,14 +216,14 @@ def test_no_request_can_name_what_is_loaded(
     assert other.exists()  # an upload is deleted once it is read; this is none
 
 
-def test_an_output_is_saved_whole(sliced: ModuleInspector) -> None:
+def test_an_output_is_saved_whole(sliced: ModuleServer) -> None:
     assert call_module("save", {"layer": "/add:1"}, sliced)["name"] == "add.npz"
     failed = call_module("save", {"layer": "failed"}, module_inspector("Raising"))
     assert "its output was not kept" in plain(failed["error"]["html"])
 
 
 @pytest.mark.parametrize("image", [*SAMPLES, "random"])
-def test_every_picture_is_tried(sliced: ModuleInspector, image: str) -> None:
+def test_every_picture_is_tried(sliced: ModuleServer, image: str) -> None:
     says = plain(call_module("show", {"image": image}, sliced)["status"])
     assert (SAMPLES.get(image) or "random numbers instead of an image") in says
 

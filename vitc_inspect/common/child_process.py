@@ -193,13 +193,13 @@ def _await(child: int, reader: int, deliver: Callable[[Outcome], None]) -> int:
     code = os.waitstatus_to_exitcode(status)
     if code in (EXIT_INTERRUPTED, -signal.SIGINT):
         raise KeyboardInterrupt
-    raise ChildFailed(_exit_text(code), killed=code == -signal.SIGKILL)
+    raise ChildFailed(exit_text(code), killed=code == -signal.SIGKILL)
 
 
-def _exit_text(code: int) -> str:
+def exit_text(code: int) -> str:
     """Describe an exit code of a process.
 
-    >>> _exit_text(0), _exit_text(-11), _exit_text(-63)
+    >>> exit_text(0), exit_text(-11), exit_text(-63)
     ('exit code 0', 'signal 11 (SIGSEGV)', 'signal 63')
     """
     if code >= 0:

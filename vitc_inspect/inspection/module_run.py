@@ -28,6 +28,8 @@ from vitc_inspect.tracing.rules import forget_rules
 
 Module = nn.Module
 """torch.nn.Module, for callers that do not import torch."""
+FileStamps = dict[Path, tuple[int, int] | None]
+"""By file, when it was modified (nanoseconds) and its size (bytes); None where there is none."""
 _KEEP_EACH = 640 * 2**10  # of one output for thumbnails; a full view runs it again (bytes)
 _LIBRARIES = ("site-packages", "dist-packages")
 _OURS = "vitc_inspect"
@@ -48,7 +50,7 @@ class Source:
         self._before = frozenset(sys.modules)  # imported before, so not the user's
         place = Path(text.rpartition(":")[0])
         self._folder = place.resolve().parent if place.is_file() else Path.cwd()
-        self._files: dict[Path, tuple[int, int] | None] = {}
+        self._files: FileStamps = {}
         self._named = place if place.is_file() or place.suffix == ".py" else None
         self.read_at = 0.0
         """When it was last read (seconds since the epoch)."""
@@ -80,9 +82,9 @@ class Source:
             self._files = {path: stamps.get(path, _stamp(path)) for path in own}
 
     @property
-    def changed(self) -> bool:
-        """Whether a file has changed since it was read."""
-        return any(_stamp(path) != stamp for path, stamp in self._files.items())
+    def files(self) -> FileStamps:
+        """The files that were read, as they were then."""
+        return dict(self._files)
 
     def _own_modules(self) -> list[tuple[str, Path]]:
         """Name and file of each module imported from the user's folder."""
@@ -235,6 +237,11 @@ def _image(
     if first is None or first.ndim != 4 or not first.is_floating_point():
         return None
     return first
+
+
+def have_changed(files: FileStamps) -> bool:
+    """Whether one of the files is not as it was."""
+    return any(_stamp(path) != stamp for path, stamp in files.items())
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

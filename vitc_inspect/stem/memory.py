@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import replace
 from math import prod
 
-from vitc_inspect.common.errors import SpecError
-from vitc_inspect.stem.prediction import ITEM_BYTES, Dtype, Prediction, predict
-from vitc_inspect.stem.spec import ConvLayer, Stage, StemSpec
+from vitc_inspect.stem.prediction import ITEM_BYTES, Dtype, Prediction
+from vitc_inspect.stem.smaller import too_large
+from vitc_inspect.stem.spec import Stage
 from vitc_inspect.stem.vit import ViTSpec
 
 MEMORY_BUDGET = 2 * 2**30
@@ -97,57 +94,12 @@ def check_memory(prediction: Prediction, *, keep_bytes: int, budget: int) -> int
     if needed <= budget:
         return needed
     figure = f"the run would take about {_mebibytes(needed)}, the budget is {_mebibytes(budget)}"
-
-    def fits(stem: StemSpec) -> bool:
-        try:  # the heads may not divide the width of a narrower stem
-            whole = replace(prediction.vit, stem=stem) if prediction.vit else stem
-        except SpecError:
-            return False
-        smaller = predict(whole, dtype=prediction.dtype)
-        return predicted_memory(smaller, keep_bytes=keep_bytes) <= budget
-
-    spec = prediction.spec
-    sizes = _smaller_sizes(spec)
-    size = next((size for size in sizes if fits(replace(spec, image_size=size))), None)
-    if size:
-        raise SpecError("image_size", spec.image_size, figure, f"Use {size[0]} x {size[1]}", size)
-    costs = {stage.name: _stage_elements(stage, prediction.dtype) for stage in spec.stages}
-    for name in sorted(costs, key=lambda name: costs[name], reverse=True):
-        for channels, narrower in _narrowed(spec, name):
-            if fits(narrower):
-                raise SpecError(
-                    f"{name}.out_channels",
-                    prediction.layer(name).out_shape[0],
-                    figure,
-                    f"Use {channels} or fewer",
-                    channels,
-                )
-    raise SpecError(
-        "image_size", spec.image_size, figure, "Use fewer channels, or a smaller image and kernels"
+    raise too_large(
+        prediction,
+        figure,
+        costs={s.name: _stage_elements(s, prediction.dtype) for s in prediction.spec.stages},
+        fits=lambda other: predicted_memory(other, keep_bytes=keep_bytes) <= budget,
     )
-
-
-def _smaller_sizes(spec: StemSpec) -> Iterator[tuple[int, int]]:
-    """Smaller image sizes of about the same aspect that the stem accepts, largest first."""
-    scales = sorted({eighth / 8 / 2**halvings for eighth in range(4, 8) for halvings in range(13)})
-    for scale in reversed(scales):
-        height, width = (max(1, int(side * scale)) for side in spec.image_size)
-        with suppress(SpecError):
-            yield replace(spec, image_size=(height, width)).image_size
-
-
-def _narrowed(spec: StemSpec, name: str) -> Iterator[tuple[int, StemSpec]]:
-    """Smaller channel counts for one convolution, with the resulting stem, largest first."""
-    index = [stage.name for stage in spec.stages].index(name)
-    for power in range(15, -1, -1):
-        with suppress(SpecError):
-            conv = replace(spec.convs[index], out_channels=2**power)
-            if conv.out_channels < spec.convs[index].out_channels:
-                yield 2**power, replace(spec, convs=_with(spec.convs, index, conv))
-
-
-def _with(convs: tuple[ConvLayer, ...], index: int, conv: ConvLayer) -> tuple[ConvLayer, ...]:
-    return (*convs[:index], conv, *convs[index + 1 :])
 
 
 def _mebibytes(count: int) -> str:

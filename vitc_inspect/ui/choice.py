@@ -118,7 +118,7 @@ class Request:
     reading: int = 0
     """How often the module's file had been read when the page was drawn."""
     ticket: str = ""
-    """Which measurement of time to continue."""
+    """By which this call can be found and cancelled, and a measurement of time continued."""
     text: str = ""
     """An error message to explain."""
     path: str = ""

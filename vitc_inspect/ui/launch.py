@@ -99,8 +99,8 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
         picture = read_picture(image)
         image = Path(image).name
         own[image] = picture
-    page_of = _stem_page if options.module is None else _module_page
-    page = page_of(options, image, own)
+    server_of = _stem_server if options.module is None else _module_server
+    server, page = server_of(options, image, own)
     _, address, _ = page.launch(
         server_name=options.host,
         server_port=port,
@@ -113,36 +113,56 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
     page.block_thread()
 
 
-def _stem_page(options: argparse.Namespace, image: str, own: dict[str, Any]) -> Any:
+def _stem_server(
+    options: argparse.Namespace, image: str, own: dict[str, Any]
+) -> tuple[PageServer, gr.Blocks]:
     """Build the page of stems from the options."""
     from vitc_inspect.model.checkpoints import load_weights
     from vitc_inspect.model.devices import resolve_device
     from vitc_inspect.ui.page import build_page
+    from vitc_inspect.ui.server import Inspector
 
     resolve_device(options.device)
     files = {}
     if options.weights is not None:
         load_weights(options.weights)  # refuses an unreadable file before the page opens
         files[Path(options.weights).name] = Path(options.weights)
-    return build_page(
+    server = Inspector(own, files, max_seconds=options.max_seconds)
+    server.start()
+    page = build_page(
+        server,
         preset=_PRESET if options.preset is None else options.preset,
         device=options.device,
         image=image,
         own_pictures=own,
         own_weights=files,
     )
+    return server, page
 
 
-def _module_page(options: argparse.Namespace, image: str, own: dict[str, Any]) -> Any:
+def _module_server(
+    options: argparse.Namespace, image: str, own: dict[str, Any]
+) -> tuple[PageServer, gr.Blocks]:
     """Build the page of a module; this runs the module's code for the first time."""
-    from vitc_inspect.inspection.module_run import Source
     from vitc_inspect.model.devices import resolve_device
     from vitc_inspect.ui.module_page import build_module_page
-    from vitc_inspect.ui.module_server import ModuleInspector
+    from vitc_inspect.ui.module_server import ModuleServer
 
-    source = Source(options.module, resolve_device(options.device))
-    inspector = ModuleInspector(source, options.input, own, image=image)
-    return build_module_page(inspector, title=options.module, image=image, own_pictures=own)
+    server = ModuleServer(
+        options.module,
+        resolve_device(options.device),
+        options.input,
+        own,
+        max_seconds=options.max_seconds,
+    )
+    refusal = asyncio.run(server.start(image))
+    if refusal:
+        error, traceback = refusal
+        if traceback:  # of what the user's own code raised
+            print(traceback, file=sys.stderr)
+        raise error
+    page = build_module_page(server, title=options.module, image=image, own_pictures=own)
+    return server, page
 
 
 def _free_port(host: str, text: str | None) -> int | None:

@@ -1,248 +1,99 @@
-"""Server of a module's page: runs the module, draws the page and reads the module's file again.
-
-A request chooses what is shown of the module; only the command line chooses the module.
-"""
+"""Server of a module's page: has a worker run the module, and tells when its file has changed."""
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from functools import partial
 from typing import Any
 
+import torch
+
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.common.images import SAMPLES, FloatArray, Picture, crop_of
-from vitc_inspect.inspection.module_run import Module, ModuleRun, Source, run_module, with_sizes
-from vitc_inspect.stem.prediction import predict
-from vitc_inspect.ui.answers import Answer, drawn
-from vitc_inspect.ui.cache import ByteCache
+from vitc_inspect.common.images import Picture
+from vitc_inspect.inspection.module_run import have_changed
+from vitc_inspect.stem.run_time import MAX_SECONDS
+from vitc_inspect.ui.answers import Answer
 from vitc_inspect.ui.choice import Request
-from vitc_inspect.ui.page_functions import PageServer, error_fields, page_functions
-from vitc_inspect.ui.panels.elements import remark
-from vitc_inspect.ui.panels.module_maps import failed_html, module_maps_html, output_file
-from vitc_inspect.ui.panels.module_reach import module_reach_html
-from vitc_inspect.ui.panels.module_summary import (
-    alerts_html,
-    broken_html,
-    module_table_html,
-    status_html,
-    summary_html,
+from vitc_inspect.ui.lanes import Lane
+from vitc_inspect.ui.module_runner import RANDOM, ModuleRunner, Reading
+from vitc_inspect.ui.page_functions import (
+    SHARED_FUNCTIONS,
+    PageServer,
+    error_fields,
+    page_functions,
 )
-from vitc_inspect.ui.panels.pixels import pixels_html
-from vitc_inspect.views.folding import row_keys
-from vitc_inspect.views.pixels import photo_uri
-from vitc_inspect.views.strip import FAILED, strip_svg
 
-INPUT_BYTES = 64 * 2**20
-"""Most memory for inputs whose sizes are typed into the page (bytes)."""
-RUN_BYTES = 256 * 2**20
-"""Budget of the cache of runs (bytes)."""
-RANDOM = "random"
-"""Name that selects random numbers instead of a picture."""
-_STRIP_WIDTH = 1340  # pixels: this page has no controls beside the strip
+_PRELOAD = (ModuleRunner.__module__,)
 
 
-@dataclass(frozen=True)
-class _Key:
-    """What a run depends on."""
-
-    reading: int  # how often the file had been read
-    image: str
-    inputs: tuple[str, ...]
-
-
-class ModuleInspector(PageServer):
+class ModuleServer(PageServer):
     """Answers requests about the module that the program was started with."""
 
     def __init__(
         self,
-        source: Source,
+        module: str,
+        device: torch.device,
         inputs: Sequence[str],
         own_pictures: Mapping[str, Picture] | None = None,
         *,
-        image: str = RANDOM,
+        max_seconds: float = MAX_SECONDS,
+        in_process: bool = False,
     ) -> None:
-        """Read the module and run it for the first time.
+        """Name the module without reading it.
 
         Args:
-            source: Where the module comes from.
+            module: `path/to/file.py:name` or `package.module:name`.
+            device: Device for the module.
             inputs: Shapes of the inputs, as `--input` takes them.
             own_pictures: Pictures by name, offered beside the samples.
-            image: Name of the picture for the first run.
-
-        Raises:
-            SpecError: field "module" or "input"; its __cause__ is what the user's code raised.
+            max_seconds: The longest that reading and running the module may take (seconds).
+            in_process: Whether the module runs in this process and cannot be ended, for tests.
         """
         super().__init__(own_pictures)
         self.inputs = tuple(inputs)
-        self._source = source
-        self._runs: ByteCache[_Key, ModuleRun] = ByteCache(RUN_BYTES)
-        self._reading = 1
-        self._error: SpecError | None = None
-        self._module: Module | None = source.read()
-        self._run(image, self.inputs)
+        make = partial(ModuleRunner, module, device, self.inputs)
+        self._lane = Lane(make, deadline=max_seconds, preload=_PRELOAD, in_process=in_process)
+        self.lanes = (self._lane,)
+        self._reading = Reading(0, {})
+
+    async def start(self, image: str) -> tuple[SpecError, str] | None:
+        """Read the module and run it for the first time; result as of `ModuleRunner.start`."""
+        refusal: tuple[SpecError, str] | None
+        refusal = await self._lane.call("start", image, self._picture(image))
+        return refusal
 
     async def show(self, request: Request) -> Answer:
         """Return the whole page, or only the panel, for the module as last read."""
-        return await self._in_turn(self._shown, request)
+        return await self._answered("show", request)
 
     async def reload(self, request: Request) -> Answer:
         """Read the file again, and show the new module."""
-        return await self._in_turn(self._reloaded, request)
-
-    def changed(self, request: Request) -> Answer:
-        """Whether a source file has changed; `reading` shows that another visitor reloaded it."""
-        return {"changed": self._source.changed, "reading": self._reading}
+        return await self._answered("reload", request)
 
     async def save(self, request: Request) -> Answer:
         """Return the output of a call as a file."""
-        return await self._in_turn(self._saved, request)
+        picture = self._picture(request.image)
+        answer: Answer = await self._lane.call("save", request, picture, ticket=request.ticket)
+        return answer
 
-    def _reloaded(self, request: Request) -> Answer:
-        self._reading += 1
-        self._error = None
-        # freed before the new module takes its memory
-        self._runs = ByteCache(RUN_BYTES)
-        self._module = None
-        try:
-            self._module = self._source.read()
-        except SpecError as error:
-            self._error = error
-        return self._shown(replace(request, part=""))
+    def changed(self, request: Request) -> Answer:
+        """Whether a source file has changed; `reading` shows that another visitor reloaded it."""
+        number, files = self._reading
+        return {"changed": have_changed(files), "reading": number}
 
-    def _shown(self, request: Request) -> Answer:
-        read_at = datetime.fromtimestamp(self._source.read_at).strftime("%H:%M:%S")
-        facts: Answer = {"reading": self._reading, "read_at": read_at}
-        if self._error:
-            return {**facts, "broken": broken_html(self._error)}
-        try:
-            run = self._run_of(request)
-        except SpecError as error:
-            if error.field != "module":
-                raise
-            return {**facts, "broken": broken_html(error)}
-        row, key = _row_of(request, run)
-        panel = drawn("The panel", _panel, request, run, row)
-        if request.part == "panel" and request.reading == self._reading:
-            return {**facts, "panel": panel, "layer": key}
-        report, array = run.report, run.array
-        image_uri = None if array is None else photo_uri(_reduced(array))
-        words = self._input_words(request, run)
-        return {
-            **facts,
-            "layer": key,
-            "alerts": drawn("What is wrong", alerts_html, report),
-            "summary": drawn("The summary", summary_html, report),
-            "status": drawn("The status", status_html, report, words),
-            "strip": drawn(
-                "The strip",
-                strip_svg,
-                report.rows,
-                keys=row_keys(report.rows),
-                inputs=[value.shape for value in report.inputs],
-                selected=key,
-                failure=report.failure,
-                never_called=report.never_called,
-                label="The module from its input to its output",
-                css="of-module",
-                full=_STRIP_WIDTH,
-                image_uri=image_uri,
-            ),
-            "table": drawn("The table", module_table_html, report, key),
-            "panel": panel,
-            "sizes": [text.rpartition("=")[2] for text in self._inputs_of(request)],
-            "stem": report.stem is not None,
-            "image": run.pictured or run.image is not None,
-        }
+    async def _answered(self, method: str, request: Request) -> Answer:
+        answer: Answer
+        answer, self._reading = await self._lane.call(
+            method, request, self._picture(request.image), ticket=request.ticket
+        )
+        return answer
 
-    def _saved(self, request: Request) -> Answer:
-        run = self._run_of(request)
-        row, _ = _row_of(request, run)
-        file = output_file(run, row) if row is not None else None
-        if file is None:
-            raise SpecError("layer", "", "its output was not kept", "Choose another row")
-        return {"name": file[0], "data": b64encode(file[1]).decode()}
-
-    def _run_of(self, request: Request) -> ModuleRun:
-        return self._run(request.image or RANDOM, self._inputs_of(request))
-
-    def _run(self, image: str, inputs: tuple[str, ...]) -> ModuleRun:
-        """The run on an image with inputs of these shapes, from the cache if it is there."""
-        key = _Key(self._reading, image, inputs)
-        run = self._runs.get(key)
-        if run is None:
-            picture = None if image == RANDOM else self.pictures.find(image)
-            assert self._module is not None  # else `_shown` has shown why
-            run = run_module(self._module, inputs, picture)
-            self._runs.put(key, run)
-        return run
-
-    def _inputs_of(self, request: Request) -> tuple[str, ...]:
-        """The inputs of the command line, with the sizes typed into the page."""
-        if not request.sizes:
-            return self.inputs
-        return with_sizes(self.inputs, request.sizes, budget=INPUT_BYTES)
-
-    def _input_words(self, request: Request, run: ModuleRun) -> str:
-        """What the input was, in words."""
-        if run.image is None:
-            return "random numbers"
-        if not run.pictured:
-            return "random numbers instead of an image"
-        height, width = run.image.shape[2:]
-        picture = self.pictures.find(request.image)
-        part, cut = crop_of(picture, (height, width)), ""
-        if part and isinstance(picture, Picture):
-            whole = f"{picture.image.height}×{picture.image.width}"
-            cut = f", cropped to its middle {part[0]}×{part[1]} of {whole} px"
-        title = SAMPLES.get(request.image, "an opened picture")
-        others = "" if len(run.report.inputs) == 1 else "; random numbers for the others"
-        return f"{title}{cut}, at {height}×{width} px{others}"
+    def _picture(self, image: str) -> Picture | str | None:
+        """The picture of a name; None for random numbers."""
+        return self.pictures.find(image) if image not in ("", RANDOM) else None
 
 
-def module_functions(inspector: ModuleInspector) -> list[Callable[..., Any]]:
+def module_functions(server: ModuleServer) -> list[Callable[..., Any]]:
     """Return the functions that the module's page can call."""
-    names = ("show", "reload", "changed", "save", "open_picture")
-    return page_functions(inspector, names, lambda _, error: {"error": error_fields(error)})
-
-
-def _row_of(request: Request, run: ModuleRun) -> tuple[int | None, str]:
-    """The selected row if there is one of its key; else what failed, else the first.
-
-    Returns:
-        Its index in the report, None for the operation that failed, and its key.
-    """
-    keys = row_keys(run.report.rows)
-    if request.layer in keys:
-        return keys.index(request.layer), request.layer
-    if run.report.failure:
-        return None, FAILED
-    return (0, keys[0]) if keys else (None, "")
-
-
-def _panel(request: Request, run: ModuleRun, row: int | None) -> str:
-    """The selected panel of a row."""
-    width, stem, failure = request.panel_width, run.report.stem, run.report.failure
-    if request.view == "pixels" and stem:
-        return pixels_html(predict(stem), run.array, width=width)
-    if row is None:
-        ran_nothing = remark("No layer or function ran.")
-        return failed_html(failure) if failure else ran_nothing
-    if request.view == "reach":
-        return module_reach_html(run, row, place=request.token, width=width)
-    return module_maps_html(
-        run,
-        row,
-        cell=request.cell,
-        aspect=request.aspect,
-        width=width,
-        sorting=request.sorting,
-        scale=request.scale,
-    )
-
-
-def _reduced(array: FloatArray) -> FloatArray:
-    """The input at a size for the strip, every nth pixel."""
-    step = max(1, max(array.shape[1:]) // 160)
-    return array[:, ::step, ::step]
+    names = ("show", "reload", "changed", "save", *SHARED_FUNCTIONS)
+    return page_functions(server, names, lambda _, error: {"error": error_fields(error)})

@@ -1,28 +1,32 @@
-"""The shared part of both pages' servers: turn their methods into page functions."""
+"""The shared part of both pages' servers: pictures, cancelling, and methods as page functions."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import iscoroutinefunction
-from typing import Any, TypeVar
+from typing import Any
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import Picture
+from vitc_inspect.stem.run_time import duration
 from vitc_inspect.ui.answers import Answer, answering
 from vitc_inspect.ui.choice import Request
+from vitc_inspect.ui.lanes import Lane, Progress
 from vitc_inspect.ui.panels.summary import error_html
 from vitc_inspect.ui.uploads import PictureStore
 
 PICTURE_BYTES = 64 * 2**20
 """The most that opened pictures may hold (bytes)."""
-
-Result = TypeVar("Result")
+SHARED_FUNCTIONS = ("open_picture", "cancel", "progress")
+"""Names of the methods that both pages can call."""
 
 
 class PageServer:
-    """Opened pictures, and one thread in which forward passes are queued."""
+    """Opened pictures, and the lanes in which workers run what cannot be interrupted."""
+
+    lanes: Sequence[Lane] = ()
+    """The lanes of the server."""
 
     def __init__(self, own_pictures: Mapping[str, Picture] | None = None) -> None:
         """Start the server.
@@ -31,16 +35,40 @@ class PageServer:
             own_pictures: Pictures by name, offered beside the samples.
         """
         self.pictures = PictureStore(PICTURE_BYTES, own_pictures or {})
-        # one thread, so that no two runs need memory at once, and a user's code runs alone
-        self._runner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
+
+    def close(self) -> None:
+        """End the processes of all workers."""
+        for lane in self.lanes:
+            lane.close()
 
     def open_picture(self, request: Request) -> Answer:
         """Cache a picture: an uploaded file, or one that the browser sends back."""
         return self.pictures.take_in(path=request.path, data=request.data)
 
-    async def _in_turn(self, function: Callable[..., Result], *args: Any) -> Result:
-        """Call a function in the thread of the forward passes."""
-        return await asyncio.get_running_loop().run_in_executor(self._runner, function, *args)
+    async def cancel(self, request: Request) -> Answer:
+        """End the call with this ticket, or take it out of the queue."""
+        return {"cancelled": any([lane.cancel(request.ticket) for lane in self.lanes])}
+
+    async def progress(self, request: Request) -> Answer:
+        """Say what the call with this ticket waits for, and for about how long."""
+        found = (lane.progress(request.ticket) for lane in self.lanes)
+        return {"progress": next((_words(each) for each in found if each), "")}
+
+
+def _words(progress: Progress) -> str:
+    """How far a call is, in words.
+
+    >>> _words(Progress(ahead=1, wait=12.0, left=3.0, taken=0.0))
+    'waiting for 1 other run, about 12 s'
+    >>> _words(Progress(ahead=0, wait=0.0, left=8.2, taken=4.0))
+    'running for 4 s, about 8 s left'
+    """
+    if progress.ahead:
+        others = "1 other run" if progress.ahead == 1 else f"{progress.ahead} other runs"
+        about = "" if progress.wait is None else f", about {duration(progress.wait)}"
+        return f"waiting for {others}{about}"
+    ran = f"running for {duration(progress.taken)}"
+    return ran if not progress.left else f"{ran}, about {duration(progress.left)} left"
 
 
 def page_functions(

@@ -1,0 +1,209 @@
+"""A worker: a process of its own that calls the methods of one object, and that can be killed.
+
+Work that cannot be interrupted, such as a convolution of minutes or a user's module, is done in a
+worker. Ending it takes nothing else down, and the next call starts a new process.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
+
+from vitc_inspect.common.child_process import exit_text
+
+_KILLED_FIRST = 1000  # oom_score_adj: where memory runs out, Linux ends workers before the server
+
+
+_ENDED = "ended by this program"
+
+
+class WorkerDied(Exception):
+    """The worker's process ended before it returned a result.
+
+    Attributes:
+        how: How it ended: "exit code 0", "signal 11 (SIGSEGV)".
+        killed: Whether it received SIGKILL, as when the system runs out of memory.
+    """
+
+    def __init__(self, how: str, killed: bool) -> None:
+        super().__init__(how, killed)
+        self.how, self.killed = how, killed
+
+
+class WorkerFailed(Exception):
+    """A method raised an exception that is not one of its answers; the text is its traceback."""
+
+
+class Worker:
+    """A process that makes an object and calls its methods, started by the first call."""
+
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        *,
+        answers: tuple[type[Exception], ...] = (),
+        preload: Sequence[str] = (),
+    ) -> None:
+        """Say what the process makes, without starting it.
+
+        Args:
+            make: Makes the object, in the process; has to be picklable.
+            answers: Exceptions of the methods that are raised here as they are; have to be
+                picklable.
+            preload: Modules imported once for all workers, where the platform can fork.
+        """
+        self._make, self._answers = make, answers
+        self._process: Any = None
+        self._connection: Connection | None = None
+        self._lock = Lock()  # held while a process starts or is killed
+        self._context = _context(preload)
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the process, or None while there is none."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the process, unless it runs."""
+        with self._lock:
+            if self._process is not None and self._process.is_alive():
+                return
+            ours, theirs = self._context.Pipe()
+            self._process = self._context.Process(
+                target=_serve, args=(theirs, self._make, self._answers), daemon=True
+            )
+            self._process.start()
+            theirs.close()  # so that the end of the process ends the connection
+            self._connection = ours
+
+    def call(self, method: str, *args: Any) -> Any:
+        """Call a method of the object and wait for its result; one call at a time.
+
+        Args:
+            method: Name of the method.
+            args: Its arguments, picklable as its result is.
+
+        Raises:
+            WorkerDied: when the process ended; the next call starts another.
+            WorkerFailed: when the method raised something that is not among `answers`.
+        """
+        process, connection = self._started()
+        try:
+            connection.send((method, args))
+            # a process that the object has started may hold the connection open
+            if connection not in wait([connection, process.sentinel]):
+                raise EOFError
+            outcome, value = connection.recv()
+        except (EOFError, OSError):
+            raise self._death_of(process) from None
+        if outcome == "raised":
+            raise value
+        if outcome == "failed":
+            raise WorkerFailed(value)
+        return value
+
+    def kill(self) -> None:
+        """End the process at once, whatever it does; a call under way raises WorkerDied."""
+        with self._lock:
+            if self._process is not None:
+                _kill(self._process)
+            self._process = None
+
+    def _started(self) -> tuple[Any, Connection]:
+        """The process, and the connection to it."""
+        self.start()
+        with self._lock:
+            if self._process is None or self._connection is None:
+                raise WorkerDied(_ENDED, killed=False)
+            return self._process, self._connection
+
+    def _death_of(self, process: Any) -> WorkerDied:
+        """How a process ended."""
+        with self._lock:
+            own = process is not self._process
+            if not own:
+                self._process = None
+        process.join()
+        if own:
+            return WorkerDied(_ENDED, killed=False)
+        code = process.exitcode
+        return WorkerDied(exit_text(code), killed=code == -signal.SIGKILL)
+
+
+def _context(preload: Sequence[str]) -> Any:
+    """How processes are started: forked from a process without threads, or else anew.
+
+    Forking is unsafe on macOS once system libraries are loaded.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    return context
+
+
+def _kill(process: Any) -> None:
+    """Kill a process and those that it has started, which are in its group."""
+    with suppress(AttributeError, ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()  # where there are no groups, or its own is not made yet
+
+
+# ---- in the process --------------------------------------------------------------------------
+
+
+def _serve(
+    connection: Connection, make: Callable[[], Any], answers: tuple[type[Exception], ...]
+) -> None:
+    """Make the object, and call its methods until the connection is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the server, which ends this
+    with suppress(AttributeError, OSError):
+        os.setpgid(0, 0)
+    _end_with_the_server()
+    made: Any = None
+    while True:
+        try:
+            method, args = connection.recv()
+        except EOFError:
+            return
+        try:
+            made = make() if made is None else made
+            outcome = _pickled("returned", getattr(made, method)(*args))
+        except answers as error:
+            error.__cause__ = error.__context__ = None
+            outcome = _pickled("raised", error)
+        except Exception:  # noqa: BLE001  # told to the server, which logs it
+            outcome = _pickled("failed", traceback.format_exc())
+        connection.send_bytes(outcome)
+
+
+def _pickled(outcome: str, value: Any) -> bytes:
+    """An outcome as the connection sends it; that it cannot be pickled is one as well."""
+    try:
+        return pickle.dumps((outcome, value), pickle.HIGHEST_PROTOCOL)
+    except Exception:  # noqa: BLE001  # pickle raises whatever an object's methods raise
+        return pickle.dumps(("failed", traceback.format_exc()))
+
+
+def _end_with_the_server() -> None:
+    """End this process when the server ends, even while it is in native code."""
+    with suppress(OSError):  # other systems have no such file
+        Path("/proc/self/oom_score_adj").write_text(str(_KILLED_FIRST), encoding="ascii")
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(0)
+
+    Thread(target=watch, daemon=True).start()

@@ -1,0 +1,205 @@
+"""Lanes: the calls of one worker in order, each with a deadline, and each can be cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.worker import Worker, WorkerDied
+
+MOST_WAITING = 200
+"""The most calls that wait in one lane; a further one is refused."""
+
+_LOOK_EVERY = 0.25  # seconds between two looks at how long a call runs
+
+
+class Overtaken(Exception):
+    """The call took too long while others waited, and was ended."""
+
+
+@dataclass(eq=False)
+class Job:
+    """A call that waits or runs."""
+
+    ticket: str
+    """By which its visitor can ask for it; empty for one that nobody asks for."""
+    seconds: float | None
+    """How long it is predicted to take; None where that is not known."""
+    started: float | None = None
+    """When it began (seconds of the monotonic clock); None while it waits."""
+    ended_by: str = ""
+    """Why it is ended early: "visitor", "deadline" or "others"; empty while it is not."""
+    freed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it is its turn."""
+
+    @property
+    def taken(self) -> float:
+        """How long it has run (seconds)."""
+        return 0.0 if self.started is None else monotonic() - self.started
+
+    @property
+    def left(self) -> float | None:
+        """How long it is still predicted to take (seconds)."""
+        return None if self.seconds is None else max(0.0, self.seconds - self.taken)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a call is."""
+
+    ahead: int
+    """Number of calls before it, the running one included; 0 when it runs itself."""
+    wait: float | None
+    """How long those before it are predicted to take (seconds); None where that is not known."""
+    left: float | None
+    """How long it is itself predicted to take still (seconds); None where that is not known."""
+    taken: float
+    """How long it has run (seconds)."""
+
+
+class Lane:
+    """One worker, whose methods are called one after another in the order of the requests."""
+
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        *,
+        deadline: float,
+        patience: float | None = None,
+        answers: Sequence[type[Exception]] = (),
+        preload: Sequence[str] = (),
+        in_process: bool = False,
+    ) -> None:
+        """Say what the worker makes, without starting it.
+
+        Args:
+            make: Makes the object whose methods are called; picklable.
+            deadline: The most that one call may take (seconds).
+            patience: How long a call may run while another waits (seconds); None for no limit
+                but the deadline.
+            answers: Exceptions that are raised here as the methods raise them.
+            preload: As `Worker` takes it.
+            in_process: Whether the object lives in this process and cannot be ended, for tests.
+        """
+        self._deadline, self._patience = deadline, patience
+        self._worker = Worker(make, answers=(SpecError, *answers), preload=preload)
+        self._object = make() if in_process else None
+        self._jobs: list[Job] = []
+
+    def start(self) -> None:
+        """Start the worker's process ahead of the first call."""
+        if self._object is None:
+            self._worker.start()
+
+    def close(self) -> None:
+        """End the worker's process."""
+        self._worker.kill()
+
+    async def call(
+        self, method: str, *args: Any, ticket: str = "", seconds: float | None = None
+    ) -> Any:
+        """Call a method of the object in its turn; a task that is cancelled ends the call.
+
+        Args:
+            method: Name of the method.
+            args: Its arguments, picklable as its result is.
+            ticket: By which the call can be found and cancelled.
+            seconds: How long it is predicted to take.
+
+        Raises:
+            SpecError: field "run", when it was cancelled, took longer than the deadline, ended
+                its process, or when too many calls wait; or what the method raises.
+            Overtaken: when it ran longer than the patience while another call waited.
+        """
+        if len(self._jobs) > MOST_WAITING:
+            reason = f"{len(self._jobs):,} others wait for this server already"
+            raise SpecError("run", "busy", reason, "Try again in a minute")
+        job = Job(ticket, seconds)
+        self._jobs.append(job)
+        try:
+            await self._turn_of(job)
+            job.started = monotonic()
+            return await self._result(job, method, args)
+        finally:
+            self._jobs.remove(job)
+            if self._jobs:
+                self._jobs[0].freed.set()
+
+    def cancel(self, ticket: str) -> bool:
+        """End the call with a ticket, or take it out of the queue; whether there was one."""
+        found = [job for job in self._jobs if ticket and job.ticket == ticket]
+        for job in found:
+            self._end(job, "visitor")
+        return bool(found)
+
+    def progress(self, ticket: str) -> Progress | None:
+        """How far the call with a ticket is; None where there is none."""
+        job = next((job for job in self._jobs if ticket and job.ticket == ticket), None)
+        if job is None:
+            return None
+        before = self._jobs[: self._jobs.index(job)]
+        lefts = [each.left for each in before]
+        return Progress(
+            ahead=len(before),
+            wait=None if None in lefts else sum(filter(None, lefts)),
+            left=job.left,
+            taken=job.taken,
+        )
+
+    async def _turn_of(self, job: Job) -> None:
+        """Wait until no other call is before this one."""
+        while self._jobs[0] is not job:
+            job.freed.clear()
+            await job.freed.wait()
+            self._check(job)
+
+    async def _result(self, job: Job, method: str, args: Sequence[Any]) -> Any:
+        """What the method returns; a call that takes too long is ended."""
+        if self._object is not None:
+            return await asyncio.to_thread(getattr(self._object, method), *args)
+        calling = asyncio.ensure_future(asyncio.to_thread(self._worker.call, method, *args))
+        try:
+            while not calling.done():
+                await asyncio.wait([calling], timeout=_LOOK_EVERY)
+                if job.taken > self._deadline:
+                    self._end(job, "deadline")
+                elif self._patience and job.taken > self._patience and len(self._jobs) > 1:
+                    self._end(job, "others")
+            return calling.result()
+        except asyncio.CancelledError:  # the visitor has left
+            self._worker.kill()
+            calling.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
+        except WorkerDied as death:
+            self._check(job)
+            raise _died(death) from None
+
+    def _end(self, job: Job, why: str) -> None:
+        """End a call early."""
+        job.ended_by = job.ended_by or why
+        job.freed.set()
+        if job.started is not None:
+            self._worker.kill()
+
+    def _check(self, job: Job) -> None:
+        """Raise why a call is ended early, if it is."""
+        if job.ended_by == "others":
+            raise Overtaken
+        if job.ended_by == "visitor":
+            raise SpecError("run", "stopped", "it was cancelled", "Press Run to start it again")
+        if job.ended_by == "deadline":
+            reason = f"it was not over after {self._deadline:,.0f} s and was ended"
+            raise SpecError("run", "stopped", reason, "Use a smaller image or fewer channels")
+
+
+def _died(death: WorkerDied) -> SpecError:
+    """The sentence for a process that ended by itself or was killed from outside."""
+    reason = f"its process ended, {death.how}, and the next run starts another"
+    fix = "Run it again"
+    if death.killed:
+        fix = "Run it again, or use a smaller image where the memory ran out"
+    return SpecError("run", "stopped", reason, fix)
