@@ -33,7 +33,7 @@ from vitc_inspect.model.devices import (
     full_precision,
     resolve_device,
 )
-from vitc_inspect.model.modules import build_stem, build_vit
+from vitc_inspect.model.modules import build, build_stem
 from vitc_inspect.probes.cells import probe_cell
 from vitc_inspect.probes.gradients import gradient_field
 from vitc_inspect.probes.timing import Timing, time_layers
@@ -399,7 +399,7 @@ def on_device(
     """A stem or a model and an image for it, on the device."""
     kind = getattr(torch, dtype)
     stem = spec if isinstance(spec, StemSpec) else spec.stem
-    module = build_stem(spec) if isinstance(spec, StemSpec) else build_vit(spec)
+    module = build(spec)
     return module.to(machine.device, kind), random_image(stem).to(machine.device, kind)
 
 
