@@ -12,11 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from vitc_inspect.audit.contract_checks import (
-    CONTRACT_KINDS,
-    contract_faults,
-    cut_table_of_patches,
-)
+from vitc_inspect.audit.contract_checks import CONTRACT_KINDS, contract_faults, cut_table_of_patches
 from vitc_inspect.audit.dependence import dependence
 from vitc_inspect.audit.experiments import MapRunner, affine_convolutions, measured, unread_pixels
 from vitc_inspect.audit.padding import padding_notes
