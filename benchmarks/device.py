@@ -33,9 +33,9 @@ from vitc_inspect.model.devices import (
     full_precision,
     resolve_device,
 )
-from vitc_inspect.model.modules import build_stem, build_vit
+from vitc_inspect.model.modules import build, build_stem
 from vitc_inspect.probes.cells import probe_cell
-from vitc_inspect.probes.gradients import gradient_field
+from vitc_inspect.probes.gradients import token_field
 from vitc_inspect.probes.timing import Timing, time_layers
 from vitc_inspect.stem.memory import predicted_memory
 from vitc_inspect.stem.prediction import predict
@@ -305,8 +305,9 @@ def gradients(machine: Machine) -> Seen:
     for preset in machine.presets:
         module, image = build_stem(preset.stem), random_image(preset.stem)
         row, column = (side // 2 for side in preset.stem.grid_size)
-        expected = gradient_field(module, image, row, column)
-        found = gradient_field(module.to(machine.device), image.to(machine.device), row, column)
+        expected = token_field(module, image, row, column).heat
+        module, image = module.to(machine.device), image.to(machine.device)
+        found = token_field(module, image, row, column).heat
         if ((found != 0) & (expected == 0)).any():
             return f"{preset.name}: a pixel that is not read has a gradient", False
         worst = max(worst, float(abs(found - expected).max() / expected.max()))
@@ -399,7 +400,7 @@ def on_device(
     """A stem or a model and an image for it, on the device."""
     kind = getattr(torch, dtype)
     stem = spec if isinstance(spec, StemSpec) else spec.stem
-    module = build_stem(spec) if isinstance(spec, StemSpec) else build_vit(spec)
+    module = build(spec)
     return module.to(machine.device, kind), random_image(stem).to(machine.device, kind)
 
 

@@ -226,7 +226,7 @@ def test_a_stem_that_is_built_wrongly_is_caught(monkeypatch):
         module.pos_embed = torch.nn.Identity()
         return module
 
-    monkeypatch.setattr("vitc_inspect.inspection.stem_inspection.build_stem", careless)
+    monkeypatch.setattr("vitc_inspect.inspection.stem_inspection.build", careless)
     sentences = inspect().disagreements
     assert sentences[0] == (
         "conv1.shape: predicted (3, 32, 40) -> (8, 16, 20), observed (3, 32, 40) -> (8, 18, 20)"

@@ -21,7 +21,7 @@ def other_runs(run: Callable[..., Any], *given: Tensor) -> tuple[VariantRuns, An
     flow = follow(module, inputs, {})
     (number,) = [n for n, step in enumerate(flow.steps) if step.name.startswith("conv")][:1]
     made = flow.steps[number]
-    return VariantRuns(module, inputs, {}, flow, made.sources[0]), made, number
+    return VariantRuns(flow, made.sources[0]), made, number
 
 
 def tokens(module: nn.Module, x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.cli.stems import SMALL, STEM
 from vitc_inspect import module_csv, module_markdown
+from vitc_inspect.cli.formats import report_text
 from vitc_inspect.inspection.stem_inspection import inspect_stem
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.views.report_table import report_page
@@ -41,3 +42,13 @@ def test_two_formats_at_once_are_refused_before_the_module_is_run(run):
         "html = True: --json was given as well, and a report is printed once."
         " Give one of the two.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "fence"), [("one\ntwo", "```"), ("a `name`", "```"), ("```\ncode\n```` end", "`````")]
+)
+def test_the_fence_of_a_block_of_code_is_longer_than_any_within(text, fence):
+    report = inspect_stem(parse_stem(STEM, image_size=(32, 40)), device="cpu")
+    block = f"{fence}\n{text}\n{fence}"
+    written = report_text(report, "markdown", behind=text)
+    assert written == f"{module_markdown(report)}\n\n{block}"

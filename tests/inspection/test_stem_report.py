@@ -376,5 +376,6 @@ def test_the_first_layer_that_overflows_is_named():
     assert broken.disagreements == ()
     said = "conv2 is the first layer with values that are not finite"
     assert any(line.startswith(said) for line in str(broken).splitlines())
+    assert all(sentence.endswith(".") for sentence in broken.sentences())
     assert json.loads(json.dumps(broken.to_dict()))["first_not_finite"] == "conv2"
     assert {row["high"] for row in plain(broken)["rows"]} & {"inf", "nan"}

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vitc_inspect.model.checkpoints import load_weights
-from vitc_inspect.model.modules import build_stem, build_vit
+from vitc_inspect.model.modules import build
 from vitc_inspect.model.weight_matching import match_weights, put_weights
 from vitc_inspect.stem.spec import StemSpec, conv_stem, patchify_stem
 from vitc_inspect.stem.vit import ViTSpec
@@ -166,7 +166,7 @@ def saved(tensors: Any, path: Path) -> Path:
 
 def loaded(model: StemSpec | ViTSpec, path: Path) -> nn.Module:
     """Our model, with a file's weights."""
-    module = build_vit(model) if isinstance(model, ViTSpec) else build_stem(model)
+    module = build(model)
     put_weights(module, match_weights(load_weights(path), model))
     return module
 

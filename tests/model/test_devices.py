@@ -21,6 +21,7 @@ from vitc_inspect.model.devices import (
 )
 from vitc_inspect.probes.gradients import token_field
 from vitc_inspect.probes.reach import reach
+from vitc_inspect.tracing.dataflow import Flow
 
 
 @pytest.fixture
@@ -217,6 +218,6 @@ def test_what_is_claimed_to_the_last_bit_is_multiplied_exactly(precision, probe)
     else:
         maker = MapRunner.__new__(MapRunner)
         maker.image, maker._step = image, 0
-        maker._module, maker._inputs, maker._kwargs = module, (image,), {}
+        maker._flow = Flow(module, (image,), {})
         maker(image)
     assert set(seen) == {"ieee"}

@@ -17,10 +17,9 @@ from tests.model.styles import (
     theirs,
 )
 from vitc_inspect.model.checkpoints import load_weights, save_weights
-from vitc_inspect.model.modules import build_stem, build_vit
+from vitc_inspect.model.modules import build, build_stem
 from vitc_inspect.model.weight_matching import match_weights
 from vitc_inspect.stem.notation import parse_stem
-from vitc_inspect.stem.vit import ViTSpec
 
 STEMS = {"conv": CONV, "patchify": PATCHIFY}
 
@@ -45,7 +44,7 @@ def test_a_file_of_any_style_gives_the_outputs_of_who_wrote_it(tmp_path, style, 
 
 @pytest.mark.parametrize("model", [CONV, PATCHIFY, model_of(CONV)], ids=["conv", "patchify", "vit"])
 def test_our_own_file_gives_every_weight_back(tmp_path, model):
-    written = shaken(build_vit(model) if isinstance(model, ViTSpec) else build_stem(model))
+    written = shaken(build(model))
     path = tmp_path / "ours.safetensors"
     save_weights(written, path)
     read = loaded(model, path).state_dict()

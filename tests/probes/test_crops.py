@@ -5,19 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.probes.stems import SMALL, Refuses, noise
+from tests.probes.stems import SMALL, Refuses, noise, token_vectors
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.probes.cells import probe_cell
-from vitc_inspect.probes.gradients import gradient_field
-from vitc_inspect.probes.similarity import token_vectors
+from vitc_inspect.probes.gradients import token_field
 from vitc_inspect.probes.token_order import keeps_order
 
 PROBES = {
     "probe_cell": lambda module, image: probe_cell(module, image, "conv2", 0, 0, 0),
     "a cell that is not there": lambda module, image: probe_cell(module, image, "conv2", 0, 99, 0),
-    "gradient_field": lambda module, image: gradient_field(module, image, 3, 4),
-    "a token that is not there": lambda module, image: gradient_field(module, image, 99, 4),
+    "token_field": lambda module, image: token_field(module, image, 3, 4),
+    "a token that is not there": lambda module, image: token_field(module, image, 99, 4),
     "token_vectors": token_vectors,
     "keeps_order": lambda module, image: keeps_order(module, SMALL),
 }
@@ -76,6 +75,6 @@ def test_a_cell_stays_as_it_was_when_the_weights_move_on():
 def test_what_a_probe_returns_cannot_be_written_to():
     module, image = build_stem(SMALL), noise(SMALL)
     cell = probe_cell(module, image, "conv2", 0, 0, 0)
-    for array in (cell.window, cell.kernel, cell.padded, gradient_field(module, image, 0, 0)):
+    for array in (cell.window, cell.kernel, cell.padded, token_field(module, image, 0, 0).heat):
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0

@@ -10,11 +10,10 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
-from tests.probes.stems import SMALL, corners_and_middle, noise
+from tests.probes.stems import SMALL, corners_and_middle, gradient_field, noise
 from tests.strategies import stem_specs
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.model.modules import build_stem
-from vitc_inspect.probes.gradients import gradient_field
 from vitc_inspect.stem.geometry import pixels_read, token_box
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.presets import PRESETS

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tests import faulty
+from tests.probes.stems import gradient_field
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.model.modules import build_stem
-from vitc_inspect.probes.gradients import gradient_field
 from vitc_inspect.probes.reach import Reach, output_of, reach
 from vitc_inspect.stem.geometry import token_box
 from vitc_inspect.stem.notation import parse_stem

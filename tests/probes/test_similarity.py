@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
-from tests.probes.stems import SMALL, noise
-from vitc_inspect.common.errors import SpecError
+from tests.probes.stems import SMALL, noise, token_vectors
 from vitc_inspect.model.modules import build_stem
-from vitc_inspect.probes.similarity import cosine_to_all, token_norms, token_vectors
+from vitc_inspect.probes.similarity import cosines, token_norms
 from vitc_inspect.tracing.hooks import trace
 
 
@@ -26,15 +24,12 @@ def test_token_vectors_are_what_the_tokens_layer_gives():
 def test_norms_and_cosines_of_tokens_with_round_numbers():
     vectors = np.array([[[3.0, 4.0], [6.0, 8.0], [-3.0, -4.0]], [[4.0, -3.0], [0, 0], [5, 0]]])
     assert token_norms(vectors).tolist() == [[5, 10, 5], [5, 0, 5]]
-    cosines = cosine_to_all(vectors, (0, 0))
-    assert np.allclose(cosines, [[1, 1, -1], [0, 0, 0.6]])
-    assert not cosine_to_all(vectors, (1, 1)).any()
-    with pytest.raises(SpecError, match="column = 3: the most is 2"):
-        cosine_to_all(vectors, (0, 3))
+    assert np.allclose(cosines(vectors, vectors[0, 0]), [[1, 1, -1], [0, 0, 0.6]])
+    assert not cosines(vectors, vectors[1, 1]).any()
 
 
 def test_cosines_are_those_of_torch():
     vectors = token_vectors(build_stem(SMALL), noise(SMALL))
     tokens = torch.from_numpy(vectors.copy())
     expected = torch.cosine_similarity(tokens, tokens[2, 3].expand_as(tokens), dim=2)
-    assert np.allclose(cosine_to_all(vectors, (2, 3)), expected)
+    assert np.allclose(cosines(vectors, vectors[2, 3]), expected)

@@ -12,7 +12,7 @@ from tests.probes.stems import SMALL, noise
 from tests.strategies import stem_specs
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.model.modules import build_stem
-from vitc_inspect.probes.token_order import FLATTENINGS, flattenings, keeps_order, order_of
+from vitc_inspect.probes.token_order import FLATTENINGS, keeps_order, order_of
 
 
 class Flattens(nn.Module):
@@ -27,7 +27,8 @@ class Flattens(nn.Module):
 
 
 def test_all_flattenings_give_the_same_shape_and_numbers():
-    tokens = flattenings(torch.randn(2, 5, 3, 4))
+    maps = torch.randn(2, 5, 3, 4)
+    tokens = {name: flatten(maps) for name, flatten in FLATTENINGS.items()}
     assert list(tokens) == ["rows first", "columns first", "reshape alone"]
     assert {tuple(flat.shape) for flat in tokens.values()} == {(2, 12, 5)}
     right, *wrong = (flat.flatten(1).sort().values for flat in tokens.values())

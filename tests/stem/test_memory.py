@@ -149,7 +149,7 @@ def test_nothing_is_read_or_built_before_the_refusal(monkeypatch):
     def touched(*arguments, **options):
         raise AssertionError("memory was taken before it was checked")
 
-    for step in ("read_input", "image_array", "build_stem", "trace"):
+    for step in ("read_input", "image_array", "build", "trace"):
         monkeypatch.setattr(stem_inspection, step, touched)
     with pytest.raises(SpecError, match=r"the run would take about [0-9]{2},[0-9]{3} MiB"):
         inspect_stem(parse_stem("1x1:1", image_size=16_384), device="cpu")

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from tests.probes.stems import token_vectors
 from tests.strategies import stem_specs
 from vitc_inspect.common.images import image_array
 from vitc_inspect.inspection.stem_inspection import PreparedRun, inspect, prepare
 from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.probes.gradients import batch_statistics, token_field
-from vitc_inspect.probes.similarity import token_vectors
 from vitc_inspect.probes.token_order import FLATTENINGS, order_of
 from vitc_inspect.stem.geometry import audit_pixels, token_box, token_centre, tokens_reading
 from vitc_inspect.stem.notation import parse_stem

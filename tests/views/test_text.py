@@ -264,7 +264,7 @@ def test_the_table_holds_the_numbers(report):
     for words in (
         "image 32×40, 3 channels; cpu",
         "float32, seed 5",
-        "81 tokens = 8 × 10 + 1 class token, width 12, stride 4, receptive field 7 px",
+        "81 tokens = 8 × 10 + 1 class token, width 12, stride 4, receptive field 7 px.",
         "1,620 params in the stem, 2,604 with class token and position table",
         "176,640 MACs = 353,280 FLOPs",
         "Every shape, parameter, MAC and byte is as predicted.",
@@ -295,6 +295,7 @@ def test_disagreements_take_the_place_of_the_good_news(report):
 def test_what_is_never_read_stands_below_the_table():
     table = str(inspect_stem(PRESETS["vitpose_b"].stem, device="cpu"))
     assert "proj never reads 2 of 256 rows (254, 255)" in table
+    assert all(line.endswith(".") for line in table.rpartition("\n\n")[2].splitlines())
 
 
 def test_no_line_ends_in_spaces(report):

@@ -12,11 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from vitc_inspect.audit.contract_checks import (
-    CONTRACT_KINDS,
-    contract_faults,
-    cut_table_of_patches,
-)
+from vitc_inspect.audit.contract_checks import CONTRACT_KINDS, contract_faults, cut_table_of_patches
 from vitc_inspect.audit.dependence import dependence
 from vitc_inspect.audit.experiments import MapRunner, affine_convolutions, measured, unread_pixels
 from vitc_inspect.audit.padding import padding_notes
@@ -86,7 +82,7 @@ def audit_module(
     stem_path, reason = guarded(find_stem_path, flow)
     found: list[Explanation] = []
     unchecked = [f"the stem: {reason}"] if reason else []
-    for name, check in _checks(module, inputs, kwargs, flow, stem_path):
+    for name, check in _checks(flow, stem_path):
         faults, reason = guarded(_faults_of, check, tuple(found))
         found += faults or ()
         unchecked += [f"{name}: {reason}"] if reason else []
@@ -115,73 +111,57 @@ def _faults_of(check: _Check, found: Sequence[Explanation]) -> list[Explanation]
     return list(check(found))
 
 
-def _checks(
-    module: nn.Module,
-    inputs: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    flow: Flow,
-    stem_path: StemPath | None,
-) -> Iterator[tuple[str, _Check]]:
+def _checks(flow: Flow, stem_path: StemPath | None) -> Iterator[tuple[str, _Check]]:
     """Every search for a fault, with its name, in the order in which they are reported."""
     if stem_path:
-        make_map = MapRunner(module, inputs, kwargs, stem_path.image, stem_path.map)
-        others = VariantRuns(module, inputs, kwargs, flow, stem_path.image)
-        yield (
-            "what the parts promise",
-            lambda found: filter(
-                None,
-                (
-                    measured(each, flow, stem_path, make_map)
-                    for each in contract_faults(module, flow, stem_path)
-                ),
-            ),
-        )
+        make_map = MapRunner(flow, stem_path.image, stem_path.map)
+        others = VariantRuns(flow, stem_path.image)
+        yield "what the parts promise", lambda found: _promised(flow, stem_path, make_map)
         yield "the order of the tokens", lambda found: token_order(flow, others)
         yield "maps of tokens", lambda found: maps_of_tokens(flow, stem_path, others)
-        yield "the width of the tokens", lambda found: _other_widths(found, module, flow, stem_path)
+        yield "the width of the tokens", lambda found: _other_widths(found, flow, stem_path)
         yield "the position table", lambda found: table_order(flow, stem_path, others)
         yield "affine convolutions", lambda found: affine_convolutions(flow, stem_path, make_map)
         yield "the first token", lambda found: _first_without_class_token(flow, stem_path)
         yield "biases", lambda found: _bias(flow, stem_path)
     elif flow.error is None:
-        yield "the position table", lambda found: cut_table_of_patches(module, flow)
-    yield (
-        "unread pixels",
-        lambda found: unread_pixels(module, inputs, kwargs, flow, stem_path),
-    )
-    yield "patches", lambda found: scrambled_patches(module, flow)
+        yield "the position table", lambda found: cut_table_of_patches(flow)
+    yield "unread pixels", lambda found: unread_pixels(flow, stem_path)
+    yield "patches", lambda found: scrambled_patches(flow)
     yield "norms", lambda found: _width_normed(flow)
-    yield "the image and the batch", lambda found: _dependence(found, module, inputs, kwargs, flow)
-    yield "what attributes state", lambda found: _stated(found, module, flow)
+    yield "the image and the batch", lambda found: _dependence(found, flow)
+    yield "what attributes state", lambda found: _stated(found, flow)
+
+
+def _promised(flow: Flow, stem_path: StemPath, make_map: MapRunner) -> Iterator[Explanation]:
+    """Promises that the parts break, without those that a measurement contradicts."""
+    for fault in contract_faults(flow, stem_path):
+        confirmed = measured(fault, flow, stem_path, make_map)
+        if confirmed:
+            yield confirmed
 
 
 def _other_widths(
-    found: Sequence[Explanation], module: nn.Module, flow: Flow, stem_path: StemPath
+    found: Sequence[Explanation], flow: Flow, stem_path: StemPath
 ) -> Iterable[Explanation]:
     """Tokens of another width than the map's, unless their width or order is a fault already."""
     if any(fault.kind in ("token order", "width") for fault in found):
         return ()
-    return other_widths(module, flow, stem_path)
+    return other_widths(flow, stem_path)
 
 
-def _dependence(
-    found: Sequence[Explanation],
-    module: nn.Module,
-    inputs: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    flow: Flow,
-) -> Iterable[Explanation]:
+def _dependence(found: Sequence[Explanation], flow: Flow) -> Iterable[Explanation]:
     """Whether the output depends on the image alone, unless the images are known to be mixed."""
     if any(fault.kind in ("token order", "patches") for fault in found):
         return ()
-    return dependence(module, inputs, kwargs, flow)
+    return dependence(flow)
 
 
-def _stated(found: Sequence[Explanation], module: nn.Module, flow: Flow) -> Iterable[Explanation]:
+def _stated(found: Sequence[Explanation], flow: Flow) -> Iterable[Explanation]:
     """What attributes promise, where nothing better explains why the run raised."""
     if any(fault.kind in CONTRACT_KINDS for fault in found) or not _may_have_counted_wrong(flow):
         return ()
-    return stated_stride_faults(module, flow)
+    return stated_stride_faults(flow)
 
 
 def _may_have_counted_wrong(flow: Flow) -> bool:
@@ -288,13 +268,11 @@ def _width_normed(flow: Flow) -> Iterator[Explanation]:
         if known.positions is None or not of_map or last_axis(known) != "columns":
             continue
         _, channels, rows, columns = known.positions.shape
-        name = next((each.name for each in step.sources[1:] if each.name), "")
-        layer = name.rpartition(".")[0] or "layer_norm"
         yield explain(
             "norm",
-            f"{layer} normalises the last axis of a map of {channels}×{rows}×{columns}, which is"
-            f" the width of the image: {columns} neighbours in a row, and not the {channels}"
-            " channels.",
+            f"{step.layer or step.name} normalises the last axis of a map of"
+            f" {channels}×{rows}×{columns}, which is the width of the image: {columns} neighbours"
+            f" in a row, and not the {channels} channels.",
             f"Use nn.GroupNorm(1, {channels}), or bring the channels to the end for the norm:"
             " x.permute(0, 2, 3, 1).",
             because="nn.LayerNorm normalises the last axis, whatever it holds",

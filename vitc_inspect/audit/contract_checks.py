@@ -12,7 +12,6 @@ from math import isqrt, prod
 from typing import Any
 
 import torch
-from torch import nn
 
 from vitc_inspect.audit.position_tables import one_entry
 from vitc_inspect.audit.stated_attributes import stated_cells, stated_patch, stated_width_faults
@@ -30,12 +29,11 @@ CONTRACT_KINDS = frozenset({"stride", "width", "position table", "class token"})
 """Kinds of the faults between convolutions, tokens and position table."""
 
 
-def contract_faults(module: nn.Module, flow: Flow, stem_path: StemPath) -> Iterator[Explanation]:
+def contract_faults(flow: Flow, stem_path: StemPath) -> Iterator[Explanation]:
     """Check convolutions, tokens, position table and attributes against each other.
 
     Args:
-        module: The module that ran.
-        flow: Its run.
+        flow: The run of a module.
         stem_path: The way from the image to the tokens that was read out of the run.
 
     Returns:
@@ -44,7 +42,7 @@ def contract_faults(module: nn.Module, flow: Flow, stem_path: StemPath) -> Itera
     """
     stem = stem_path.stem
     says_patch = stem is not None and _makes_tokens(flow, stem_path)
-    table = _table(module, flow, stem_path)
+    table = _table(flow, stem_path)
     stride = stem_path.image.shape[2] // max(1, stem_path.grid_size[0])
     known: dict[str, Any] = dict(
         image_size=stem_path.image.shape[2:],
@@ -56,8 +54,8 @@ def contract_faults(module: nn.Module, flow: Flow, stem_path: StemPath) -> Itera
         num_prefix_tokens=table.prefix if table else stem_path.prefix,
         table_length=table.length if table else None,
         table_width=table.width if table else None,
-        num_patches=stated_cells(module, table.length - table.prefix, stride) if table else None,
-        patch_size=stated_patch(module, stem_path) if says_patch else None,
+        num_patches=stated_cells(flow, table.length - table.prefix, stride) if table else None,
+        patch_size=stated_patch(flow, stem_path) if says_patch else None,
     )
     wanted = set(CONTRACT_KINDS)
     if stem and (stem_path.complete or flow.error):
@@ -71,7 +69,7 @@ def contract_faults(module: nn.Module, flow: Flow, stem_path: StemPath) -> Itera
     for fault in found:
         if fault.kind in wanted:
             yield _said_of(table, fault) if table else fault
-    yield from stated_width_faults(module, flow, stem_path)
+    yield from stated_width_faults(flow, stem_path)
 
 
 def _are_features(flow: Flow, stem_path: StemPath) -> bool:
@@ -105,9 +103,9 @@ def _one_stride(stem_path: StemPath) -> tuple[int, ...] | None:
     return (step,) if step and (height // step, width // step) == (rows, columns) else None
 
 
-def _learned(module: nn.Module) -> set[str]:
+def _learned(flow: Flow) -> set[str]:
     """Names of the parameters, without those of buffers."""
-    contents = contents_of(module)
+    contents = contents_of(flow.module)
     parameters = {id(parameter) for parameter in contents.parameters}
     return {name for name, tensor in contents.named if id(tensor) in parameters}
 
@@ -129,14 +127,13 @@ class _Table:
     """Number of tokens before the image tokens where the table is added."""
 
 
-def _table(module: nn.Module, flow: Flow, stem_path: StemPath) -> _Table | None:
+def _table(flow: Flow, stem_path: StemPath) -> _Table | None:
     """The learned table that does not fit the tokens, or is cut or stretched to fit; else None.
 
     A computed table that is not learned, such as sines, may be cut: the place of a token in
     it is that of its number.
     """
-    learned = _learned(module)
-    steps = [*flow.steps, *([flow.failed] if flow.failed else [])]
+    learned, steps = _learned(flow), flow.all_steps
     whole = {
         known.positions.origin
         for known in _tables_added(steps, stem_path)
@@ -218,19 +215,18 @@ def _named(fault: Explanation, table: str) -> Explanation:
     return replace(fault, sentence=fault.sentence.replace("The position table has", named))
 
 
-def cut_table_of_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]:
+def cut_table_of_patches(flow: Flow) -> Iterator[Explanation]:
     """Find a position table truncated to the tokens of a linear patch embedding.
 
     Args:
-        module: The module that ran.
-        flow: Its run.
+        flow: The run of a module.
 
     Returns:
         The first fault of kind "position table", or nothing.
     """
     linear = (step for step in flow.steps if step.name == "linear")
     patch, image = next(filter(None, map(_patch_of, linear)), (0, ()))
-    learned = _learned(module)
+    learned = _learned(flow)
     for step in flow.steps if patch else ():
         tokens = next((each.shape for each in step.of_image if len(each.shape) == 3), None)
         if step.name not in SUMS or tokens is None:
@@ -255,7 +251,7 @@ def cut_table_of_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]
                         num_prefix_tokens=tokens[1] - cells,
                         table_length=length,
                         table_width=tokens[2],
-                        num_patches=stated_cells(module, length - tokens[1] + cells, patch),
+                        num_patches=stated_cells(flow, length - tokens[1] + cells, patch),
                     )
                 )
             except SpecError:  # larger than any stem of ours, or fewer tokens than cells

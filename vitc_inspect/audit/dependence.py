@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vitc_inspect.diagnosis.explanation import Explanation, explain
-from vitc_inspect.tracing.dataflow import Flow, SavedParameters, Step, draw_weights, follow
+from vitc_inspect.tracing.dataflow import Flow, SavedParameters, Step, draw_weights
 from vitc_inspect.tracing.function_kinds import RECURRENT
 from vitc_inspect.tracing.module_tree import contents_of, evaluate
 from vitc_inspect.tracing.positions import TracedTensor
 from vitc_inspect.tracing.restore import ONE_AT_A_TIME, as_it_was, without_fast_path
-from vitc_inspect.tracing.tensors import copied, tensors_copied, tensors_of
+from vitc_inspect.tracing.tensors import copied, tensors_of
 
 _CHANGE = 1e-4  # of the largest number of an output: less is rounding
 _WEIGHED = frozenset(
@@ -34,28 +33,24 @@ _FRAMES = frozenset(
 """Attributes of modules that take the frames of a video as a batch, and mix them on purpose."""
 
 
-def dependence(
-    module: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any], flow: Flow
-) -> Iterator[Explanation]:
+def dependence(flow: Flow) -> Iterator[Explanation]:
     """Find an output that does not depend on the image, or depends on other images of the batch.
 
     Args:
-        module, inputs, kwargs: As in `follow`.
-        flow: Its run.
+        flow: The run of a module.
 
     Returns:
         One fault of kind "image" or "batch", or nothing; also nothing where the module cannot run
         on two images, or gives other numbers each time.
     """
-    tensors = tensors_copied((inputs, kwargs))
-    image = _image(flow, tensors)
-    owners = contents_of(module).layers.values()
+    image = _image(flow)
+    owners = contents_of(flow.module).layers.values()
     if image is None or flow.error or any(map(_has_frames, owners)):
         return
-    pairs = _Pairs(module, inputs, kwargs, tensors, image)
+    pairs = _Pairs(flow, image)
     once, again = pairs.run(change=False), pairs.run(change=True)
     if once is None or again is None:
-        yield from _of_fixed_batch(_Pairs(module, inputs, kwargs, tensors, image, more=0), flow)
+        yield from _of_fixed_batch(_Pairs(flow, image, more=0))
         return
     if [a.shape for a in once] != [b.shape for b in again]:
         return
@@ -82,11 +77,11 @@ def dependence(
             yield _mixed(cause)
 
 
-def _of_fixed_batch(pairs: _Pairs, flow: Flow) -> Iterator[Explanation]:
+def _of_fixed_batch(pairs: _Pairs) -> Iterator[Explanation]:
     """Whether the output depends on the image, of a module that takes no other batch."""
     once = pairs.run(change=False)
     if once and any(each.is_floating_point() for each in once) and pairs.never_changes():
-        yield _unmoved(None, flow)
+        yield _unmoved(None, pairs.flow)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,18 +129,8 @@ def _can_tell(output: Tensor) -> bool:
 class _Pairs:
     """Runs on a batch whose first image is exchanged; on one of as many as were given, all are."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        inputs: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        tensors: Sequence[Tensor],
-        image: Tensor,
-        *,
-        more: int = 1,
-    ) -> None:
-        self.module, self.inputs, self.kwargs = module, inputs, kwargs
-        self._tensors, self._image, self._more = tensors, image, more
+    def __init__(self, flow: Flow, image: Tensor, *, more: int = 1) -> None:
+        self.flow, self._image, self._more = flow, image, more
         self.images = len(image) + more  # one more shows which axis of an output is theirs
         # noise, since the images of a batch may be equal
         self.batch = self._noise(0)
@@ -162,7 +147,7 @@ class _Pairs:
         before, many = len(self._image), len(images)
         instead = {
             id(tensor): torch.cat([tensor] * -(-many // before))[:many]
-            for tensor in self._tensors
+            for tensor in self.flow.tensors
             if tensor.ndim and len(tensor) == before != many
         }
         return {**instead, id(self._image): images}
@@ -174,9 +159,7 @@ class _Pairs:
             # the first, since a recurrent layer hands it on to those behind it
             changed = slice(1) if self._more else slice(None)
             images[changed] = 3 * self._noise(1)[changed]
-        return outputs_again(
-            self.module, self.inputs, self.kwargs, self.instead(images), redrawn=redrawn
-        )
+        return outputs_again(self.flow, self.instead(images), redrawn=redrawn)
 
     def repeats(self, outputs: Sequence[Tensor]) -> bool:
         """Whether a second run on the same images gives the same."""
@@ -198,26 +181,21 @@ class _Pairs:
 
 
 def outputs_again(
-    module: nn.Module,
-    inputs: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    instead: Mapping[int, Tensor],
-    *,
-    redrawn: int | None = None,
+    flow: Flow, instead: Mapping[int, Tensor], *, redrawn: int | None = None
 ) -> list[Tensor] | None:
     """Run a module on other tensors, in evaluation mode, with all-zero weights drawn at random.
 
     Args:
-        module, inputs, kwargs: As in `follow`; the module is left as it was.
+        flow: Another run of the module, which is left as it was.
         instead: Tensors in the place of some of the inputs, by the id of each.
         redrawn: Draws all weights from this seed; None draws those that are all zero.
 
     Returns:
         Every tensor that it returns, detached; None where it raises.
     """
-    contents = contents_of(module)
+    module, contents = flow.module, contents_of(flow.module)
     with ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(contents) as parameters:
-        given, named = copied((tuple(inputs), dict(kwargs)), dict(instead))
+        given, named = copied((tuple(flow.inputs), dict(flow.kwargs)), dict(instead))
         with torch.no_grad(), without_fast_path():
             draw_weights(contents.parameters, redrawn)
             try:
@@ -228,11 +206,11 @@ def outputs_again(
                 return None
 
 
-def _image(flow: Flow, tensors: Sequence[Tensor]) -> Tensor | None:
+def _image(flow: Flow) -> Tensor | None:
     """The only input of four axes or more, where something learned weighs its numbers."""
     found = [
         tensor
-        for tensor in tensors
+        for tensor in flow.tensors
         if tensor.ndim in (4, 5) and tensor.is_floating_point() and tensor.numel()
     ]
     weighs = any(
@@ -266,7 +244,7 @@ class _Cause:
 def _cause(pairs: _Pairs, flow: Flow) -> _Cause | None:
     """The first step that mixes along the axis of the images; None where none is known to."""
     more = torch.cat([pairs.batch, pairs.batch[:1]])
-    other = follow(pairs.module, pairs.inputs, pairs.kwargs, instead=pairs.instead(more))
+    other = flow.again(pairs.instead(more))
     for step, there in zip(flow.steps, other.steps, strict=False):
         if step.name != there.name or len(step.of_image) != len(there.of_image):
             return None
@@ -289,9 +267,7 @@ def _mixes(step: Step, there: Step) -> _Cause | None:
             axis for axis, (a, b) in enumerate(zip(known.shape, other.shape, strict=True)) if a != b
         }
         many = len(known.shape)
-        weight = next((each.name for each in step.sources if each.name), "")
-        layer = weight.rpartition(".")[0]
-        inside = f" in {layer}" if layer else ""
+        inside = f" in {step.layer}" if step.layer else ""
         if step.name == "multi_head_attention_forward" and axes == {0} and many == 3:
             return _Cause(what=f"attention{inside} runs across the batch", fix=_BATCH_FIRST)
         if step.name in RECURRENT and axes == {0} and many == 3:

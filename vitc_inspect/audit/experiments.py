@@ -6,13 +6,12 @@ Only the part of a module that makes the feature map runs again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import isfinite, prod
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitc_inspect.audit.stem_finder import StemPath
 from vitc_inspect.diagnosis.explanation import Explanation, by, explain
@@ -20,7 +19,6 @@ from vitc_inspect.model.devices import factor_rounding, full_precision
 from vitc_inspect.tracing.dataflow import Flow, Step, output_of_step
 from vitc_inspect.tracing.function_kinds import ACTIVATIONS, COPIES, MOVES, NORMS, SCALINGS, SUMS
 from vitc_inspect.tracing.positions import TracedTensor
-from vitc_inspect.tracing.tensors import tensors_copied
 
 _ROUNDING = 1e-4  # of the largest number of a map: less is rounding
 _LOCAL = (
@@ -38,44 +36,22 @@ _MOST_NUMBERS = 2**26  # of all that is followed back to the image, which autogr
 class MapRunner:
     """The part of a module that turns an image into a map, run on other images."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        inputs: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        image: TracedTensor,
-        step: Step,
-    ) -> None:
-        self._module, self._inputs, self._kwargs = module, inputs, kwargs
-        self._step = step.index
-        self.image: Tensor = tensors_copied((inputs, kwargs))[image.image or 0]
+    def __init__(self, flow: Flow, image: TracedTensor, step: Step) -> None:
+        self._flow, self._step = flow, step.index
+        self.image: Tensor = flow.tensors[image.image or 0]
 
     @full_precision()
     def __call__(self, image: Tensor, *, grad: bool = False, drawn: bool = False) -> Tensor | None:
         """The map of another image; None where the run does not get that far."""
-        return output_of_step(
-            self._module,
-            self._inputs,
-            self._kwargs,
-            self._step,
-            image=(self.image, image),
-            grad=grad,
-            drawn=drawn,
-        )
+        instead = (self.image, image)
+        return output_of_step(self._flow, self._step, image=instead, grad=grad, drawn=drawn)
 
 
-def unread_pixels(
-    module: nn.Module,
-    inputs: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    flow: Flow,
-    stem_path: StemPath | None,
-) -> Iterator[Explanation]:
+def unread_pixels(flow: Flow, stem_path: StemPath | None) -> Iterator[Explanation]:
     """Find rows and columns that nothing reads and that no formula accounts for.
 
     Args:
-        module, inputs, kwargs: As in `follow`.
-        flow: Its run.
+        flow: The run of a module.
         stem_path: The way from the image to the tokens, where it was read.
 
     Returns:
@@ -86,7 +62,7 @@ def unread_pixels(
     found = _last_of_all(flow)
     if found is None:
         return
-    make_map = MapRunner(module, inputs, kwargs, *found)
+    make_map = MapRunner(flow, *found)
     image = make_map.image
     if not image.is_floating_point() or image.is_meta:
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from vitc_inspect.audit.stem_convs import pair
 from vitc_inspect.tracing.dataflow import Flow, Step
 from vitc_inspect.tracing.positions import TracedTensor
 
@@ -102,10 +103,10 @@ def _axis(
 
         total = max((ceil(n / s) - 1) * s + k - n, 0), the smaller half before
     """
-    own = (_pair(conv.given.get(name, one)) for name, one in (("stride", 1), ("dilation", 1)))
-    stride, dilation = (each[axis] for each in own)
+    stride, dilation = (pair(conv.given.get(name, 1))[axis] for name in ("stride", "dilation"))
+    padding = conv.given.get("padding", 0)
     kernel = dilation * (conv.given["weight"][2 + axis] - 1) + 1
-    if stride < 2 or _pair(conv.given.get("padding", 0)) != (0, 0):
+    if stride < 2 or (padding != "valid" and pair(padding) != (0, 0)):
         return None
     size = before.shape[2 + axis]
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
@@ -115,14 +116,6 @@ def _axis(
     usual = (kernel - 1) // 2 if stride < kernel else 0
     jump = image.shape[2 + axis] / size
     return (stride, low, total - low, usual), round(jump * (usual - low))
-
-
-def _pair(value: int | str | tuple[int, ...]) -> tuple[int, ...]:
-    """A number for each axis; none that is 0 for a word."""
-    if isinstance(value, str):
-        return (-1, -1) if value == "same" else (0, 0)
-    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    return pair * 2 if len(pair) == 1 else pair
 
 
 def _in_words(down: int, right: int) -> str:

@@ -14,8 +14,9 @@ from math import isqrt, prod
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from vitc_inspect.audit.stated_attributes import stated
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.tracing.dataflow import Flow, Step
 from vitc_inspect.tracing.function_kinds import JOINS, MOVES
@@ -33,12 +34,11 @@ Pattern = Literal["all", "run", "spread", "other"]
 """Which places along one side of the image a token has: all, neighbours, every s-th, or others."""
 
 
-def scrambled_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]:
+def scrambled_patches(flow: Flow) -> Iterator[Explanation]:
     """Find layers that read as one token pixels that do not form a patch of the image.
 
     Args:
-        module: The module that ran.
-        flow: Its run.
+        flow: The run of a module.
 
     Returns:
         One fault of kind "patches" or "token order", or nothing.
@@ -47,7 +47,7 @@ def scrambled_patches(module: nn.Module, flow: Flow) -> Iterator[Explanation]:
         read = _tokens_read(step, flow)
         if read is None:
             continue
-        fault = _judged(module, flow, step, read)
+        fault = _judged(flow, step, read)
         if fault:
             yield fault
             return
@@ -206,29 +206,27 @@ def _made_of_pixels(origin: int | str | None, flow: Flow) -> bool:
 
 def _picked(known: TracedTensor, flow: Flow) -> bool:
     """Whether values were selected by an index on their path, which is taken as intended."""
-    at = known.step
-    while at is not None:
-        step = flow.steps[at]
-        if step.picks and step.name != "unfold":
-            return True
-        at = step.sources[0].step if step.name in _FOLLOWED else None
-    return False
+    return any(name != "unfold" for name in _picks(known, flow))
 
 
 def _dilated(known: TracedTensor, flow: Flow) -> bool:
     """Whether windows were taken whose pixels lie apart because an argument says so."""
+    return "unfold" in _picks(known, flow)
+
+
+def _picks(known: TracedTensor, flow: Flow) -> Iterator[str]:
+    """Names of the functions that selected values on the path of a tensor, the last first."""
     at = known.step
     while at is not None:
         step = flow.steps[at]
-        if step.name == "unfold" and step.picks:
-            return True
+        if step.picks:
+            yield step.name
         at = step.sources[0].step if step.name in _FOLLOWED else None
-    return False
 
 
-def _judged(module: nn.Module, flow: Flow, step: Step, read: _Read) -> Explanation | None:
+def _judged(flow: Flow, step: Step, read: _Read) -> Explanation | None:
     """What is wrong with the tokens that a layer reads; None where nothing is."""
-    patch = _wanted_patch(module, read)
+    patch = _wanted_patch(flow, read)
     if read.strangers:
         return _fault(step, read, patch, "numbers of several images", sure=True)
     patterns = read.patterns
@@ -238,11 +236,11 @@ def _judged(module: nn.Module, flow: Flow, step: Step, read: _Read) -> Explanati
     if _spans(read, patterns) and not _dilated(read.known, flow):
         return _fault(step, read, patch, _words(read, 0), sure=False)
     sides = [many for at, (_, _, many) in enumerate(patterns) if at != read.channel_axis]
-    stated = _stated_patch(module, read)
-    as_many = stated and stated * stated * read.sides[read.channel_axis] == read.tokens.shape[1]
-    if as_many and sides != [stated, stated]:
-        return _fault(step, read, stated, _words(read, 0), sure=False)
-    if not stated and _is_piece_of_row(read, patterns):
+    side = _stated_patch(flow, read)
+    as_many = side and side * side * read.sides[read.channel_axis] == read.tokens.shape[1]
+    if as_many and sides != [side, side]:
+        return _fault(step, read, side, _words(read, 0), sure=False)
+    if not side and _is_piece_of_row(read, patterns):
         return _fault(step, read, patch, _words(read, 0), sure=False)
     return _turned(read, patterns)
 
@@ -309,9 +307,7 @@ def _turned(read: _Read, patterns: Sequence[tuple[Pattern, int, int]]) -> Explan
 
 def _fault(step: Step, read: _Read, patch: int | None, words: str, *, sure: bool) -> Explanation:
     """Tokens that are no patches."""
-    name = next((each.name for each in step.sources[1:] if each.name), "")
-    layer = name.rpartition(".")[0] or step.name
-    numbers = read.tokens.shape[1]
+    layer, numbers = step.layer or step.name, read.tokens.shape[1]
     doubt = "no way of cutting patches that is known here gives such tokens"
     if not sure:
         doubt = "pixels may be spread over tokens on purpose, and mostly are by mistake"
@@ -362,25 +358,22 @@ def _rearrange(read: _Read, patch: int | None) -> str:
     return f"einops' rearrange(x, '{left} -> b (h w) (p1 p2 c)', p1={size}, p2={size})"
 
 
-def _wanted_patch(module: nn.Module, read: _Read) -> int | None:
+def _wanted_patch(flow: Flow, read: _Read) -> int | None:
     """Side of the square patch that has as many numbers as a token, and divides the image."""
     channels = read.sides[read.channel_axis]
     side = isqrt(read.tokens.shape[1] // channels)
     fits = side and side * side * channels == read.tokens.shape[1]
     if fits and not any(n % side for n in read.pixel_sides):
         return side
-    return _stated_patch(module, read)
+    return _stated_patch(flow, read)
 
 
-def _stated_patch(module: nn.Module, read: _Read) -> int | None:
+def _stated_patch(flow: Flow, read: _Read) -> int | None:
     """What some patch_size in the module says, where it divides the image."""
-    for owner in contents_of(module).layers.values():
-        try:
-            stated = getattr(owner, "patch_size", None)
-        except Exception:  # noqa: BLE001  # it is the user's code
-            continue
-        if isinstance(stated, (tuple, list)) and len(set(map(str, stated))) == 1:
-            stated = stated[0]
-        if type(stated) is int and stated > 0 and not any(n % stated for n in read.pixel_sides):
-            return stated
+    for owner in contents_of(flow.module).layers.values():
+        side = stated(owner, "patch_size")
+        if isinstance(side, (tuple, list)) and len(set(map(str, side))) == 1:
+            side = side[0]
+        if type(side) is int and side > 0 and not any(n % side for n in read.pixel_sides):
+            return side
     return None

@@ -20,22 +20,22 @@ from vitc_inspect.tracing.interrupts import is_to_pass
 from vitc_inspect.tracing.module_tree import contents_of
 
 
-def stated_stride_faults(module: nn.Module, flow: Flow) -> Iterator[Explanation]:
+def stated_stride_faults(flow: Flow) -> Iterator[Explanation]:
     """Check the `patch_size` attributes of a module against the strides of its convolutions.
 
     Only where the convolutions of a module with a patch_size feed each other by their channels,
     and the first reads the image as it is: patches that are cut before have a stride of their own.
 
     Args:
-        module: The module that ran.
-        flow: Its run, which ended before the image had become tokens.
+        flow: The run of a module, which ended before the image had become tokens.
 
     Returns:
         The first fault of kind "stride", or nothing.
     """
-    names = {id(parameter): name for name, parameter in contents_of(module).named}
-    for owner in contents_of(module).layers.values():
-        patch = _whole(_stated(owner, "patch_size"))
+    contents = contents_of(flow.module)
+    names = {id(parameter): name for name, parameter in contents.named}
+    for owner in contents.layers.values():
+        patch = _whole(stated(owner, "patch_size"))
         convs = [
             layer for layer in contents_of(owner).layers.values() if isinstance(layer, nn.Conv2d)
         ]
@@ -49,7 +49,7 @@ def stated_stride_faults(module: nn.Module, flow: Flow) -> Iterator[Explanation]
         if reads is None:
             continue
         sizes = ("image_size", "img_size")
-        image = next((size for name in sizes if (size := _pair(_stated(owner, name)))), None)
+        image = next((size for name in sizes if (size := _pair(stated(owner, name)))), None)
         try:
             found = faults(
                 Contract(image_size=image, patch_size=patch, strides=tuple(filter(None, strides)))
@@ -67,10 +67,9 @@ def _reads_image(weight: str, channels: int, flow: Flow) -> bool | None:
 
     False where it did not run, and could by its channels.
     """
-    steps = [*flow.steps, *([flow.failed] if flow.failed else [])]
     runs = [
         step
-        for step in steps
+        for step in flow.all_steps
         if step.name == "conv2d" and len(step.sources) > 1 and step.sources[1].name == weight
     ]
     if runs:
@@ -80,12 +79,12 @@ def _reads_image(weight: str, channels: int, flow: Flow) -> bool | None:
     return False if channels in (1, 3, 4) else None
 
 
-def stated_cells(module: nn.Module, cells: int, stride: int) -> int | None:
+def stated_cells(flow: Flow, cells: int, stride: int) -> int | None:
     """Return `cells` if an attribute of the module states a grid of that many cells, else None."""
-    for owner in contents_of(module).layers.values():
-        counts = [_whole(_stated(owner, name)) for name in ("num_patches", "n_patches")]
-        grids = [_pair(_stated(owner, name)) for name in ("grid_size", "patches_resolution")]
-        images = [_pair(_stated(owner, name)) for name in ("image_size", "img_size", "input_size")]
+    for owner in contents_of(flow.module).layers.values():
+        counts = [_whole(stated(owner, name)) for name in ("num_patches", "n_patches")]
+        grids = [_pair(stated(owner, name)) for name in ("grid_size", "patches_resolution")]
+        images = [_pair(stated(owner, name)) for name in ("image_size", "img_size", "input_size")]
         counts += [prod(grid) for grid in grids if grid]
         counts += [prod(side // stride for side in image) for image in images if image and stride]
         if cells > 0 and cells in counts:
@@ -93,14 +92,14 @@ def stated_cells(module: nn.Module, cells: int, stride: int) -> int | None:
     return None
 
 
-def stated_patch(module: nn.Module, stem_path: StemPath) -> int | None:
+def stated_patch(flow: Flow, stem_path: StemPath) -> int | None:
     """Return the `patch_size` stated around the last convolution, if it means the total stride.
 
     One that is the kernel of a first convolution whose windows overlap is the side of these; one
     that is right for the convolutions beside it says nothing of those elsewhere.
     """
-    for name, owner in _owners(module, stem_path):
-        patch = _whole(_stated(owner, "patch_size"))
+    for name, owner in _owners(flow, stem_path):
+        patch = _whole(stated(owner, "patch_size"))
         if patch is None:
             continue
         start = f"{name}." if name else ""
@@ -119,9 +118,7 @@ def stated_patch(module: nn.Module, stem_path: StemPath) -> int | None:
     return None
 
 
-def stated_width_faults(
-    module: nn.Module, flow: Flow, stem_path: StemPath
-) -> Iterator[Explanation]:
+def stated_width_faults(flow: Flow, stem_path: StemPath) -> Iterator[Explanation]:
     """Check the token width that a module states against the channels of its last convolution.
 
     A width that some other layer has may be that of a later stage, unless the run raised where
@@ -130,30 +127,30 @@ def stated_width_faults(
     met: set[int] = set()
     if flow.failed and stem_path.feeds(flow.failed):
         met = {size for known in flow.failed.sources for size in known.shape}
-    widths = {size for parameter in contents_of(module).parameters for size in parameter.shape}
-    for name, owner in _owners(module, stem_path)[:1]:
+    widths = {size for parameter in contents_of(flow.module).parameters for size in parameter.shape}
+    for name, owner in _owners(flow, stem_path)[:1]:
         for attribute in ("embed_dim", "hidden_dim", "hidden_size"):
-            stated, width = _whole(_stated(owner, attribute)), stem_path.width
-            if stated is None or stated == width or (stated in widths - met):
+            says, width = _whole(stated(owner, attribute)), stem_path.width
+            if says is None or says == width or says in widths - met:
                 continue
             field = f"{name}.{attribute}" if name else attribute
             last = stem_path.convs[-1].name
             yield explain(
                 "width",
-                f"{last} gives tokens of {width} numbers, and {field} says {stated}.",
-                f"Let {last} have {stated} output channels.",
+                f"{last} gives tokens of {width} numbers, and {field} says {says}.",
+                f"Let {last} have {says} output channels.",
                 f"Or set {attribute} to {width}.",
                 because="the channels of the last convolution are the numbers of a token",
                 likelihood="certain",
-                numbers={"embed_dim": stated, "out_channels": width},
+                numbers={"embed_dim": says, "out_channels": width},
             )
 
 
-def _owners(module: nn.Module, stem_path: StemPath) -> list[tuple[str, nn.Module]]:
+def _owners(flow: Flow, stem_path: StemPath) -> list[tuple[str, nn.Module]]:
     """The modules around the last convolution, the innermost first, containers left out."""
     if not stem_path.convs or not stem_path.convs[-1].name:
         return []
-    layers = contents_of(module).layers
+    layers = contents_of(flow.module).layers
     owners = []
     name = stem_path.convs[-1].name
     while name:
@@ -164,8 +161,8 @@ def _owners(module: nn.Module, stem_path: StemPath) -> list[tuple[str, nn.Module
     return owners
 
 
-def _stated(owner: nn.Module, attribute: str) -> Any:
-    """What an attribute says; None where there is none, or where the user's property raises."""
+def stated(owner: nn.Module, attribute: str) -> Any:
+    """Return what an attribute says; None where there is none, or where its property raises."""
     try:
         return getattr(owner, attribute, None)
     except BaseException as error:

@@ -68,15 +68,9 @@ def _ending(after: Sequence[Step]) -> list[Step]:
         kept.append(step)
     # moves that are not undone are those that make tokens
     while kept and not kept[-1].outputs[0].in_map_order:
-        at = max(
-            (i for i, step in enumerate(kept) if step.name in MOVES and _one(step).in_map_order)
-        )
-        kept = kept[:at]
+        moves = [at for at, step in enumerate(kept) if step.name in MOVES]
+        kept = kept[: max(at for at in moves if kept[at].of_image[0].in_map_order)]
     return kept
-
-
-def _one(step: Step) -> TracedTensor:
-    return step.of_image[0]
 
 
 def _link(step: Step) -> StemConv:
@@ -89,12 +83,12 @@ def _link(step: Step) -> StemConv:
 def _conv_layer(given: Mapping[str, Any]) -> ConvLayer | None:
     """The convolution that these arguments of a function describe; None for what is not square."""
     width, _, *kernel = given["weight"]
-    stride, dilation = (_pair(given.get(name, 1)) for name in ("stride", "dilation"))
+    stride, dilation = (pair(given.get(name, 1)) for name in ("stride", "dilation"))
     padding = given.get("padding", 0)
     if padding == "same":
         reach = [step * (taps - 1) for taps, step in zip(kernel, dilation, strict=True)]
         padding = [span // 2 if span % 2 == 0 else -1 for span in reach]
-    padding = _pair(0 if padding == "valid" else padding)
+    padding = pair(0 if padding == "valid" else padding)
     if any(len(set(each)) > 1 for each in (kernel, stride, dilation, padding)):
         return None
     try:
@@ -111,8 +105,8 @@ def _conv_layer(given: Mapping[str, Any]) -> ConvLayer | None:
         return None
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    """A number for each axis."""
+def pair(value: Any) -> tuple[int, int]:
+    """Return what an argument of a convolution says for each of its two axes."""
     first, *rest = value if isinstance(value, (tuple, list)) else (value,)
     return (first, rest[0]) if rest else (first, first)
 
@@ -142,6 +136,6 @@ def _norm(step: Step) -> Norm | None:
     """The norm of a step, if it is one of those that a ConvLayer can have."""
     if step.name == "batch_norm":
         return "batch"
-    if step.name == "layer_norm" and last_axis(_one(step)) == "channels":
+    if step.name == "layer_norm" and last_axis(step.of_image[0]) == "channels":
         return "layer" if len(step.given["normalized_shape"]) == 1 else None
     return None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import chain, permutations
 
 import torch
 from torch import Tensor
 
+from vitc_inspect.tracing.dataflow import Flow
+from vitc_inspect.tracing.function_kinds import MOVES
 from vitc_inspect.tracing.positions import TracedTensor
 
 
@@ -70,6 +73,16 @@ def token_axes(known: TracedTensor) -> TokenAxes | str | None:
         return mixed
     strangers = not torch.equal(image, image[:, :1, :1].expand_as(image))
     return OTHER_IMAGES if strangers else None
+
+
+def tensors_used(flow: Flow) -> Iterator[TracedTensor]:
+    """Every tensor of known positions that a function does more with than moving it, each once."""
+    given = (step.sources for step in flow.steps if step.name not in MOVES)
+    seen: set[int] = set()
+    for known in chain(*given, flow.outputs):
+        if known.positions is not None and id(known.positions) not in seen:
+            seen.add(id(known.positions))
+            yield known
 
 
 def same_throughout(*numbers: Tensor) -> bool:

@@ -8,7 +8,13 @@ from math import prod
 import torch
 from torch import Tensor
 
-from vitc_inspect.audit.token_axes import OTHER_IMAGES, TokenAxes, token_axes, whole_cells
+from vitc_inspect.audit.token_axes import (
+    OTHER_IMAGES,
+    TokenAxes,
+    tensors_used,
+    token_axes,
+    whole_cells,
+)
 from vitc_inspect.audit.variants import VariantRuns
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.tracing.dataflow import Flow
@@ -81,16 +87,10 @@ def token_order(flow: Flow, others: VariantRuns) -> Iterator[Explanation]:
 
 def _made_tokens(flow: Flow) -> Iterator[tuple[TracedTensor, TokenAxes | str]]:
     """Every tensor used as tokens of a map, with the axes of the map in it."""
-    seen: set[int] = set()
-    for step in (*flow.steps, None):
-        ends = flow.outputs if step is None else () if step.name in MOVES else step.sources
-        for known in ends:
-            if not known.of_image or known.positions is None or id(known.positions) in seen:
-                continue
-            seen.add(id(known.positions))
-            found = token_axes(known)
-            if found is not None:
-                yield known, found
+    for known in tensors_used(flow):
+        found = token_axes(known) if known.of_image else None
+        if found is not None:
+            yield known, found
 
 
 def _in_rows(positions: Positions) -> tuple[int, ...]:

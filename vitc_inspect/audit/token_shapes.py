@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isqrt, prod
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitc_inspect.audit.stem_finder import StemPath
-from vitc_inspect.audit.token_axes import cells_in_full, same_throughout, whole_cells
+from vitc_inspect.audit.token_axes import cells_in_full, same_throughout, tensors_used, whole_cells
 from vitc_inspect.audit.variants import VariantRuns
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.tracing.dataflow import Flow, Step
-from vitc_inspect.tracing.function_kinds import MOVES
 from vitc_inspect.tracing.module_tree import contents_of
 from vitc_inspect.tracing.positions import TracedTensor
 
@@ -167,12 +166,11 @@ def _reshaped(step: Step, flow: Flow) -> Iterator[TracedTensor]:
 # ---- another width -----------------------------------------------------------------------------
 
 
-def other_widths(module: nn.Module, flow: Flow, stem_path: StemPath) -> Iterator[Explanation]:
+def other_widths(flow: Flow, stem_path: StemPath) -> Iterator[Explanation]:
     """Find tokens that a view regrouped to a width stated by an attribute.
 
     Args:
-        module: The module that ran.
-        flow: Its run.
+        flow: The run of a module.
         stem_path: The way from the image to the map.
 
     Returns:
@@ -180,34 +178,28 @@ def other_widths(module: nn.Module, flow: Flow, stem_path: StemPath) -> Iterator
     """
     stated = {
         value: name
-        for owner in contents_of(module).layers.values()
+        for owner in contents_of(flow.module).layers.values()
         for name in _WIDTHS
         if type(value := vars(owner).get(name)) is int
     }
-    seen: set[int] = set()
-    for step in (*flow.steps, None):
-        ends = flow.outputs if step is None else () if step.name in MOVES else step.sources
-        for known in ends:
-            if known.positions is None or id(known.positions) in seen:
-                continue
-            seen.add(id(known.positions))
-            width = known.shape[-1] if known.shape else 0
-            what = _of_cells(known, stem_path) if width in stated else None
-            if what is None:
-                continue
-            cells, channels = prod(stem_path.grid_size), stem_path.width
-            yield explain(
-                "width",
-                f"The map has {cells} cells of {channels} numbers, and a view makes"
-                f" {known.shape[-2]} tokens of {width} = {stated[width]} numbers of them: {what}.",
-                f"Let the last convolution have {width} output channels.",
-                f"Or set {stated[width]} to {channels}, and make tokens by"
-                " x.flatten(2).transpose(1, 2).",
-                because="the places of the numbers were followed through the module",
-                likelihood="certain" if what == _MIXED else "likely",
-                numbers={"embed_dim": width, "out_channels": channels},
-            )
-            return
+    for known in tensors_used(flow):
+        width = known.shape[-1] if known.shape else 0
+        what = _of_cells(known, stem_path) if width in stated else None
+        if what is None:
+            continue
+        cells, channels = prod(stem_path.grid_size), stem_path.width
+        yield explain(
+            "width",
+            f"The map has {cells} cells of {channels} numbers, and a view makes"
+            f" {known.shape[-2]} tokens of {width} = {stated[width]} numbers of them: {what}.",
+            f"Let the last convolution have {width} output channels.",
+            f"Or set {stated[width]} to {channels}, and make tokens by"
+            " x.flatten(2).transpose(1, 2).",
+            because="the places of the numbers were followed through the module",
+            likelihood="certain" if what == _MIXED else "likely",
+            numbers={"embed_dim": width, "out_channels": channels},
+        )
+        return
 
 
 _MIXED = "each holds numbers of several cells, and none of them in full"

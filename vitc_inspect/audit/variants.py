@@ -6,39 +6,26 @@ identified by the size that it follows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from vitc_inspect.tracing.dataflow import Flow, Step, follow
+from vitc_inspect.tracing.dataflow import Flow, Step
 from vitc_inspect.tracing.positions import TracedTensor
-from vitc_inspect.tracing.tensors import tensors_copied
 
 
 class VariantRuns:
     """Runs of a module on inputs of other sizes, made on demand."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        inputs: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        flow: Flow,
-        image: TracedTensor,
-    ) -> None:
+    def __init__(self, flow: Flow, image: TracedTensor) -> None:
         """Prepare them.
 
         Args:
-            module, inputs, kwargs: As in `follow`.
-            flow: Its run on these inputs.
+            flow: The run of a module.
             image: The image, (b, c, h, w), among the inputs.
         """
-        self._module, self._inputs, self._kwargs = module, inputs, kwargs
         self._flow = flow
-        self._tensors = tensors_copied((inputs, kwargs))
-        self._image: Tensor = self._tensors[image.image or 0]
+        self._image: Tensor = flow.tensors[image.image or 0]
 
     def same_step(self, step: int, made: Step, *, batch: bool, size: bool) -> Step | None:
         """Return the same step of a run on other inputs.
@@ -69,8 +56,7 @@ class VariantRuns:
         if batch:
             taken = {channels, rows, columns, *sides}
             images = next(many for many in count(images + 1) if many not in taken)
-        instead = self._instead(images, sides)
-        flow = follow(self._module, self._inputs, self._kwargs, instead=instead, until=until)
+        flow = self._flow.again(self._instead(images, sides), until=until)
         same = 0
         for mine, other in zip(self._flow.steps, flow.steps, strict=False):
             if mine.name != other.name or len(mine.sources) != len(other.sources):
@@ -93,7 +79,7 @@ class VariantRuns:
         """Tensors in the place of those that were given, by the id of each."""
         before = len(self._image)
         instead = {}
-        for tensor in self._tensors:
+        for tensor in self._flow.tensors:
             other = tensor
             if tensor is self._image:
                 other = _tiled(_tiled(other, 2, sides[0]), 3, sides[1])

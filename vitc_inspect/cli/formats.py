@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,7 +59,14 @@ def report_text(
     if name == "html":
         return report_page(report, behind=behind)
     if name == "markdown":
-        return "\n\n".join(
-            filter(None, [module_markdown(report), behind and f"```\n{behind}\n```"])
-        )
-    return "\n\n".join(filter(None, [module_table(report, grey=grey), behind]))
+        parts = [module_markdown(report), behind and _code_block(behind)]
+    else:
+        parts = [module_table(report, grey=grey), behind]
+    return "\n\n".join(filter(None, parts))
+
+
+def _code_block(text: str) -> str:
+    """A block of code in Markdown, whose fence is longer than any backticks in the text."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"

@@ -9,13 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from vitc_inspect.cli.formats import format_of, report_text
-from vitc_inspect.cli.output import (
-    EXIT_BAD_INPUT,
-    EXIT_DISAGREES,
-    EXIT_RAISED,
-    complain,
-    say,
-)
+from vitc_inspect.cli.output import EXIT_BAD_INPUT, EXIT_DISAGREES, EXIT_RAISED, complain, say
 from vitc_inspect.common.child_process import ChildFailed, Outcome, run_in_child
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.extras import require

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from vitc_inspect.cli.formats import format_of, report_text
@@ -117,13 +117,11 @@ def _vit(stem: StemSpec, options: argparse.Namespace) -> ViTSpec | None:
     Raises:
         SpecError: naming the field; "encoder" when there is no preset to take it from.
     """
-    said = {name: getattr(options, name) for name in _ENCODER if getattr(options, name) is not None}
+    said = _said(options, _ENCODER)
     if not options.encoder and not said:
         return None
     preset = PRESETS[options.preset].vit if options.preset else None
-    values: dict[str, Any] = {name: getattr(preset, name) for name in _ENCODER if preset}
-    for name, text in said.items():
-        values[name] = _ENCODER[name](text)
+    values = {**{name: getattr(preset, name) for name in _ENCODER if preset}, **said}
     missing = [name for name in ("depth", "num_heads", "mlp_ratio") if name not in values]
     if missing:
         flags = ", ".join(flag_of(name) for name in missing)
@@ -133,6 +131,14 @@ def _vit(stem: StemSpec, options: argparse.Namespace) -> ViTSpec | None:
         reason = f"{whose} how deep, how many heads and how wide it is"
         raise SpecError("encoder", "on", reason, f"Give {flags}")
     return ViTSpec(stem=stem, **values)
+
+
+def _said(
+    options: argparse.Namespace, readers: Mapping[str, Callable[[Any], Any]]
+) -> dict[str, Any]:
+    """The options that were given, of those that there is a reader for, as it reads them."""
+    given = {name: getattr(options, name) for name in readers}
+    return {name: readers[name](value) for name, value in given.items() if value is not None}
 
 
 _ENCODER: Mapping[str, Callable[[str], Any]] = {
@@ -145,16 +151,12 @@ _ENCODER: Mapping[str, Callable[[str], Any]] = {
 
 def _beside(spec: StemSpec, options: argparse.Namespace) -> StemSpec:
     """The stem with the image size, channels, class token and table the options give."""
-    return StemSpec(
-        image_size=parse_image_size(options.image_size)
-        if options.image_size is not None
-        else spec.image_size,
-        in_channels=parse_int("in_channels", options.in_channels, 1, MAX_CHANNELS)
-        if options.in_channels is not None
-        else spec.in_channels,
-        convs=spec.convs,
-        class_token=spec.class_token if options.class_token is None else options.class_token,
-        position_table=spec.position_table
-        if options.position_table is None
-        else options.position_table,
-    )
+    return replace(spec, **_said(options, _BESIDE))
+
+
+_BESIDE: Mapping[str, Callable[[Any], Any]] = {
+    "image_size": parse_image_size,
+    "in_channels": lambda text: parse_int("in_channels", text, 1, MAX_CHANNELS),
+    "class_token": bool,
+    "position_table": bool,
+}

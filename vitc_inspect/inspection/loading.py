@@ -135,14 +135,14 @@ def parse_shape(text: str) -> tuple[int, ...]:
     (1, 3, 224, 224)
     """
     sizes = [size.strip() for size in text.split(",")]
+    whole = all(size.isascii() and size.isdecimal() and len(size) <= 9 for size in sizes)
     if len(sizes) > _MOST_AXES:
         reason = f"it has {len(sizes):,} axes, and the most is {_MOST_AXES}"
-        raise SpecError("input", text, reason, "Use 1,3,224,224", "1,3,224,224")
-    whole = all(size.isascii() and size.isdecimal() and len(size) <= 9 for size in sizes)
-    if not whole or not all(map(int, sizes)):
+    elif not whole or not all(map(int, sizes)):
         reason = "it is not a shape, whole numbers from 1 separated by commas"
-        raise SpecError("input", text, reason, "Use 1,3,224,224", "1,3,224,224")
-    return tuple(map(int, sizes))
+    else:
+        return tuple(map(int, sizes))
+    raise SpecError("input", text, reason, "Use 1,3,224,224", "1,3,224,224")
 
 
 @contextmanager

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from math import isfinite
-from typing import Any, Protocol
+from typing import Any
 
-from vitc_inspect.diagnosis import Explanation
 from vitc_inspect.stem.notation import format_stem
 from vitc_inspect.stem.prediction import Prediction
 from vitc_inspect.tracing.recording import Failure, SourceLine, Value
-from vitc_inspect.views.report import Report, Row
 
 SCHEMA_VERSION = 1
 """Raised when a key changes its name or its meaning."""
@@ -19,91 +17,8 @@ OF_A_STEM = ("device_title", "weights", "seed", "init", "norm_statistics", "firs
 """Keys that are null in a report on a module."""
 
 
-class PlainRow(Row, Protocol):
-    """What `report_dict` needs of a row besides what views show."""
-
-    @property
-    def inputs(self) -> Sequence[Value]:
-        """Every input tensor."""
-
-    @property
-    def outputs(self) -> Sequence[Value]:
-        """Every output tensor."""
-
-    @property
-    def uncounted(self) -> Sequence[str]:
-        """Names of functions whose MACs could not be counted."""
-
-    @property
-    def verdicts(self) -> Mapping[str, bool | None]:
-        """Whether prediction and observation agree, by quantity."""
-
-    @property
-    def extremes(self) -> tuple[float | None, float | None]:
-        """Minimum and maximum of the output for the first image, if known."""
-
-    def predicted_dict(self) -> dict[str, Any] | None:
-        """Return the prediction as plain values, or None."""
-
-
-class PlainReport(Report, Protocol):
-    """What `report_dict` needs of a report besides what views show."""
-
-    @property
-    def rows(self) -> Sequence[PlainRow]:
-        """Every call, in order."""
-
-    @property
-    def kind(self) -> str:
-        """Class of the module."""
-
-    @property
-    def device(self) -> str:
-        """Device of the run."""
-
-    @property
-    def training(self) -> bool:
-        """Whether the module was in training mode."""
-
-    @property
-    def inputs(self) -> Sequence[Value]:
-        """Inputs of the whole module."""
-
-    @property
-    def outputs(self) -> Sequence[Value]:
-        """Outputs of the whole module."""
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates that could be counted."""
-
-    @property
-    def uncounted(self) -> Sequence[str]:
-        """Names of functions that the MACs leave out."""
-
-    @property
-    def unchecked(self) -> Sequence[str]:
-        """What could not be checked."""
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """Sentences on anything unusual."""
-
-    @property
-    def disagreements(self) -> Sequence[str]:
-        """Each quantity that differs, in a sentence."""
-
-    @property
-    def audited(self) -> bool:
-        """Whether faults were looked for."""
-
-    @property
-    def explanations(self) -> Sequence[Explanation]:
-        """Explanations of the failure."""
-
-
 def report_dict(
-    report: PlainReport,
+    report: Any,
     *,
     target: str,
     prediction: Prediction | None,
@@ -112,7 +27,7 @@ def report_dict(
     """Convert a report to plain values that JSON can hold.
 
     Args:
-        report: The report.
+        report: The report, on a stem or on any module.
         target: "stem", "vit" or "module".
         prediction: Of the stem or the model; of a module that of the stem in it, or None.
         of_a_stem: Values of `OF_A_STEM`; None for a module.
@@ -151,7 +66,7 @@ def report_dict(
     }
 
 
-def _row(row: PlainRow) -> dict[str, Any]:
+def _row(row: Any) -> dict[str, Any]:
     low, high = row.extremes
     return {
         "name": row.name,

@@ -27,7 +27,7 @@ from vitc_inspect.common.validation import A_STEM, MAX_BYTES, check_choice, chec
 from vitc_inspect.inspection.stem_report import Report, StemRun
 from vitc_inspect.model.checkpoints import load_weights
 from vitc_inspect.model.devices import device_title, resolve_device
-from vitc_inspect.model.modules import Init, build_stem, build_vit
+from vitc_inspect.model.modules import Init, build
 from vitc_inspect.model.weight_matching import match_weights, put_weights
 from vitc_inspect.probes.gradients import Statistics, batch_statistics
 from vitc_inspect.probes.token_order import keeps_order
@@ -181,10 +181,7 @@ def prepare(
     check_memory(prediction, keep_bytes=keep_bytes, budget=memory_budget)
     picture = read_input(image)
     array = image_array(picture, stem.image_size, stem.in_channels)
-    if isinstance(spec, StemSpec):
-        module = build_stem(spec, seed=seed, init=init)
-    else:
-        module = build_vit(spec, seed=seed, init=init)
+    module = build(spec, seed=seed, init=init)
     match = None
     if weights is not None:
         match = match_weights(load_weights(weights), spec)

@@ -317,14 +317,14 @@ class Report(StemRun, ReportMethods):
             *self.notes,
             f"{tokens_sentence(prediction)}, width {prediction.embed_dim},"
             f" stride {prediction.total_stride},"
-            f" receptive field {prediction.receptive_field} px",
+            f" receptive field {prediction.receptive_field} px.",
             f"{count(prediction.stem_params)} params in the stem,{_with_rest(prediction)};"
             f" {count(prediction.macs)} MACs = {count(2 * prediction.macs)} FLOPs"
             " (bias, norm, activation and softmax not counted);"
-            f" {count(prediction.activations)} activations",
+            f" {count(prediction.activations)} activations.",
             *([f"{most_work(prediction)}."] if len(prediction.spec.convs) > 1 else []),
-            *filter(None, map(unread, prediction.layers)),
-            *filter(None, [self.not_finite]),
+            *(f"{said}." for said in map(unread, prediction.layers) if said),
+            *([f"{self.not_finite}."] if self.not_finite else []),
             *(self.disagreements or ("Every shape, parameter, MAC and byte is as predicted.",)),
         )
 

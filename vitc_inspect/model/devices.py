@@ -41,22 +41,17 @@ def resolve_device(name: str) -> torch.device:
     if isinstance(name, str) and name == "auto":
         return torch.device(available_devices()[0])
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
-    if match is None:
-        raise SpecError(
-            "device", name, f"it is not one of {', '.join(DEVICES)}", "Use auto", "auto"
-        )
-    kind, number = match.groups()
-    if kind not in available_devices():
-        here = " and ".join(available_devices())
-        raise SpecError(
-            "device", name, f"PyTorch finds only {here} on this machine", "Use auto", "auto"
-        )
-    if number and int(number) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise SpecError(
-            "device", name, f"the CUDA devices are 0 to {count - 1}", "Use cuda:0", "cuda:0"
-        )
-    return torch.device(name)
+    kind, number = match.groups() if match else (None, None)
+    here, other = available_devices(), "auto"
+    if kind is None:
+        reason = f"it is not one of {', '.join(DEVICES)}"
+    elif kind not in here:
+        reason = f"PyTorch finds only {' and '.join(here)} on this machine"
+    elif number and int(number) >= (count := torch.cuda.device_count()):
+        reason, other = f"the CUDA devices are 0 to {count - 1}", "cuda:0"
+    else:
+        return torch.device(name)
+    raise SpecError("device", name, reason, f"Use {other}", other)
 
 
 def device_title(device: torch.device) -> str:

@@ -165,6 +165,13 @@ class FirstToken(nn.Module):
         return tokens.select(dim=1, index=0)
 
 
+def build(spec: StemSpec | ViTSpec, *, seed: int = 0, init: Init = "torch") -> nn.Sequential:
+    """Build a stem or a whole model, as `build_stem` and `build_vit` do."""
+    if isinstance(spec, ViTSpec):
+        return build_vit(spec, seed=seed, init=init)
+    return build_stem(spec, seed=seed, init=init)
+
+
 def build_stem(spec: StemSpec, *, seed: int = 0, init: Init = "torch") -> nn.Sequential:
     """Build a stem, in evaluation mode, on the CPU, in float32.
 

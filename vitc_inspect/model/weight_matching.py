@@ -15,7 +15,7 @@ from vitc_inspect.common.errors import SpecError, first_three
 from vitc_inspect.common.validation import A_MODEL, check_type
 from vitc_inspect.model.checkpoint_formats import COUNTER, UnsupportedTensor
 from vitc_inspect.model.checkpoints import Checkpoint
-from vitc_inspect.model.modules import build_stem, build_vit
+from vitc_inspect.model.modules import build
 from vitc_inspect.model.weight_names import names_by_style
 from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.stem.vit import ViTSpec
@@ -135,8 +135,7 @@ def match_weights(checkpoint: Checkpoint, model: StemSpec | ViTSpec) -> WeightMa
 def _shapes(model: StemSpec | ViTSpec) -> dict[str, tuple[int, ...]]:
     """Shape of every weight and stored statistic by name, without allocating any of them."""
     with torch.device("meta"):
-        module = build_vit(model) if isinstance(model, ViTSpec) else build_stem(model)
-    state = module.state_dict()
+        state = build(model).state_dict()
     return {name: tuple(state[name].shape) for name in state if not name.endswith(COUNTER)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from vitc_inspect.stem.spec import Stage, StemSpec
 
@@ -40,34 +40,25 @@ def _styles(stem: StemSpec, depth: int) -> Iterator[tuple[str, dict[str, str]]]:
     outside, layer = _torchvision_stem(stem.stages), "encoder.layers.encoder_layer_{}."
     yield "torchvision", {**outside, **_blocks(layer, _TORCHVISION_BLOCK, depth)}
     # before torchvision 0.13 the two layers of the MLP had names instead of numbers
-    old = {**_TORCHVISION_BLOCK, "fc1.": "mlp.linear_1.", "fc2.": "mlp.linear_2."}
+    old = (*_TORCHVISION_BLOCK[:4], "mlp.linear_1.", "mlp.linear_2.")
     yield "torchvision", {**outside, **_blocks(layer, old, depth)}
 
 
-_TIMM_BLOCK: Mapping[str, str] = {
-    "norm1.": "norm1.",
-    "qkv.": "attn.qkv.",
-    "out.": "attn.proj.",
-    "norm2.": "norm2.",
-    "fc1.": "mlp.fc1.",
-    "fc2.": "mlp.fc2.",
-}
-_TORCHVISION_BLOCK: Mapping[str, str] = {
-    "norm1.": "ln_1.",
-    "qkv.": "self_attention.in_proj_",
-    "out.": "self_attention.out_proj.",
-    "norm2.": "ln_2.",
-    "fc1.": "mlp.0.",
-    "fc2.": "mlp.3.",
-}
+_BLOCK = ("norm1.", "qkv.", "out.", "norm2.", "fc1.", "fc2.")
+_TIMM_BLOCK = ("norm1.", "attn.qkv.", "attn.proj.", "norm2.", "mlp.fc1.", "mlp.fc2.")
+_TORCHVISION_BLOCK = (
+    *("ln_1.", "self_attention.in_proj_", "self_attention.out_proj.", "ln_2."),
+    *("mlp.0.", "mlp.3."),
+)
+"""Prefixes of the layers of a block, here and in the same order in the two other styles."""
 
 
-def _blocks(pattern: str, layers: Mapping[str, str], depth: int) -> dict[str, str]:
+def _blocks(pattern: str, layers: Sequence[str], depth: int) -> dict[str, str]:
     """Prefixes of the layers of every block; ours count from 1, the others from 0."""
     return {
         f"block{number + 1}.{ours}": pattern.format(number) + theirs
         for number in range(depth)
-        for ours, theirs in layers.items()
+        for ours, theirs in zip(_BLOCK, layers, strict=True)
     }
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import chain
 from types import MappingProxyType
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -38,38 +37,10 @@ class TokenField:
     columns: Span
     """Columns of the image that the heat covers (pixels)."""
     heat: DoubleArray
-    """(rows, columns): the size of the gradient, as `gradient_field` describes it."""
+    """(rows, columns): the absolute gradient of a random linear combination of the token's values,
+    summed over the image's channels; mean over `COTANGENTS` fixed combinations."""
     vector: DoubleArray
     """(width,): the token, computed from these pixels only."""
-
-
-def gradient_field(module: nn.Sequential, input: Tensor, row: int, column: int) -> DoubleArray:
-    """Measure how strongly one token depends on each pixel of the image.
-
-    A pixel with a gradient is in the receptive field. The converse does not hold: behind an
-    inactive ReLU a pixel is read and has no gradient.
-
-    Args:
-        module: A stem; the layers before "tokens" run, or all if it has no such layer.
-        input: (1, c, h, w), on the module's device.
-        row, column: Position of the token in the grid, from 0.
-
-    Returns:
-        (h, w): the absolute gradient of a random linear combination of the token's values, summed
-        over the image's channels; mean over `COTANGENTS` fixed combinations. It is computed in
-        float32 at least, whatever the module's dtype.
-
-    Raises:
-        SpecError: field "row" or "column".
-
-    Source:
-        Luo et al. 2016, arXiv:1701.04128, section 3: the effective receptive field.
-    """
-    field = token_field(module, input, row, column)
-    whole: DoubleArray = np.zeros(tuple(input.shape[2:]))
-    whole[field.rows.start : field.rows.stop, field.columns.start : field.columns.stop] = field.heat
-    whole.setflags(write=False)
-    return whole
 
 
 @full_precision()
@@ -81,15 +52,21 @@ def token_field(
     *,
     statistics: Statistics = MappingProxyType({}),
 ) -> TokenField:
-    """Compute `gradient_field` on the part of the image that neighbouring tokens can read.
+    """Measure how strongly one token depends on each pixel that neighbouring tokens can read.
 
-    The part covers the windows of the token and its eight neighbours, so a gradient outside the
-    token's own window would show. That no pixel outside the part matters is shown by the vector,
-    which equals the token of a run on the whole image up to rounding. A stem with a layer that
-    `build_stem` does not make runs on the whole image.
+    A pixel with a gradient is in the receptive field. The converse does not hold: behind an
+    inactive ReLU a pixel is read and has no gradient.
+
+    The part of the image that runs covers the windows of the token and its eight neighbours, so a
+    gradient outside the token's own window would show. That no pixel outside the part matters is
+    shown by the vector, which equals the token of a run on the whole image up to rounding. A stem
+    with a layer that `build_stem` does not make runs on the whole image. All is computed in float32
+    at least, whatever the module's dtype.
 
     Args:
-        module, input, row, column: As in `gradient_field`.
+        module: A stem; the layers before "tokens" run, or all if it has no such layer.
+        input: (1, c, h, w), on the module's device.
+        row, column: Position of the token in the grid, from 0.
         statistics: Statistics for BatchNorm in place of the stored ones, from
             `batch_statistics`; they are constants, so that no gradient flows through the mean.
 
@@ -100,7 +77,7 @@ def token_field(
         SpecError: field "row" or "column".
 
     Source:
-        As `gradient_field`.
+        Luo et al. 2016, arXiv:1701.04128, section 3: the effective receptive field.
     """
     maps = before_tokens(module)
     # callers may be in inference mode, whose tensors have no gradient

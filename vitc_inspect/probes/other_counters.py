@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_c
 
 from vitc_inspect.common.errors import first_three
 from vitc_inspect.model.devices import resolve_device
-from vitc_inspect.model.modules import build_stem, build_vit
+from vitc_inspect.model.modules import build
 from vitc_inspect.stem.memory import MEMORY_BUDGET, check_memory
 from vitc_inspect.stem.prediction import Prediction, predict
 from vitc_inspect.stem.spec import StemSpec
@@ -194,7 +194,7 @@ def count_work(spec: StemSpec | ViTSpec, *, device: str = "auto") -> tuple[Witne
     prediction = predict(spec)
     target = resolve_device(device)
     check_memory(prediction, keep_bytes=0, budget=MEMORY_BUDGET)
-    module = (build_stem(spec) if isinstance(spec, StemSpec) else build_vit(spec)).to(target)
+    module = build(spec).to(target)
     image = torch.zeros(1, prediction.spec.in_channels, *prediction.spec.image_size, device=target)
     seen = trace(module, image, keep_bytes=0)
     completed, as_it_comes = dispatcher(module, image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from vitc_inspect.model.devices import full_precision
 from vitc_inspect.probes.gradients import COTANGENTS
 from vitc_inspect.probes.submodules import DoubleArray
 from vitc_inspect.stem.geometry import Span
-from vitc_inspect.tracing.hooks import KEEP_BYTES, KeptOutput, keep_output
+from vitc_inspect.tracing.hooks import KEEP_BYTES, KeptOutput
+from vitc_inspect.tracing.output_log import kept_output
 from vitc_inspect.tracing.recorder import look_at_call
 
 
@@ -152,12 +153,8 @@ def output_of(
     """
 
     def look(output: Tensor, _: Tensor | None) -> KeptOutput | None:
-        if output.is_meta or not output.is_floating_point() or not 2 <= output.ndim <= 4:
-            return None
-        if not output.numel():
-            return None
-        kept = keep_output(output[0], keep_bytes)
-        return kept and KeptOutput(values=kept.values.cpu(), step=kept.step, dropped=kept.dropped)
+        kept = kept_output(output, keep_bytes)
+        return kept and replace(kept, values=kept.values.cpu())
 
     return look_at_call(module, inputs, kwargs, call=call, look=look)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vitc_inspect.model.devices import device_title, resolve_device
-from vitc_inspect.model.modules import build_stem, build_vit
+from vitc_inspect.model.modules import build
 from vitc_inspect.stem.memory import MEMORY_BUDGET, check_memory
 from vitc_inspect.stem.prediction import Dtype, Prediction, predict
 from vitc_inspect.stem.spec import StemSpec
@@ -147,8 +147,7 @@ def time_layers(
     target = resolve_device(device)
     check_memory(prediction, keep_bytes=0, budget=MEMORY_BUDGET)
     kind = getattr(torch, dtype)
-    module = build_stem(spec) if isinstance(spec, StemSpec) else build_vit(spec)
-    module = module.to(target, kind)
+    module = build(spec).to(target, kind)
     stem = prediction.spec
     image = torch.rand(1, stem.in_channels, *stem.image_size).to(target, kind)
     clock = _clock_of(target)

@@ -74,18 +74,6 @@ FLATTENINGS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 """Ways to flatten a map into tokens: the right one, and two wrong ones of the same shape."""
 
 
-def flattenings(map: Tensor) -> dict[str, Tensor]:
-    """Flatten a map in each way of `FLATTENINGS`.
-
-    Args:
-        map: (b, c, h, w).
-
-    Returns:
-        (b, h w, c) by name.
-    """
-    return {name: flatten(map) for name, flatten in FLATTENINGS.items()}
-
-
 def order_of(
     flatten: Callable[[Tensor], Tensor], grid_size: tuple[int, int], channels: int
 ) -> TokenOrder:

@@ -10,7 +10,7 @@ from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.spec import StemSpec, conv_stem, patchify_stem
 from vitc_inspect.stem.vit import ViTSpec
 
-_PAPER = "Xiao et al. 2021, arXiv:2106.14881"
+_XIAO = "Xiao et al. 2021, arXiv:2106.14881"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,102 +31,74 @@ class Preset:
     """What the stem shows, in one sentence."""
 
 
-_HEADS_AND_RATIO = {192: (3, 3), 384: (6, 3), 768: (12, 4), 1024: (16, 4)}
-"""Attention heads and MLP ratio of the paper's models by token width (Table 1)."""
+def _paper(size: str, teaches: str, *, conv: bool) -> Preset:
+    """A model of Table 1; those with convolutions have strides from the configurations.
 
-
-def _paper_vit(stem: StemSpec) -> ViTSpec:
-    """The paper's model for a stem; with convolutions it has one block less, for equal cost."""
-    width = stem.embed_dim
-    heads, ratio = _HEADS_AND_RATIO[width]
-    depth = (14 if width == 1024 else 12) - (len(stem.convs) > 1)
-    return ViTSpec(stem=stem, depth=depth, num_heads=heads, mlp_ratio=ratio)
-
-
-def _paper(size: str, stem: StemSpec, teaches: str) -> Preset:
-    """A model of Table 1; those with convolutions have strides from the configurations."""
-    conv = len(stem.convs) > 1
+    They have one block less than those that patchify, for equal cost.
+    """
+    width, heads, ratio, depth, channels, strides = _PAPER[size]
+    stem = conv_stem(channels, strides, width) if conv else patchify_stem(16, width)
     source = "section 4; strides from the authors' configurations" if conv else "Table 1"
     return Preset(
         name=f"vit_{'c' if conv else 'p'}_{size.lower()}",
         title=f"ViT_{'C' if conv else 'P'}-{size}",
         stem=stem,
-        vit=_paper_vit(stem),
-        source=f"{_PAPER}, {source}",
+        vit=ViTSpec(stem=stem, depth=depth - conv, num_heads=heads, mlp_ratio=ratio),
+        source=f"{_XIAO}, {source}",
         teaches=teaches,
     )
 
 
-def _table3(row: str, notation: str, teaches: str) -> Preset:
-    return Preset(
-        name=f"table3_{row.lower()}",
-        title=f"Table 3, {row}",
-        stem=parse_stem(notation),
-        source=f"{_PAPER}, Table 3",
-        teaches=teaches,
-    )
+_SIX = (64, 128, 128, 256, 256, 512), (2, 2, 1, 2, 1, 2)
+_PAPER = {
+    "1GF": (192, 3, 3, 12, (24, 48, 96, 192), (2, 2, 2, 2)),
+    "4GF": (384, 6, 3, 12, (48, 96, 192, 384), (2, 2, 2, 2)),
+    "18GF": (768, 12, 4, 12, *_SIX),
+    "36GF": (1024, 16, 4, 14, *_SIX),
+}
+"""Token width, attention heads, MLP ratio and blocks of the paper's models (Table 1), and channels
+and strides of their convolutions before the last."""
 
-
-_SIX_CHANNELS, _SIX_STRIDES = (64, 128, 128, 256, 256, 512), (2, 2, 1, 2, 1, 2)
+_CONVOLUTIONAL = {
+    "1GF": "Four convolutions of stride 2 divide each side by 16, like one patch of 16 pixels.",
+    "4GF": "The stem of the paper's main model: same 196 tokens as patchify, 7.5 times its work.",
+    "18GF": "Two of six convolutions have stride 1: they see further and divide nothing.",
+    "36GF": "The same six convolutions as 18GF; only the last 1×1 widens to 1024.",
+}
+_PATCHIFY = {
+    "1GF": "One convolution of kernel and stride 16 is all there is between image and tokens.",
+    "4GF": "Doubling the token width doubles the stem, and not one token more.",
+    "18GF": "ViT-B/16: a 16×16×3 patch has 768 numbers, and so has its token.",
+    "36GF": "A token wider than its patch: 768 numbers become 1024.",
+}
+_TABLE_3 = {
+    "3x3/2:52 bn relu, 3x3/2:104 bn relu, 3x3/2:208 bn relu, 2x2/2:416 bn relu, 1x1:384": (
+        "The last overlap given up; the paper prints 42 channels, its own costs need 52."
+    ),
+    "3x3/2:32 bn relu, 3x3/2:64 bn relu, 3x3:128 bn relu, 4x4/4:256 bn relu, 1x1:384": (
+        "Three convolutions, then patches of 4×4 features."
+    ),
+    "3x3/2:17 bn relu, 3x3:34 bn relu, 3x3:68 bn relu, 8x8/8:136 bn relu, 1x1:384": (
+        "Three convolutions, then patches of 8×8 features."
+    ),
+    "3x3:8 bn relu, 3x3:16 bn relu, 3x3:32 bn relu, 16x16/16:64 bn relu, 1x1:384": (
+        "Convolutions at full resolution, then patchify: most activations, least accuracy."
+    ),
+}
+"""Stems S1 to S4, and what each shows."""
 
 _ALL = (
-    _paper(
-        "1GF",
-        conv_stem((24, 48, 96, 192), (2, 2, 2, 2), 192),
-        "Four convolutions of stride 2 divide each side by 16, like one patch of 16 pixels.",
-    ),
-    _paper(
-        "4GF",
-        conv_stem((48, 96, 192, 384), (2, 2, 2, 2), 384),
-        "The stem of the paper's main model: same 196 tokens as patchify, 7.5 times its work.",
-    ),
-    _paper(
-        "18GF",
-        conv_stem(_SIX_CHANNELS, _SIX_STRIDES, 768),
-        "Two of six convolutions have stride 1: they see further and divide nothing.",
-    ),
-    _paper(
-        "36GF",
-        conv_stem(_SIX_CHANNELS, _SIX_STRIDES, 1024),
-        "The same six convolutions as 18GF; only the last 1×1 widens to 1024.",
-    ),
-    _paper(
-        "1GF",
-        patchify_stem(16, 192),
-        "One convolution of kernel and stride 16 is all there is between image and tokens.",
-    ),
-    _paper(
-        "4GF",
-        patchify_stem(16, 384),
-        "Doubling the token width doubles the stem, and not one token more.",
-    ),
-    _paper(
-        "18GF",
-        patchify_stem(16, 768),
-        "ViT-B/16: a 16×16×3 patch has 768 numbers, and so has its token.",
-    ),
-    _paper(
-        "36GF", patchify_stem(16, 1024), "A token wider than its patch: 768 numbers become 1024."
-    ),
-    _table3(
-        "S1",
-        "3x3/2:52 bn relu, 3x3/2:104 bn relu, 3x3/2:208 bn relu, 2x2/2:416 bn relu, 1x1:384",
-        "The last overlap given up; the paper prints 42 channels, its own costs need 52.",
-    ),
-    _table3(
-        "S2",
-        "3x3/2:32 bn relu, 3x3/2:64 bn relu, 3x3:128 bn relu, 4x4/4:256 bn relu, 1x1:384",
-        "Three convolutions, then patches of 4×4 features.",
-    ),
-    _table3(
-        "S3",
-        "3x3/2:17 bn relu, 3x3:34 bn relu, 3x3:68 bn relu, 8x8/8:136 bn relu, 1x1:384",
-        "Three convolutions, then patches of 8×8 features.",
-    ),
-    _table3(
-        "S4",
-        "3x3:8 bn relu, 3x3:16 bn relu, 3x3:32 bn relu, 16x16/16:64 bn relu, 1x1:384",
-        "Convolutions at full resolution, then patchify: most activations, least accuracy.",
+    *(_paper(size, teaches, conv=True) for size, teaches in _CONVOLUTIONAL.items()),
+    *(_paper(size, teaches, conv=False) for size, teaches in _PATCHIFY.items()),
+    *(
+        Preset(
+            name=f"table3_s{number}",
+            title=f"Table 3, S{number}",
+            stem=parse_stem(notation),
+            source=f"{_XIAO}, Table 3",
+            teaches=teaches,
+        )
+        for number, (notation, teaches) in enumerate(_TABLE_3.items(), start=1)
     ),
     Preset(
         name="blog_2021",

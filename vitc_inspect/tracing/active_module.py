@@ -20,16 +20,8 @@ class ActiveModule:
     """A module that is running."""
 
     __slots__ = (
-        "code",
-        "handling",
-        "layer",
-        "name",
-        "own",
-        "row",
-        "sealed",
-        "suspended",
-        "watched",
-    )
+        "code", "handling", "layer", "name", "own", "row", "sealed", "suspended", "watched",
+    )  # fmt: skip
 
     def __init__(
         self,

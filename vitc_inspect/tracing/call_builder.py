@@ -71,16 +71,10 @@ def _name_alone(row: Row, reason: str) -> Call:
         kind=row.kind,
         inside=row.inside,
         turn=row.turn,
-        inputs=(),
-        outputs=(),
         returned=row.returned,
         params=0,
         macs=None,
         uncounted=(row.name or row.kind,),
-        source=None,
-        overwritten_by=None,
-        overwritten_at=None,
-        kept=None,
         unchecked=(*row.unchecked, reason),
     )
 

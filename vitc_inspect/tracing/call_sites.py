@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import CodeType, FrameType
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
+from vitc_inspect.tracing.active_module import ActiveModule
 from vitc_inspect.tracing.tracebacks import CodeLine, owner_of
-
-
-class _Named(Protocol):
-    name: str
 
 
 class CallSites:
     """The stack frames above the functions that a module calls, read while it runs."""
 
-    def __init__(self, names: Mapping[int, str], active: Sequence[_Named], entry: CodeType) -> None:
+    def __init__(
+        self, names: Mapping[int, str], active: Sequence[ActiveModule], entry: CodeType
+    ) -> None:
         """Read nothing yet.
 
         Args:

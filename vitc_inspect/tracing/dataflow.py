@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -84,15 +85,27 @@ class Step:
         return self.name in ("index_select", "gather", "take_along_dim", "embedding")
 
     @property
+    def layer(self) -> str:
+        """Name of the layer whose parameter the function is given; "" where there is none."""
+        name = next((known.name for known in self.sources[1:] if known.name), "")
+        return name.rpartition(".")[0]
+
+    @property
     def of_image(self) -> tuple[TracedTensor, ...]:
         """The source tensors that depend on an input."""
         return tuple(known for known in self.sources if known.of_image)
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Flow:
     """Every function called on inputs, or on tensors computed from them, in order."""
 
+    module: nn.Module
+    """The module that ran."""
+    inputs: Sequence[Any]
+    """Arguments of its forward."""
+    kwargs: Mapping[str, Any]
+    """Its arguments by name."""
     steps: list[Step] = field(default_factory=list)
     """The functions that got something that is followed."""
     outputs: tuple[TracedTensor, ...] = ()
@@ -103,6 +116,20 @@ class Flow:
     """The function that raised, where one did."""
     changed: tuple[str, ...] = ()
     """Names of the parameters and buffers that the run wrote to or replaced."""
+
+    @cached_property
+    def tensors(self) -> list[Tensor]:
+        """The tensors among the arguments, of which the module gets copies."""
+        return tensors_copied((self.inputs, self.kwargs))
+
+    @property
+    def all_steps(self) -> tuple[Step, ...]:
+        """The steps, and behind them the function that raised, where one did."""
+        return (*self.steps, self.failed) if self.failed else tuple(self.steps)
+
+    def again(self, instead: Mapping[int, Tensor], *, until: int | None = None) -> Flow:
+        """Follow the same module on other tensors, as `follow` does."""
+        return follow(self.module, self.inputs, self.kwargs, instead=instead, until=until)
 
 
 class FollowError(RuntimeError):
@@ -136,14 +163,13 @@ def follow(
     Raises:
         SpecError: field "module", if it is not a module or has parameters without a shape.
     """
-    watcher = _run(module, inputs, kwargs, dict(instead or {}), until=until, grad=False)
-    return watcher.flow
+    flow = Flow(module, inputs, kwargs)
+    _run(flow, dict(instead or {}), until=until, grad=False)
+    return flow
 
 
 def output_of_step(
-    module: nn.Module,
-    inputs: Sequence[Any],
-    kwargs: Mapping[str, Any],
+    flow: Flow,
     step: int,
     *,
     image: tuple[Tensor, Tensor],
@@ -153,7 +179,7 @@ def output_of_step(
     """Run a module on another image, up to one step of its data flow.
 
     Args:
-        module, inputs, kwargs: As in `follow`.
+        flow: Another run of the module.
         step: Number of the step.
         image: One of the inputs, and what stands in its place.
         grad: Whether autograd is on.
@@ -163,10 +189,8 @@ def output_of_step(
         What the step gave; None where the run does not get that far.
     """
     before, instead = image
-    watcher = _run(
-        module, inputs, kwargs, {id(before): instead}, until=step, grad=grad, drawn=drawn
-    )
-    return watcher.result
+    fresh = Flow(flow.module, flow.inputs, flow.kwargs)
+    return _run(fresh, {id(before): instead}, until=step, grad=grad, drawn=drawn)
 
 
 def draw_weights(weights: Iterable[Tensor], seed: int | None = None) -> None:
@@ -190,20 +214,19 @@ def draw_weights(weights: Iterable[Tensor], seed: int | None = None) -> None:
 
 
 def _run(
-    module: nn.Module,
-    inputs: Sequence[Any],
-    kwargs: Mapping[str, Any],
+    flow: Flow,
     instead: dict[int, Tensor],
     *,
     until: int | None,
     grad: bool,
     drawn: bool = False,
-) -> _FlowRecorder:
-    contents = contents_of(module)
+) -> Tensor | None:
+    """Write down a run in a fresh flow, and return what the last step that is wanted gave."""
+    module, contents = flow.module, contents_of(flow.module)
     with ONE_AT_A_TIME, torch.inference_mode(False), as_it_was(contents) as parameters:
-        given, named = copied((tuple(inputs), dict(kwargs)), instead)
+        given, named = copied((tuple(flow.inputs), dict(flow.kwargs)), instead)
         before = _versions(contents)
-        watcher = _FlowRecorder(contents, parameters, tensors_copied((given, named)), until)
+        watcher = _FlowRecorder(flow, contents, parameters, tensors_copied((given, named)), until)
         try:
             evaluate(module, contents)
         except Exception as error:  # noqa: BLE001  # it is the user's code
@@ -214,23 +237,23 @@ def _run(
             try:
                 with watcher:
                     output = module(*given, **named)
-                watcher.flow.outputs = tuple(map(watcher.known, tensors_of(output)))
+                flow.outputs = tuple(map(watcher.known, tensors_of(output)))
             except _StepReached:
                 pass
             # whatever the user's code raises, also where it asks to leave the program
             except BaseException as error:
                 if is_to_pass(error):
                     raise
-                watcher.flow.error = error.with_traceback(None)
+                flow.error = error.with_traceback(None)
             finally:
                 watcher.forget()
         after = _versions(contents_of(module))
-        watcher.flow.changed = tuple(name for name in before if after.get(name) != before[name])
+        flow.changed = tuple(name for name in before if after.get(name) != before[name])
     if watcher.broken:
         if strict_rules():
             raise watcher.broken
         raise FollowError(reason_of(watcher.broken))
-    return watcher
+    return watcher.result
 
 
 def _versions(contents: Contents) -> dict[str, tuple[int, int, int]]:
@@ -268,13 +291,14 @@ class _FlowRecorder(TorchFunctionMode):
 
     def __init__(
         self,
+        flow: Flow,
         contents: Contents,
         parameters: Parameters,
         inputs: Sequence[Tensor],
         until: int | None,
     ) -> None:
         super().__init__()
-        self.flow = Flow()
+        self.flow = flow
         self.result: Tensor | None = None
         self.broken: Exception | None = None
         self._parameters = parameters

@@ -196,11 +196,10 @@ def packed(trace: Trace) -> Trace:
     block = torch.empty(room, dtype=torch.uint8)
     homes, start = [], 0
     for record in records:
-        if record.kept:
-            values, size = record.kept.values, record.kept.bytes
-            home = block[start : start + size].view(values.dtype).view(values.shape)
-            record = _with_values(record, home.copy_(values))
-            start += _aligned(size)
+        if (kept := record.kept) is not None:
+            home = block[start : start + kept.bytes].view(kept.values.dtype).view(kept.values.shape)
+            record = record._replace(kept=replace(kept, values=home.copy_(kept.values)))
+            start += _aligned(kept.bytes)
         homes.append(record)
     return replace(trace, records=tuple(homes))
 
@@ -222,10 +221,6 @@ def _record(call: _Call, params: Mapping[str, int]) -> LayerRecord:
         low=low,
         high=high,
     )
-
-
-def _with_values(record: LayerRecord, values: Tensor) -> LayerRecord:
-    return record._replace(kept=replace(record.kept, values=values)) if record.kept else record
 
 
 def _params_by_owner(contents: Contents) -> dict[str, int]:

@@ -31,13 +31,7 @@ from vitc_inspect.tracing.interrupts import is_to_pass
 from vitc_inspect.tracing.leaf_modules import WITH_PRODUCTS, Role, rows_of
 from vitc_inspect.tracing.module_tree import Contents
 from vitc_inspect.tracing.output_log import OutputLog
-from vitc_inspect.tracing.recording import (
-    Failure,
-    SeenTensor,
-    Value,
-    tensors_given,
-    values_of,
-)
+from vitc_inspect.tracing.recording import Failure, SeenTensor, Value, tensors_given, values_given
 from vitc_inspect.tracing.restore import Parameters, leave_mode
 from vitc_inspect.tracing.rules import function_kind, users_rule_of_function
 from vitc_inspect.tracing.tensors import tensors_in
@@ -84,15 +78,12 @@ def outputs_of(
         with DisableTorchFunction():
             with noted(run.missed, "what was written over"):
                 run.outputs.mark_overwritten_at_end()
-            return attempted(run.missed, "what came out", (), _values_returned, output), None
+            returned = attempted(run.missed, "what came out", (), values_given, (), {"": output})
+            return returned, None
     finally:
         run.forget()
         if run.broken:  # only where rules are to raise, and not before the user's code has ended
             raise run.broken
-
-
-def _values_returned(output: Any) -> tuple[Value, ...]:
-    return values_of(tensors_given((), {"": output}))
 
 
 class _Function(TorchFunction):

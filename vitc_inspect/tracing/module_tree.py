@@ -99,15 +99,13 @@ def contents_of(module: Any) -> Contents:
         for own, parameter in own_parameters(layer).items():
             if parameter is not None:
                 if type(parameter) not in _SHAPED:
-                    _check_tensor(kind, name, own, parameter)
-                    _check_shaped(kind, name, own, parameter)
+                    _check_tensor(kind, dotted + own, parameter)
                 owned.append((name, parameter))
                 names_of_parameters.setdefault(id(parameter), (dotted + own, parameter))
         for own, buffer in own_buffers(layer).items():
             if buffer is not None:
                 if type(buffer) not in _SHAPED:
-                    _check_tensor(kind, name, own, buffer)
-                    _check_shaped(kind, name, own, buffer)
+                    _check_tensor(kind, dotted + own, buffer)
                 buffers.setdefault(id(buffer), (dotted + own, buffer))
         inside = own_modules(layer)
         if inside:
@@ -180,20 +178,14 @@ def bring_to(module: nn.Module, contents: Contents, device: torch.device) -> nn.
     return moved if isinstance(moved, nn.Module) else module
 
 
-def _check_tensor(kind: str, name: str, own: str, tensor: Any) -> None:
-    """Raise a SpecError for a registered tensor that is not a tensor."""
+def _check_tensor(kind: str, name: str, tensor: Any) -> None:
+    """Raise a SpecError for a registered tensor that is not a tensor, or has no shape yet."""
     if not isinstance(tensor, Tensor):
-        whole = f"{name}.{own}" if name else own
         what = with_article(type(tensor).__name__)
-        reason = f"{whole} is registered as a parameter or a buffer and is {what}"
+        reason = f"{name} is registered as a parameter or a buffer and is {what}"
         raise SpecError("module", kind, reason, "Register tensors alone")
-
-
-def _check_shaped(kind: str, name: str, own: str, tensor: Tensor) -> None:
-    """Refuse a parameter that has no shape yet."""
     if is_lazy(tensor):
-        whole = f"{name}.{own}" if name else own
-        reason = f"{whole} gets its shape only when it first runs"
+        reason = f"{name} gets its shape only when it first runs"
         raise SpecError("module", kind, reason, "Run the module once before it is inspected")
 
 

@@ -41,7 +41,7 @@ class OutputLog:
         if self._left and tensors:
             # a copy, since a later operation in place would overwrite the original
             self._left += row.kept.bytes if row.kept else 0
-            row.kept = _kept(self.batched(tensors[0][1]), min(self._left // 4, self._each))
+            row.kept = kept_output(self.batched(tensors[0][1]), min(self._left // 4, self._each))
             self._left -= row.kept.bytes if row.kept else 0
 
     def batched(self, output: Tensor) -> Tensor:
@@ -93,8 +93,8 @@ def _overlap(one: Tensor, other: Tensor) -> bool:
     return start < other_end and other_start < end
 
 
-def _kept(output: Tensor, allowance: int) -> KeptOutput | None:
-    """A copy of the first image's output; None for what has no image to show."""
+def kept_output(output: Tensor, allowance: int) -> KeptOutput | None:
+    """Copy the first image's output, as `keep_output`; None for what has no image to show."""
     if output.is_meta or not output.is_floating_point() or not 2 <= output.ndim <= 4:
         return None
     if is_wrapped(output):  # of no use after its vmap

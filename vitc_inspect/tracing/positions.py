@@ -152,7 +152,8 @@ def moved_positions(
         return lambda at: None
     numbers = positions.numbers().detach()  # another tensor, for what turns its argument in place
     if func is functional.unfold:
-        func, args, kwargs = _unfolded_positions, (numbers, *args[1:]), _without(kwargs, "input")
+        others = {key: each for key, each in kwargs.items() if key != "input"}
+        func, args, kwargs = _unfolded_positions, (numbers, *args[1:]), others
     if name in ("view", "reshape"):
         if any(isinstance(each, torch.dtype) for each in (*args, *kwargs.values())):
             return lambda at: None
@@ -207,10 +208,6 @@ def _joined(
     except (RuntimeError, TypeError, IndexError):
         return None
     return Positions(longest.origin, longest.shape, joined)
-
-
-def _without(kwargs: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in kwargs.items() if key != name}
 
 
 def _unfolded_positions(numbers: Tensor, *args: Any, **kwargs: Any) -> Tensor:

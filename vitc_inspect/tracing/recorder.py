@@ -20,13 +20,8 @@ from vitc_inspect.tracing.call_builder import Row, calls_of
 from vitc_inspect.tracing.interrupts import EndOfRun
 from vitc_inspect.tracing.listener import Run, outputs_of
 from vitc_inspect.tracing.module_tree import Contents, contents_of
-from vitc_inspect.tracing.recording import Recording, Value, tensors_given, values_of
-from vitc_inspect.tracing.restore import (
-    ONE_AT_A_TIME,
-    Parameters,
-    as_it_was,
-    without_fast_path,
-)
+from vitc_inspect.tracing.recording import Recording, values_given
+from vitc_inspect.tracing.restore import ONE_AT_A_TIME, Parameters, as_it_was, without_fast_path
 from vitc_inspect.tracing.tensors import copied
 from vitc_inspect.tracing.uncalled import (
     fast_path_notes,
@@ -89,7 +84,7 @@ def record_call(
     calls = attempted(missed, "the rows", (), calls_of, run.rows, run.roles, run.weights)
     return Recording(
         calls=calls,
-        inputs=attempted(missed, "what was given", (), _values_given, given, named),
+        inputs=attempted(missed, "what was given", (), values_given, given, named),
         outputs=outputs,
         never_called=attempted(missed, "what never ran", (), never_called, run, failure),
         notes=(
@@ -103,10 +98,6 @@ def record_call(
 
 
 _NOTES = "notes on what is odd"
-
-
-def _values_given(given: Sequence[Any], named: Mapping[str, Any]) -> tuple[Value, ...]:
-    return values_of(tensors_given(given, named))
 
 
 Seen = TypeVar("Seen")

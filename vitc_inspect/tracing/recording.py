@@ -58,9 +58,9 @@ class Call:
     """Name of the module whose forward made the call; "" for the whole."""
     turn: int
     """1 at the first call of this module, 2 at the second; always 1 for a function."""
-    inputs: tuple[Value, ...]
+    inputs: tuple[Value, ...] = ()
     """Every tensor that went in."""
-    outputs: tuple[Value, ...]
+    outputs: tuple[Value, ...] = ()
     """Every tensor that came out; empty where none did or the call raised."""
     returned: bool
     """Whether the call ended without an exception."""
@@ -71,13 +71,13 @@ class Call:
     that ran has no count."""
     uncounted: tuple[str, ...]
     """Names of those functions."""
-    source: SourceLine | None
+    source: SourceLine | None = None
     """The line that called the function; None for a module."""
-    overwritten_by: str | None
+    overwritten_by: str | None = None
     """What later wrote over the output in place, None where nothing did."""
-    overwritten_at: SourceLine | None
+    overwritten_at: SourceLine | None = None
     """The line that did; None where a module did it or it is not known."""
-    kept: KeptOutput | None
+    kept: KeptOutput | None = None
     """A copy of the first output as it was when the call returned, or None."""
     unchecked: tuple[str, ...] = ()
     """Why something could not be worked out of this call: what our own rules raised."""
@@ -138,13 +138,13 @@ class Failure:
     """Class of the exception."""
     message: str
     """What the exception says."""
-    inside: str
+    inside: str = ""
     """Name of the innermost module that was running; "" for the whole."""
-    operation: str | None
+    operation: str | None = None
     """Name of the function that raised, None where it was no function of torch or einops."""
-    operands: tuple[Value, ...]
+    operands: tuple[Value, ...] = ()
     """The tensors it was given."""
-    source: SourceLine | None
+    source: SourceLine | None = None
     """The last line outside torch and einops."""
     traceback: str
     """Python's traceback, without the lines of this package."""
@@ -190,11 +190,6 @@ class Recording:
     def uncounted(self) -> tuple[str, ...]:
         """Names of the functions that the MACs leave out, each once."""
         return tuple(dict.fromkeys(name for call in self.calls for name in call.uncounted))
-
-    @property
-    def kept_bytes(self) -> int:
-        """Total size of all copies (bytes)."""
-        return sum(call.kept.bytes for call in self.calls if call.kept)
 
 
 # ---- tensors while they are recorded ---------------------------------------------------------
@@ -242,3 +237,8 @@ class Values:
 def values_of(seen: Sequence[SeenTensor]) -> tuple[Value, ...]:
     """Return a value for each tensor."""
     return Values().of(seen)
+
+
+def values_given(args: Iterable[Any], kwargs: Mapping[str, Any]) -> tuple[Value, ...]:
+    """Return a value for each tensor in the positional and keyword arguments."""
+    return values_of(tensors_given(args, kwargs))

@@ -17,7 +17,7 @@ from vitc_inspect.tracing.recording import (
     SeenTensor,
     SourceLine,
     Value,
-    tensors_given,
+    values_given,
     values_of,
 )
 from vitc_inspect.tracing.torch_internals import INPUT_CHECK
@@ -100,10 +100,10 @@ def failure_of(
         ]
         layer = frame.f_locals.get("self")
         operation = f"einops.{frame.f_code.co_name if layer is None else type(layer).__name__}"
-        operands = values_of(tensors_given(given[:1], {}))
+        operands = values_given(given[:1], {})
     # a norm looks at the axes of its input before it calls anything
     elif not operands and steps and steps[-1][0].f_code.co_name == INPUT_CHECK:
-        operands = values_of(tensors_given([steps[-1][0].f_locals.get("input")], {}))
+        operands = values_given([steps[-1][0].f_locals.get("input")], {})
     inside = failed_in[1] if failed_in and failed_in[0] in chain else ""
     source = (steps[at][0].f_code.co_filename, steps[at][1]) if at is not None else None
     return Failure(
@@ -120,15 +120,7 @@ def failure_of(
 def bare_failure(error: BaseException) -> Failure:
     """Describe an exception of which only the class and message are known."""
     kind, message = type(error).__name__, _message_of(error)
-    return Failure(
-        kind=kind,
-        message=message,
-        inside="",
-        operation=None,
-        operands=(),
-        source=None,
-        traceback=f"{kind}: {message}\n",
-    )
+    return Failure(kind=kind, message=message, traceback=f"{kind}: {message}\n")
 
 
 def _message_of(error: BaseException) -> str:

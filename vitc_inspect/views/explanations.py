@@ -35,9 +35,7 @@ def explanations_text(explanations: Sequence[Explanation], *, most: int = 3) -> 
         lines.append(f"{number}. {explanation.kind}, {explanation.likelihood}")
         lines += _wrapped(explanation.sentence, "   ")
         if number == 1 or explanation.likelihood != "possible":
-            lines += _wrapped(f"Why: {explanation.because}.", "   ")
-            for fix in explanation.fixes:
-                lines += _wrapped(fix, "   - ")
+            lines += _why_and_fixes(explanation, "   ")
     more = len(explanations) - most
     if more > 0:
         lines.append(f"{more} less likely reading{'s' if more > 1 else ''}, and all fixes: --json.")
@@ -57,10 +55,15 @@ def faults_text(faults: Sequence[Explanation]) -> str:
     for fault in faults:
         lines.append(f"- {fault.kind}, {fault.likelihood}")
         lines += _wrapped(fault.sentence, "  ")
-        lines += _wrapped(f"Why: {fault.because}.", "  ")
-        for fix in fault.fixes:
-            lines += _wrapped(fix, "  - ")
+        lines += _why_and_fixes(fault, "  ")
     return "\n".join(lines)
+
+
+def _why_and_fixes(explanation: Explanation, start: str) -> list[str]:
+    lines = _wrapped(f"Why: {explanation.because}.", start)
+    for fix in explanation.fixes:
+        lines += _wrapped(fix, f"{start}- ")
+    return lines
 
 
 def _wrapped(text: str, start: str) -> list[str]:

@@ -217,11 +217,8 @@ def plane_png(plane: FloatArray, scale: Scale) -> bytes:
 def common_scale(ranges: Iterable[tuple[float, float]]) -> Scale:
     """Return one scale that covers several ranges (low, high)."""
     ends = list(ranges)
-    low, high = (
-        min((low for low, _ in ends), default=0.0),
-        max((high for _, high in ends), default=0.0),
-    )
-    return _scale_of(low, high)
+    least = min((low for low, _ in ends), default=0.0)
+    return _scale_of(least, max((high for _, high in ends), default=0.0))
 
 
 def _scale_of(low: float, high: float) -> Scale:

@@ -9,11 +9,7 @@ from torch import nn
 
 from vitc_inspect.inspection.layer_rules.shapes import first_shape
 from vitc_inspect.model.modules import LinearAttention, SoftmaxAttention
-from vitc_inspect.stem.arithmetic import (
-    linear_attention_macs,
-    linear_macs,
-    softmax_attention_macs,
-)
+from vitc_inspect.stem.arithmetic import linear_attention_macs, linear_macs, softmax_attention_macs
 from vitc_inspect.tracing.rules import Expectation, Shape, register_rule
 
 
