@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from vitc_inspect.inspection.module_run import Source
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.ui.module_server import ModuleServer, module_functions
 from vitc_inspect.ui.page import controls_of
@@ -33,7 +32,11 @@ FAULTY = Path(__file__).parents[1] / "faulty.py"
 
 
 def module_inspector(name: str, *inputs: str, file: Path = FAULTY) -> ModuleServer:
-    return ModuleServer(Source(f"{file}:{name}", torch.device("cpu")), inputs or ["1,3,32,32"])
+    device = torch.device("cpu")
+    server = ModuleServer(f"{file}:{name}", device, inputs or ["1,3,32,32"], in_process=True)
+    if refusal := asyncio.run(server.first_run("random")):
+        raise refusal[0]
+    return server
 
 
 def call_module(name: str, request: Any, of: ModuleServer) -> dict[str, Any]:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import ctypes
 import errno
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from time import sleep
+from typing import TYPE_CHECKING, Any
 
-from vitc_inspect.cli.modules import check_has_input, user_traceback
+from vitc_inspect.cli.modules import check_has_input
 from vitc_inspect.cli.options import OneSentenceParser, add_module_options
 from vitc_inspect.cli.output import EXIT_BAD_INPUT, say
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.extras import require
 from vitc_inspect.common.validation import check_choice, parse_int
 from vitc_inspect.stem.presets import PRESETS
+from vitc_inspect.stem.run_time import MAX_SECONDS
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from vitc_inspect.ui.page_functions import PageServer
 
 # Parameters of glibc's mallopt, from malloc.h, with the values they are set to.
 _MALLOC_SETTINGS = {
@@ -28,7 +38,9 @@ _MALLOC_SETTINGS = {
     -1: 64 * 2**20,  # M_TRIM_THRESHOLD: bytes that may lie free at the top of the heap
     -3: 4 * 2**20,  # M_MMAP_THRESHOLD: larger blocks go back to the system when freed
 }
+_LONGEST = 86_400  # seconds: a day
 _MAX_PORT = 65_535
+_CLOSING = 0.5  # seconds that the HTTP server has to close its connections
 _PRESET = "vit_c_4gf"
 _PORT_ERRORS = {
     errno.EADDRINUSE: "another program is listening on it",
@@ -51,13 +63,12 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python app.py")
     """
     options = _parser(prog).parse_args(arguments)
     try:
+        options.max_seconds = parse_int("max_seconds", options.max_seconds, 1, _LONGEST)
         _check(options)
         require("app", by="The page")
         port = _free_port(options.host, options.port)
         _serve(port, options)
     except SpecError as error:
-        if error.__cause__ and options.module is not None:  # what the user's own code raised
-            print(user_traceback(error.__cause__), file=sys.stderr)
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
     return 0
@@ -110,7 +121,18 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
         **look(),
     )
     say(f"vitc_inspect is at {address} (Ctrl+C stops it)")
-    page.block_thread()
+    _wait_for_interrupt()
+    server.close()  # first, since a request waits for its worker
+    page.server.should_exit = True
+    page.server.thread.join(timeout=_CLOSING)  # open pages hold connections, which need not end
+
+
+def _wait_for_interrupt() -> None:
+    """Wait until this program is interrupted, and ignore a second interrupt while it ends."""
+    with suppress(KeyboardInterrupt):
+        while True:
+            sleep(3600)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _stem_server(
@@ -155,7 +177,7 @@ def _module_server(
         own,
         max_seconds=options.max_seconds,
     )
-    refusal = asyncio.run(server.start(image))
+    refusal = asyncio.run(server.first_run(image))
     if refusal:
         error, traceback = refusal
         if traceback:  # of what the user's own code raised
@@ -236,6 +258,12 @@ def _parser(prog: str) -> OneSentenceParser:
     )
     parser.add_argument(
         "--weights", help="weight file: safetensors, or a .pt that holds tensors only"
+    )
+    parser.add_argument(
+        "--max-seconds",
+        default=str(MAX_SECONDS),
+        metavar="N",
+        help=f"refuse and end a run that takes longer (default: {MAX_SECONDS})",
     )
     add_module_options(parser)
     return parser

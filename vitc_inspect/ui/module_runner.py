@@ -86,7 +86,7 @@ class ModuleRunner:
         self._error: SpecError | None = None
         self._module: Module | None = None
 
-    def start(self, image: str, picture: Picture | str | None) -> tuple[SpecError, str] | None:
+    def first_run(self, image: str, picture: Picture | str | None) -> tuple[SpecError, str] | None:
         """Read the module and run it for the first time.
 
         Args:

@@ -56,10 +56,10 @@ class ModuleServer(PageServer):
         self.lanes = (self._lane,)
         self._reading = Reading(0, {})
 
-    async def start(self, image: str) -> tuple[SpecError, str] | None:
-        """Read the module and run it for the first time; result as of `ModuleRunner.start`."""
+    async def first_run(self, image: str) -> tuple[SpecError, str] | None:
+        """Read the module and run it for the first time; result as of `ModuleRunner.first_run`."""
         refusal: tuple[SpecError, str] | None
-        refusal = await self._lane.call("start", image, self._picture(image))
+        refusal = await self._lane.call("first_run", image, self._picture(image))
         return refusal
 
     async def show(self, request: Request) -> Answer:

@@ -40,6 +40,7 @@ LAUNCH_SETTINGS: Mapping[str, Any] = {
 
 
 def build_page(
+    server: Inspector | None = None,
     *,
     preset: str = "vit_c_4gf",
     device: str = "auto",
@@ -50,6 +51,7 @@ def build_page(
     """Build the app.
 
     Args:
+        server: Answers the requests of the page; None for one with the pictures and weights below.
         preset: Name of the preset at the start.
         device: Device at the start.
         image: Image at the start, a sample or a name in `own_pictures`.
@@ -69,7 +71,7 @@ def build_page(
         "vitc_inspect",
         template="page.html",
         scripts=SCRIPTS,
-        functions=server_functions(Inspector(own, files)),
+        functions=server_functions(server or Inspector(own, files)),
         own_pictures=own,
         presets={name: controls_of(preset) for name, preset in PRESETS.items()},
         options={

@@ -36,6 +36,11 @@ class PageServer:
         """
         self.pictures = PictureStore(PICTURE_BYTES, own_pictures or {})
 
+    def start(self) -> None:
+        """Start the worker of the first lane, ahead of the first request."""
+        for lane in self.lanes[:1]:
+            lane.start()
+
     def close(self) -> None:
         """End the processes of all workers."""
         for lane in self.lanes:
