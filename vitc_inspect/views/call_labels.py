@@ -72,9 +72,14 @@ def name_before(value: Value) -> str:
     return "" if value.path.isdecimal() or not value.path else f"{value.path} "
 
 
+def overwriter(row: Row) -> str:
+    """Say what later overwrote the row's output, and where."""
+    at = f" at {short_place(row.overwritten_at)}" if row.overwritten_at else ""
+    return f"{row.overwritten_by}{at}"
+
+
 def written_over(row: Row) -> str:
     """Say where and by what the row's output was later overwritten; without a full stop."""
-    at = f" at {short_place(row.overwritten_at)}" if row.overwritten_at else ""
     name = call_name(row)
     name = f"{name}, call {row.turn}," if row.turn > 1 else name
-    return f"The output of {name} is later written over by {row.overwritten_by}{at}"
+    return f"The output of {name} is later written over by {overwriter(row)}"

@@ -106,8 +106,13 @@ def photo_uri(array: FloatArray) -> str:
         array: (channels, height, width), from -1 to 1.
     """
     step = thinning(array.shape[1:])
+    return jpeg_uri(array[:3, ::step, ::step], quality=82)
+
+
+def jpeg_uri(array: FloatArray, **settings: int) -> str:
+    """Encode an image as the data: URI of a JPEG: (channels, height, width), from -1 to 1."""
     file = BytesIO()
-    to_image(array[:3, ::step, ::step]).save(file, "JPEG", quality=82)
+    to_image(array).save(file, "JPEG", **settings)
     return data_uri(file.getvalue(), "jpeg")
 
 
@@ -198,6 +203,17 @@ def runs(values: Sequence[int]) -> list[tuple[int, int, int]]:
     """
     starts = [i for i in range(len(values)) if i == 0 or values[i] != values[i - 1]]
     return [(a, b, values[a]) for a, b in pairwise([*starts, len(values)])]
+
+
+def stretches(positions: Sequence[int]) -> list[tuple[int, int]]:
+    """Group neighbouring positions, in ascending order: start and stop of each stretch.
+
+    >>> stretches((3, 4, 7))
+    [(3, 5), (7, 8)]
+    """
+    marked = set(positions)
+    flags = [place in marked for place in range(max(positions, default=-1) + 1)]
+    return [(start, stop) for start, stop, flag in runs(flags) if flag]
 
 
 def hatch_svg(name: str, unit: float) -> Markup:

@@ -137,20 +137,11 @@ def module_csv(report: Report) -> str:
     table.writerows(map(_csv_row, report.rows))
     failure = report.failure
     if failure and _failed_cells(report):
-        table.writerow(
-            {
-                "layer": failure.operation,
-                "kind": "function",
-                "inside": failure.inside,
-                "call": 1,
-                "input": _shapes(failure.operands),
-                "verdict": "raised",
-                **_csv_source(failure.source),
-            }
-        )
+        line = {"layer": failure.operation, "kind": "function", "inside": failure.inside, "call": 1}
+        ended = {"input": _shapes(failure.operands), "verdict": "raised"}
+        table.writerow({**line, **ended, **_csv_source(failure.source)})
     for layer in _ahead(report):
-        inside = layer.name.rpartition(".")[0]
-        line = {"layer": layer.name, "kind": layer.kind, "inside": inside}
+        line = {"layer": layer.name, "kind": layer.kind, "inside": layer.name.rpartition(".")[0]}
         table.writerow({**line, "verdict": _NOT_REACHED})
     return "\n".join(lines)
 
@@ -193,11 +184,8 @@ def module_html(report: Report) -> Markup:
     # those that would have followed come first, as they would have
     silent = sorted(report.never_called, key=lambda layer: not layer.not_reached)
     body = join(
-        *(_html_row(row, cells, shown) for row, cells in zip(report.rows, rows, strict=True)),
-        *(
-            tag("tr.failed", *(tag("td", cells[at], class_=_side(at)) for at in shown))
-            for cells in failed
-        ),
+        *(_html_row(cells, shown, row) for row, cells in zip(report.rows, rows, strict=True)),
+        *(_html_row(cells, shown) for cells in failed),
         *(_silent_row(layer, len(shown) - 2) for layer in silent),
     )
     return tag(
@@ -212,13 +200,11 @@ def module_html(report: Report) -> Markup:
 
 def _silent_row(layer: NeverCalled, columns_left: int) -> Markup:
     """A layer that was never called, and why."""
-    how = _NOT_REACHED if layer.not_reached else "never called"
-    return tag(
-        "tr",
-        tag("td", one_line(layer.name)),
-        tag("td", one_line(layer.kind)),
-        tag("td.word", f"{how}: {one_line(layer.reason)}", colspan=columns_left),
-        class_="grey ahead" if layer.not_reached else "grey",
+    css, how = ("grey ahead", _NOT_REACHED) if layer.not_reached else ("grey", "never called")
+    return fill(
+        '<tr class="{}"><td>{}</td><td>{}</td><td class="word" colspan="{}">{}: {}</td></tr>',
+        *(css, one_line(layer.name), one_line(layer.kind), columns_left),
+        *(how, one_line(layer.reason)),
     )
 
 
@@ -226,15 +212,14 @@ def _faults_html(faults: Sequence[Explanation]) -> Markup:
     """Every fault with its fixes; nothing where there is none."""
     if not faults:
         return join()
-    items = [
-        tag(
-            "li",
-            tag("b", f"{one_line(fault.kind)}, {fault.likelihood}."),
-            f" {one_line(fault.sentence)}",
-            tag("ul", *(tag("li", one_line(fix)) for fix in fault.fixes)),
+    items = (
+        fill(
+            "<li><b>{}, {}.</b> {}<ul>{}</ul></li>",
+            *(one_line(fault.kind), fault.likelihood, one_line(fault.sentence)),
+            join(*(tag("li", one_line(fix)) for fix in fault.fixes)),
         )
         for fault in faults
-    ]
+    )
     return join(tag("p", f"{plural(len(faults), 'fault')} found"), tag("ul.faults", *items))
 
 
@@ -271,21 +256,18 @@ color:var(--bad)}
 """.replace("\n", "")
 
 
-def _html_row(row: Row, cells: Cells, shown: Sequence[int]) -> Markup:
-    """A row of the table; a function has its line beneath its name when it is pointed at."""
-    marks = {3: "soft", _VERDICT: row.verdict.replace(" ", "-")}
-    return tag(
-        "tr",
-        *(
-            tag(
-                "td",
-                cells[at],
-                class_=" ".join(filter(None, [_side(at), marks.get(at)])) or None,
-                title=whole_line(row.source) if at == 0 else None,
-            )
-            for at in shown
-        ),
-    )
+def _html_row(cells: Cells, shown: Sequence[int], row: Row | None = None) -> Markup:
+    """A row of the table; without `row` it is what raised.
+
+    A function has its line beneath its name when it is pointed at.
+    """
+    marks = {3: "soft", _VERDICT: row.verdict.replace(" ", "-")} if row else {}
+    titles = {0: whole_line(row.source)} if row else {}
+    line = []
+    for at in shown:
+        css = " ".join(filter(None, (_side(at), marks.get(at)))) or None
+        line.append(tag("td", cells[at], class_=css, title=titles.get(at)))
+    return tag("tr", *line, class_=None if row else "failed")
 
 
 def _side(column: int) -> str | None:

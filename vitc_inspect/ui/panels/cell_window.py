@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from io import BytesIO
 from math import ceil, sqrt
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vitc_inspect.common.images import to_image
 from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.probes.cells import Cell
 from vitc_inspect.stem.prediction import LayerPrediction
@@ -20,6 +18,7 @@ from vitc_inspect.ui.panels.elements import button
 from vitc_inspect.views import text
 from vitc_inspect.views.html import Markup, fill, join, tag
 from vitc_inspect.views.maps import data_uri, plane_png, value_scale
+from vitc_inspect.views.pixels import jpeg_uri, stretches
 
 _MOST_PIXELS = 2**18  # of the picture of a whole map; a larger map is thinned
 _PLANE_HEIGHT = 200  # most height of a whole map (pixels)
@@ -37,17 +36,14 @@ class _Plane:
 
     side: Side
     label: str  # for those who do not see it
-    left: int  # first column, below 0 in the padding
-    top: int
-    width: int  # columns
-    height: int  # rows
+    box: tuple[int, int, int, int]  # left and top, below 0 in the padding; columns and rows
     still: Markup  # SVG of what does not move
     moving: Markup  # SVG of what does
     lens_rows: int  # what its lens shows
 
     def pixels(self, room: float) -> float:
         """Side of one position when the map may be `room` pixels wide (pixels)."""
-        return min(room / self.width, _PLANE_HEIGHT / self.height)
+        return min(room / self.box[2], _PLANE_HEIGHT / self.box[3])
 
     def lens_pixels(self, room: float) -> float:
         """Side of one position under the lens (pixels)."""
@@ -70,10 +66,7 @@ def window_html(
     conv = stage.conv
     span = (conv.kernel_size - 1) * conv.dilation + 1
     room = (width - _PLANE_GAP) / 2
-    planes = (
-        _input_plane(report, stage, given, span),
-        _output_plane(report, stage, cell, span),
-    )
+    planes = (_input_plane(report, stage, given, span), _output_plane(report, stage, cell, span))
     zoomed = any(
         plane.pixels(room) < min(_CLEAR, plane.lens_pixels(room) / _WORTHWHILE) for plane in planes
     )
@@ -125,17 +118,14 @@ def _map_title(channel: int, layer: str, size: tuple[int, int]) -> Markup:
 
 
 def _input_plane(report: Report, stage: Stage, given: int, span: int) -> _Plane:
-    conv = stage.conv
+    conv, pad = stage.conv, stage.conv.padding
     height, width = stage.in_shape[1:]
     unread = _unread_path(report.prediction.layer(stage.name), height, width)
     moving = _window_svg(span, conv.dilation)
     return _Plane(
         side="in",
         label=f"Input of {stage.name}, {height} rows, {width} columns",
-        left=-conv.padding,
-        top=-conv.padding,
-        width=width + 2 * conv.padding,
-        height=height + 2 * conv.padding,
+        box=(-pad, -pad, width + 2 * pad, height + 2 * pad),
         still=_input_picture(report, stage, given) + tag("path.cell-unread", d=unread),
         moving=tag("g.cell-at", moving, data_cell_at="in"),
         lens_rows=max(9, span + 2 * max(conv.stride, 2)),
@@ -149,10 +139,7 @@ def _output_plane(report: Report, stage: Stage, cell: Cell, span: int) -> _Plane
     return _Plane(
         side="out",
         label=f"Map {cell.channel} of {stage.name}, {rows} rows, {columns} columns",
-        left=0,
-        top=0,
-        width=columns,
-        height=rows,
+        box=(0, 0, columns, rows),
         still=_kept_picture(report, stage.name, cell.channel, stage.out_shape[1:]),
         moving=chosen + tag("g.cell-at", _window_svg(1, 1), data_cell_at="out"),
         lens_rows=max(5, round(shown / stage.conv.stride)),
@@ -178,26 +165,26 @@ def _window_svg(span: int, dilation: int) -> Markup:
 def _plane_svg(plane: _Plane, room: float) -> Markup:
     """The whole map; padding, which no picture covers, appears hatched."""
     coarse = " cell-coarse" if plane.pixels(room) >= 1 else ""
+    shown = _PLANE_HEIGHT * plane.box[2] / plane.box[3]
     return fill(
         '<svg class="cell-plane{}" tabindex="0" role="application" aria-label="{}. Arrow keys move'
         ' the cell, Enter takes it apart, space plays." data-cell-plane="{}" viewBox="{} {} {} {}"'
         ' style="width:min(100%, {:.1f}px)"><g data-cell-still>{}</g>{}</svg>',
-        *(coarse, plane.label, plane.side, plane.left, plane.top, plane.width, plane.height),
-        *(_PLANE_HEIGHT * plane.width / plane.height, plane.still, plane.moving),
+        *(coarse, plane.label, plane.side, *plane.box, shown, plane.still, plane.moving),
     )
 
 
 def _lens_svg(plane: _Plane) -> Markup:
     """The same magnified; the page inserts the picture and chooses the visible part."""
-    frame = f"M{plane.left} {plane.top}h{plane.width}v{plane.height}h{-plane.width}z"
-    far = f"M{plane.left - 999} {plane.top - 999}h{plane.width + 1998}v{plane.height + 1998}"
-    box = f"{plane.left},{plane.top},{plane.width},{plane.height}"
+    left, top, width, height = plane.box
+    frame = f"M{left} {top}h{width}v{height}h{-width}z"
+    far = f"M{left - 999} {top - 999}h{width + 1998}v{height + 1998}h{-width - 1998}z"
     return fill(
         '<svg class="cell-lens cell-coarse" data-cell-plane="{}" aria-hidden="true" data-rows="{}"'
-        ' data-columns="{:.4g}" data-box="{}" style="aspect-ratio:{}">'
-        '<path class="cell-nothing" d="{}"/><path class="cell-frame" d="{}"/>{}</svg>',
-        *(plane.side, plane.lens_rows, plane.lens_rows * _LENS_ASPECT, box, _LENS_ASPECT),
-        *(f"{far}h{-plane.width - 1998}z{frame}", frame, plane.moving),
+        ' data-columns="{:.4g}" data-box="{},{},{},{}" style="aspect-ratio:{}">'
+        '<path class="cell-nothing" d="{}{}"/><path class="cell-frame" d="{}"/>{}</svg>',
+        *(plane.side, plane.lens_rows, plane.lens_rows * _LENS_ASPECT, *plane.box, _LENS_ASPECT),
+        *(far, frame, frame, plane.moving),
     )
 
 
@@ -225,9 +212,7 @@ def _input_picture(report: Report, stage: Stage, given: int) -> Markup:
     thin = report.input[:, ::step, ::step]
     if not _is_photograph(stage):
         return _map_picture(thin[given], step, (height, width))
-    file = BytesIO()
-    to_image(thin).save(file, "JPEG", quality=92, subsampling=0)
-    address = data_uri(file.getvalue(), "jpeg")
+    address = jpeg_uri(thin, quality=92, subsampling=0)
     return _image_svg(address, thin.shape[1:], step, (height, width), "")
 
 
@@ -265,20 +250,9 @@ def _image_svg(
 
 def _unread_path(layer: LayerPrediction, height: int, width: int) -> str:
     """Outlines of the rows and columns that no window reads; neighbours are one outline."""
-    rows = "".join(f"M0 {at}h{width}v{n}h{-width}z" for at, n in _runs(layer.unread_rows))
-    columns = "".join(f"M{at} 0h{n}v{height}h{-n}z" for at, n in _runs(layer.unread_columns))
-    return rows + columns
-
-
-def _runs(positions: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Group neighbouring positions: start and length of each run."""
-    runs: list[tuple[int, int]] = []
-    for position in positions:
-        if runs and sum(runs[-1]) == position:
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
-        else:
-            runs.append((position, 1))
-    return runs
+    rows = (f"M0 {a}h{width}v{b - a}h{-width}z" for a, b in stretches(layer.unread_rows))
+    columns = (f"M{a} 0h{b - a}v{height}h{a - b}z" for a, b in stretches(layer.unread_columns))
+    return "".join((*rows, *columns))
 
 
 # ---- controls and legend -------------------------------------------------------------------
@@ -295,11 +269,10 @@ _SPEEDS = {"slow": 2, "medium": 8, "fast": 30}  # cells a second
 def _controls_html() -> Markup:
     """Buttons for step, play and speed; the page treats any other control as a setting."""
     steps = [
-        button(
-            fill('<svg viewBox="0 0 14 14" aria-hidden="true"><path d="{}"/></svg>', path),
-            data_cell_do=name,
-            aria_label=title,
-            title=title,
+        fill(
+            '<button type="button" data-cell-do="{0}" aria-label="{1}" title="{1}"><svg'
+            ' viewBox="0 0 14 14" aria-hidden="true"><path d="{2}"/></svg></button>',
+            *(name, title, path),
         )
         for name, (title, path) in _ICONS.items()
     ]
@@ -307,10 +280,10 @@ def _controls_html() -> Markup:
         button(name, data_cell_speed=cells, aria_pressed=False, title=f"{cells} cells a second")
         for name, cells in _SPEEDS.items()
     ]
-    return tag(
-        "div.cell-controls",
-        tag("span.cell-keys", *steps),
-        tag("span.cell-keys", *speeds, role="group", aria_label="speed"),
+    return fill(
+        '<div class="cell-controls"><span class="cell-keys">{}</span>'
+        '<span class="cell-keys" role="group" aria-label="speed">{}</span></div>',
+        *(join(*steps), join(*speeds)),
     )
 
 

@@ -15,7 +15,7 @@ from vitc_inspect.probes.submodules import DoubleArray
 from vitc_inspect.stem.prediction import LayerPrediction, Prediction
 from vitc_inspect.stem.spec import Stage
 from vitc_inspect.ui.panels.cell_window import window_html
-from vitc_inspect.ui.panels.elements import button, verdict, whole_numbers
+from vitc_inspect.ui.panels.elements import button, table_row, verdict, whole_numbers
 from vitc_inspect.ui.panels.map_pictures import floats
 from vitc_inspect.views import text
 from vitc_inspect.views.html import Markup, fill, join, tag
@@ -139,10 +139,9 @@ def _no_convolution_html(prediction: Prediction, layer: LayerPrediction) -> Mark
         f"{layer.name} is no convolution: {_DOING[layer.kind]}. A cell can be taken apart in the"
         f" convolution {'of its stage' if layer.stage else 'before it'}."
     )
-    return join(
-        tag("header", tag("h2", layer.name)),
-        tag("p.cell-none", words),
-        tag("p", button(f"Go to {target}", css="run", data_layer=target)),
+    return fill(
+        '<header><h2>{}</h2></header><p class="cell-none">{}</p><p>{}</p>',
+        *(layer.name, words, button(f"Go to {target}", css="run", data_layer=target)),
     )
 
 
@@ -208,13 +207,13 @@ def _ledger_line(name: str, value: float, places: int | None, css: str | None = 
     said = text.number(value, 9)
     if places is not None and isfinite(value):
         said = f"{value:.{places}f}".replace("-", "−")
-    return tag("tr", tag("th", name, scope="row"), tag("td", said), class_=css)
+    return table_row(name, tag("td", said), class_=css)
 
 
 # ---- the products --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Grid:
     """How a kind of grid is drawn for every input channel."""
 
@@ -222,9 +221,9 @@ class _Grid:
     most: float  # size of the largest number, where the colours end
     square: int  # side of a square that holds a number; 0 where numbers have no room (pixels)
     side: int  # of the whole grid (pixels)
-    power: int  # the numbers are printed in units of this power of ten
-    places: int  # decimals
-    bare: bool  # whether the 0 before a point is left out
+    power: int = 0  # the numbers are printed in units of this power of ten
+    places: int = 0  # decimals
+    bare: bool = False  # whether the 0 before a point is left out
 
 
 def _products_html(cell: Cell, given: int, *, first: bool, width: int) -> Markup:
@@ -265,13 +264,11 @@ def _grid(name: str, values: DoubleArray, room: int) -> _Grid:
     most = _largest(values)
     square = min(room // values.shape[1], 64 if values.shape[1] == 1 else 38)
     if square < _READABLE:
-        return _Grid(name=name, most=most, square=0, side=room, power=0, places=0, bare=False)
+        return _Grid(name, most, square=0, side=room)
     digits = floor((square - 3) / _DIGIT)
     bare = digits < 5
     power, places = _decimals(most, digits, bare=bare)
-    return _Grid(
-        name=name, most=most, square=square, side=room, power=power, places=places, bare=bare
-    )
+    return _Grid(name, most, square, side=room, power=power, places=places, bare=bare)
 
 
 def _decimals(most: float, digits: int, *, bare: bool) -> tuple[int, int]:
@@ -303,19 +300,8 @@ def _largest(values: DoubleArray) -> float:
 def _block_html(cell: Cell, index: int, grids: Sequence[_Grid], colour: str) -> Markup:
     """One input channel: three grids and their sum."""
     channel, unpadded = cell.in_channels[index], np.zeros_like(cell.padded)
-    planes = (
-        (cell.window[index], cell.padded),
-        (cell.kernel[index], unpadded),
-        (cell.products[index], cell.padded),
-    )
-    window, kernel, products = (
-        tag(
-            "figure",
-            (_numbers_html if grid.square else _tile_svg)(values, padded, grid),
-            tag("figcaption", _unit(grid)),
-        )
-        for (values, padded), grid in zip(planes, grids, strict=True)
-    )
+    planes = (cell.window[index], cell.kernel[index], cell.products[index])
+    figures = map(_figure_html, planes, (cell.padded, unpadded, cell.padded), grids)
     sent = {}
     if _sent(cell):
         sent["data_window"] = floats(cell.window[index])
@@ -329,7 +315,7 @@ def _block_html(cell: Cell, index: int, grids: Sequence[_Grid], colour: str) -> 
     label = f"Window, kernel and products of input channel {channel}."
     drawn = tag(
         "div.cell-grids",
-        *(window, tag("span", "×"), kernel, tag("span", "="), products),
+        fill("{}<span>×</span>{}<span>=</span>{}", *figures),
         tabindex=0,
         role="application",
         data_cell_block=channel,
@@ -338,6 +324,11 @@ def _block_html(cell: Cell, index: int, grids: Sequence[_Grid], colour: str) -> 
         **sent,
     )
     return tag("div.cell-block", head, drawn)
+
+
+def _figure_html(values: DoubleArray, padded: BoolArray, grid: _Grid) -> Markup:
+    drawn = (_numbers_html if grid.square else _tile_svg)(values, padded, grid)
+    return fill("<figure>{}<figcaption>{}</figcaption></figure>", drawn, _unit(grid))
 
 
 def _unit(grid: _Grid) -> str:

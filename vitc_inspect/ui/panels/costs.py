@@ -16,12 +16,7 @@ from vitc_inspect.stem.cost import (
     tokens_at,
 )
 from vitc_inspect.stem.memory import predicted_memory
-from vitc_inspect.stem.paper import (
-    PRINTED,
-    PRINTED_CORRELATIONS,
-    PrintedRow,
-    printed_row,
-)
+from vitc_inspect.stem.paper import PRINTED, PRINTED_CORRELATIONS, PrintedRow, printed_row
 from vitc_inspect.stem.prediction import Prediction
 from vitc_inspect.stem.vit import ViTSpec
 from vitc_inspect.ui.panels.elements import (
@@ -30,17 +25,12 @@ from vitc_inspect.ui.panels.elements import (
     head_row,
     remark,
     scrolling_table,
+    table_row,
     verdict,
 )
 from vitc_inspect.views import text
 from vitc_inspect.views.html import Content, Markup, fill, join, tag
-from vitc_inspect.views.plots import (
-    Dot,
-    image_size_plot,
-    time_plot,
-    tokens_plot,
-    total_stride_plot,
-)
+from vitc_inspect.views.plots import Dot, image_size_plot, time_plot, tokens_plot, total_stride_plot
 
 _ADD_ENCODER = button("Put the encoder behind the stem", css="inline", data_add_encoder=True)
 
@@ -67,14 +57,10 @@ def cost_html(prediction: Prediction, report: Report | None) -> Markup:
 def length_html(prediction: Prediction, report: Report | None, *, width: int) -> Markup:
     """Draw the length panel: tokens and MACs against image size, and the position table."""
     spec, vit = prediction.spec, prediction.vit
-    words: Content = (
-        "There is no position table, so none refuses an image for its number of tokens."
-    )
-    if spec.position_table:
-        words = _table_words(prediction, report)
-    tokens = join(
-        tag("h3", "Tokens against image size"), tokens_plot(spec, width=width), remark(words)
-    )
+    none = "There is no position table, so none refuses an image for its number of tokens."
+    words: Content = _table_words(prediction, report) if spec.position_table else none
+    plot = tokens_plot(spec, width=width)
+    tokens = join(tag("h3", "Tokens against image size"), plot, remark(words))
     if vit is None:
         attention = " to see what its attention makes of more tokens."
         return join(tokens, tag("h3", "Cost against length"), remark(_ADD_ENCODER, attention))
@@ -115,41 +101,41 @@ def _whole_time(timing: Timing) -> tuple[Markup, Markup]:
     of = f"{timing.rounds} of {timing.wanted} runs"
     if timing.done:
         of = text.plural(timing.rounds, "run")
-    hooks = "what the clocks add is lost in the noise"
-    if timing.hook_cost > 0:
-        hooks = f"the clocks add {text.percent(timing.hook_cost)}"
+    added = text.percent(timing.hook_cost) if timing.hook_cost > 0 else ""
+    hooks = f"the clocks add {added}" if added else "what the clocks add is lost in the noise"
     bare = timing.bare
-    where = (
-        f"(middle half {text.seconds(bare.low)} to {text.seconds(bare.high)}, {of},"
-        f" {timing.device} {timing.device_title}, {timing.prediction.dtype})"
-    )
     words = (
         f"With a clock at each layer {text.seconds(timing.hooked.median)}: {hooks}. A layer that"
         f" does nothing measures {text.seconds(timing.floor)}; what is not at least twice that is"
         " given no time. Weights and image are random."
     )
-    median = tag("strong", text.seconds(bare.median))
-    whole = tag("p.figures", median, " for the bare forward pass ", tag("span.soft", where))
+    whole = fill(
+        '<p class="figures"><strong>{}</strong> for the bare forward pass <span class="soft">'
+        "(middle half {} to {}, {}, {} {}, {})</span></p>",
+        *map(text.seconds, (bare.median, bare.low, bare.high)),
+        *(of, timing.device, timing.device_title, timing.prediction.dtype),
+    )
     return whole, remark(words)
 
 
 def witnesses_html(witnesses: Sequence[Witness]) -> Markup:
     """Show the MACs that each counter finds, with its convention, then layer by layer."""
-    rows = []
-    for witness in witnesses:
-        mark, css = ("✓", "agrees") if witness.status == "complete" else ("⚠", "warning")
-        macs = "none" if witness.macs is None else f"{witness.macs:,}"
-        rows.append(
-            fill(
-                '<tr><th scope="row">{}</th><td>{}</td><td class="{}">{} {}</td></tr>'
-                '<tr class="soft"><td colspan="3">{}. {}</td></tr>',
-                *(witness.name, macs, css, mark, witness.status),
-                *(witness.convention, witness.reason),
-            )
-        )
-    return join(
-        tag("table.counts", tag("tbody", *rows)), fold("layer by layer", _by_layer_html(witnesses))
+    table = tag("table.counts", tag("tbody", *map(_witness_rows, witnesses)))
+    return table + fold("layer by layer", _by_layer_html(witnesses))
+
+
+def _witness_rows(witness: Witness) -> Markup:
+    mark, css = ("✓", "agrees") if witness.status == "complete" else ("⚠", "warning")
+    return fill(
+        '<tr><th scope="row">{}</th><td>{}</td><td class="{}">{} {}</td></tr>'
+        '<tr class="soft"><td colspan="3">{}. {}</td></tr>',
+        *(witness.name, _macs(witness.macs), css, mark, witness.status),
+        *(witness.convention, witness.reason),
     )
+
+
+def _macs(number: int | None) -> str:
+    return "none" if number is None else f"{number:,}"
 
 
 def _by_layer_html(witnesses: Sequence[Witness]) -> Markup:
@@ -161,12 +147,10 @@ def _by_layer_html(witnesses: Sequence[Witness]) -> Markup:
         if not (macs or any(counts)) or _repeats_block1(name, witnesses):
             continue
         cells = [
-            tag("td.agrees", "=")
-            if other == macs
-            else tag("td.warning", "none" if other is None else f"{other:,}")
+            tag("td.agrees", "=") if other == macs else tag("td.warning", _macs(other))
             for other in counts
         ]
-        lines.append(tag("tr", tag("th", name, scope="row"), tag("td", f"{macs:,}"), *cells))
+        lines.append(table_row(name, tag("td", f"{macs:,}"), *cells))
     titles = ("layer", *(witness.name for witness in witnesses))
     alike = any(_repeats_block1(name, witnesses) for name in first.layers)
     note = remark("Every further block counts as block1 does.") if alike else ""
@@ -193,7 +177,7 @@ def _shares_html(parts: Sequence[Share]) -> Markup:
     for part in parts:
         times = fill(' <span class="soft">× {}</span>', part.parts) if part.parts > 1 else ""
         bars = (_bar(getattr(part, name), total) for name, total in totals.items())
-        lines.append(tag("tr", tag("th", part.name, times, scope="row"), *bars))
+        lines.append(table_row(join(part.name, times), *bars))
     head = head_row("part", "MACs", "params", "activations")
     return tag("table.shares", head, tag("tbody", *lines))
 
@@ -237,12 +221,10 @@ def _memory_sentence(prediction: Prediction, report: Report | None) -> str:
     """Memory of all outputs, and the predicted and the measured peak of a run."""
     needed = predicted_memory(prediction, keep_bytes=0)
     peak = report.trace.peak_bytes if report else None
-    measured = (
-        "its peak is measured on CUDA alone" if peak is None else f"measured {text.size(peak)}"
-    )
+    seen = "its peak is measured on CUDA alone" if peak is None else f"measured {text.size(peak)}"
     return (
         f"All outputs together are {text.size(prediction.bytes)} in {prediction.dtype}; a run is"
-        f" predicted to hold at most {text.size(needed)} at a time, {measured}."
+        f" predicted to hold at most {text.size(needed)} at a time, {seen}."
     )
 
 
@@ -252,16 +234,13 @@ def _paper_html(prediction: Prediction) -> Markup:
     said = ""
     if here:
         misprint = f"; {here.misprint}" if here.misprint else ""
-        said = tag(
-            "p",
-            f"The paper's {here.table}, {here.row}, prints {here.macs} flops (its word for MACs),"
-            f" {here.params} params, {here.activations} acts{misprint}.",
+        said = fill(
+            "<p>The paper's {}, {}, prints {} flops (its word for MACs), {} params, {} acts{}.</p>",
+            *(here.table, here.row, here.macs, here.params, here.activations, misprint),
         )
     lines = [_paper_line(row, chosen=row is here) for row in PRINTED]
-    titles = [
-        fill('{}<br><span class="soft">printed</span>', title)
-        for title in ("MACs", "params", "acts")
-    ]
+    beneath = fill('<br><span class="soft">printed</span>')
+    titles = (title + beneath for title in ("MACs", "params", "acts"))
     table = scrolling_table("printed", ("row", *titles), lines)
     return join(said, fold("the paper's tables beside ours", table))
 
@@ -283,8 +262,7 @@ def _paper_line(row: PrintedRow, *, chosen: bool) -> Markup:
     if row.misprint:
         note = tag("tr.soft", tag("td", f"{row.row}: {row.misprint}.", colspan=4))
     name = row.row if row.table == "Table 1" else f"stem {row.row}"
-    css = "chosen" if chosen else None
-    return tag("tr", tag("th", name, scope="row"), *cells, class_=css) + note
+    return table_row(name, *cells, class_="chosen" if chosen else None) + note
 
 
 def _table_words(prediction: Prediction, report: Report | None) -> Markup:
@@ -356,9 +334,8 @@ def _times_html(timing: Timing) -> Markup:
     longest = max((layer.spread.median for layer in timing.layers), default=1.0)
     whole = sum(layer.spread.median for layer in timing.layers if layer.resolved)
     rest = text.seconds(max(0.0, timing.hooked.median - whole))
-    between = tag("th", "between layers", scope="row")
     lines = [_time_line(layer, longest) for layer in timing.layers]
-    lines.append(tag("tr.soft", between, tag("td", rest), tag("td")))
+    lines.append(table_row("between layers", tag("td", rest), tag("td"), class_="soft"))
     titles = ("layer", "median", "middle half")
     return scrolling_table("shares times", titles, lines, css="scroll times-box")
 
@@ -366,8 +343,7 @@ def _times_html(timing: Timing) -> Markup:
 def _time_line(layer: LayerTime, longest: float) -> Markup:
     name, spread = layer.name, layer.spread
     if not layer.resolved:
-        short = tag("td", "too short to measure", colspan=2)
-        return tag("tr.soft", tag("th", name, scope="row"), short)
+        return table_row(name, tag("td", "too short to measure", colspan=2), class_="soft")
     return fill(
         '<tr><th scope="row">{}</th><td style="--share:{:.1f}%">{}</td>'
         '<td class="soft">{} to {}</td></tr>',

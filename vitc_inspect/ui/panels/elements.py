@@ -9,6 +9,7 @@ from vitc_inspect.stem.geometry import Span
 from vitc_inspect.views.html import Attribute, Content, Markup, fill, join, tag
 from vitc_inspect.views.maps import Scale, css_gradient
 from vitc_inspect.views.pixels import hatch_svg, rect
+from vitc_inspect.views.text import shape
 
 _CLOSE_UP = 84  # side of a magnified box (CSS pixels)
 _MARGIN = 0.12  # what is seen around it on each side, as a part of its own side
@@ -31,6 +32,19 @@ def verdict(holds: bool | None, words: str = "") -> Markup:
     return tag("span", f"{mark} {words}".rstrip(), class_=css)
 
 
+def badge(holds: bool, words: str) -> Markup:
+    """What the status begins with: words on green with a check mark, or on red with a cross."""
+    mark, css = ("✓", "agrees") if holds else ("✗", "differs")
+    return fill('<span class="badge {}">{} {}</span>', css, mark, words)
+
+
+def observed_mark(holds: bool, seen: int | Sequence[int]) -> Markup:
+    """The mark of a predicted number or shape: that it was observed, or what was instead."""
+    if holds:
+        return verdict(True, "observed")
+    return verdict(False, f"observed {f'{seen:,}' if isinstance(seen, int) else shape(seen)}")
+
+
 def fact(holds: bool | None, sentence: Content) -> Markup:
     """A list item with the mark of `verdict`."""
     return tag("li", verdict(holds), tag("span", sentence))
@@ -50,12 +64,14 @@ def figures(values: Mapping[str, Content], css: str | None = None) -> Markup:
     return tag("dl", *items, class_=css)
 
 
+def table_row(name: Content, *cells: Content, **attributes: Attribute) -> Markup:
+    """A row of a table: its name, and its cells as they are written already."""
+    return tag("tr", tag("th", name, scope="row"), *cells, **attributes)
+
+
 def facts_table(css: str, rows: Iterable[Sequence[Content]]) -> Markup:
     """A table with a row for each fact: its name, then its cells."""
-    lines = [
-        tag("tr", tag("th", name, scope="row"), *(tag("td", cell) for cell in cells))
-        for name, *cells in rows
-    ]
+    lines = (table_row(name, *(tag("td", cell) for cell in cells)) for name, *cells in rows)
     return tag("table", tag("tbody", *lines), class_=css)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import ceil
 from typing import get_args
 
@@ -18,6 +19,7 @@ from vitc_inspect.views.maps import (
     Scale,
     Sorting,
     Wall,
+    common_scale,
     data_uri,
     map_statistics,
     numbers,
@@ -37,6 +39,24 @@ def read_channel(cell: str, count: int) -> int | None:
     """Parse the text that selects a map, "7" or "7,0,12"; None if there is no such map."""
     channel = whole_numbers(cell.split(",")[0])
     return channel[0] if channel and channel[0] < count else None
+
+
+def colours_of(kept: KeptOutput, scale: str, ends: Iterable[tuple[float, float]]) -> Scale | str:
+    """What `wall` takes for the chosen colours.
+
+    Args:
+        kept: The output that is drawn.
+        scale: "layer", "channel" or "stem": what the colours are relative to.
+        ends: Least and largest value of every output; used up for "stem" alone.
+    """
+    if scale == "stem":
+        return common_scale(ends)
+    return "channel" if scale == "channel" else value_scale(numbers(kept))
+
+
+def output_header(name: Content, shape: Content) -> Markup:
+    """The header of a panel that shows an output: of what, and its shape."""
+    return fill("<header><h2>Output of {}</h2><p>{}</p></header>", name, shape)
 
 
 def save_buttons(**titles: str) -> Markup:
@@ -120,8 +140,7 @@ def _caption(picture: Wall, shape: tuple[int, ...]) -> str:
         return f"{shape[1]:,} numbers in a line"
     if len(shape) == 2:
         return f"{shape[0]} tokens down, {shape[1]} channels across"
-    noun = "map" if picture.count == 1 else "maps"
-    return f"{picture.count:,} {noun} of {shape[1]}×{shape[2]}"
+    return f"{text.plural(picture.count, 'map')} of {shape[1]}×{shape[2]}"
 
 
 def _sample_sentence(kept: KeptOutput, picture: Wall) -> str:
@@ -190,23 +209,20 @@ def _marks_html(picture: Wall, statistics: MapStatistics, side: float) -> str:
 
 def _oddities_html(statistics: MapStatistics) -> Markup:
     """Sentences on dead, equal and broken maps; dead maps are counted even if there are none."""
-    lines = []
     maps = text.plural(len(statistics.mean), "map")
     if statistics.dead:
         many = f"⚠ dead, all values equal: {len(statistics.dead):,} of {maps}, "
-        lines.append(tag("p.warning", many, _links(statistics.dead)))
+        lines = [tag("p.warning", many, _links(statistics.dead))]
     elif statistics.single:
-        lines.append(remark(f"Of {maps} none can be seen to be dead: each is a single value."))
+        lines = [remark(f"Of {maps} none can be seen to be dead: each is a single value.")]
     else:
-        lines.append(remark(f"0 of {maps} dead: none has all values equal."))
+        lines = [remark(f"0 of {maps} dead: none has all values equal.")]
     if statistics.duplicates:
         groups = statistics.duplicates[:_MOST_MARKED]
-        equal = join(
-            *(join(*map(_link, group), separator=" = ") for group in groups), separator="; "
-        )
+        equal = (join(*map(_link, group), separator=" = ") for group in groups)
         more = len(statistics.duplicates) - len(groups)
         rest = f" and {more} more groups" if more else ""
-        lines.append(tag("p.warning", "⚠ equal maps: ", equal, rest))
+        lines.append(tag("p.warning", "⚠ equal maps: ", join(*equal, separator="; "), rest))
     if statistics.not_finite:
         links = _links(statistics.not_finite)
         lines.append(tag("p.warning", "⚠ values that are not finite: ", links))
@@ -233,7 +249,7 @@ def large_map_html(
     *,
     count: int,
     colours: Scale | str,
-    alt: str,
+    size: str = "",
     opens: str | None = None,
     todo: str = "read it",
 ) -> Markup:
@@ -245,17 +261,18 @@ def large_map_html(
         name: Name of the layer.
         count: Maps of the layer.
         colours: What `wall` takes.
-        alt: What it is, in words.
+        size: Its size in words, behind a comma.
         opens: Name of the panel that a click on a value opens; None for none.
         todo: What a value is chosen for, "take its cell apart".
     """
     plane = numbers(kept)[channel]
-    steps = (
+    header = fill(
+        '<header><h2>Map {} of {}</h2><p class="map-steps">{} {} {}</p></header>',
+        *(channel, name),
         button("‹", data_map=(channel - 1) % count, aria_label="map before"),
         button("›", data_map=(channel + 1) % count, aria_label="map after"),
         button(f"all {count}", data_map=""),
     )
-    title = tag("h2", f"Map {channel} of {name}")
     scale = colours if isinstance(colours, Scale) else value_scale(plane)
     thin = max(1, ceil(max(plane.shape) / _SENT_SIDE))
     step = kept.step * thin
@@ -265,7 +282,7 @@ def large_map_html(
         scale,
         sent=plane[::thin, ::thin],
         step=step,
-        alt=alt,
+        alt=f"map {channel} of {name}{size}",
         data_plane=channel,
         data_opens=opens,
         aria_label=f"map {channel}: arrow keys move{keys}",
@@ -274,7 +291,7 @@ def large_map_html(
     hover = tag("output.hover", f"Choose a value to {todo}.")
     taken = remark(f" Shown: every {ordinal(step)} row and column.") if step > 1 else ""
     return join(
-        tag("header", title, tag("p.map-steps", join(*steps, separator=" "))),
+        header,
         tag("figure.maps", values, tag("figcaption", legend_html(scale), hover), taken),
         figures_html(plane),
     )

@@ -13,17 +13,20 @@ from vitc_inspect.stem.prediction import LayerPrediction, Prediction
 from vitc_inspect.tracing.hooks import KeptOutput
 from vitc_inspect.ui.panels.elements import remark
 from vitc_inspect.ui.panels.map_pictures import (
+    colours_of,
     large_map_html,
     legend_html,
+    output_header,
     picture_html,
     read_channel,
     save_buttons,
     wall_html,
 )
 from vitc_inspect.ui.panels.summary import formulas_html
+from vitc_inspect.views import text
 from vitc_inspect.views.blocks import coloured_shape
 from vitc_inspect.views.html import Markup, join, tag
-from vitc_inspect.views.maps import Scale, common_scale, numbers, value_scale, wall
+from vitc_inspect.views.maps import Scale, numbers, wall
 
 
 def maps_html(
@@ -53,13 +56,9 @@ def maps_html(
     kept = report.trace.record(selected).kept if report else None
     drawn = tag("div.maps", until_run)
     if report and kept:
+        colours = _colours(report, kept, scale)
         drawn = wall_html(
-            kept,
-            layer.out_shape,
-            aspect=aspect,
-            width=width,
-            sorting=sorting,
-            colours=_colours(report, kept, scale),
+            kept, layer.out_shape, aspect=aspect, width=width, sorting=sorting, colours=colours
         )
     elif report:
         drawn = tag("div.maps", remark("Outputs are kept of the stem alone."))
@@ -89,15 +88,9 @@ def one_map_html(
     kept = report.trace.record(selected).kept
     assert kept is not None
     opens = {"opens": "cell", "todo": "take its cell apart"} if layer.kind == "conv" else {}
-    count, height, width = layer.out_shape
+    colours, size = _colours(report, kept, scale), f", {text.shape(layer.out_shape[1:])}"
     drawn = large_map_html(
-        kept,
-        channel,
-        selected,
-        count=count,
-        colours=_colours(report, kept, scale),
-        alt=f"map {channel} of {selected}, {height}×{width}",
-        **opens,
+        kept, channel, selected, count=layer.out_shape[0], colours=colours, size=size, **opens
     )
     kernel = _kernel_html(prepared, layer.stage, channel) if layer.stage else ""
     saves = save_buttons(map="Save this map (PNG)", tensor="Save the layer (NPZ)")
@@ -118,15 +111,16 @@ def npz_of(report: Report, selected: str) -> tuple[str, bytes] | None:
     Returns:
         "values", and "step" (every step-th row and column is there); None where nothing was kept.
     """
-    kept = _kept_of(report, selected)
-    return (f"{selected}.npz", npz_bytes(kept)) if kept else None
+    return npz_file(selected, _kept_of(report, selected))
 
 
-def npz_bytes(kept: KeptOutput) -> bytes:
-    """Write a kept output as the bytes of an NPZ file with "values" and "step"."""
+def npz_file(name: str, kept: KeptOutput | None) -> tuple[str, bytes] | None:
+    """An output as `npz_of` returns it; `name` is that of the file without its ending."""
+    if kept is None:
+        return None
     file = BytesIO()
     np.savez(file, values=numbers(kept), step=np.int64(kept.step))
-    return file.getvalue()
+    return f"{name}.npz", file.getvalue()
 
 
 def _kept_of(report: Report, selected: str) -> KeptOutput | None:
@@ -139,11 +133,7 @@ def _header(prediction: Prediction, layer: LayerPrediction) -> Markup:
     names = [row.name for row in prediction.layers]
     after = names[names.index(layer.name) + 1 :]
     before = tag("span.soft", f", before {after[0]}") if after else ""
-    return tag(
-        "header",
-        tag("h2", f"Output of {layer.name}", before),
-        tag("p", coloured_shape(layer.out_shape)),
-    )
+    return output_header(join(layer.name, before), coloured_shape(layer.out_shape))
 
 
 def _norm_remark(prediction: Prediction, report: Report | None, layer: LayerPrediction) -> str:
@@ -167,14 +157,12 @@ def _norm_remark(prediction: Prediction, report: Report | None, layer: LayerPred
 
 
 def _colours(report: Report, kept: KeptOutput, scale: str) -> Scale | str:
-    """The `scale` argument of `wall` for the chosen colours."""
-    if scale == "stem":
-        return common_scale(
-            (call.low, call.high)
-            for call in report.trace.records
-            if call.low is not None and call.high is not None and call.finite
-        )
-    return "channel" if scale == "channel" else value_scale(numbers(kept))
+    ends = (
+        (call.low, call.high)
+        for call in report.trace.records
+        if call.low is not None and call.high is not None and call.finite
+    )
+    return colours_of(kept, scale, ends)
 
 
 def _kernel_html(prepared: PreparedRun, stage: str, channel: int) -> Markup:
@@ -182,8 +170,7 @@ def _kernel_html(prepared: PreparedRun, stage: str, channel: int) -> Markup:
     kernel = kernel_of(prepared.module, stage, channel)
     picture = wall(kernel, aspect=3.0)
     slices, side = kernel.shape[0], kernel.shape[1]
-    noun = "slice" if slices == 1 else "slices"
-    name = f"{slices:,} {noun} of {side}×{side}"
+    name = f"{text.plural(slices, 'slice')} of {side}×{side}"
     across = min(100.0, 100 * picture.width * (24 if side == 1 else 12) / 360)
     image = picture_html(
         (picture.png, picture.width, picture.height),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import isqrt
 
@@ -11,20 +12,22 @@ from vitc_inspect.inspection.module_report import ModuleReport, ModuleRow
 from vitc_inspect.inspection.module_run import ModuleRun
 from vitc_inspect.tracing.hooks import KeptOutput
 from vitc_inspect.tracing.recording import Call, Failure, SourceLine
-from vitc_inspect.ui.panels.elements import facts_table, remark, verdict
+from vitc_inspect.ui.panels.elements import facts_table, observed_mark, remark
 from vitc_inspect.ui.panels.map_pictures import (
+    colours_of,
     figures_html,
     large_map_html,
+    output_header,
     read_channel,
     save_buttons,
     wall_html,
 )
-from vitc_inspect.ui.panels.maps import npz_bytes
+from vitc_inspect.ui.panels.maps import npz_file
 from vitc_inspect.ui.panels.module_summary import batch_of, is_batchless, module_shape
 from vitc_inspect.views import text
-from vitc_inspect.views.call_labels import call_name, short_place, tensor_shape
+from vitc_inspect.views.call_labels import call_name, overwriter, short_place, tensor_shape
 from vitc_inspect.views.html import Content, Markup, fill, join, tag
-from vitc_inspect.views.maps import Scale, common_scale, numbers, value_scale
+from vitc_inspect.views.maps import Scale, numbers
 from vitc_inspect.views.terminal import one_line
 
 _LEAST_SQUARE = 4  # side of a grid of tokens that is assumed
@@ -44,16 +47,13 @@ class Grid:
     source: str
     """Name of the layer whose map has as many positions; empty if a square is assumed."""
 
+    def place(self, token: int) -> tuple[int, ...]:
+        """Row and column of a token; () for one before those of the grid."""
+        return divmod(token - self.prefix, self.columns) if token >= self.prefix else ()
+
 
 def module_maps_html(
-    run: ModuleRun,
-    row: int,
-    *,
-    cell: str,
-    aspect: float,
-    width: int,
-    sorting: str,
-    scale: str,
+    run: ModuleRun, row: int, *, cell: str, aspect: float, width: int, sorting: str, scale: str
 ) -> Markup:
     """Show the output of one call: all of its maps, or one of them enlarged.
 
@@ -67,12 +67,11 @@ def module_maps_html(
         scale: "layer", "channel" or "stem": what the colours are relative to.
     """
     report = run.report
-    call = report.rows[row].call
+    call = report.rows[row]
     kept = run.output(row)
-    facts = _facts_html(report, report.rows[row])
+    facts = _facts_html(report, call)
     saves = save_buttons(wall="Save the picture (PNG)", tensor="Save the output (NPZ)")
-    shape = module_shape(call.out_shape, batch_of(report)) if call.out_shape is not None else ""
-    header = tag("header", tag("h2", f"Output of {call_name(call)}"), tag("p", shape))
+    header = output_header(call_name(call), module_shape(call.out_shape, batch_of(report)))
     if kept is None or call.out_shape is None:
         return join(header, remark(_no_picture(call)), facts)
     maps, grid = as_maps(report, row, kept)
@@ -84,38 +83,19 @@ def module_maps_html(
     whole = call.out_shape if one else call.out_shape[1:]
     if len(whole) == 1:
         whole = (1, *whole)
-    drawn = wall_html(
-        maps,
-        (whole[-1], grid.rows, grid.columns) if grid else whole,
-        aspect=aspect,
-        width=width,
-        sorting=sorting,
-        colours=_colours(run, maps, scale),
-    )
+    shape = (whole[-1], grid.rows, grid.columns) if grid else whole
+    colours = _colours(run, maps, scale)
+    drawn = wall_html(maps, shape, aspect=aspect, width=width, sorting=sorting, colours=colours)
     vector = figures_html(numbers(maps)) if maps.values.ndim == 2 else ""
-    return join(
-        header,
-        drawn,
-        remark(_grid_sentence(grid)) if grid else "",
-        vector,
-        facts,
-        saves,
-    )
+    return join(header, drawn, remark(_grid_sentence(grid)) if grid else "", vector, facts, saves)
 
 
 def _one_map_html(run: ModuleRun, row: int, maps: KeptOutput, channel: int, scale: str) -> Markup:
     """One map enlarged; a click on a place shows which pixels it depends on."""
-    name = call_name(run.report.rows[row].call)
-    opens = {"opens": "reach", "todo": "see which pixels it reads"}
-    return large_map_html(
-        maps,
-        channel,
-        name,
-        count=len(maps.values),
-        colours=_colours(run, maps, scale),
-        alt=f"map {channel} of {name}",
-        **(opens if run.image is not None else {}),
-    )
+    name = call_name(run.report.rows[row])
+    opens = {"opens": "reach", "todo": "see which pixels it reads"} if run.image is not None else {}
+    colours = _colours(run, maps, scale)
+    return large_map_html(maps, channel, name, count=len(maps.values), colours=colours, **opens)
 
 
 def failed_html(failure: Failure) -> Markup:
@@ -138,9 +118,7 @@ def failed_html(failure: Failure) -> Markup:
 
 def output_file(run: ModuleRun, row: int) -> tuple[str, bytes] | None:
     """The kept output of a call as an NPZ file: name and bytes; None if nothing was kept."""
-    kept = run.output(row)
-    call = run.report.rows[row].call
-    return (f"{call_name(call)}.npz", npz_bytes(kept)) if kept else None
+    return npz_file(call_name(run.report.rows[row]), run.output(row))
 
 
 def as_maps(report: ModuleReport, row: int, kept: KeptOutput) -> tuple[KeptOutput, Grid | None]:
@@ -170,18 +148,18 @@ def grid_of(report: ModuleReport, row: int) -> Grid | None:
     It is that of the nearest map before it that has as many places; else a square, where there
     is no map at all.
     """
-    shape = report.rows[row].call.out_shape
+    shape = report.rows[row].out_shape
     if shape is None or len(shape) != 3 or shape[1] < 2:
         return None
     tokens, maps = shape[1], False
     for each in reversed(report.rows[:row]):
-        sizes = each.call.out_shape
+        sizes = each.out_shape
         if sizes is None or len(sizes) != 4 or min(sizes[2:]) < 2:
             continue
         maps = True
         prefix = tokens - sizes[2] * sizes[3]
         if 0 <= prefix <= _MOST_PREFIX:
-            return Grid(rows=sizes[2], columns=sizes[3], prefix=prefix, source=each.call.name)
+            return Grid(rows=sizes[2], columns=sizes[3], prefix=prefix, source=each.name)
     side = isqrt(tokens)
     if not maps and side >= _LEAST_SQUARE and tokens - side * side <= 1:
         return Grid(rows=side, columns=side, prefix=tokens - side * side, source="")
@@ -200,19 +178,16 @@ def _grid_sentence(grid: Grid) -> str:
 
 
 def _colours(run: ModuleRun, kept: KeptOutput, scale: str) -> Scale | str:
-    """The `scale` argument of `wall` for the chosen colours."""
-    if scale == "channel":
-        return "channel"
-    if scale == "stem":
-        outputs = [row.call.kept for row in run.report.rows]
-        ends = []
-        for output in outputs:
-            values = numbers(output) if output else np.zeros(0, np.float32)
-            finite = values[np.isfinite(values)]
-            if finite.size:
-                ends.append((float(finite.min()), float(finite.max())))
-        return common_scale(ends)
-    return value_scale(numbers(kept))
+    return colours_of(kept, scale, _ends(run.report))
+
+
+def _ends(report: ModuleReport) -> Iterator[tuple[float, float]]:
+    """Least and largest finite value of every output that was kept."""
+    for row in report.rows:
+        values = numbers(row.kept) if row.kept else np.zeros(0, np.float32)
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            yield float(finite.min()), float(finite.max())
 
 
 def _no_picture(call: Call) -> str:
@@ -226,37 +201,34 @@ def _no_picture(call: Call) -> str:
 
 def _facts_html(report: ModuleReport, row: ModuleRow) -> Markup:
     """A table of the facts about the call, predicted beside observed."""
-    call, batch = row.call, batch_of(report)
+    batch = batch_of(report)
     facts: list[tuple[Content, Content, Content]] = []
-    if call.source:
-        facts.append(("line", _code(call.source), ""))
-    if call.inside:
-        facts.append(("called in", one_line(call.inside), ""))
-    for value in call.inputs:
-        label = f"input {value.path}" if len(call.inputs) > 1 else "input"
-        shape = module_shape(value.shape, batch)
-        facts.append((one_line(label), join(shape, f" {value.dtype}"), ""))
-    for value in call.outputs:
+    if row.source:
+        facts.append(("line", _code(row.source), ""))
+    if row.inside:
+        facts.append(("called in", one_line(row.inside), ""))
+    for value in row.inputs:
+        label = f"input {value.path}" if len(row.inputs) > 1 else "input"
+        shape = join(module_shape(value.shape, batch), f" {value.dtype}")
+        facts.append((one_line(label), shape, ""))
+    for value in row.outputs:
         label = f"output {value.path}".strip()
-        shape = module_shape(value.shape, batch)
-        size = f" {value.dtype}, {text.size(value.bytes)}"
-        facts.append((one_line(label), join(shape, size), ""))
+        shape = join(module_shape(value.shape, batch), f" {value.dtype}, {text.size(value.bytes)}")
+        facts.append((one_line(label), shape, ""))
     facts += _predicted_facts(row)
-    if call.overwritten_by:
-        place = short_place(call.overwritten_at)
-        where = f" at {place}" if place else ""
-        words = f"by {call.overwritten_by}{where}, later; shown is what was there before"
+    if row.overwritten_by:
+        words = f"by {overwriter(row)}, later; shown is what was there before"
         facts.append(("written over", words, ""))
     return facts_table("formulas call-facts", facts)
 
 
 def _predicted_facts(row: ModuleRow) -> list[tuple[Content, Content, Content]]:
     """The predicted facts about the call, and whether they were observed."""
-    predicted, call = row.predicted, row.call
+    predicted = row.predicted
     if predicted is None:
         none = tag("span.soft", "not predicted: no rule for it here")
-        counted = ("MACs", f"{call.macs:,}", tag("span.soft", "observed"))
-        return [("shape", none, ""), *([counted] if call.macs else [])]
+        counted = ("MACs", f"{row.macs:,}", tag("span.soft", "observed"))
+        return [("shape", none, ""), *([counted] if row.macs else [])]
     facts: list[tuple[Content, Content, Content]]
     facts = [("shape", predicted.rule, _mark(row, "shape"))]
     if predicted.params is not None:
@@ -275,8 +247,4 @@ def _mark(row: ModuleRow, check: str) -> str:
     holds = row.verdicts[check]
     if holds is None:
         return ""
-    if holds:
-        return verdict(True, "observed")
-    seen = row.call.out_shape if check == "shape" else getattr(row.call, check)
-    value = text.shape(seen) if isinstance(seen, tuple) else f"{seen:,}"
-    return verdict(False, f"observed {value}")
+    return observed_mark(holds, getattr(row, "out_shape" if check == "shape" else check))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -31,7 +32,7 @@ from vitc_inspect.ui.panels.map_pictures import legend_html, values_html
 from vitc_inspect.ui.panels.module_maps import Grid, as_maps
 from vitc_inspect.views import text
 from vitc_inspect.views.call_labels import call_name
-from vitc_inspect.views.html import Markup, fill, tag
+from vitc_inspect.views.html import Markup, fill, join, tag
 from vitc_inspect.views.maps import Scale, numbers
 from vitc_inspect.views.pixels import heat_uri, photo_uri, thinning
 
@@ -55,7 +56,7 @@ def module_reach_html(run: ModuleRun, row: int, *, place: str, width: int) -> Ma
         place: "row,column" of a map, or a token's number; anything else is the middle.
         width: Width of the panel (pixels).
     """
-    call = run.report.rows[row].call
+    call = run.report.rows[row]
     name = call_name(call)
     array = run.array
     if array is None:
@@ -77,19 +78,17 @@ def module_reach_html(run: ModuleRun, row: int, *, place: str, width: int) -> Ma
     except SpecError as error:
         return tag("p", str(error), role="alert")
     box = formula_box(run.report, row, at, grid)
-    place_words = tag("span.token", _said(at, grid))
-    read = tag(
-        "div.reach-input",
-        _stage_html(array, found, box, width),
-        tag("div.token-near", _near_svg(array, found, box), _facts_html(array, found, box, at)),
-        _agreement_html(found, box),
-        _remark_html(array, found),
-    )
-    return tag(
-        "div.reach",
-        tag("header", tag("h2", f"What {name} reads, ", place_words)),
-        tag("div.reach-both", _picker_html(kept, maps, grid, call.out_shape[1:], at), read),
-        data_reach=json.dumps({"place": ",".join(map(str, at))}),
+    near, beneath = _none_found(found, at), Markup()
+    if found and found.pixels:
+        near = join(_near_svg(array, found, box), _facts_html(array, found, box))
+        beneath = join(_agreement_html(found, box) if box else "", _remark_html(array))
+    return fill(
+        '<div class="reach" data-reach="{}"><header><h2>What {} reads,'
+        ' <span class="token">{}</span></h2></header><div class="reach-both">{}'
+        '<div class="reach-input">{}<div class="token-near">{}</div>{}</div></div></div>',
+        *(json.dumps({"place": ",".join(map(str, at))}), name, _said(at, grid)),
+        _picker_html(kept, maps, grid, call.out_shape[1:], at),
+        *(_stage_html(array, found, box, width), near, beneath),
     )
 
 
@@ -146,19 +145,17 @@ def formula_box(
     if stem is None or not count:
         return None
     part = replace(stem, convs=stem.convs[:count])
-    shape = report.rows[row].call.out_shape or ()
+    shape = report.rows[row].out_shape or ()
     if len(shape) == 4 and shape[2:] == part.grid_size and len(at) == 2:
         return token_box(part, at[0], at[1])
-    if grid and (grid.rows, grid.columns) == part.grid_size and at[0] >= grid.prefix:
-        return token_box(part, *divmod(at[0] - grid.prefix, grid.columns))
-    return None
+    place = grid.place(at[0]) if grid and (grid.rows, grid.columns) == part.grid_size else ()
+    return token_box(part, *place) if place else None
 
 
 def _convolutions_before(report: ModuleReport, row: int) -> int:
     """Number of the stem's convolutions that ran up to a row; 0 if something mixed places."""
     waiting = list(report.stem_layers)
-    for each in report.rows[: row + 1]:
-        call = each.call
+    for call in report.rows[: row + 1]:
         if waiting and call.name == waiting[0]:
             waiting.pop(0)
         elif any(word in f"{call.kind} {call.name}".lower() for word in _MIXING):
@@ -174,10 +171,8 @@ def _said(at: tuple[int, ...], grid: Grid | None) -> str:
         return f"row {at[0]}, column {at[1]}"
     if not at:
         return "the whole vector"
-    if grid is None or at[0] < grid.prefix:
-        return f"token {at[0]}"
-    row, column = divmod(at[0] - grid.prefix, grid.columns)
-    return f"token {at[0]}, place ({row}, {column})"
+    place = grid.place(at[0]) if grid else ()
+    return f"token {at[0]}, place {place}" if place else f"token {at[0]}"
 
 
 # ---- where to look from ----------------------------------------------------------------------
@@ -193,17 +188,13 @@ def _picker_html(
     """Pictures to choose a place from: the norm of each vector, and its cosine to the chosen."""
     if maps.values.ndim == 3:
         vectors = numbers(maps).transpose(1, 2, 0).astype(np.float64)  # (c, h, w) -> (h, w, c)
-        place = at
-        if grid:
-            place = divmod(at[0] - grid.prefix, grid.columns) if at[0] >= grid.prefix else ()
-        lengths = _places_html(
-            token_norms(vectors), maps.step, place, "length of each place's vector"
-        )
+        draw = partial(_places_html, step=maps.step, place=grid.place(at[0]) if grid else at)
+        lengths = draw(token_norms(vectors), "length of each place's vector")
         own = _vector_of(kept, vectors, grid, at)
         alike = ""
         if own is not None:
             cosine = cosines(np.nan_to_num(vectors), np.nan_to_num(own))
-            alike = _places_html(cosine, maps.step, place, "cosine to the chosen one")
+            alike = draw(cosine, "cosine to the chosen one")
         return tag("div.reach-picker", lengths, _prefix_html(grid, at), alike)
     if not at:
         return ""
@@ -225,7 +216,7 @@ def _vector_of(
     return own
 
 
-def _places_html(values: DoubleArray, step: int, place: tuple[int, ...], title: str) -> Markup:
+def _places_html(values: DoubleArray, title: str, *, step: int, place: tuple[int, ...]) -> Markup:
     """A picture with a value for each place; a click or Enter chooses a place."""
     thin = max(1, -(-max(values.shape) // _MOST_PLACES))
     sent = np.ascontiguousarray(np.nan_to_num(values[::thin, ::thin]), dtype="<f4")
@@ -262,10 +253,10 @@ def _prefix_html(grid: Grid | None, at: tuple[int, ...]) -> str:
     """A button for each token before the grid, such as a class token."""
     if grid is None or not grid.prefix:
         return ""
-    buttons = [
+    buttons = (
         button(f"token {token}", data_place=token, aria_pressed=at == (token,))
         for token in range(grid.prefix)
-    ]
+    )
     return tag("p.reach-prefix", "before them: ", *buttons)
 
 
@@ -315,10 +306,8 @@ def _formula_svg(box: TokenBox | None) -> str:
     return box_svg("formula-box", box.clipped_rows, box.clipped_columns) if box else ""
 
 
-def _near_svg(array: FloatArray, found: Reach | None, formula: TokenBox | None) -> str:
+def _near_svg(array: FloatArray, found: Reach, formula: TokenBox | None) -> str:
     """The bounding box magnified, if it is small."""
-    if found is None or not found.pixels:
-        return ""
     rows, columns = found.rows, found.columns
     if 3 * close_up_side(rows, columns) > max(array.shape[1:]):
         return ""
@@ -332,22 +321,23 @@ def _near_svg(array: FloatArray, found: Reach | None, formula: TokenBox | None) 
     )
 
 
-def _facts_html(
-    array: FloatArray, found: Reach | None, formula: TokenBox | None, at: tuple[int, ...]
-) -> Markup:
-    """The extent of the gradient in pixels, or why there is none."""
-    height, width = array.shape[1:]
+def _none_found(found: Reach | None, at: tuple[int, ...]) -> Markup:
+    """Why there is no gradient."""
     whose = "this place" if at else "this vector"
     if found is None:
         return remark(
             f"No gradient leads from {whose} to the input: it is worked out from something else, or"
             " the module cuts gradients off."
         )
-    if not found.pixels:
-        return remark(
-            f"The gradient of {whose} is 0 at every pixel: as that of a class token before any"
-            " attention, or behind a ReLU that is off."
-        )
+    return remark(
+        f"The gradient of {whose} is 0 at every pixel: as that of a class token before any"
+        " attention, or behind a ReLU that is off."
+    )
+
+
+def _facts_html(array: FloatArray, found: Reach, formula: TokenBox | None) -> Markup:
+    """The extent of the gradient in pixels."""
+    height, width = array.shape[1:]
     rows, columns = found.rows, found.columns
     share = text.percent(found.pixels / (height * width))
     lines = {
@@ -373,14 +363,10 @@ def _formula(box: TokenBox) -> Markup:
     )
 
 
-def _agreement_html(found: Reach | None, box: TokenBox | None) -> str:
+def _agreement_html(found: Reach, box: TokenBox) -> Markup:
     """Whether the gradient stays inside the receptive field by formula."""
-    if found is None or box is None or not found.pixels:
-        return ""
-    inside = found.heat[
-        box.clipped_rows.start : box.clipped_rows.stop,
-        box.clipped_columns.start : box.clipped_columns.stop,
-    ]
+    rows, columns = box.clipped_rows, box.clipped_columns
+    inside = found.heat[rows.start : rows.stop, columns.start : columns.stop]
     outside = found.pixels - int(np.count_nonzero(inside))
     words = "Every pixel with a gradient lies in the formula's box (dashed)."
     if outside:
@@ -392,10 +378,8 @@ def _agreement_html(found: Reach | None, box: TokenBox | None) -> str:
     return tag("ul.token-facts", fact(not outside, words))
 
 
-def _remark_html(array: FloatArray, found: Reach | None) -> str:
+def _remark_html(array: FloatArray) -> Markup:
     """What a gradient cannot show."""
-    if found is None or not found.pixels:
-        return ""
     step = thinning(array.shape[1:])
     note = f" The image is drawn from pixels {step} apart." if step > 1 else ""
     return remark(

@@ -8,13 +8,15 @@ from functools import lru_cache
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.guard import is_users
 from vitc_inspect.inspection.module_report import ModuleReport, ModuleRow
-from vitc_inspect.tracing.recording import Call, Failure, NeverCalled, SourceLine, Value
+from vitc_inspect.tracing.recording import Failure, NeverCalled, SourceLine, Value
 from vitc_inspect.tracing.tracebacks import traceback_text
 from vitc_inspect.ui.panels.elements import (
+    badge,
     button,
     figures,
     fold,
     number_or_dot,
+    table_row,
     verdict,
 )
 from vitc_inspect.ui.panels.summary import explanation_html
@@ -23,6 +25,7 @@ from vitc_inspect.views.blocks import coloured_shape
 from vitc_inspect.views.call_labels import (
     call_name,
     name_before,
+    overwriter,
     short_place,
     tensor_shape,
     written_over,
@@ -79,21 +82,14 @@ def _failure_html(failure: Failure, meanings: Content) -> Markup:
     at = f" at {short_place(failure.source)}" if failure.source else ""
     given = ""
     if failure.operation:
-        operands = join(*map(_value, failure.operands), separator=" and ")
-        name = tag("code", failure.operation)
-        given = tag("p", name, " was given ", operands or "no tensor", ".")
+        operands = join(*map(_value, failure.operands), separator=" and ") or "no tensor"
+        given = fill("<p><code>{}</code> was given {}.</p>", failure.operation, operands)
     message = " ".join(failure.message.split())
     says = tag("p.soft", message) if meanings else tag("p", tag("b", message))
-    both = tag(
-        "div.alert-both",
-        tag("div", meanings or says),
-        tag(
-            "div",
-            given,
-            tag("pre", failure.source.text) if failure.source else "",
-            says if meanings else "",
-            _traceback_html(failure.traceback, opened=False),
-        ),
+    both = fill(
+        '<div class="alert-both"><div>{}</div><div>{}{}{}{}</div></div>',
+        *(meanings or says, given, tag("pre", failure.source.text) if failure.source else ""),
+        *(says if meanings else "", _traceback_html(failure.traceback, opened=False)),
     )
     return _alert(f"✗ The forward pass raised {failure.kind}{where}{at}", both)
 
@@ -137,8 +133,8 @@ def summary_html(report: ModuleReport) -> Markup:
         outputs += [_named_shape(value, batch) for value in others[:3]]
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         result = join(*outputs, separator=" and ") + more
-    functions = sum(row.call.is_function for row in report.rows)
-    layers = sum(row.call.returned for row in report.rows) - functions
+    functions = sum(row.is_function for row in report.rows)
+    layers = sum(row.returned for row in report.rows) - functions
     all_of = ""
     if batch > 1:  # of fewer axes the first may be tokens or channels as well
         all_of = f", batch of {batch}" if len(report.inputs[0].shape) == 4 else " for this input"
@@ -161,15 +157,11 @@ def status_html(report: ModuleReport, given: str) -> Markup:
         report: The report.
         given: What the input was, in words.
     """
-    words = [row.verdict for row in report.rows if not row.call.is_function]
+    words = [row.verdict for row in report.rows if not row.is_function]
     agreed, open_ = words.count("agrees"), words.count("not predicted")
     checked = agreed + words.count("differs")
-    badge = ""
-    if checked:
-        state, mark = ("agrees", "✓") if agreed == checked else ("differs", "✗")
-        agree = "agrees" if checked == 1 else "agree"
-        said = f"{mark} {agreed:,} of {text.plural(checked, 'layer')} {agree}"
-        badge = tag("span", said, class_=f"badge {state}")
+    agree = "agrees" if checked == 1 else "agree"
+    said = f"{agreed:,} of {text.plural(checked, 'layer')} {agree}"
     rest = f" {text.plural(open_, 'layer')} not predicted ·" if open_ else ""
     mode = "training" if report.training else "evaluation"
     warnings = []
@@ -181,13 +173,10 @@ def status_html(report: ModuleReport, given: str) -> Markup:
         whose = "a registered rule" if users else "a mistake of vitc_inspect"
         mistakes = f"⚠ {len(report.unchecked)} not checked, by {whose}"
         warnings.append(tag("span.warning", mistakes, title="; ".join(report.unchecked[:5])))
-    return join(
-        badge,
-        " ",
-        _audit_html(report),
-        " ",
-        tag("span.soft", f"{rest} {report.device} · {mode} mode · {given}"),
-        *warnings,
+    return fill(
+        '{} {} <span class="soft">{} {} · {} mode · {}</span>{}',
+        *(badge(agreed == checked, said) if checked else "", _audit_html(report)),
+        *(rest, report.device, mode, given, join(*warnings)),
     )
 
 
@@ -249,27 +238,20 @@ def _ways_to(
 
 
 def _row_line(row: ModuleRow, key: str, chosen: bool, within: dict[str, str], batch: int) -> Markup:
-    call = row.call
-    css = "function" if call.is_function else "module"
-    css += " raised" if not call.returned else ""
+    css = "function" if row.is_function else "module"
+    css += " raised" if not row.returned else ""
     css += " step" if _is_step(row) else ""
     css += " chosen" if chosen else ""
-    macs = number_or_dot(call.macs, text.count(call.macs)) if call.macs is not None else None
+    turn = fill(' <span class="soft">call {}</span>', row.turn) if row.turn > 1 else ""
+    macs = "not counted" if row.macs is None else number_or_dot(row.macs, text.count(row.macs))
     cells = fill(
-        '<th scope="row"><button type="button" aria-pressed="{}">{}</button>{}{}</th>{}'
-        '<td class="into">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>',
-        *("true" if chosen else "false", call_name(call)),
-        fill(' <span class="soft">call {}</span>', call.turn) if call.turn > 1 else "",
-        _written_over_html(call),
-        _made(call.source, call.kind),
-        module_shape(call.in_shape, batch) if call.in_shape is not None else "",
-        _foreseen_html(row, batch),
-        module_shape(call.out_shape, batch) if call.out_shape is not None else "",
-        _verdict_html(row),
-        number_or_dot(call.params, f"{call.params:,}"),
-        "not counted" if macs is None else macs,
+        '{}<td class="into">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>',
+        *(_made(row.source, row.kind), module_shape(row.in_shape, batch)),
+        *(_foreseen_html(row, batch), module_shape(row.out_shape, batch), _verdict_html(row)),
+        *(number_or_dot(row.params, f"{row.params:,}"), macs),
     )
-    return tag("tr", cells, data_layer=key, class_=css, **within)
+    name = join(button(call_name(row), aria_pressed=chosen), turn, _written_over_html(row))
+    return table_row(name, cells, data_layer=key, class_=css, **within)
 
 
 def _foreseen_html(row: ModuleRow, batch: int) -> str:
@@ -279,16 +261,14 @@ def _foreseen_html(row: ModuleRow, batch: int) -> str:
         return _SAID["unknown"]
     if not predicted.fits:
         return _SAID["misfit"]
-    shape = predicted.out_shape
-    return _SAID["unknown"] if shape is None else module_shape(shape, batch)
+    return module_shape(predicted.out_shape, batch) or _SAID["unknown"]
 
 
-def _written_over_html(call: Call) -> str:
+def _written_over_html(row: ModuleRow) -> str:
     """A mark for an output that was later overwritten in place."""
-    if not call.overwritten_by:
+    if not row.overwritten_by:
         return ""
-    at = f" at {short_place(call.overwritten_at)}" if call.overwritten_at else ""
-    words = f"later written over by {call.overwritten_by}{at}; shown as it was before"
+    words = f"later written over by {overwriter(row)}; shown as it was before"
     return " " + tag("span.written", "✎", title=words, aria_label=words)
 
 
@@ -304,8 +284,7 @@ def _made(source: SourceLine | None, kind: str) -> Markup:
 
 def _is_step(row: ModuleRow) -> bool:
     """Whether a layer changes the shape, or is a convolution or a linear layer."""
-    call = row.call
-    return call.in_shape != call.out_shape or "Conv" in call.kind or call.kind == "Linear"
+    return row.in_shape != row.out_shape or "Conv" in row.kind or row.kind == "Linear"
 
 
 _SAID = {
@@ -330,7 +309,6 @@ def _fold_line(
 ) -> Markup:
     """The row of a fold: first and last shape, and the sums of its rows."""
     rows = [report.rows[row] for row in folded_.rows]
-    first, last = rows[0].call, rows[-1].call
     words = [row.verdict for row in rows]
     bad = next((word for word in ("raised", "differs") if word in words), None)
     agreed = words.count("agrees")
@@ -340,19 +318,16 @@ def _fold_line(
     elif agreed:
         said = fill('<span class="agrees">✓ {}<span class="word"> agree</span></span>', agreed)
     what = f"{folded_.count} × {len(rows) // folded_.count} rows" if folded_.count > 1 else ""
-    what = what or text.plural(len(rows), "row")
-    into = module_shape(first.in_shape, batch) if first.in_shape is not None else ""
-    out = module_shape(last.out_shape, batch) if last.out_shape is not None else ""
-    params, macs = sum(r.call.params for r in rows), sum(r.call.macs or 0 for r in rows)
+    params, macs = sum(row.params for row in rows), sum(row.macs or 0 for row in rows)
     cells = fill(
-        '<th scope="row"><button type="button" data-fold aria-expanded="false">{}</button></th>'
         '<td class="made">{}</td><td class="into">{}</td><td></td><td>{}</td><td>{}</td><td>{}</td>'
         "<td>{}</td>",
-        *(folded_.title, what, into, out, said),
-        number_or_dot(params, f"{params:,}"),
-        number_or_dot(macs, text.count(macs)),
+        *(what or text.plural(len(rows), "row"), module_shape(rows[0].in_shape, batch)),
+        *(module_shape(rows[-1].out_shape, batch), said),
+        *(number_or_dot(params, f"{params:,}"), number_or_dot(macs, text.count(macs))),
     )
-    return tag("tr", cells, data_fold_row=name, data_title=folded_.title, **within)
+    opener = button(folded_.title, data_fold=True, aria_expanded=False)
+    return table_row(opener, cells, data_fold_row=name, data_title=folded_.title, **within)
 
 
 def _failed_line(failure: Failure, selected: str, batch: int) -> Markup:
@@ -361,40 +336,34 @@ def _failed_line(failure: Failure, selected: str, batch: int) -> Markup:
     operands = join(
         *(module_shape(value.shape, batch) for value in failure.operands), separator=" and "
     )
-    return tag(
-        "tr",
-        tag("th", button(failure.operation or failure.kind, aria_pressed=chosen), scope="row"),
-        _made(failure.source, ""),
-        # the narrow one stands in where a small screen leaves the column of inputs out
-        tag("td.wide", operands, colspan=3),
-        tag("td.narrow", operands, colspan=2),
-        tag("td", verdict(False, "raised")),
-        *(tag("td"), tag("td")),
-        data_layer=FAILED,
-        class_="raised chosen" if chosen else "raised",
+    cells = fill(  # the narrow one stands in where a small screen leaves the column of inputs out
+        '<td class="wide" colspan="3">{0}</td><td class="narrow" colspan="2">{0}</td>'
+        "<td>{1}</td><td></td><td></td>",
+        *(operands, verdict(False, "raised")),
     )
+    name = button(failure.operation or failure.kind, aria_pressed=chosen)
+    css = "raised chosen" if chosen else "raised"
+    return table_row(name, _made(failure.source, ""), cells, data_layer=FAILED, class_=css)
 
 
 def _ahead_lines(layers: Sequence[NeverCalled]) -> list[Markup]:
     """Rows of the layers that were not reached because of a failure, folded if there are many."""
     if len(layers) <= _MOST_AHEAD:
         return list(map(_silent_line, layers))
-    words = f"{len(layers):,} layers were not reached"
-    first = tag(
-        "tr.silent",
-        tag("th", button(words, data_fold=True, aria_expanded=False), scope="row", colspan=8),
-        data_fold_row="ahead",
-        data_title="not reached",
+    first = fill(
+        '<tr class="silent" data-fold-row="ahead" data-title="not reached"><th scope="row"'
+        ' colspan="8"><button type="button" data-fold aria-expanded="false">{:,} layers were not'
+        " reached</button></th></tr>",
+        len(layers),
     )
-    lines = [
-        tag(
-            "tr.silent",
-            tag("th", one_line(layer.name), scope="row"),
-            tag("td.made", layer.kind),
-            **_within("ahead"),
+    lines = (
+        fill(
+            '<tr class="silent" data-within="ahead" style="--depth:1"><th scope="row">{}</th>'
+            '<td class="made">{}</td></tr>',
+            *(one_line(layer.name), layer.kind),
         )
         for layer in layers
-    ]
+    )
     return [first, *lines]
 
 
@@ -420,7 +389,7 @@ def _notes_html(report: ModuleReport, silent: int) -> str:
 
 def is_batchless(report: ModuleReport) -> bool:
     """Whether the module was given a single image without a batch."""
-    maps = [row.call.out_shape for row in report.rows if row.call.kind == "Conv2d"]
+    maps = [row.out_shape for row in report.rows if row.kind == "Conv2d"]
     return any(shape is not None and len(shape) == 3 for shape in maps)
 
 
@@ -433,8 +402,10 @@ def batch_of(report: ModuleReport) -> int:
 
 
 @lru_cache(maxsize=1024)
-def module_shape(shape: tuple[int, ...], batch: int) -> str:
-    """A shape with the colours of its axes; the batch size is grey."""
+def module_shape(shape: tuple[int, ...] | None, batch: int) -> str:
+    """A shape with the colours of its axes, the batch size in grey; empty if there is none."""
+    if shape is None:
+        return ""
     if not shape:
         return tag("span.soft", "a number")
     if len(shape) in (2, 3, 4) and shape[0] == batch:

@@ -21,6 +21,7 @@ from vitc_inspect.views.pixels import (
     photo_uri,
     reads_uri,
     runs,
+    stretches,
     thinning,
 )
 
@@ -73,21 +74,17 @@ def _verdict_html(audit: PixelAudit, spec: StemSpec) -> Markup:
         often = f"the least by {text.plural(least, 'token')}, the most by {most:,}"
         if least == most:
             often = f"by exactly {text.plural(least, 'token')}"
-        return tag(
-            "p.pixel-verdict.agrees",
-            tag("span", "✓"),
-            tag("span", f"Every pixel is read, {often}."),
-        )
+        said = f"Every pixel is read, {often}."
+        return fill('<p class="pixel-verdict agrees"><span>✓</span><span>{}</span></p>', said)
     counts = " and ".join(f"{len(each):,} of {whole:,} {name}s" for each, whole, name in lost)
     named = " and ".join(
         f"{name}{'' if len(each) == 1 else 's'} {text.listed(each)}" for each, _, name in lost
     )
     are = "is" if sum(len(each) for each, _, _ in lost) == 1 else "are"
-    small = tag("small", "Every shape is right without them.")
-    return tag(
-        "p.pixel-verdict.differs",
-        tag("span", "✗"),
-        tag("span", f"{counts} {are} never read: {named}. ", small),
+    return fill(
+        '<p class="pixel-verdict differs"><span>✗</span><span>{} {} never read: {}.'
+        " <small>Every shape is right without them.</small></span></p>",
+        *(counts, are, named),
     )
 
 
@@ -169,17 +166,10 @@ def _profile_svg(
 
 def _marks(positions: Sequence[int], least: float) -> list[tuple[float, float]]:
     """Start and end of each marked run of positions, widened to be visible."""
-    spans = [(a, b) for a, b, lost in runs(_flags(positions)) if lost]
     return [
         (min(a, (a + b - least) / 2), max(b, (a + b + least) / 2)) if b - a < least else (a, b)
-        for a, b in spans
+        for a, b in stretches(positions)
     ]
-
-
-def _flags(positions: Sequence[int]) -> list[int]:
-    """1 at each of the positions, up to the last of them."""
-    lost = set(positions)
-    return [int(place in lost) for place in range(max(positions, default=-1) + 1)]
 
 
 def _reads_legend_html(audit: PixelAudit) -> Markup:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import takewhile
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.diagnosis import Explanation
@@ -14,12 +15,15 @@ from vitc_inspect.stem.derivations import explain_layer, explain_totals
 from vitc_inspect.stem.prediction import LayerPrediction, Prediction
 from vitc_inspect.stem.spec import conv_names
 from vitc_inspect.ui.panels.elements import (
+    badge,
     button,
     facts_table,
     figures,
     fold,
     number_or_dot,
+    observed_mark,
     remark,
+    table_row,
     verdict,
 )
 from vitc_inspect.views import text
@@ -28,13 +32,7 @@ from vitc_inspect.views.html import Content, Markup, fill, join, tag
 
 _NORMS = {"none": "–", "batch": "bn", "layer": "ln"}
 _YES_NO = {"1": "yes", "0": "no"}
-_ACTIVATIONS = {
-    "none": "–",
-    "relu": "relu",
-    "gelu": "gelu",
-    "silu": "silu",
-    "hardswish": "hardswish",
-}
+_ACTIVATIONS = {"none": "–", **{name: name for name in ("relu", "gelu", "silu", "hardswish")}}
 _QUANTITY_TITLES = {
     "sides": "side, px",
     "height": "height, px",
@@ -49,14 +47,7 @@ _QUANTITY_TITLES = {
     "last_row_read": "last row read",
     "last_column_read": "last column read",
 }
-
-
-_AXES = {
-    "sides": slice(1, 3),
-    "height": slice(1, 2),
-    "width": slice(2, 3),
-    "tokens": slice(0, 1),
-}
+_AXES = {"sides": slice(1, 3), "height": slice(1, 2), "width": slice(2, 3), "tokens": slice(0, 1)}
 """The part of a shape that is a quantity."""
 _COLUMNS = ("layer", "predicted", "observed", "verdict", "params", "MACs")
 
@@ -76,14 +67,11 @@ def totals_html(prediction: Prediction) -> Markup:
         "stride, px": str(prediction.total_stride),
         "field, px": str(prediction.receptive_field),
     }
-    words = f"{prefix}{without}"
-    area = fill('= <span class="area">{} × {}</span>{}', rows, columns, words)
     return join(
-        tag(
-            "p.length",
-            tag("strong", f"{prediction.seq_len:,}"),
-            " tokens ",
-            tag("span.soft", area),
+        fill(
+            '<p class="length"><strong>{:,}</strong> tokens <span class="soft">='
+            ' <span class="area">{} × {}</span>{}{}</span></p>',
+            *(prediction.seq_len, rows, columns, prefix, without),
         ),
         figures(values),
         fold("how these come about", _totals_explained_html(prediction), css="how"),
@@ -148,16 +136,15 @@ def status_html(prediction: Prediction, report: Report | None) -> Markup:
     """Draw the status: how many layers agree, on which device, and warnings."""
     lost = [f"⚠ {said}." for layer in prediction.layers if (said := text.unread(layer))]
     if report is None:
-        badge = tag("span.badge.predicted", f"predicted, {prediction.dtype}")
-        return join(badge, *(tag("span.warning", words) for words in lost))
+        before = tag("span.badge.predicted", f"predicted, {prediction.dtype}")
+        return join(before, *(tag("span.warning", words) for words in lost))
     if report.not_finite:
         lost.append(f"⚠ {report.not_finite}.")
     agreeing = sum(row.agrees for row in report.rows)
-    state, mark = ("agrees", "✓") if not report.disagreements else ("differs", "✗")
-    words = f"{mark} {agreeing} of {len(report.rows)} layers agree"
+    words = f"{agreeing} of {len(report.rows)} layers agree"
     ran = (report.device, report.device_title, prediction.dtype, report.weights)
     return join(
-        tag("span", words, class_=f"badge {state}"),
+        badge(not report.disagreements, words),
         " ",
         tag("span.soft", " · ".join(filter(None, ran))),
         *(tag("span.warning", words) for words in lost),
@@ -176,26 +163,22 @@ def table_html(
     ran = report is not None
     rows = report.rows if report else rows_before_the_run(prediction)
     blocks = [row for row in rows if row.block not in (None, "head")]
-    lines: list[Markup] = []
-    bodies: list[Markup] = []
-    for row in rows:
-        if row not in blocks:
-            lines.append(_table_row(row, selected, ran=ran))
-        elif row is blocks[0]:
-            shown = [r for r in blocks if r.block == "block1" or (ran and not r.agrees)]
-            opened = unfolded or selected in [r.name for r in shown]
-            lines.append(_fold_row(blocks, opened=opened, ran=ran))
-            inner = [_table_row(r, selected, ran=ran) for r in shown]
-            bodies = [
-                tag("tbody", *lines),
-                tag("tbody", *inner, data_inside=True, hidden=not opened),
-            ]
-            lines = []
+    inside = [row for row in blocks if row.block == "block1" or (ran and not row.agrees)]
+    opened = unfolded or selected in [row.name for row in inside]
+    before = list(takewhile(lambda row: row not in blocks, rows))
+    after = [row for row in rows[len(before) :] if row not in blocks]
+    line = partial(_table_row, selected=selected, ran=ran)
+    bodies = [tag("tbody", *map(line, before))]
+    if blocks:
+        bodies = [
+            tag("tbody", *map(line, before), _fold_row(blocks, opened=opened, ran=ran)),
+            tag("tbody", *map(line, inside), data_inside=True, hidden=not opened),
+            tag("tbody", *map(line, after)),
+        ]
     titles = [tag("th", title, scope="col") for title in _COLUMNS]
     titles.append(tag("th", "field", scope="col", title="receptive field, pixels"))
-    css = None if ran else "unconfirmed"
     head = tag("thead", tag("tr", *titles))
-    return tag("table", head, *bodies, tag("tbody", *lines), class_=css)
+    return tag("table", head, *bodies, class_=None if ran else "unconfirmed")
 
 
 def editor_html(rows: Sequence[Mapping[str, str]]) -> Markup:
@@ -248,25 +231,20 @@ def explanation_html(one: Explanation) -> Markup:
 
 def _table_row(row: StemRow, selected: str, *, ran: bool) -> Markup:
     chosen = row.name == selected
-    return tag(
-        "tr",
-        tag("th", button(row.name, aria_pressed=chosen), scope="row"),
-        *_cells(row, ran=ran),
-        data_layer=row.name,
-        class_=f"{_kind(row)} chosen" if chosen else _kind(row),
-    )
+    css = f"{_kind(row)} chosen" if chosen else _kind(row)
+    name = button(row.name, aria_pressed=chosen)
+    return table_row(name, *_cells(row, ran=ran), data_layer=row.name, class_=css)
 
 
 def _cells(row: StemRow, *, ran: bool) -> list[Markup]:
     """The cells after the layer's name."""
     predicted, observed = row.predicted, row.observed
-    seen = ""
-    said = ""
+    seen, said = "", ""
     if ran:
         seen = coloured_shape(observed.out_shape[1:]) if observed else "never ran"
         word = row.verdict
         said = verdict(word == "agrees", word)
-    cells: list[Content] = ["not predicted", seen, said, "", "", ""]
+    cells: list[Content] = ["not predicted", seen, said, "", ""]
     if predicted is not None:
         cells = [
             *(coloured_shape(predicted.out_shape), seen, said),
@@ -274,7 +252,7 @@ def _cells(row: StemRow, *, ran: bool) -> list[Markup]:
             number_or_dot(predicted.macs, text.count(predicted.macs)),
             predicted.receptive_field,
         ]
-    return [tag("td", cell) for cell in cells[: None if predicted else -1]]
+    return [tag("td", cell) for cell in cells]
 
 
 def _kind(row: StemRow) -> str:
@@ -296,13 +274,8 @@ def _fold_row(blocks: list[StemRow], *, opened: bool, ran: bool) -> Markup:
         observed=blocks[-1].observed,
         verdicts={"all": all(row.agrees for row in blocks)},
     )
-    return tag(
-        "tr",
-        tag("th", button(whole.name, data_fold=True, aria_expanded=opened), scope="row"),
-        *_cells(whole, ran=ran),
-        data_fold_row=True,
-        class_=_kind(whole),
-    )
+    name = button(whole.name, data_fold=True, aria_expanded=opened)
+    return table_row(name, *_cells(whole, ran=ran), data_fold_row=True, class_=_kind(whole))
 
 
 def formulas_html(prediction: Prediction, report: Report | None, layer: LayerPrediction) -> Markup:
@@ -323,21 +296,15 @@ def _seen(row: StemRow | None, quantity: str) -> str:
     """Whether the observed quantity agrees with the prediction."""
     if row is None or row.observed is None or row.predicted is None:
         return ""
-    observed, predicted = row.observed.out_shape[1:], row.predicted.out_shape
-    seen: int | tuple[int, ...] | None
-    foreseen: int | tuple[int, ...]
     if quantity in _AXES:
-        seen, foreseen = observed[_AXES[quantity]], predicted[_AXES[quantity]]
-    elif quantity in ("params", "macs", "bytes"):
-        seen, foreseen = getattr(row.observed, quantity), getattr(row.predicted, quantity)
-    else:
+        seen = row.observed.out_shape[1:][_AXES[quantity]]
+        return observed_mark(seen == row.predicted.out_shape[_AXES[quantity]], seen)
+    if quantity not in ("params", "macs", "bytes"):
         return tag("span.soft", "predicted")
-    if seen is None:
+    number = getattr(row.observed, quantity)
+    if number is None:
         return tag("span.soft", "not counted")
-    if seen == foreseen:
-        return verdict(True, "observed")
-    value = text.shape(seen) if isinstance(seen, tuple) else f"{seen:,}"
-    return verdict(False, f"observed {value}")
+    return observed_mark(number == getattr(row.predicted, quantity), number)
 
 
 @lru_cache(maxsize=256)  # most rows stay as they are while a person changes one
@@ -346,38 +313,26 @@ def _editor_row(name: str, fields: tuple[tuple[str, str], ...], *, removable: bo
     default_bias = "1" if row["norm"] == "none" else "0"
     more = (row["dilation"], row["groups"], row["bias"]) != ("1", "1", default_bias)
     remove = button("×", css="remove", data_remove=True, aria_label=f"remove {name}")
-    return tag(
-        "div",
-        tag("span.row-name", name),
-        _number(name, row, "kernel_size", 1),
-        _number(name, row, "stride", 1),
-        _number(name, row, "padding", 0),
-        _number(name, row, "out_channels", 1),
-        _select(name, row, "norm", _NORMS),
-        _select(name, row, "activation", _ACTIVATIONS),
+    number = partial(_number, name, row)
+    return fill(
+        '<div class="{}" data-row="{name}"><span class="row-name">{name}</span>{}{}{}{}{}{}{}{}'
+        '<div class="extra"><label>dilation {}</label><label>groups {}</label>'
+        "<label>bias {}</label></div></div>",
+        "row open" if more else "row",
+        *map(number, ("kernel_size", "stride", "padding", "out_channels")),
+        *(_select(name, row, "norm", _NORMS), _select(name, row, "activation", _ACTIVATIONS)),
         button("⋯", css="more", data_more=True, aria_label=f"more of {name}", aria_expanded=more),
         remove if removable else "",
-        tag(
-            "div.extra",
-            tag("label", "dilation ", _number(name, row, "dilation", 1)),
-            tag("label", "groups ", _number(name, row, "groups", 1)),
-            tag("label", "bias ", _select(name, row, "bias", _YES_NO)),
-        ),
-        class_="row open" if more else "row",
-        data_row=name,
+        *(number("dilation"), number("groups"), _select(name, row, "bias", _YES_NO)),
+        name=name,
     )
 
 
-def _number(name: str, row: Mapping[str, str], field: str, least: int) -> Markup:
-    return tag(
-        "input",
-        type="number",
-        inputmode="numeric",
-        min=least,
-        step=1,
-        value=row[field],
-        data_part=field,
-        aria_label=f"{name} {field.replace('_', ' ')}",
+def _number(name: str, row: Mapping[str, str], field: str) -> Markup:
+    return fill(
+        '<input type="number" inputmode="numeric" min="{}" step="1" value="{}" data-part="{}"'
+        ' aria-label="{} {}"/>',
+        *(0 if field == "padding" else 1, row[field], field, name, field.replace("_", " ")),
     )
 
 

@@ -101,11 +101,7 @@ def _vectors(report: Report) -> tuple[NDArray[np.float64], int, int]:
 
 
 def field_html(
-    report: Report,
-    box: TokenBox,
-    field: TokenField,
-    similarity: Similarity,
-    notes: Sequence[str],
+    report: Report, box: TokenBox, field: TokenField, similarity: Similarity, notes: Sequence[str]
 ) -> Markup:
     """Show the receptive field by formula and magnified, and how the gradient compares.
 
@@ -123,10 +119,12 @@ def field_html(
         ("columns", _span_formula(spec, "width", box.columns)),
         ("size", size),
     )
-    facts = [*_gradient_facts(box, field), *_same_fact(field, similarity, report)]
-    return tag(
-        "div.token-near", _close_up(box), facts_table("formulas token-formulas", lines)
-    ) + join(tag("ul.token-facts", *facts), remark(" ".join(notes)) if notes else "")
+    facts = (*_gradient_facts(box, field), *_same_fact(field, similarity, report))
+    return join(
+        tag("div.token-near", _close_up(box), facts_table("formulas token-formulas", lines)),
+        tag("ul.token-facts", *facts),
+        remark(" ".join(notes)) if notes else "",
+    )
 
 
 def _close_up(box: TokenBox) -> Markup:
@@ -279,23 +277,20 @@ def vector_html(similarity: Similarity, place: tuple[int, int], width: int) -> M
         "norm": text.number(float(np.linalg.norm(vector)), 3),
         "norms of all": f"{text.number(least, 3)} to {text.number(most, 3)}",
     }
-    every = f", {step} apart" if step > 1 else ""
-    of = fill('of <span class="channels">{:,}</span> numbers{}', width, every)
+    title = fill(
+        '<h3>Its vector <span class="soft">of <span class="channels">{:,}</span> numbers{}, left to'
+        " right, then down</span></h3>",
+        *(width, f", {step} apart" if step > 1 else ""),
+    )
+    address = data_uri(plane_png(cells.reshape(lines, line), scale))
     picture = fill(
         '<img class="token-cells{}" src="{}" width="{}" height="{}" decoding="sync"'
         ' style="height:{}px" alt="{:,} numbers of the token"/>',
-        *(
-            " signed" if scale.signed else "",
-            data_uri(plane_png(cells.reshape(lines, line), scale)),
-        ),
-        *(line, lines, max(14, min(5 * lines, 84)), len(shown)),
+        *(" signed" if scale.signed else "", address, line, lines),
+        *(max(14, min(5 * lines, 84)), len(shown)),
     )
-    return join(
-        tag("h3", "Its vector ", tag("span.soft", of, ", left to right, then down")),
-        picture,
-        figures(values, "token-figures"),
-        _extremes_html(similarity, place),
-    )
+    numbers = figures(values, "token-figures")
+    return join(title, picture, numbers, _extremes_html(similarity, place))
 
 
 def _alike(figures: dict[str, float]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.ui.panels.elements import fact, remark
 from vitc_inspect.views import text
 from vitc_inspect.views.flattening_orders import Way, drawn_places, place_colours, ways
-from vitc_inspect.views.html import Content, Markup, fill, tag
+from vitc_inspect.views.html import Content, Markup, fill, join, tag
 from vitc_inspect.views.pixels import colours_uri, mosaic
 
 _MOST_CELLS = 64  # a side of a grid of cells that is drawn
@@ -47,12 +47,10 @@ def order_html(prepared: PreparedRun, report: Report, number: int) -> Markup:
         style=f"width:{columns * scale:.0f}px;height:{rows * scale:.0f}px",
         aria_label=f"Map of {rows} by {columns} cells; arrow keys move, Enter chooses the token",
     )
-    said = fill('<p class="token-said"><output data-order-output></output></p>')
-    return tag("h3", "From grid to sequence") + tag(
-        "div.token-order",
-        tag("div.token-grid", grid, said),
-        *lines,
-        remark(_mixed_sentence(every, number), thinned),
+    return fill(
+        '<h3>From grid to sequence</h3><div class="token-order"><div class="token-grid">{}'
+        '<p class="token-said"><output data-order-output></output></p></div>{}{}{}</div>',
+        *(grid, join(*lines), remark(_mixed_sentence(every, number), thinned)),
         tag("ul.token-facts", *_proof_facts(prepared, every)),
     )
 
@@ -97,11 +95,9 @@ def _mixed_sentence(every: Sequence[Way], number: int) -> str:
     cells, channels = (np.unique(found) for found in wrong["reshape alone"])
     numbers = text.plural(len(wrong["reshape alone"][0]), "number")
     taken = f"cell {divmod(int(cells[0]), columns)}" if len(cells) == 1 else f"{len(cells):,} cells"
-    of = (
-        f"channel {channels[0]}"
-        if len(channels) == 1
-        else f"channels {channels[0]} to {channels[-1]}"
-    )
+    of = f"channel {channels[0]}"
+    if len(channels) > 1:
+        of = f"channels {channels[0]} to {channels[-1]}"
     return (
         f"Place {number:,} is this token. Columns first, it would hold cell {swapped}; with reshape"
         f" alone, {numbers} out of {taken}, {of}."

@@ -68,22 +68,17 @@ def tokens_html(prepared: PreparedRun, report: Report, *, token: str, width: int
     similarity = similarity_of(report, field, place)
     frame = frame_of(spec, width=width)
     number = place[0] * columns + place[1]
-    header = fill(
-        '<header><h2>Token <span class="token">({}, {})</span>'
-        '<span class="soft">, number {:,}</span></h2>'
-        '<p><span class="token">{:,}</span> = <span class="area">{}×{}</span></p></header>',
-        *(*place, number, rows * columns, rows, columns),
-    )
-    return tag(
-        "div.token-panel",
-        header,
+    return fill(
+        '<div class="token-panel" data-tokens="{}"><header><h2>Token <span class="token">({}, {})'
+        '</span><span class="soft">, number {:,}</span></h2><p><span class="token">{:,}</span> ='
+        ' <span class="area">{}×{}</span></p></header>{}{}'
+        '<p class="token-output"><output data-token-output></output></p>{}{}{}</div>',
+        *(_facts_json(spec, place, prediction), *place, number, rows * columns, rows, columns),
         _overlay_tools_html(field, similarity),
         _stage_svg(report, frame, box, field, similarity, place),
-        fill('<p class="token-output"><output data-token-output></output></p>'),
         field_html(report, box, field, similarity, _thinned(spec, frame, similarity)),
         vector_html(similarity, place, spec.embed_dim),
         order_html(prepared, report, number),
-        data_tokens=_facts_json(spec, place, prediction),
     )
 
 
@@ -208,33 +203,31 @@ def _stage_svg(
     rows, columns = spec.grid_size
     unit, pad = frame.unit, frame.padding
     y, x = (at + 0.5 for at in token_centre(spec, *place))  # a pixel's middle is half a pixel in
-    inner = box_path(0, 0, width, height)
-    outer = box_path(-pad.left, -pad.top, width + pad.right, height + pad.bottom)
     down = Span(start=max(box.rows.start, -pad.top), stop=min(box.rows.stop, height + pad.bottom))
     across = Span(
         start=max(box.columns.start, -pad.left), stop=min(box.columns.stop, width + pad.right)
     )
-    radius = max(2.4 * unit, min(4.6 * unit, 0.3 * box.rows.length))
     label = f"Image of {height} by {width} pixels with {rows} by {columns} tokens; {_KEYS}"
     return fill(
         '<svg class="token-stage" viewBox="{}" style="width:{}px" data-unit="{:.5g}"'
-        ' data-apart="{}" tabindex="0" role="application" aria-label="{}">{}</svg>',
+        ' data-apart="{}" tabindex="0" role="application" aria-label="{}">{hatch}'
+        '<path class="token-padding" d="{outer}{inner}"/>{layers}'
+        '<path class="token-border" d="{inner}"/>{dots}<path class="token-beyond" d="{beyond}"/>'
+        '{field}<path class="token-readers"/><rect class="token-pixel" width="0" height="0"/>'
+        '<circle class="token-chosen" cx="{x:g}" cy="{y:g}" r="{radius:.4g}"/>'
+        '<circle class="token-cursor" cx="{x:g}" cy="{y:g}" r="{far:.4g}"/></svg>',
         *(frame.view_box, frame.shown, unit, _dot_step(spec.total_stride, unit), label),
-        join(
-            hatch_svg("token", unit),
-            tag("path.token-padding", d=outer + inner),
-            _layers_svg(report, field, similarity),
-            tag("path.token-border", d=inner),
-            _dots_svg(spec, unit),
-            tag("path.token-beyond", d=beyond_path(down, across, spec.image_size)),
-            box_svg("token-box", down, across),
-            fill('<path class="token-readers"/><rect class="token-pixel" width="0" height="0"/>'),
-            fill(
-                '<circle class="token-chosen" cx="{0:g}" cy="{1:g}" r="{2:.4g}"/>'
-                '<circle class="token-cursor" cx="{0:g}" cy="{1:g}" r="{3:.4g}"/>',
-                *(x, y, radius, 7.5 * unit),
-            ),
-        ),
+        hatch=hatch_svg("token", unit),
+        outer=box_path(-pad.left, -pad.top, width + pad.right, height + pad.bottom),
+        inner=box_path(0, 0, width, height),
+        layers=_layers_svg(report, field, similarity),
+        dots=_dots_svg(spec, unit),
+        beyond=beyond_path(down, across, spec.image_size),
+        field=box_svg("token-box", down, across),
+        x=x,
+        y=y,
+        radius=max(2.4 * unit, min(4.6 * unit, 0.3 * box.rows.length)),
+        far=7.5 * unit,
     )
 
 

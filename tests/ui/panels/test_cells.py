@@ -28,7 +28,7 @@ from vitc_inspect.ui.module_page import MODULE_SCRIPTS
 from vitc_inspect.ui.page import SCRIPTS
 from vitc_inspect.ui.panels.cells import cell_html, read_cell, strongest
 
-ASSETS = Path(__file__).parents[2] / "vitc_inspect" / "ui" / "assets"
+ASSETS = Path(__file__).parents[3] / "vitc_inspect" / "ui" / "assets"
 SMALL = parse_stem("3x3/2:8 bn relu, 3x3/2:16 ln gelu, 1x1:12", image_size=(40, 32))
 
 
