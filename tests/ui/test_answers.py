@@ -13,7 +13,7 @@ import pytest
 from tests.ui.requests import START, call, call_module, module_inspector
 from vitc_inspect.common.guard import STRICT_RULES
 from vitc_inspect.stem.notation import parse_stem
-from vitc_inspect.ui import module_server
+from vitc_inspect.ui import module_runner
 from vitc_inspect.ui.answers import answering, drawn
 from vitc_inspect.ui.module_server import ModuleServer
 from vitc_inspect.ui.panels import tokens
@@ -76,7 +76,7 @@ def assert_answered(answer: dict[str, Any]) -> None:
 @pytest.mark.parametrize("seed", range(16))
 def test_whatever_a_link_asks_for_is_answered(seed: int) -> None:
     """Every view of a random link, before its run and after one that is cheap."""
-    chance, inspector = random.Random(seed), Inspector()
+    chance, inspector = random.Random(seed), Inspector(in_process=True)
     request = random_request(chance)
     answer = call("predict", request, inspector)
     assert_answered(answer)
@@ -121,9 +121,9 @@ def test_every_view_of_an_extreme_image_is_drawn(
 
 
 @pytest.mark.parametrize("value", [*ODD, *NESTED], ids=lambda value: repr(value)[:12])
-@pytest.mark.parametrize("name", [f.__name__ for f in server_functions(Inspector())])
+@pytest.mark.parametrize("name", [f.__name__ for f in server_functions(Inspector(in_process=True))])
 def test_odd_words_in_any_field_of_a_stems_page_are_answered(name: str, value: Any) -> None:
-    inspector = Inspector()
+    inspector = Inspector(in_process=True)
     small = {**START, "stem": "4x4/4:4", "height": "8", "width": "8"}
     fields = [*small, "view", "layer", "cell", "token", "text", "path", "data", "rows", "ticket"]
     fields += ["weights", "norm_statistics", "sorting", "scale", "panel_width", "aspect", "part"]
@@ -176,7 +176,7 @@ def forgiving(monkeypatch: pytest.MonkeyPatch) -> None:
         ("summary.table_html", "table", "The table"),
         ("summary.totals_html", "totals", "The summary"),
         ("summary.status_html", "status", "The status"),
-        ("_panel", "panel", "The panel"),
+        ("panel", "panel", "The panel"),
     ],
 )
 def test_a_part_that_cannot_be_drawn_says_so_and_the_rest_stays(
@@ -187,7 +187,8 @@ def test_a_part_that_cannot_be_drawn_says_so_and_the_rest_stays(
     what: str,
 ) -> None:
     whole = call("predict", START)
-    monkeypatch.setattr(f"vitc_inspect.ui.server.{place}", broken)
+    home = "server" if place == "panel" else "stem_answers"
+    monkeypatch.setattr(f"vitc_inspect.ui.{home}.{place}", broken)
     answer = call("predict", START)
     says = f"{what} could not be drawn: ZeroDivisionError: by &lt;nothing&gt;. More."
     assert f"{says} {FAILED}" in answer[part]
@@ -209,13 +210,13 @@ def test_a_panel_that_runs_the_stem_again_may_fail_too(monkeypatch: pytest.Monke
 def test_a_panel_of_a_modules_page_may_fail_and_the_rest_stays(
     monkeypatch: pytest.MonkeyPatch, guest: ModuleServer
 ) -> None:
-    monkeypatch.setattr(module_server, "module_maps_html", broken)
+    monkeypatch.setattr(module_runner, "module_maps_html", broken)
     answer = call_module("show", {"image": "photo"}, guest)
     assert "The panel could not be drawn: ZeroDivisionError" in answer["panel"]
     assert "1 fault found" in answer["alerts"]
 
 
-@pytest.mark.parametrize("name", [f.__name__ for f in server_functions(Inspector())])
+@pytest.mark.parametrize("name", [f.__name__ for f in server_functions(Inspector(in_process=True))])
 def test_whatever_fails_on_a_stems_page_is_told_and_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:

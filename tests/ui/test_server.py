@@ -14,7 +14,7 @@ from tests.ui.requests import START, call
 from vitc_inspect.model.checkpoints import save_weights
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.stem.presets import PRESETS
-from vitc_inspect.ui import server
+from vitc_inspect.ui import stem_runner
 from vitc_inspect.ui.server import Inspector
 
 
@@ -101,13 +101,13 @@ def test_what_a_person_typed_is_escaped() -> None:
 def test_a_cached_report_is_drawn_without_waiting_for_a_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    inspector = Inspector()
+    inspector = Inspector(in_process=True)
     first = call("run", START, inspector)
 
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("it ran again")
 
-    monkeypatch.setattr(server, "inspect", never)
+    monkeypatch.setattr(stem_runner, "inspect", never)
     assert call("run", START, inspector) == first
     panel = call("run", {**START, "layer": "conv2", "part": "panel"}, inspector)
     assert "Output of conv2" in panel["panel"]
@@ -117,7 +117,7 @@ def test_weights_of_a_file_are_those_that_run(tmp_path: Path) -> None:
     path = tmp_path / "five.safetensors"
     stem = PRESETS["vit_c_1gf"].stem
     save_weights(build_stem(stem, seed=5), path)
-    inspector = Inspector(own_weights={path.name: path})
+    inspector = Inspector(own_weights={path.name: path}, in_process=True)
     request = {**START, "layer": "proj", "part": "panel"}
     by_file = call("run", {**request, "weights": "file:five.safetensors"}, inspector)
     by_seed = call("run", {**request, "seed": "5"}, inspector)
@@ -138,7 +138,7 @@ def test_every_view_answers_whatever_is_asked(view: str, cell: str) -> None:
     assert "error" not in call("run", request, SHARED)
 
 
-SHARED = Inspector()
+SHARED = Inspector(in_process=True)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_the_input_channels_of_a_group_are_those_it_reads() -> None:
 
 
 def test_a_measurement_goes_on_from_call_to_call_and_its_result_is_kept() -> None:
-    inspector = Inspector()
+    inspector = Inspector(in_process=True)
     request = {**START, "ticket": "a", "view": "time"}
     answers = [call("time", request, inspector)]
     while not answers[-1]["done"]:
@@ -187,8 +187,8 @@ def test_a_measurement_goes_on_from_call_to_call_and_its_result_is_kept() -> Non
 
 
 def test_a_measurement_of_another_ticket_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_TIMING_SECONDS", 0.0)
-    inspector = Inspector()
+    monkeypatch.setattr(stem_runner, "TIMING_SECONDS", 0.0)
+    inspector = Inspector(in_process=True)
     first = [call("time", {**START, "ticket": "a"}, inspector)["panel"] for _ in range(2)]
     assert "1 of 20 runs" in first[0]
     assert "2 of 20 runs" in first[1]

@@ -31,7 +31,7 @@ def test_a_picture_is_known_by_its_shape_as_well_as_its_bytes(tmp_path: Path) ->
 
 
 def test_a_picture_that_was_dropped_is_asked_for_again() -> None:
-    inspector = Inspector()
+    inspector = Inspector(in_process=True)
     image = Image.effect_noise((8, 8), 80).convert("RGB")
     key = call("open_picture", {"data": address_of(image)}, inspector)["key"]
     assert "totals" in call("predict", {**START, "image": key}, inspector)

@@ -12,11 +12,12 @@ import pickle
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Lock, Thread
+from types import ModuleType
 from typing import Any
 
 from vitc_inspect.common.child_process import exit_text
@@ -57,7 +58,7 @@ class Worker:
         """Say what the process makes, without starting it.
 
         Args:
-            make: Makes the object, in the process; has to be picklable.
+            make: Makes the object, in the process; has to be picklable, and not of `__main__`.
             answers: Exceptions of the methods that are raised here as they are; have to be
                 picklable.
             preload: Modules imported once for all workers, where the platform can fork.
@@ -82,7 +83,8 @@ class Worker:
             self._process = self._context.Process(
                 target=_serve, args=(theirs, self._make, self._answers), daemon=True
             )
-            self._process.start()
+            with _without_main():
+                self._process.start()
             theirs.close()  # so that the end of the process ends the connection
             self._connection = ours
 
@@ -150,6 +152,17 @@ def _context(preload: Sequence[str]) -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
     return context
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the program's own file, which a new process would run again, guarded or not."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _kill(process: Any) -> None:
