@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vitc_inspect.diagnosis.explanation import (
+    SHAPE,
+    Decoders,
     ErrorContext,
     Explanation,
     by,
     certain,
-    decoder_table,
     empty_tensor,
     explain,
     looks_like_width,
@@ -19,7 +20,16 @@ from vitc_inspect.diagnosis.explanation import (
 )
 from vitc_inspect.diagnosis.grids import grid_text, sides_for, square_of
 
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
 
+
+@DECODERS.matching(
+    r"(?:Given (?:groups=(?P<groups>\d{1,9})|transposed=(?P<transposed>\d)), )?"
+    rf"weight of size (?P<weight>{SHAPE}), expected"
+    rf" input(?P<given>{SHAPE}) to have (?P<expected>\d{{1,9}}) channels, but got"
+    r" (?P<got>\d{1,9}) channels instead"
+)
 def _channels(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A convolution whose input has the wrong number of channels."""
     weight, given = parse_sizes(match["weight"]), parse_sizes(match["given"])
@@ -267,6 +277,10 @@ def _layer_of(weight: tuple[int, ...], error: ErrorContext) -> str:
     return names[0] if len(names) == 1 else ""
 
 
+@DECODERS.matching(
+    r"Calculated padded input size per channel: \(([\dx ]{1,60})\)\."
+    r" Kernel size: \(([\dx ]{1,60})\)\. Kernel size can't be greater"
+)
 def _kernel_too_large(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A kernel larger than its padded input, in one, two or three dimensions."""
     padded = parse_sizes(match.group(1).replace("x", ","))
@@ -293,6 +307,10 @@ def _kernel_too_large(match: re.Match[str], error: ErrorContext) -> Iterator[Exp
     )
 
 
+@DECODERS.matching(
+    r"Given input size: (\([\dx]{1,60}\))\. Calculated output size: (\([-\dx]{1,60}\))\."
+    r" Output size is too small"
+)
 def _pooling_window(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A pooling window larger than its input."""
     given, made = parse_sizes(match.group(1)), parse_sizes(match.group(2))
@@ -309,6 +327,7 @@ def _pooling_window(match: re.Match[str], error: ErrorContext) -> Iterator[Expla
     )
 
 
+@DECODERS.matching(r"(in|out)_channels must be divisible by groups")
 def _groups(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A number of groups that does not divide the channels."""
     yield certain(
@@ -317,26 +336,3 @@ def _groups(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
         "Use groups=1, or a divisor of both its input and its output channels.",
         because="each group takes an equal share of the channels",
     )
-
-
-DECODERS = decoder_table(
-    (
-        r"(?:Given (?:groups=(?P<groups>\d{1,9})|transposed=(?P<transposed>\d)), )?"
-        r"weight of size (?P<weight>\[[\d, ]{1,200}\]), expected"
-        r" input(?P<given>\[[\d, ]{1,200}\]) to have (?P<expected>\d{1,9}) channels, but got"
-        r" (?P<got>\d{1,9}) channels instead",
-        _channels,
-    ),
-    (
-        r"Calculated padded input size per channel: \(([\dx ]{1,60})\)\."
-        r" Kernel size: \(([\dx ]{1,60})\)\. Kernel size can't be greater",
-        _kernel_too_large,
-    ),
-    (
-        r"Given input size: (\([\dx]{1,60}\))\. Calculated output size: (\([-\dx]{1,60}\))\."
-        r" Output size is too small",
-        _pooling_window,
-    ),
-    (r"(in|out)_channels must be divisible by groups", _groups),
-)
-"""The pattern of each error message, and the function that explains it."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from vitc_inspect.diagnosis.divisibility import division_text, indivisible_image, indivisible_map
 from vitc_inspect.diagnosis.explanation import (
+    Decoders,
     ErrorContext,
     Explanation,
     certain,
     counted,
-    decoder_table,
     divisors_near,
     explain,
     heads_fault,
@@ -20,6 +20,10 @@ from vitc_inspect.diagnosis.explanation import (
     parse_sizes,
 )
 from vitc_inspect.diagnosis.grids import grid_text, square_of
+
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
+
 
 _HEADER = re.compile(
     r"Error while processing \w{1,30}-reduction pattern \"(?P<pattern>[^\"]{1,300})\"\."
@@ -85,6 +89,7 @@ def einops_header(error: ErrorContext, before: int) -> re.Match[str] | None:
     return found
 
 
+@DECODERS.matching(r"can't divide axis of length (\d{1,9}) in chunks of (\d{1,9})")
 def _divided(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """can't divide axis of length n in chunks of m."""
     length, chunk = int(match.group(1)), int(match.group(2))
@@ -295,9 +300,3 @@ def _without_evidence(explanation: Explanation) -> Explanation:
         likelihood="possible",
         numbers=explanation.numbers,
     )
-
-
-DECODERS = decoder_table(
-    (r"can't divide axis of length (\d{1,9}) in chunks of (\d{1,9})", _divided),
-)
-"""The pattern of each error message, and the function that explains it."""

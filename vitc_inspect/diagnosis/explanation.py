@@ -173,12 +173,23 @@ Decoder = Callable[[re.Match[str], ErrorContext], Iterator[Explanation]]
 """Turns the match of an error message into explanations, most likely first."""
 
 
-def decoder_table(
-    *rows: tuple[str | re.Pattern[str], Decoder],
-) -> tuple[tuple[re.Pattern[str], Decoder], ...]:
-    """Compile the patterns of a table of decoders."""
-    return tuple((re.compile(pattern), decode) for pattern, decode in rows)
+class Decoders(list[tuple[re.Pattern[str], Decoder]]):
+    """Patterns of error messages, each with the function that explains it."""
 
+    def matching(self, *patterns: str | re.Pattern[str]) -> Callable[[Decoder], Decoder]:
+        """Make a decorator that adds a function for the messages of these patterns."""
+
+        def added(decode: Decoder) -> Decoder:
+            self.extend((re.compile(pattern), decode) for pattern in patterns)
+            return decode
+
+        return added
+
+
+NUMBER = r"\d{1,6}"
+"""Pattern of a side, a length or a number of channels in a message."""
+SHAPE = r"\[[\d, ]{1,200}\]"
+"""Pattern of a shape in a message."""
 
 RUN_IT = (
     "Run the module itself, which shows every shape before this line:"

@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vitc_inspect.diagnosis.explanation import (
+    Decoders,
     ErrorContext,
     Explanation,
     certain,
-    decoder_table,
     explain,
 )
+
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
+_DEVICE = r"(?:cuda|cpu|mps|xpu|meta)(?::\d{1,3})?"
+_NAMES = r"[\w:. ]{1,60}?"
+
 
 _DTYPES = {
     "unsigned char": "uint8",
@@ -33,6 +39,10 @@ _DTYPES = {
 """Dtype names in PyTorch's messages, in lower case, and in its API."""
 
 
+@DECODERS.matching(
+    rf"Input type \((?P<image>{_NAMES})\) and (?:weight|bias) type"
+    rf" \((?P<weight>{_NAMES})\) should be the same"
+)
 def _types(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """An image and weights of different dtypes or on different devices."""
     image, weight = (part.strip() for part in match.group("image", "weight"))
@@ -88,6 +98,13 @@ def _formats(image: str, weights: str) -> Iterator[Explanation]:
     )
 
 
+@DECODERS.matching(
+    r"mat1 and mat2 must have the same dtype, but got (?P<image>\w{1,30}) and"
+    r" (?P<weight>\w{1,30})",
+    r"expected m1 and m2 to have the same dtype, but got: (?P<image>[\w:]{1,30}) !="
+    r" (?P<weight>[\w:]{1,30})",
+    r"expected scalar type (?P<image>\w{1,30}) but found (?P<weight>\w{1,30})",
+)
 def _formats_of_two(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A matrix product of two dtypes; usually the input and the weight."""
     came, kept = (_DTYPES.get(n.lower(), n.lower()) for n in match.group("image", "weight"))
@@ -97,6 +114,7 @@ def _formats_of_two(match: re.Match[str], error: ErrorContext) -> Iterator[Expla
             yield replace(explanation, likelihood="likely")
 
 
+@DECODERS.matching(r"\"(\w{1,60})\" not implemented for '(\w{1,30})'")
 def _format_unknown(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """An operation that is not implemented for a dtype."""
     format_ = _DTYPES.get(match.group(2).lower(), match.group(2))
@@ -121,6 +139,13 @@ def _format_unknown(match: re.Match[str], error: ErrorContext) -> Iterator[Expla
     )
 
 
+@DECODERS.matching(
+    rf"found at least two devices, (?P<first>{_DEVICE}) and (?P<second>{_DEVICE})",
+    rf"Expected all tensors to be on the same device, but got \w+ is on"
+    rf" (?P<second>{_DEVICE}), different from other tensors on (?P<first>{_DEVICE})",
+    rf"Tensor on device (?P<second>{_DEVICE}) is not on the expected device"
+    rf" (?P<first>{_DEVICE})",
+)
 def _two_devices(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Tensors on two devices."""
     first, second = match.group("first"), match.group("second")
@@ -136,6 +161,7 @@ def _two_devices(match: re.Match[str], error: ErrorContext) -> Iterator[Explanat
     )
 
 
+@DECODERS.matching(r"(?:CUDNN|CUBLAS)_STATUS_(?!SUCCESS)[A-Z_]{1,40}")
 def _no_algorithm(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A failure of cuDNN or cuBLAS without a reason."""
     yield explain(
@@ -149,6 +175,7 @@ def _no_algorithm(match: re.Match[str], error: ErrorContext) -> Iterator[Explana
     )
 
 
+@DECODERS.matching(r"device-side assert triggered")
 def _device_assert(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """An index out of range on a GPU."""
     yield explain(
@@ -162,41 +189,3 @@ def _device_assert(match: re.Match[str], error: ErrorContext) -> Iterator[Explan
         because="that is what a GPU asserts in indexing and in the loss",
         likelihood="possible",
     )
-
-
-_DEVICE = r"(?:cuda|cpu|mps|xpu|meta)(?::\d{1,3})?"
-_NAMES = r"[\w:. ]{1,60}?"
-
-DECODERS = decoder_table(
-    (
-        rf"Input type \((?P<image>{_NAMES})\) and (?:weight|bias) type"
-        rf" \((?P<weight>{_NAMES})\) should be the same",
-        _types,
-    ),
-    (
-        r"mat1 and mat2 must have the same dtype, but got (?P<image>\w{1,30}) and"
-        r" (?P<weight>\w{1,30})",
-        _formats_of_two,
-    ),
-    (
-        r"expected m1 and m2 to have the same dtype, but got: (?P<image>[\w:]{1,30}) !="
-        r" (?P<weight>[\w:]{1,30})",
-        _formats_of_two,
-    ),
-    (r"expected scalar type (?P<image>\w{1,30}) but found (?P<weight>\w{1,30})", _formats_of_two),
-    (r"\"(\w{1,60})\" not implemented for '(\w{1,30})'", _format_unknown),
-    (rf"found at least two devices, (?P<first>{_DEVICE}) and (?P<second>{_DEVICE})", _two_devices),
-    (
-        rf"Expected all tensors to be on the same device, but got \w+ is on"
-        rf" (?P<second>{_DEVICE}), different from other tensors on (?P<first>{_DEVICE})",
-        _two_devices,
-    ),
-    (
-        rf"Tensor on device (?P<second>{_DEVICE}) is not on the expected device"
-        rf" (?P<first>{_DEVICE})",
-        _two_devices,
-    ),
-    (r"(?:CUDNN|CUBLAS)_STATUS_(?!SUCCESS)[A-Z_]{1,40}", _no_algorithm),
-    (r"device-side assert triggered", _device_assert),
-)
-"""The pattern of each error message, and the function that explains it."""

@@ -81,8 +81,8 @@ def explain_names(missing: Keys, unexpected: Keys) -> Iterator[Explanation]:
             yield depth
             rest[has] = tuple(k for k in rest[has] if not any(p.match(k) for p in BLOCKS))
         for part in OPTIONAL_PARTS:
-            found = tuple(key for key in rest[has] if part.pattern.search(key))
-            if found and not any(part.pattern.search(key) for key in rest[lacks]):
+            found = tuple(key for key in rest[has] if part.includes(key))
+            if found and not any(part.includes(key) for key in rest[lacks]):
                 yield _optional_part(part, found, has, lacks, numbers)
                 rest[has] = tuple(key for key in rest[has] if key not in found)
                 if part.kind == "pooling":  # the other one normalises all tokens
@@ -307,7 +307,10 @@ def _families(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Expla
 
 def _family(keys: Keys) -> str:
     """The library that most of these keys match; empty if none does."""
-    counts = {name: sum(bool(p.search(key)) for key in keys) for name, p in FAMILIES}
+    counts = {
+        name: sum(bool(re.search(pattern, key, re.IGNORECASE)) for key in keys)
+        for name, pattern in FAMILIES.items()
+    }
     best = max(counts, key=lambda name: counts[name])
     return best if 2 * counts[best] > len(keys) > 2 else ""
 

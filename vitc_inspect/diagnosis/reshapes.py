@@ -9,10 +9,11 @@ from math import prod
 
 from vitc_inspect.diagnosis.explanation import (
     RUN_IT,
+    SHAPE,
+    Decoders,
     ErrorContext,
     Explanation,
     by,
-    decoder_table,
     empty_tensor,
     explain,
     heads_fault,
@@ -30,7 +31,11 @@ from vitc_inspect.diagnosis.windows import (
     volume_windows,
 )
 
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
 
+
+@DECODERS.matching(r"shape '(\[[-\d, ]{1,200}\])' is invalid for input of size (\d{1,15})")
 def _invalid_shape(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`x.reshape(...)`: the shape is invalid for input of size n."""
     target, size = parse_sizes(match.group(1)), int(match.group(2))
@@ -232,6 +237,11 @@ def _other_positions(target: tuple[int, ...], size: int) -> Iterator[Explanation
     )
 
 
+@DECODERS.matching(
+    r"Shape mismatch, (?P<has>\d{1,9}) != (?P<needed>\d{1,9})",
+    rf"Provided sizes (?P<needed>{SHAPE}) don't multiply up to the size of dim \d"
+    r" \((?P<has>\d{1,9})\)",
+)
 def _unequal_axis(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """einops and nn.Unflatten: an axis is not the product of the parts it is split into."""
     has, needed = int(match.group("has")), match.group("needed")
@@ -262,15 +272,3 @@ def _unequal_axis(match: re.Match[str], error: ErrorContext) -> Iterator[Explana
         likelihood="possible",
         numbers=numbers,
     )
-
-
-DECODERS = decoder_table(
-    (r"shape '(\[[-\d, ]{1,200}\])' is invalid for input of size (\d{1,15})", _invalid_shape),
-    (r"Shape mismatch, (?P<has>\d{1,9}) != (?P<needed>\d{1,9})", _unequal_axis),
-    (
-        r"Provided sizes (?P<needed>\[[\d, ]{1,200}\]) don't multiply up to the size of dim \d"
-        r" \((?P<has>\d{1,9})\)",
-        _unequal_axis,
-    ),
-)
-"""The pattern of each error message, and the function that explains it."""

@@ -9,11 +9,11 @@ from itertools import product
 
 from vitc_inspect.diagnosis.axes import Mismatch, clues_of, is_kernel, is_table, reads_image
 from vitc_inspect.diagnosis.explanation import (
+    Decoders,
     ErrorContext,
     Explanation,
     Likelihood,
     by,
-    decoder_table,
     explain,
     parse_sizes,
 )
@@ -30,6 +30,10 @@ from vitc_inspect.diagnosis.positions import (
 from vitc_inspect.diagnosis.size_differences import SizeDifference, find_differences
 from vitc_inspect.diagnosis.size_explanations import explain_difference, later_stages
 from vitc_inspect.diagnosis.window_explanations import exchanged_windows
+
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
+
 
 _SHAPE = r"torch\.Size\((\[[\d, ]{0,200}\])\)"
 _NAME = r"([^\s:\"]{1,200})"
@@ -61,6 +65,13 @@ _OPENING = re.compile(r"Error\(s\) in loading state_dict for")
 _MOST_TABLES = 4  # most readings of one pair of tables
 
 
+@DECODERS.matching(
+    _OPENING,
+    _MISSING,
+    _UNEXPECTED,
+    _CHECKPOINT_FIRST,
+    _MODEL_FIRST,
+)
 def _load_errors(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """All errors of one load_state_dict call, causes before consequences."""
     openings = [m.start() for m in _OPENING.finditer(error.text) if m.start() <= match.start()]
@@ -423,13 +434,3 @@ def _table_fixes(reading: Reading) -> Iterator[str]:
         yield f"Or build the model for {by(checkpoint.image_size)} pixels."
     if before != expected:
         yield f"Besides, build it with {expected} tokens before the image's."
-
-
-DECODERS = decoder_table(
-    (_OPENING, _load_errors),
-    (_MISSING, _load_errors),
-    (_UNEXPECTED, _load_errors),
-    (_CHECKPOINT_FIRST, _load_errors),
-    (_MODEL_FIRST, _load_errors),
-)
-"""The pattern of each error message, and the function that explains it."""

@@ -8,16 +8,21 @@ from math import isqrt, prod
 
 from vitc_inspect.diagnosis.divisibility import division_text, indivisible_image, indivisible_map
 from vitc_inspect.diagnosis.explanation import (
+    NUMBER,
+    Decoders,
     ErrorContext,
     Explanation,
     by,
     certain,
-    decoder_table,
     explain,
     looks_like_width,
     parse_sizes,
 )
 from vitc_inspect.diagnosis.grids import grid_of, grid_text, square_of
+
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
+
 
 _LONGEST_SIDE = 2**14
 """Longest side of an image or map that is partitioned (pixels or positions)."""
@@ -200,6 +205,7 @@ def _windows_back(batch: int, rest: Sequence[int], size: int) -> Iterator[Explan
     )
 
 
+@DECODERS.matching(rf"x size \(({NUMBER})[*x×]({NUMBER})\) are not even")
 def _odd_map(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Patch merging of a map with an odd side."""
     rows, columns = int(match[1]), int(match[2])
@@ -227,6 +233,7 @@ def _odd_map(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]
     )
 
 
+@DECODERS.matching(rf"x (?P<which>height|width) \(?(?P<side>{NUMBER})\)? is not even")
 def _odd_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Patch merging of a map with an odd side, with only that side in the message (timm)."""
     which, side = match["which"], int(match["side"])
@@ -245,6 +252,7 @@ def _odd_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation
         )
 
 
+@DECODERS.matching(r"requires even input spatial dims")
 def _odd_map_unspecified(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Patch merging of a map with an odd side, without a number in the message (NesT)."""
     yield certain(
@@ -256,6 +264,7 @@ def _odd_map_unspecified(match: re.Match[str], error: ErrorContext) -> Iterator[
     )
 
 
+@DECODERS.matching(r"shift_size must in 0-window_size")
 def _no_window(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A window shift of at least the window size, on an empty map (Swin)."""
     yield explain(
@@ -270,6 +279,7 @@ def _no_window(match: re.Match[str], error: ErrorContext) -> Iterator[Explanatio
     )
 
 
+@DECODERS.matching(r"input feature has wrong size")
 def _wrong_features(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A Swin block whose input length L is not H·W."""
     count = next((shape[1] for shape in error.operands if len(shape) == 3), 0)
@@ -290,6 +300,10 @@ def _wrong_features(match: re.Match[str], error: ErrorContext) -> Iterator[Expla
     )
 
 
+@DECODERS.matching(
+    rf"(?P<which>height|width) \(?(?P<side>{NUMBER})\)? must be divisible by"
+    rf" (?P<kind>window|grid) \(?(?P<piece>{NUMBER})\)?"
+)
 def _map_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A side that windows or a grid of windows do not divide (MaxViT in timm)."""
     which, side, piece = match["which"].lower(), int(match["side"]), int(match["piece"])
@@ -308,6 +322,12 @@ def _map_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation
     )
 
 
+@DECODERS.matching(
+    rf"Got grid size of (?P<sides>[(\[]{NUMBER}, ?{NUMBER}[)\]]) and"
+    rf" partition size of (?P<piece>{NUMBER})",
+    rf"Input size (?P<sides>[(\[]{NUMBER}, ?{NUMBER}[)\]]) of block {NUMBER} is not divisible by"
+    rf" partition size (?P<piece>{NUMBER})",
+)
 def _map_sides(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Both sides of a map that partitions do not divide (MaxVit in torchvision)."""
     sides, piece = parse_sizes(match["sides"]), int(match["piece"])
@@ -333,29 +353,3 @@ def _map_sides(match: re.Match[str], error: ErrorContext) -> Iterator[Explanatio
 def _common(sides: tuple[int, ...]) -> int:
     """The largest divisor of both sides up to 16."""
     return max(d for d in range(1, 17) if all(side % d == 0 for side in sides))
-
-
-_N = r"\d{1,6}"
-DECODERS = decoder_table(
-    (rf"x size \(({_N})[*x×]({_N})\) are not even", _odd_map),
-    (rf"x (?P<which>height|width) \(?(?P<side>{_N})\)? is not even", _odd_side),
-    (r"requires even input spatial dims", _odd_map_unspecified),
-    (r"input feature has wrong size", _wrong_features),
-    (r"shift_size must in 0-window_size", _no_window),
-    (
-        rf"(?P<which>height|width) \(?(?P<side>{_N})\)? must be divisible by"
-        rf" (?P<kind>window|grid) \(?(?P<piece>{_N})\)?",
-        _map_side,
-    ),
-    (
-        rf"Got grid size of (?P<sides>[(\[]{_N}, ?{_N}[)\]]) and"
-        rf" partition size of (?P<piece>{_N})",
-        _map_sides,
-    ),
-    (
-        rf"Input size (?P<sides>[(\[]{_N}, ?{_N}[)\]]) of block {_N} is not divisible by"
-        rf" partition size (?P<piece>{_N})",
-        _map_sides,
-    ),
-)
-"""The pattern of each error message, and the function that explains it."""
