@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from math import isqrt
 
-from vitc_inspect.diagnosis.divisibility import division_text
+from vitc_inspect.diagnosis.divisibility import division_text, multiples_near, round_up
 from vitc_inspect.diagnosis.explanation import (
     NUMBER,
     Decoders,
@@ -14,7 +14,9 @@ from vitc_inspect.diagnosis.explanation import (
     Explanation,
     by,
     certain,
+    counted,
     divisors_near,
+    either,
     explain,
     parse_sizes,
 )
@@ -205,7 +207,7 @@ def _means(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     channels, means = int(match["channels"]), int(match["means"])
     yield certain(
         "channels",
-        f"The image has {channels} {'channel' if channels == 1 else 'channels'} and is normalised"
+        f"The image has {counted(channels, 'channel')} and is normalised"
         f" with {means} numbers of {match['which']}.",
         'Make it an image in colour first: image.convert("RGB") of a PIL image.'
         if means == 3
@@ -266,8 +268,8 @@ def _head_share(match: re.Match[str], error: ErrorContext) -> Iterator[Explanati
         "heads",
         f"{width} channels have no whole number of heads of {share}:"
         f" {division_text(width, share)}.",
-        f"Use heads of {' or '.join(map(str, divisors_near(width, share)))} channels.",
-        f"Or use {-(-width // share) * share} = {-(-width // share)}·{share} channels.",
+        f"Use heads of {either(divisors_near(width, share))} channels.",
+        f"Or use {round_up(width, share)} = {-(-width // share)}·{share} channels.",
         because="the message names both",
         numbers={"embed_dim": width, "head_dim": share},
     )
@@ -281,12 +283,12 @@ def _sine_width(match: re.Match[str], error: ErrorContext) -> Iterator[Explanati
     """2-d sine-cosine position tables need a width divisible by 4."""
     given = re.search(r"got (\d{1,9})", error.text[match.start() : match.end() + 40])
     width = int(given[1]) if given else error.spec.embed_dim if error.spec else 0
-    near = [n for n in (width - width % 4, width - width % 4 + 4) if n] if width % 4 else []
+    near = multiples_near(width, 4) if width % 4 else []
     yield certain(
         "width",
         f"The token width {f'{width} ' if near else ''}is not divisible by 4, and a table of sines"
         " and cosines in two dimensions takes it in four parts: sine and cosine of row and column.",
-        f"Use a width of {' or '.join(map(str, near))}." if near else "Use a width that 4 divides.",
+        f"Use a width of {either(near)}." if near else "Use a width that 4 divides.",
         because="the message names the divisor",
         numbers={"embed_dim": width} if near else {},
     )

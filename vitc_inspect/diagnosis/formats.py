@@ -33,8 +33,6 @@ _DTYPES = {
     "half": "float16",
     "c10::half": "float16",
     "c10::bfloat16": "bfloat16",
-    "bfloat16": "bfloat16",
-    "bool": "bool",
 }
 """Dtype names in PyTorch's messages, in lower case, and in its API."""
 
@@ -50,7 +48,7 @@ def _types(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     if came[0] != kept[0]:
         yield _devices(came[0], kept[0])
     if came[1] != kept[1]:
-        yield from _formats(came[1], kept[1])
+        yield _formats(came[1], kept[1])
 
 
 def _tensor_type(text: str) -> tuple[str, str]:
@@ -73,7 +71,7 @@ def _devices(image: str, weights: str) -> Explanation:
     )
 
 
-def _formats(image: str, weights: str) -> Iterator[Explanation]:
+def _formats(image: str, weights: str) -> Explanation:
     """Fixes for two dtypes."""
     cast = f"Convert the image: image.to(torch.{weights})."
     why = ""
@@ -88,7 +86,7 @@ def _formats(image: str, weights: str) -> Iterator[Explanation]:
     convert = f"Or convert the model: model.to(torch.{image})."
     half = {image, weights} & {"float16", "bfloat16"}
     floats = {"float16", "bfloat16", "float64", "float32"}
-    yield certain(
+    return certain(
         "dtype",
         f"The image has the number format {image} and the weights {weights}.{why}",
         cast,
@@ -109,9 +107,8 @@ def _formats_of_two(match: re.Match[str], error: ErrorContext) -> Iterator[Expla
     """A matrix product of two dtypes; usually the input and the weight."""
     came, kept = (_DTYPES.get(n.lower(), n.lower()) for n in match.group("image", "weight"))
     if came != kept:
-        for explanation in _formats(came, kept):
-            # neither operand need be a weight: queries and keys
-            yield replace(explanation, likelihood="likely")
+        # neither operand need be a weight: queries and keys
+        yield replace(_formats(came, kept), likelihood="likely")
 
 
 @DECODERS.matching(r"\"(\w{1,60})\" not implemented for '(\w{1,30})'")

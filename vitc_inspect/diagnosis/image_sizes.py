@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vitc_inspect.diagnosis.divisibility import division_text, indivisible_image
+from vitc_inspect.diagnosis.divisibility import division_text, indivisible_image, multiples_near
 from vitc_inspect.diagnosis.explanation import (
     NUMBER,
     SHAPE,
@@ -207,7 +207,7 @@ def _indivisible(match: re.Match[str], error: ErrorContext) -> Iterator[Explanat
         yield _channels_at(which, side, patch)
         return
     rest = side % patch
-    fits = [f"{n} = {n // patch}·{patch}" for n in (side - rest, side - rest + patch) if n]
+    fits = [division_text(n, patch) for n in multiples_near(side, patch)]
     cut = {"height": f"image[..., :{side - rest}, :]", "width": f"image[..., :{side - rest}]"}
     yield certain(
         "image size",

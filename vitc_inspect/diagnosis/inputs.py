@@ -13,6 +13,7 @@ from vitc_inspect.diagnosis.explanation import (
     by,
     certain,
     explain,
+    listed,
     looks_like_width,
     parse_sizes,
 )
@@ -30,12 +31,10 @@ DECODERS = Decoders()
 def _missing_arguments(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A forward called without all its required arguments."""
     owner, missing = match.group(1), re.findall(r"'(\w{1,60})'", match.group(2))
-    *first, last = missing
-    names = f"{', '.join(first)} and {last}" if first else last
     them = "it" if len(missing) == 1 else "them"
     yield certain(
         "arguments",
-        f"{owner} needs {names} as well, and was not given {them}.",
+        f"{owner} needs {listed(missing)} as well, and was not given {them}.",
         f"Give {them} where the module is called. For the whole module that is one more"
         f" --input {missing[0]}=SHAPE, or inspect_module(module, image, {missing[0]}=...).",
         f"Or give {missing[0]} a default in {owner}.",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from itertools import permutations
-from math import isqrt, prod
+from math import prod
 
 from vitc_inspect.diagnosis.axes import Mismatch, clues_of, is_kernel, is_table, reads_image
 from vitc_inspect.diagnosis.explanation import Explanation, by, certain, explain
+from vitc_inspect.diagnosis.grids import patch_of
 
 # Axes in another order, and other ranks
 
@@ -209,8 +210,5 @@ def of_pixels(mismatches: Sequence[Mismatch], kernels: Sequence[Mismatch]) -> It
 
 def _patch_of(count: int) -> str:
     """Format a count as a square patch with its channels, if it is one."""
-    for channels in (3, 1, 4):
-        side = isqrt(count // channels)
-        if side > 1 and side**2 * channels == count:
-            return f"{count} = {side}·{side}·{channels}"
-    return f"{count}"
+    patch = patch_of(count, range(2, count))
+    return f"{count} = {patch[0]}·{patch[0]}·{patch[1]}" if patch else f"{count}"

@@ -21,7 +21,7 @@ from vitc_inspect.diagnosis.explanation import (
     parse_sizes,
     unknown_cause,
 )
-from vitc_inspect.diagnosis.grids import USUAL_SIDES, grid_text, square_of
+from vitc_inspect.diagnosis.grids import USUAL_SIDES, grid_text, patch_of, square_of
 
 DECODERS = Decoders()
 """The pattern of each error message, and the function that explains it."""
@@ -300,12 +300,8 @@ def _patches(
 
 
 def _patch(width: int) -> tuple[int, int] | None:
-    """Side and channels of a square patch with that many numbers, RGB before grey."""
-    for channels in (3, 1, 4):
-        side = isqrt(width // channels)
-        if side**2 * channels == width and side in (2, 4, 7, 8, 14, 16, 28, 32):
-            return side, channels
-    return None
+    """Side and channels of a patch of a usual side with that many numbers."""
+    return patch_of(width, (2, 4, 7, 8, 14, 16, 28, 32))
 
 
 @DECODERS.matching(

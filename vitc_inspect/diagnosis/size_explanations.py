@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from vitc_inspect.diagnosis.axes import Mismatch, clues_of, is_table
-from vitc_inspect.diagnosis.explanation import Explanation, Likelihood, by, certain, explain
+from vitc_inspect.diagnosis.explanation import Explanation, Likelihood, by, certain, explain, listed
 from vitc_inspect.diagnosis.size_differences import SizeDifference
 from vitc_inspect.diagnosis.window_explanations import (
     explain_biases,
@@ -71,12 +71,6 @@ def later_stages(diff: SizeDifference) -> Explanation | None:
 _NUMBERED = re.compile(r"(.{0,150}?\b(?:blocks?|layers?|h)\.)(\d{1,4})\.")
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    """Format numbers as a list: 96, 192 and 384."""
-    *first, last = map(str, dict.fromkeys(numbers))
-    return f"{', '.join(first)} and {last}" if first else last
-
-
 def _width(diff: SizeDifference, mismatches: Sequence[Mismatch]) -> Explanation:
     """Token width, of one size or of stages with one ratio."""
     tower = diff.label.removesuffix("width").strip()
@@ -105,9 +99,9 @@ def _width(diff: SizeDifference, mismatches: Sequence[Mismatch]) -> Explanation:
         stages, others = zip(*diff.pairs, strict=True)
         return explain(
             "width",
-            f"The stages of the checkpoint are {_listed(stages)} wide and the model's"
-            f" {_listed(others)}: {diff.affected}.",
-            f"Build the model with stages of {_listed(stages)}, embed_dim={saved} where one number"
+            f"The stages of the checkpoint are {listed(stages)} wide and the model's"
+            f" {listed(others)}: {diff.affected}.",
+            f"Build the model with stages of {listed(stages)}, embed_dim={saved} where one number"
             " sets them.",
             because=diff.because,
             likelihood=diff.likelihood,
@@ -223,7 +217,7 @@ def _heads(diff: SizeDifference) -> Explanation:
     one = len(set(saved)) == 1
     return explain(
         "heads",
-        f"The attention has {_listed(saved)} heads in the checkpoint and {_listed(built)} in the"
+        f"The attention has {listed(saved)} heads in the checkpoint and {listed(built)} in the"
         f" model: {diff.affected}.",
         f"Build the model with num_heads={saved[0]}."
         if one

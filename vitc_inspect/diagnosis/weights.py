@@ -16,6 +16,7 @@ from vitc_inspect.diagnosis.explanation import (
     by,
     explain,
     parse_sizes,
+    sides_by_name,
 )
 from vitc_inspect.diagnosis.grids import USUAL_SIDES, cube_of, grid_text, square_of
 from vitc_inspect.diagnosis.kernels import of_kernel, of_pixels, other_rank, permutation, transposed
@@ -315,12 +316,7 @@ def _grid_table(mismatch: Mismatch, axes: dict[str, int]) -> Explanation:
         if stride
         else f"Or build the model for the image size of the checkpoint, whose map is {by(saved)}.",
         because=f"its four axes are (1, {axis_order})",
-        numbers={
-            "table_rows": saved[0],
-            "table_columns": saved[1],
-            "token_rows": built[0],
-            "token_columns": built[1],
-        },
+        numbers=sides_by_name(table=saved, token=built),
     )
 
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import isqrt, prod
 
-from vitc_inspect.diagnosis.divisibility import division_text, indivisible_image, indivisible_map
+from vitc_inspect.diagnosis.divisibility import (
+    division_text,
+    divisions_text,
+    indivisible_image,
+    indivisible_map,
+    padding_of,
+    round_up,
+)
 from vitc_inspect.diagnosis.explanation import (
     NUMBER,
     Decoders,
@@ -17,6 +25,7 @@ from vitc_inspect.diagnosis.explanation import (
     explain,
     looks_like_width,
     parse_sizes,
+    sides_by_name,
 )
 from vitc_inspect.diagnosis.grids import grid_of, grid_text, square_of
 
@@ -67,26 +76,15 @@ def cut_in_windows(
             likelihood="likely",
         )
         return
-    padded = [-(-s // side) * side for s in sides]
-    below, right = (new - old for new, old in zip(padded, sides, strict=True))
-    pad = f"(0, {right}, 0, {below})" if channels_first else f"(0, 0, 0, {right}, 0, {below})"
-    parts = " and ".join(
-        f"{s} = {s // side}·{side} + {s % side}" for s in dict.fromkeys(sides) if s % side
-    )
+    padded, pad = padding_of(sides, (side, side), channels_last=not channels_first)
     yield explain(
         "windows",
         f"A map of {by(sides)} positions and {channels} channels is split into windows of"
-        f" {side}×{side}, which do not divide it: {parts or f'{rows}×{columns} are given'}.",
+        f" {side}×{side}, which do not divide it: {divisions_text(sides, (side, side))}.",
         f"Pad the map first, to {by(padded)}: F.pad(x, {pad}).",
         f"Or give an image whose map has sides that are multiples of {side}.",
         because=f"{size:,} = {batch}·{channels}·{places} and {places} = {by(sides)}",
-        numbers={
-            "map_rows": sides[0],
-            "map_columns": sides[1],
-            "window": side,
-            "padded_rows": padded[0],
-            "padded_columns": padded[1],
-        },
+        numbers={**sides_by_name(map=sides), "window": side, **sides_by_name(padded=padded)},
     )
 
 
@@ -309,7 +307,7 @@ def _map_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation
     which, side, piece = match["which"].lower(), int(match["side"]), int(match["piece"])
     if min(side, piece) < 1 or side % piece == 0:
         return
-    up = -(-side // piece) * piece
+    up = round_up(side, piece)
     yield certain(
         "window",
         f"The map has a {which} of {side} positions, which is not divisible into {match['kind']}s"
@@ -336,18 +334,14 @@ def _map_sides(match: re.Match[str], error: ErrorContext) -> Iterator[Explanatio
     made = indivisible_map(
         sides, (piece, piece), channels_last=False, because="the message names map and partition"
     )
-    up = -(-max(sides) // piece) * piece
-    yield certain(
-        made.kind,
-        made.sentence,
+    fixes = (
         f"Build the model for an input size whose maps {piece} divides at every stage:"
         f" {32 * piece} = 32·{piece} for a total stride of 32, which gives {piece} at the last.",
-        f"Or build it with partition_size={_common(sides)}, which divides this map."
-        if _common(sides) > 1
-        else "",
-        because=made.because,
-        numbers={**made.numbers, "expected_side": up},
     )
+    if _common(sides) > 1:
+        fixes += (f"Or build it with partition_size={_common(sides)}, which divides this map.",)
+    numbers = {**made.numbers, "expected_side": round_up(max(sides), piece)}
+    yield replace(made, fixes=fixes, numbers=numbers)
 
 
 def _common(sides: tuple[int, ...]) -> int:
