@@ -13,6 +13,7 @@ from vitc_inspect.diagnosis.explanation import (
     Explanation,
     by,
     certain,
+    counted,
     empty_tensor,
     explain,
     looks_like_width,
@@ -72,9 +73,12 @@ class _ConvCall:
     @property
     def opening(self) -> str:
         """Start of the sentence: the layer, by name if it is known, and its input channels."""
-        out = self.weight[1] * self.groups if self.transposed else self.weight[0]
-        which = self.name or f"The convolution {by(self.weight[2:])}:{out}"
-        return f"{which} reads {self.expected} channel{'' if self.expected == 1 else 's'}"
+        which = self.name or f"The convolution {by(self.weight[2:])}:{self.out_channels}"
+        return f"{which} reads {counted(self.expected, 'channel')}"
+
+    @property
+    def out_channels(self) -> int:
+        return self.weight[1] * self.groups if self.transposed else self.weight[0]
 
     @property
     def input_(self) -> str:
@@ -232,13 +236,10 @@ def _other_channels(call: _ConvCall) -> Explanation:
     expected, got = call.expected, call.got
     before = f"the {call.input_} has {got}" if call.of_image else f"the layer before it gives {got}"
     build = f"Build it with in_channels={got}"
-    if call.groups > 1:
-        out = call.weight[1] * call.groups if call.transposed else call.weight[0]
-        depthwise = call.groups == expected == out
+    if 1 < call.groups == expected == call.out_channels:  # depthwise
         build = f"Build it with in_channels={got}, out_channels={got} and groups={got}"
-        if not depthwise:
-            build = f"Build it with in_channels={got}"
-            build = build if got % call.groups == 0 else ""
+    elif call.groups > 1 and got % call.groups:
+        build = ""
     return call.explained(
         "channels",
         f" and gets {got}: {before}.",

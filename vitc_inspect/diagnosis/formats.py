@@ -6,13 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vitc_inspect.diagnosis.explanation import (
-    Decoders,
-    ErrorContext,
-    Explanation,
-    certain,
-    explain,
-)
+from vitc_inspect.diagnosis.explanation import Decoders, ErrorContext, Explanation, certain, explain
 
 DECODERS = Decoders()
 """The pattern of each error message, and the function that explains it."""

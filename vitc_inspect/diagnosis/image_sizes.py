@@ -109,22 +109,21 @@ _USUAL_MODELS = (224, 384, 448)
 
 def _channels_at(which: str, side: int, expected: int) -> Explanation:
     """A side that is really the number of channels."""
+    kind, place = "channels last", "so the channels are last"
+    fix = "Put the channels first: image.permute(0, 3, 1, 2)."
     if which == "height":
-        return explain(
-            "channels",
-            f"The image has a height of {side} pixels and the model expects {expected}: {side} is a"
-            " number of channels, and the channels are on the third axis.",
+        kind, place = "channels", "and the channels are on the third axis"
+        fix = (
             "Bring the image to (batch, channels, height, width): image.transpose(1, 2) where it"
-            " is (batch, height, channels, width).",
-            because=f"no image is {side} pixels high, and {side} channels are usual",
-            numbers={"side": side, "expected_side": expected},
+            " is (batch, height, channels, width)."
         )
     return explain(
-        "channels last",
+        kind,
         f"The image has a {which} of {side} pixels and the model expects {expected}: {side} is a"
-        " number of channels, so the channels are last.",
-        "Put the channels first: image.permute(0, 3, 1, 2).",
-        because=f"no image is {side} pixels wide, and {side} channels are usual",
+        f" number of channels, {place}.",
+        fix,
+        because=f"no image is {side} pixels {'high' if which == 'height' else 'wide'}, and {side}"
+        " channels are usual",
         numbers={"side": side, "expected_side": expected},
     )
 

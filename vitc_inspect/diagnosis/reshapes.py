@@ -47,10 +47,7 @@ def _invalid_shape(match: re.Match[str], error: ErrorContext) -> Iterator[Explan
         return
     found = tuple(map_of_run(target, error)) or tuple(cut_in_windows(target, size, error))
     found = found or tuple(cut_in_stripes(target, size)) or tuple(volume_windows(target, size))
-    found = found or (
-        *_tokens_to_map(target, size),
-        *flattened_map(target, size, error),
-    )
+    found = found or (*_tokens_to_map(target, size), *flattened_map(target, size, error))
     found = found or (*masked_windows(target, size), *_heads_split(target, size))
     found = found or tuple(_other_positions(target, size))
     yield from only_first_likely(found)
@@ -93,7 +90,7 @@ def _empty_shape(target: tuple[int, ...], size: int) -> Explanation:
         per_window = prod(target[2:])
         what += (
             f": fewer windows than the {target[1]} that the mask was made for"
-            + (f", {size // per_window}" if size % per_window == 0 else "")
+            + (f", {size // per_window}" if per_window and size % per_window == 0 else "")
             + ", so that windows // number of windows is 0"
         )
     elif len(target) == 6 and target[0] == 0 and target[3] == target[4]:

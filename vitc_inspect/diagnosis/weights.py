@@ -66,13 +66,7 @@ _OPENING = re.compile(r"Error\(s\) in loading state_dict for")
 _MOST_TABLES = 4  # most readings of one pair of tables
 
 
-@DECODERS.matching(
-    _OPENING,
-    _MISSING,
-    _UNEXPECTED,
-    _CHECKPOINT_FIRST,
-    _MODEL_FIRST,
-)
+@DECODERS.matching(_OPENING, _MISSING, _UNEXPECTED, _CHECKPOINT_FIRST, _MODEL_FIRST)
 def _load_errors(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """All errors of one load_state_dict call, causes before consequences."""
     openings = [m.start() for m in _OPENING.finditer(error.text) if m.start() <= match.start()]
@@ -190,8 +184,7 @@ def _unexplained(left: Sequence[Mismatch]) -> Explanation:
     others = f", and {more} {'other is' if more == 1 else 'others are'} like it" if more else ""
     return explain(
         "weights",
-        f"{first.name} is {by(first.saved) or 'one number'} in the checkpoint and"
-        f" {by(first.built) or 'one number'} in the model{others}.",
+        f"{first.text}{others}.",
         "Build the model with the sizes of the checkpoint.",
         because="the shapes say no more than that",
         likelihood="possible",

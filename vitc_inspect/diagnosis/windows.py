@@ -334,14 +334,14 @@ def _map_sides(match: re.Match[str], error: ErrorContext) -> Iterator[Explanatio
     made = indivisible_map(
         sides, (piece, piece), channels_last=False, because="the message names map and partition"
     )
-    fixes = (
+    fixes = [
         f"Build the model for an input size whose maps {piece} divides at every stage:"
         f" {32 * piece} = 32·{piece} for a total stride of 32, which gives {piece} at the last.",
-    )
+    ]
     if _common(sides) > 1:
-        fixes += (f"Or build it with partition_size={_common(sides)}, which divides this map.",)
+        fixes.append(f"Or build it with partition_size={_common(sides)}, which divides this map.")
     numbers = {**made.numbers, "expected_side": round_up(max(sides), piece)}
-    yield replace(made, fixes=fixes, numbers=numbers)
+    yield replace(made, fixes=tuple(fixes), numbers=numbers)
 
 
 def _common(sides: tuple[int, ...]) -> int:
