@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import random
 import re
-import time
+import signal
+from types import FrameType
 
 import pytest
 from einops import rearrange
@@ -15,9 +16,36 @@ from torch import zeros
 
 from tests.diagnosis.errors import SUM, SWIN_LIKE, error_of
 from tests.diagnosis.raised import MESSAGES
-from vitc_inspect.diagnosis import explain_error
+from vitc_inspect.diagnosis import Explanation, explain_error
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.spec import StemSpec, conv_stem, patchify_stem
+
+MOST_SECONDS = 60
+"""A text takes milliseconds; work that explodes with the length of the text would take hours."""
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    pytest.fail(f"the text takes more than {MOST_SECONDS} seconds: the work explodes")
+
+
+def explained(text: str, spec: StemSpec | None = None) -> tuple[Explanation, ...]:
+    """Explain a text, and fail where that does not end; a search for a pattern can be stopped."""
+    before = signal.signal(signal.SIGALRM, _stop)
+    signal.alarm(MOST_SECONDS)
+    try:
+        return explain_error(text, spec=spec)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_work_that_explodes_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.MOST_SECONDS", 1)
+    monkeypatch.setattr(
+        f"{__name__}.explain_error", lambda text, spec: re.fullmatch(r"(?:a|a)*b", text)
+    )
+    with pytest.raises(pytest.fail.Exception, match="explodes"):
+        explained("a" * 60)
 
 
 @settings(deadline=None, derandomize=True, max_examples=300, database=None)
@@ -34,13 +62,11 @@ from vitc_inspect.stem.spec import StemSpec, conv_stem, patchify_stem
     ),
     spec=st.sampled_from([None, conv_stem(), patchify_stem(image_size=(256, 192))]),
 )
-def test_no_text_crashes_it_or_takes_long(text: str, spec: StemSpec | None) -> None:
-    start = time.perf_counter()
-    for explanation in explain_error(text, spec=spec):
+def test_no_text_crashes_it_or_explodes(text: str, spec: StemSpec | None) -> None:
+    for explanation in explained(text, spec):
         assert explanation.sentence
         assert explanation.fixes
         json.dumps(explanation.to_dict())
-    assert time.perf_counter() - start < 1
 
 
 @pytest.mark.parametrize(
@@ -61,10 +87,8 @@ def test_no_text_crashes_it_or_takes_long(text: str, spec: StemSpec | None) -> N
         "\n" * 200_000,
     ],
 )
-def test_absurd_texts_take_little_time(text: str) -> None:
-    start = time.perf_counter()
-    explain_error(text)
-    assert time.perf_counter() - start < 2
+def test_absurd_texts_do_not_explode(text: str) -> None:
+    explained(text)
 
 
 TEXTS = [
@@ -116,34 +140,26 @@ def mutated(text: str, rng: random.Random) -> str:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_no_damaged_message_raises_or_takes_a_second(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_damaged_message_raises_or_explodes(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VITC_STRICT_RULES", "1")  # what a decoder raises is raised here
     rng = random.Random(seed)
     specs = (None, conv_stem(), patchify_stem(image_size=(256, 192)))
     for _ in range(200):
         text = mutated(rng.choice(TEXTS), rng)
-        start = time.perf_counter()
-        for explanation in explain_error(text, spec=rng.choice(specs)):
+        for explanation in explained(text, rng.choice(specs)):
             assert explanation.sentence
             assert explanation.fixes
             json.dumps(explanation.to_dict())
-        assert time.perf_counter() - start < 1
 
 
 @pytest.mark.parametrize("text", ["\x00" * 10**6, "9" * 10**6, "\ud800" * 10**5])
 def test_a_million_characters_of_nothing_are_not_explained(text: str) -> None:
-    start = time.perf_counter()
-    assert explain_error(text) == ()
-    assert time.perf_counter() - start < 2
+    assert explained(text) == ()
 
 
 @pytest.mark.parametrize("text", TEXTS[-5:])
 def test_a_message_at_the_end_of_megabytes_is_explained(text: str) -> None:
-    start = time.perf_counter()
-    assert explain_error("downloading 12% of 340 MB\n" * 10**5 + text)
-    assert time.perf_counter() - start < 2
+    assert explained("downloading 12% of 340 MB\n" * 10**5 + text)
 
 
 @pytest.mark.parametrize(
@@ -162,9 +178,6 @@ def test_a_message_at_the_end_of_megabytes_is_explained(text: str) -> None:
         f"mat1 and mat2 shapes cannot be multiplied (1x{10**11} and {10**11 - 1}x9)",
     ],
 )
-def test_absurd_numbers_take_little_time(text: str) -> None:
-    for each in explain_error(text):
+def test_absurd_numbers_do_not_explode(text: str) -> None:
+    for each in (*explained(text), *explained(text, parse_stem("16x16/16:768"))):
         assert each.fixes
-    start = time.perf_counter()
-    explain_error(text, spec=parse_stem("16x16/16:768"))
-    assert time.perf_counter() - start < 2

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.diagnosis.runs import Made, best, cut, tokens
+from vitc_inspect.diagnosis import explain_error
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,8 @@ def test_an_axis_of_0_is_told_as_that_and_no_layer_is_built_for_it(
     assert meaning.kind == "empty"
     assert not re.search(r"in_channels=0|Linear\(|LayerNorm\(|\b0×0", " ".join(meaning.fixes))
     assert meaning.likelihood != "certain"
+
+
+def test_a_target_with_an_axis_of_0_in_its_windows_too_is_explained() -> None:
+    (only,) = explain_error("shape '[0, 4, 0, 7, 7]' is invalid for input of size 12")
+    assert only.kind == "empty"

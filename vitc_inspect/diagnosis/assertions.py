@@ -6,19 +6,30 @@ import re
 from collections.abc import Iterator
 from math import isqrt
 
-from vitc_inspect.diagnosis.divisibility import division_text
+from vitc_inspect.diagnosis.divisibility import division_text, multiples_near, round_up
 from vitc_inspect.diagnosis.explanation import (
+    NUMBER,
+    Decoders,
     ErrorContext,
     Explanation,
     by,
     certain,
-    decoder_table,
+    counted,
     divisors_near,
+    either,
     explain,
     parse_sizes,
 )
 
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
 
+
+@DECODERS.matching(
+    r"number of channels of the pixel values is equal to the one set in the configuration"
+    r"|channel dimension of the pixel values match with the one set in the configuration\.?"
+    rf"(?: Expected (?P<expected>{NUMBER}) but got (?P<got>{NUMBER}))?"
+)
 def _image_channels(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """transformers: the image does not have config.num_channels channels."""
     if match["expected"] is None:
@@ -109,6 +120,13 @@ def _side_as_channels(
         )
 
 
+@DECODERS.matching(
+    r"Sequence length must be less than max_position_embeddings \(got `sequence length`:"
+    rf" (?P<length>{NUMBER}) and max_position_embeddings: (?P<longest>{NUMBER})",
+    r"sequence length is longer than the specified maximum sequence length for this model"
+    rf" \((?P<length>{NUMBER}) > (?P<longest>{NUMBER})\)",
+    rf"is too long for context length (?P<longest>{NUMBER})",
+)
 def _long_text(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A text longer than the position table of its model."""
     longest = int(match["longest"])
@@ -126,6 +144,10 @@ def _long_text(match: re.Match[str], error: ErrorContext) -> Iterator[Explanatio
     )
 
 
+@DECODERS.matching(
+    rf"Image features and image tokens do not match[:,] tokens: (?P<tokens>{NUMBER}),"
+    rf" features:? (?P<features>{NUMBER})"
+)
 def _image_tokens(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """transformers: image tokens in the text, and vectors that the images give."""
     places, features = int(match["tokens"]), int(match["features"])
@@ -163,6 +185,7 @@ def _image_tokens(match: re.Match[str], error: ErrorContext) -> Iterator[Explana
     )
 
 
+@DECODERS.matching(r"Unable to infer channel dimension format")
 def _no_channels(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """transformers: the channel axis of an image is not found."""
     yield explain(
@@ -175,12 +198,16 @@ def _no_channels(match: re.Match[str], error: ErrorContext) -> Iterator[Explanat
     )
 
 
+@DECODERS.matching(
+    rf"(?P<which>mean|std) must have (?P<channels>{NUMBER}) elements if it is an iterable, got"
+    rf" (?P<means>{NUMBER})"
+)
 def _means(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """transformers: one mean per channel is needed."""
     channels, means = int(match["channels"]), int(match["means"])
     yield certain(
         "channels",
-        f"The image has {channels} {'channel' if channels == 1 else 'channels'} and is normalised"
+        f"The image has {counted(channels, 'channel')} and is normalised"
         f" with {means} numbers of {match['which']}.",
         'Make it an image in colour first: image.convert("RGB") of a PIL image.'
         if means == 3
@@ -191,6 +218,10 @@ def _means(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     )
 
 
+@DECODERS.matching(
+    r"(?:One must provided? a boolean mask|bool_masked_pos\W{1,3}(?:must|should|is"
+    r" (?:None|missing|required)|has to|cannot|to be))"
+)
 def _mask(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Masked image modelling called without a mask."""
     yield certain(
@@ -203,6 +234,10 @@ def _mask(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     )
 
 
+@DECODERS.matching(
+    r"Expected \(batch_size, seq_length, hidden_dim\) got"
+    r" torch\.Size\((\[[\d, ]{0,200}\])\)"
+)
 def _sequence_axes(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """torchvision: the encoder takes (batch, tokens, width)."""
     shape = parse_sizes(match[1])
@@ -223,6 +258,7 @@ def _sequence_axes(match: re.Match[str], error: ErrorContext) -> Iterator[Explan
     )
 
 
+@DECODERS.matching(rf"feat_dim: ({NUMBER}) must be divisible by head_dim: ({NUMBER})")
 def _head_share(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A width that is not divisible by the given head width."""
     width, share = int(match[1]), int(match[2])
@@ -232,28 +268,36 @@ def _head_share(match: re.Match[str], error: ErrorContext) -> Iterator[Explanati
         "heads",
         f"{width} channels have no whole number of heads of {share}:"
         f" {division_text(width, share)}.",
-        f"Use heads of {' or '.join(map(str, divisors_near(width, share)))} channels.",
-        f"Or use {-(-width // share) * share} = {-(-width // share)}·{share} channels.",
+        f"Use heads of {either(divisors_near(width, share))} channels.",
+        f"Or use {round_up(width, share)} = {-(-width // share)}·{share} channels.",
         because="the message names both",
         numbers={"embed_dim": width, "head_dim": share},
     )
 
 
+@DECODERS.matching(
+    r"(?i)(?:embed_?dim|Embed dimension|feature dimension)`? must be"
+    r" (?:divisible by|(?:a )?multiple of) 4\b"
+)
 def _sine_width(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """2-d sine-cosine position tables need a width divisible by 4."""
     given = re.search(r"got (\d{1,9})", error.text[match.start() : match.end() + 40])
     width = int(given[1]) if given else error.spec.embed_dim if error.spec else 0
-    near = [n for n in (width - width % 4, width - width % 4 + 4) if n] if width % 4 else []
+    near = multiples_near(width, 4) if width % 4 else []
     yield certain(
         "width",
         f"The token width {f'{width} ' if near else ''}is not divisible by 4, and a table of sines"
         " and cosines in two dimensions takes it in four parts: sine and cosine of row and column.",
-        f"Use a width of {' or '.join(map(str, near))}." if near else "Use a width that 4 divides.",
+        f"Use a width of {either(near)}." if near else "Use a width that 4 divides.",
         because="the message names the divisor",
         numbers={"embed_dim": width} if near else {},
     )
 
 
+@DECODERS.matching(
+    rf"seq_length is not a perfect square! Instead got [\w *]{{1,60}} = ({NUMBER})"
+    rf" and seq_length = ({NUMBER})"
+)
 def _no_square(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """torchvision: interpolate_embeddings of a table that is not a square grid."""
     square, length = int(match[1]), int(match[2])
@@ -267,58 +311,3 @@ def _no_square(match: re.Match[str], error: ErrorContext) -> Iterator[Explanatio
         because="the message names both",
         numbers={"table": length},
     )
-
-
-_N = r"\d{1,6}"
-DECODERS = decoder_table(
-    (
-        r"number of channels of the pixel values is equal to the one set in the configuration"
-        r"|channel dimension of the pixel values match with the one set in the configuration\.?"
-        rf"(?: Expected (?P<expected>{_N}) but got (?P<got>{_N}))?",
-        _image_channels,
-    ),
-    (r"Unable to infer channel dimension format", _no_channels),
-    (
-        rf"(?P<which>mean|std) must have (?P<channels>{_N}) elements if it is an iterable, got"
-        rf" (?P<means>{_N})",
-        _means,
-    ),
-    (
-        r"Sequence length must be less than max_position_embeddings \(got `sequence length`:"
-        rf" (?P<length>{_N}) and max_position_embeddings: (?P<longest>{_N})",
-        _long_text,
-    ),
-    (
-        r"sequence length is longer than the specified maximum sequence length for this model"
-        rf" \((?P<length>{_N}) > (?P<longest>{_N})\)",
-        _long_text,
-    ),
-    (
-        rf"Image features and image tokens do not match[:,] tokens: (?P<tokens>{_N}),"
-        rf" features:? (?P<features>{_N})",
-        _image_tokens,
-    ),
-    (rf"is too long for context length (?P<longest>{_N})", _long_text),
-    (
-        r"(?:One must provided? a boolean mask|bool_masked_pos\W{1,3}(?:must|should|is"
-        r" (?:None|missing|required)|has to|cannot|to be))",
-        _mask,
-    ),
-    (
-        r"Expected \(batch_size, seq_length, hidden_dim\) got"
-        r" torch\.Size\((\[[\d, ]{0,200}\])\)",
-        _sequence_axes,
-    ),
-    (rf"feat_dim: ({_N}) must be divisible by head_dim: ({_N})", _head_share),
-    (
-        r"(?i)(?:embed_?dim|Embed dimension|feature dimension)`? must be"
-        r" (?:divisible by|(?:a )?multiple of) 4\b",
-        _sine_width,
-    ),
-    (
-        rf"seq_length is not a perfect square! Instead got [\w *]{{1,60}} = ({_N})"
-        rf" and seq_length = ({_N})",
-        _no_square,
-    ),
-)
-"""The pattern of each error message, and the function that explains it."""

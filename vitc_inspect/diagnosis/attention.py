@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 
 from vitc_inspect.diagnosis.explanation import (
+    Decoders,
     ErrorContext,
     Explanation,
     by,
-    decoder_table,
     divisors_near,
     empty_tensor,
     explain,
@@ -18,6 +18,10 @@ from vitc_inspect.diagnosis.explanation import (
 )
 from vitc_inspect.diagnosis.grids import grid_of, grid_text, square_of
 from vitc_inspect.diagnosis.positions import WIDEST_MAP
+
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
+
 
 _WIDEST_WINDOW = 12
 """Largest usual window side (tokens), apart from the 16 and 24 of Swin-V2."""
@@ -91,6 +95,7 @@ def _oblong_scores(first: int, second: int, axis: int) -> Explanation | None:
     )
 
 
+@DECODERS.matching(r"was expecting embedding dimension of (\d{1,9}), but got (\d{1,9})")
 def _attention_width(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Attention whose input tokens have the wrong width."""
     expected, got = int(match.group(1)), int(match.group(2))
@@ -123,6 +128,7 @@ def _attention_width(match: re.Match[str], error: ErrorContext) -> Iterator[Expl
     )
 
 
+@DECODERS.matching(r"query should be unbatched 2D or batched 3D tensor but received (\d)-D")
 def _attention_axes(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Attention whose input is a map."""
     axes = int(match.group(1))
@@ -142,6 +148,11 @@ _HEADS_CALL = re.compile(
 )
 
 
+@DECODERS.matching(
+    r"embed_dim must be divisible by num_heads|dim should be divisible by num_heads"
+    r"|hidden size \(?(\d{1,9}),?\)? is not a multiple of the number of attention heads"
+    r" \(?(\d{1,9})"
+)
 def _heads(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A token width that is not divisible by the heads; the message may lack the numbers."""
     pair = [int(number) for number in match.groups() if number]
@@ -166,16 +177,3 @@ def _heads(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
         likelihood="likely" if width else "certain",  # the attention may have another width
         numbers={"embed_dim": width} if width else {},
     )
-
-
-DECODERS = decoder_table(
-    (r"was expecting embedding dimension of (\d{1,9}), but got (\d{1,9})", _attention_width),
-    (r"query should be unbatched 2D or batched 3D tensor but received (\d)-D", _attention_axes),
-    (
-        r"embed_dim must be divisible by num_heads|dim should be divisible by num_heads"
-        r"|hidden size \(?(\d{1,9}),?\)? is not a multiple of the number of attention heads"
-        r" \(?(\d{1,9})",
-        _heads,
-    ),
-)
-"""The pattern of each error message, and the function that explains it."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isqrt
 
-from vitc_inspect.diagnosis.explanation import looks_like_width
+from vitc_inspect.diagnosis.explanation import by, looks_like_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,12 @@ class Mismatch:
     """Its shape in the checkpoint."""
     built: tuple[int, ...]
     """Its shape in the model."""
+
+    @property
+    def text(self) -> str:
+        """Its name and both shapes, as a clause."""
+        saved, built = (by(shape) or "one number" for shape in (self.saved, self.built))
+        return f"{self.name} is {saved} in the checkpoint and {built} in the model"
 
 
 @dataclass(frozen=True, kw_only=True)

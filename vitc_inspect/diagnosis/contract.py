@@ -44,21 +44,19 @@ class Contract:
     """Attention heads of a block."""
 
     def __post_init__(self) -> None:
-        highest = {
-            "in_channels": MAX_CHANNELS,
-            "patch_size": MAX_SIDE,
-            "embed_dim": MAX_CHANNELS,
-            "table_length": MAX_TOKENS,
-            "num_patches": MAX_TOKENS,
-            "table_width": MAX_CHANNELS,
-            "num_heads": MAX_CHANNELS,
+        ranges = {
+            "in_channels": (1, MAX_CHANNELS),
+            "patch_size": (1, MAX_SIDE),
+            "embed_dim": (1, MAX_CHANNELS),
+            "table_length": (1, MAX_TOKENS),
+            "num_patches": (1, MAX_TOKENS),
+            "table_width": (1, MAX_CHANNELS),
+            "num_heads": (1, MAX_CHANNELS),
+            "num_prefix_tokens": (0, MAX_TOKENS),
         }
-        for name, most in highest.items():
+        for name, (least, most) in ranges.items():
             if getattr(self, name) is not None:
-                self._keep(name, check_int(name, getattr(self, name), 1, most))
-        if self.num_prefix_tokens is not None:
-            prefix = check_int("num_prefix_tokens", self.num_prefix_tokens, 0, MAX_TOKENS)
-            self._keep("num_prefix_tokens", prefix)
+                self._keep(name, check_int(name, getattr(self, name), least, most))
         if self.image_size is not None:
             self._keep("image_size", check_pair("image_size", self.image_size))
         if self.convs is not None:

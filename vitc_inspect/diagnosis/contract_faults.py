@@ -9,6 +9,7 @@ from math import isqrt, prod
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.validation import A_STEM, check_type
 from vitc_inspect.diagnosis.contract import Contract
+from vitc_inspect.diagnosis.divisibility import divisions_text, round_up
 from vitc_inspect.diagnosis.explanation import Explanation, by, certain, explain, heads_fault
 from vitc_inspect.diagnosis.length_readings import Reading, read_lengths, read_lengths_of
 from vitc_inspect.stem.geometry import audit_pixels
@@ -244,18 +245,15 @@ def _division(contract: Contract) -> Iterator[Explanation]:
         return
     if not any(side % patch for side in contract.image_size):
         return
-    fits = [max(patch, side - side % patch) for side in contract.image_size]
-    parts = " and ".join(
-        f"{side} = {side // patch}·{patch} + {side % patch}"
-        for side in dict.fromkeys(contract.image_size)
-        if side % patch
-    )
+    below = [max(patch, side - side % patch) for side in contract.image_size]
+    above = [round_up(side, patch) for side in contract.image_size]
+    parts = divisions_text(contract.image_size, (patch, patch))
     yield explain(
         "image size",
         f"The image is not divisible by the patch: {parts}. Patchify reads the whole"
         " patches only and drops the rest; padded convolutions may give one token more.",
-        f"Resize the image to {by(fits)} pixels.",
-        f"Or pad it to {by([-(-side // patch) * patch for side in contract.image_size])}.",
+        f"Resize the image to {by(below)} pixels.",
+        f"Or pad it to {by(above)}.",
         because="the convolutions are not known, so only the division shows it",
         numbers={
             "image_height": contract.image_size[0],

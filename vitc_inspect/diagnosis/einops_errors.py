@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 
-from vitc_inspect.diagnosis.divisibility import division_text, indivisible_image, indivisible_map
+from vitc_inspect.diagnosis.divisibility import (
+    division_text,
+    indivisible_image,
+    indivisible_map,
+    multiples_near,
+)
 from vitc_inspect.diagnosis.explanation import (
+    Decoders,
     ErrorContext,
     Explanation,
     certain,
-    counted,
-    decoder_table,
     divisors_near,
+    either,
     explain,
     heads_fault,
     looks_like_width,
     parse_sizes,
+    prefix_left,
 )
 from vitc_inspect.diagnosis.grids import grid_text, square_of
+
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
+
 
 _HEADER = re.compile(
     r"Error while processing \w{1,30}-reduction pattern \"(?P<pattern>[^\"]{1,300})\"\."
@@ -50,10 +61,7 @@ class Axis:
     @property
     def chunk(self) -> int:
         """Product of the given lengths."""
-        product = 1
-        for length in self.known.values():
-            product *= length
-        return product
+        return prod(self.known.values())
 
 
 def _axes_of(header: re.Match[str] | None) -> tuple[Axis, ...]:
@@ -85,6 +93,7 @@ def einops_header(error: ErrorContext, before: int) -> re.Match[str] | None:
     return found
 
 
+@DECODERS.matching(r"can't divide axis of length (\d{1,9}) in chunks of (\d{1,9})")
 def _divided(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """can't divide axis of length n in chunks of m."""
     length, chunk = int(match.group(1)), int(match.group(2))
@@ -163,11 +172,10 @@ def _tokens(length: int, chunk: int) -> Explanation:
     )
     square = square_of(length)
     if square and square[1] and rest == square[1] % chunk:
-        return explain(
-            "class token",
-            f"{opening} {counted(square[1])} before the image's {'is' if square[1] == 1 else 'are'}"
-            " still there.",
-            f"Leave {'it' if square[1] == 1 else 'them'} out first: x[:, {square[1]}:].",
+        return prefix_left(
+            opening,
+            square[1],
+            when=" first",
             because=f"without {square[1]}, {division_text(length - square[1], chunk)} is left",
             likelihood="likely" if square[1] in (1, 2, 5) else "possible",
             numbers=numbers,
@@ -214,7 +222,7 @@ def _heads_or_parts(axis: Axis) -> Explanation:
         "heads",
         f"A token of {width} numbers has no whole number of heads of {share}:"
         f" {division_text(width, share)}.",
-        f"Use heads of {' or '.join(map(str, divisors_near(width, share)))} numbers.",
+        f"Use heads of {either(divisors_near(width, share))} numbers.",
         f"Or make the tokens {wider} = {wider // share}·{share} numbers wide.",
         because=f"the pattern takes ({' '.join(axis.names)}) into chunks of {chunk}",
         numbers={"embed_dim": width, "head_dim": share},
@@ -224,40 +232,35 @@ def _heads_or_parts(axis: Axis) -> Explanation:
 def _frames(axis: Axis) -> Explanation:
     """Frames of a video that are not divisible by the tubelet."""
     length, chunk = axis.size, axis.chunk
-    rest = length % chunk
-    fits = [n for n in (length - rest, length - rest + chunk) if n]
     return explain(
         "frames",
         f"{length} frames do not divide into {chunk} at a time: {division_text(length, chunk)}.",
-        f"Use {' or '.join(map(str, fits))} frames.",
+        f"Use {either(multiples_near(length, chunk))} frames.",
         because=f"the letters ({' '.join(axis.names)}) are axis {axis.place} of a video",
-        numbers={"frames": length, "tubelet": chunk, "rest": rest},
+        numbers={"frames": length, "tubelet": chunk, "rest": length % chunk},
     )
 
 
 def _unknown_axis(length: int, chunk: int, axis: Axis | None = None) -> Explanation:
     """An axis that is not divisible, without a known meaning."""
-    rest = length % chunk
-    fits = [n for n in (length - rest, length - rest + chunk) if n]
     which = f"Axis {axis.place}, ({' '.join(axis.names)})," if axis else "An axis"
     return explain(
         "axes",
         f"{which} is {length} long and is to be split into chunks of {chunk}:"
         f" {division_text(length, chunk)}.",
-        f"Give this axis {' or '.join(map(str, fits))} instead of {length}.",
+        f"Give this axis {either(multiples_near(length, chunk))} instead of {length}.",
         _divisors(length, chunk),
         because="the text does not say what the axis is",
         likelihood="possible",
-        numbers={"length": length, "chunk": chunk, "rest": rest},
+        numbers={"length": length, "chunk": chunk, "rest": length % chunk},
     )
 
 
 def _divisors(length: int, chunk: int) -> str:
     """The fix that names other divisors; empty if there are none."""
-    near = [str(n) for n in divisors_near(length, chunk) if 1 < n < length]
-    return f"Or use {' or '.join(near)}, which divide{'s' if len(near) == 1 else ''} {length}." if (
-        near
-    ) else ""  # fmt: skip
+    near = [n for n in divisors_near(length, chunk) if 1 < n < length]
+    divide = "divides" if len(near) == 1 else "divide"
+    return f"Or use {either(near)}, which {divide} {length}." if near else ""
 
 
 def _without_pattern(length: int, chunk: int) -> Iterator[Explanation]:
@@ -287,17 +290,5 @@ def _without_pattern(length: int, chunk: int) -> Iterator[Explanation]:
 
 def _without_evidence(explanation: Explanation) -> Explanation:
     """An explanation from the two numbers alone."""
-    return explain(
-        explanation.kind,
-        explanation.sentence,
-        *explanation.fixes,
-        because="the two numbers allow it; the pattern is not in the text",
-        likelihood="possible",
-        numbers=explanation.numbers,
-    )
-
-
-DECODERS = decoder_table(
-    (r"can't divide axis of length (\d{1,9}) in chunks of (\d{1,9})", _divided),
-)
-"""The pattern of each error message, and the function that explains it."""
+    because = "the two numbers allow it; the pattern is not in the text"
+    return replace(explanation, because=because, likelihood="possible")

@@ -7,17 +7,24 @@ from collections.abc import Iterator
 
 from vitc_inspect.diagnosis.einops_errors import MOST_BANDS, einops_header
 from vitc_inspect.diagnosis.explanation import (
+    Decoders,
     ErrorContext,
     Explanation,
     by,
     certain,
-    decoder_table,
     explain,
     parse_sizes,
 )
 from vitc_inspect.diagnosis.grids import grid_text, square_of
 
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
 
+
+@DECODERS.matching(
+    r"Wrong shape: expected (>=)?(\d{1,3}) dims\. Received (\d{1,3})-dim tensor",
+    r"Expected ()(\d{1,3}) dimensions, got (\d{1,3})\b",
+)
 def _axes_of_pattern(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A pattern for another number of axes."""
     least, expected, got = match.group(1) or "", int(match.group(2)), int(match.group(3))
@@ -92,6 +99,10 @@ def _three_of_four(
     )
 
 
+@DECODERS.matching(
+    r"Identifiers only on one side of expression(?: \(should be on both\))?:"
+    r" \{([^}]{1,200})\}"
+)
 def _one_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Letters that are on one side of the pattern only."""
     names = re.findall(r"\w{1,40}", match.group(1))
@@ -129,109 +140,62 @@ def _one_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation
     )
 
 
+_SET = r"[{\[]([^}\]]{0,200})[}\]]"
+_PATTERN_FAULTS = {
+    rf"Unexpected identifiers on the left side of repeat: {_SET}": (
+        "repeat keeps every axis, and {0} is on the left side of the pattern only.",
+        "Write {0} on the right side too, or drop it with einops.reduce first.",
+    ),
+    rf"Specify sizes for new axes in repeat: {_SET}": (
+        "repeat does not know how long the new axes are: {0}.",
+        "Give a length as a keyword argument for each: {0}.",
+    ),
+    rf"Unexpected identifiers on the right side of reduce \w{{1,30}}: {_SET}": (
+        "reduce makes no axes, and {0} is on the right side of the pattern only.",
+        "Write {0} on the left side too, or use einops.repeat.",
+    ),
+    rf"Could not infer sizes for {_SET}": (
+        "Two letters or more share one axis and have no length: {0}.",
+        "Give all of {0} but one a length as a keyword argument.",
+    ),
+    r"Axis (\w{1,40}) is not used in transform": (
+        "A length is given for {0}, and the pattern has no such letter.",
+        "Write {0} into the pattern, or leave its length out.",
+    ),
+    r"Indexing expression contains duplicate dimension \"(\w{1,40})\"": (
+        "The letter {0} occurs twice on one side of the pattern.",
+        "Give the two axes letters of their own, for example {0} and {0}2.",
+    ),
+    r"Ellipsis found in right side, but not left side": (
+        "The pattern has an ellipsis on its right side and none on its left.",
+        "Write ... on both sides.",
+    ),
+    r"Ellipsis inside parenthesis in the left side is not allowed": (
+        "The pattern has its ellipsis in parentheses on the left side, where nothing can be split.",
+        "Write ... without parentheses there.",
+    ),
+    r"Non-unitary anonymous axes are not supported in rearrange": (
+        "The pattern of rearrange has a number other than 1 in it.",
+        "Write a letter instead, and give its length as a keyword argument.",
+    ),
+    (
+        r"Brackets are not balanced|Imbalanced parentheses in expression"
+        r"|Axis composition is one-level"
+    ): (
+        "The parentheses of the pattern are not balanced, or are nested.",
+        "Close each parenthesis before the next one opens.",
+    ),
+    r"Invalid axis identifier: (\w{1,40})": (
+        "{0} is no name for an axis.",
+        "Use letters and digits, a letter first and no underscore at an end, instead of {0}.",
+    ),
+}
+"""Messages about a pattern, each with its meaning and its fix."""
+
+
+@DECODERS.matching(*_PATTERN_FAULTS)
 def _unreadable(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A pattern that einops cannot parse or complete."""
-    for pattern, kind, sentence, fix in _PATTERN_FAULTS:
-        found = pattern.search(match.group(0))
-        if found:
-            what = ", ".join(re.findall(r"\w{1,40}", found.group(1))) if pattern.groups else ""
-            yield certain(
-                kind,
-                sentence.format(what),
-                fix.format(what),
-                because="einops says so",
-            )
-            return
-
-
-_SET = r"[{\[]([^}\]]{0,200})[}\]]"
-_PATTERN_FAULTS = tuple(
-    (re.compile(pattern), kind, sentence, fix)
-    for pattern, kind, sentence, fix in (
-        (
-            rf"Unexpected identifiers on the left side of repeat: {_SET}",
-            "pattern",
-            "repeat keeps every axis, and {0} is on the left side of the pattern only.",
-            "Write {0} on the right side too, or drop it with einops.reduce first.",
-        ),
-        (
-            rf"Specify sizes for new axes in repeat: {_SET}",
-            "pattern",
-            "repeat does not know how long the new axes are: {0}.",
-            "Give a length as a keyword argument for each: {0}.",
-        ),
-        (
-            rf"Unexpected identifiers on the right side of reduce \w{{1,30}}: {_SET}",
-            "pattern",
-            "reduce makes no axes, and {0} is on the right side of the pattern only.",
-            "Write {0} on the left side too, or use einops.repeat.",
-        ),
-        (
-            rf"Could not infer sizes for {_SET}",
-            "pattern",
-            "Two letters or more share one axis and have no length: {0}.",
-            "Give all of {0} but one a length as a keyword argument.",
-        ),
-        (
-            r"Axis (\w{1,40}) is not used in transform",
-            "pattern",
-            "A length is given for {0}, and the pattern has no such letter.",
-            "Write {0} into the pattern, or leave its length out.",
-        ),
-        (
-            r"Indexing expression contains duplicate dimension \"(\w{1,40})\"",
-            "pattern",
-            "The letter {0} occurs twice on one side of the pattern.",
-            "Give the two axes letters of their own, for example {0} and {0}2.",
-        ),
-        (
-            r"Ellipsis found in right side, but not left side",
-            "pattern",
-            "The pattern has an ellipsis on its right side and none on its left.",
-            "Write ... on both sides.",
-        ),
-        (
-            r"Ellipsis inside parenthesis in the left side is not allowed",
-            "pattern",
-            "The pattern has its ellipsis in parentheses on the left side, where nothing can be"
-            " split.",
-            "Write ... without parentheses there.",
-        ),
-        (
-            r"Non-unitary anonymous axes are not supported in rearrange",
-            "pattern",
-            "The pattern of rearrange has a number other than 1 in it.",
-            "Write a letter instead, and give its length as a keyword argument.",
-        ),
-        (
-            r"Brackets are not balanced|Imbalanced parentheses in expression"
-            r"|Axis composition is one-level",
-            "pattern",
-            "The parentheses of the pattern are not balanced, or are nested.",
-            "Close each parenthesis before the next one opens.",
-        ),
-        (
-            r"Invalid axis identifier: (\w{1,40})",
-            "pattern",
-            "{0} is no name for an axis.",
-            "Use letters and digits, a letter first and no underscore at an end, instead of {0}.",
-        ),
-    )
-)
-"""Messages about a pattern, with their meaning and fix."""
-
-
-DECODERS = decoder_table(
-    (
-        r"Wrong shape: expected (>=)?(\d{1,3}) dims\. Received (\d{1,3})-dim tensor",
-        _axes_of_pattern,
-    ),
-    (r"Expected ()(\d{1,3}) dimensions, got (\d{1,3})\b", _axes_of_pattern),
-    (
-        r"Identifiers only on one side of expression(?: \(should be on both\))?:"
-        r" \{([^}]{1,200})\}",
-        _one_side,
-    ),
-    *((pattern, _unreadable) for pattern, *_ in _PATTERN_FAULTS),
-)
-"""The pattern of each error message, and the function that explains it."""
+    sentence, fix = _PATTERN_FAULTS[match.re.pattern]
+    what = ", ".join(re.findall(r"\w{1,40}", match[1])) if match.re.groups else ""
+    yield certain("pattern", sentence.format(what), fix.format(what), because="einops says so")

@@ -6,15 +6,19 @@ import re
 from collections.abc import Iterator
 
 from vitc_inspect.diagnosis.explanation import (
+    Decoders,
     ErrorContext,
     Explanation,
     by,
-    decoder_table,
     empty_tensor,
     parse_sizes,
 )
 
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
 
+
+@DECODERS.matching(r"cannot reshape tensor of 0 elements into shape (\[[-\d, ]{1,200}\])")
 def _reshaped(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`x.reshape(0, -1)` of an empty tensor."""
     yield empty_tensor(
@@ -24,6 +28,7 @@ def _reshaped(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation
     )
 
 
+@DECODERS.matching(r"expect(?:s|ed) a non-empty (?:list of Tensors|TensorList)")
 def _list(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`torch.cat([])` and `torch.stack([])`."""
     yield empty_tensor(
@@ -33,6 +38,7 @@ def _list(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     )
 
 
+@DECODERS.matching(r"with optional 0 dim batch size for input, but got: ?(\[[\d, ]{1,99}\])")
 def _pooled(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Pooling of a map without channels, rows or columns, or with too many axes."""
     given = parse_sizes(match.group(1))
@@ -44,6 +50,10 @@ def _pooled(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
         )
 
 
+@DECODERS.matching(
+    r"Input and output sizes should be greater than 0, but got input (\([HWD\d:, ]{1,99}\))"
+    r" output (\([HWD\d:, ]{1,99}\))"
+)
 def _resized(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Interpolation from or to an empty map."""
     before, after = parse_sizes(match.group(1)), parse_sizes(match.group(2))
@@ -55,6 +65,7 @@ def _resized(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]
     )
 
 
+@DECODERS.matching(r"Expected reduction dim (\d) to have non-zero size")
 def _reduced(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A maximum over an empty axis."""
     axis = int(match.group(1))
@@ -63,17 +74,3 @@ def _reduced(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]
         because="an empty axis has no maximum",
         numbers={"axis": axis},
     )
-
-
-DECODERS = decoder_table(
-    (r"cannot reshape tensor of 0 elements into shape (\[[-\d, ]{1,200}\])", _reshaped),
-    (r"expect(?:s|ed) a non-empty (?:list of Tensors|TensorList)", _list),
-    (r"with optional 0 dim batch size for input, but got: ?(\[[\d, ]{1,99}\])", _pooled),
-    (
-        r"Input and output sizes should be greater than 0, but got input (\([HWD\d:, ]{1,99}\))"
-        r" output (\([HWD\d:, ]{1,99}\))",
-        _resized,
-    ),
-    (r"Expected reduction dim (\d) to have non-zero size", _reduced),
-)
-"""The pattern of each error message, and the function that explains it."""

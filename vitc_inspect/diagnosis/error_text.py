@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise, zip_longest
 
-from vitc_inspect.diagnosis.explanation import ErrorContext
+from vitc_inspect.diagnosis.explanation import SHAPE, ErrorContext
 from vitc_inspect.stem.spec import StemSpec
 
 MAX_TEXT = 200_000
@@ -102,8 +102,8 @@ def _fake_operands(text: str) -> tuple[str, tuple[tuple[int, ...], ...], tuple[b
 
 _BROADCAST = re.compile(
     r"Attempting to broadcast a dimension of length (\d{1,9}) at (-?\d)! Mismatching argument at"
-    r" index (\d) had (?:torch\.Size\()?(\[[\d, ]{1,200}\])\)?; but expected shape should be"
-    r" broadcastable to (\[[\d, ]{1,200}\])"
+    rf" index (\d) had (?:torch\.Size\()?({SHAPE})\)?; but expected shape should be"
+    rf" broadcastable to ({SHAPE})"
 )
 _REDUCED = re.compile(
     r"a and b must have same reduction dim, but got \[(\d{1,12}), (\d{1,12})\] X"
@@ -120,7 +120,7 @@ _JOINED_BEFORE = re.compile(
 """torch up to 1.9; if no dimension follows the sizes, the first one is theirs."""
 _NORMED = re.compile(
     r"(Given normalized_shape=\[[\d, ]{1,60}\], expected input with shape) \[([\d, ]{1,60})\],"
-    r" but got input of size torch\.Size\((\[[\d, ]{1,200}\])\)"
+    rf" but got input of size torch\.Size\(({SHAPE})\)"
 )
 
 

@@ -173,12 +173,23 @@ Decoder = Callable[[re.Match[str], ErrorContext], Iterator[Explanation]]
 """Turns the match of an error message into explanations, most likely first."""
 
 
-def decoder_table(
-    *rows: tuple[str | re.Pattern[str], Decoder],
-) -> tuple[tuple[re.Pattern[str], Decoder], ...]:
-    """Compile the patterns of a table of decoders."""
-    return tuple((re.compile(pattern), decode) for pattern, decode in rows)
+class Decoders(list[tuple[re.Pattern[str], Decoder]]):
+    """Patterns of error messages, each with the function that explains it."""
 
+    def matching(self, *patterns: str | re.Pattern[str]) -> Callable[[Decoder], Decoder]:
+        """Make a decorator that adds a function for the messages of these patterns."""
+
+        def added(decode: Decoder) -> Decoder:
+            self.extend((re.compile(pattern), decode) for pattern in patterns)
+            return decode
+
+        return added
+
+
+NUMBER = r"\d{1,6}"
+"""Pattern of a side, a length or a number of channels in a message."""
+SHAPE = r"\[[\d, ]{1,200}\]"
+"""Pattern of a shape in a message."""
 
 RUN_IT = (
     "Run the module itself, which shows every shape before this line:"
@@ -229,25 +240,20 @@ def empty_tensor(
         written: Whether the 0 is in a shape argument, so that no slice can be the cause.
     """
     division = "an integer division that gives 0, n // m with n smaller than m"
-    if written:
-        return explain(
-            "empty",
-            f"{what}. A tensor with an axis of length 0 is empty.",
-            f"Look for {division}.",
-            "Or for an empty batch, len(x) of no image, and leave it out before the model is"
-            " called.",
-            because=because,
-            numbers=numbers,
-        )
-    return explain(
-        "empty",
-        f"{what}. A tensor with an axis of length 0 is empty.",
+    fixes = (
         "Look for an empty slice, such as x[:, 3:] of an RGB image.",
         f"Or for {division}.",
         "Or for an empty batch or list, and leave it out before the model is called.",
-        because=because,
-        numbers=numbers,
     )
+    if written:
+        fixes = (
+            f"Look for {division}.",
+            "Or for an empty batch, len(x) of no image, and leave it out before the model is"
+            " called.",
+            "",
+        )
+    sentence = f"{what}. A tensor with an axis of length 0 is empty."
+    return explain("empty", sentence, *fixes, because=because, numbers=numbers)
 
 
 def explain(
@@ -281,6 +287,7 @@ def prefix_left(
     numbers: Mapping[str, int],
     owner: str = "image",
     when: str = " before reshaping",
+    likelihood: Likelihood = "likely",
 ) -> Explanation:
     """Explain a reshape of tokens that still include their prefix tokens.
 
@@ -291,6 +298,7 @@ def prefix_left(
         numbers: The numbers in the message.
         owner: What the other tokens are of.
         when: When to leave the prefix tokens out.
+        likelihood: How likely it is.
     """
     one = count == 1
     return explain(
@@ -298,6 +306,7 @@ def prefix_left(
         f"{opening} {counted(count)} before the {owner}'s {'is' if one else 'are'} still there.",
         f"Leave {'it' if one else 'them'} out{when}: x[:, {count}:].",
         because=because,
+        likelihood=likelihood,
         numbers=numbers,
     )
 
@@ -332,7 +341,7 @@ def heads_fault(width: int, heads: int) -> Explanation:
         "heads",
         f"A token of {width} numbers cannot be shared by {heads} heads:"
         f" {width} = {heads}·{width // heads} + {width % heads}.",
-        f"Use {' or '.join(map(str, near))} heads, which divide {width}.",
+        f"Use {either(near)} heads, which divide {width}.",
         f"Or make the tokens {wider} = {heads}·{wider // heads} numbers wide.",
         because="each head takes an equal share of the token",
         numbers={"embed_dim": width, "num_heads": heads},
@@ -362,8 +371,40 @@ def by(sides: Sequence[int]) -> str:
 def counted(count: int, word: str = "token") -> str:
     """Format a count with its noun.
 
-    >>> counted(1), counted(4), counted(1, "entry")
-    ('1 token', '4 tokens', '1 entry')
+    >>> counted(1), counted(4), counted(2, "entry")
+    ('1 token', '4 tokens', '2 entries')
     """
-    many = {"token": "tokens", "entry": "entries"}[word]
+    many = "entries" if word == "entry" else f"{word}s"
     return f"{count} {word if count == 1 else many}"
+
+
+def listed(words: Iterable[object]) -> str:
+    """Format different words or numbers as a list.
+
+    >>> listed([96, 192, 384, 384]), listed(["mask"])
+    ('96, 192 and 384', 'mask')
+    """
+    *first, last = map(str, dict.fromkeys(words))
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def either(numbers: Iterable[int]) -> str:
+    """Format numbers of which one is to be chosen.
+
+    >>> either((4, 6))
+    '4 or 6'
+    """
+    return " or ".join(map(str, numbers))
+
+
+def sides_by_name(**sides: Sequence[int]) -> dict[str, int]:
+    """Name the rows and columns of grids, as an explanation's numbers.
+
+    >>> sides_by_name(token=(14, 16))
+    {'token_rows': 14, 'token_columns': 16}
+    """
+    return {
+        f"{name}_{axis}": side
+        for name, grid in sides.items()
+        for axis, side in zip(("rows", "columns"), grid, strict=True)
+    }

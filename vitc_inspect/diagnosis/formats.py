@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vitc_inspect.diagnosis.explanation import (
-    ErrorContext,
-    Explanation,
-    certain,
-    decoder_table,
-    explain,
-)
+from vitc_inspect.diagnosis.explanation import Decoders, ErrorContext, Explanation, certain, explain
+
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
+_DEVICE = r"(?:cuda|cpu|mps|xpu|meta)(?::\d{1,3})?"
+_NAMES = r"[\w:. ]{1,60}?"
+
 
 _DTYPES = {
     "unsigned char": "uint8",
@@ -27,12 +27,14 @@ _DTYPES = {
     "half": "float16",
     "c10::half": "float16",
     "c10::bfloat16": "bfloat16",
-    "bfloat16": "bfloat16",
-    "bool": "bool",
 }
 """Dtype names in PyTorch's messages, in lower case, and in its API."""
 
 
+@DECODERS.matching(
+    rf"Input type \((?P<image>{_NAMES})\) and (?:weight|bias) type"
+    rf" \((?P<weight>{_NAMES})\) should be the same"
+)
 def _types(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """An image and weights of different dtypes or on different devices."""
     image, weight = (part.strip() for part in match.group("image", "weight"))
@@ -40,7 +42,7 @@ def _types(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     if came[0] != kept[0]:
         yield _devices(came[0], kept[0])
     if came[1] != kept[1]:
-        yield from _formats(came[1], kept[1])
+        yield _formats(came[1], kept[1])
 
 
 def _tensor_type(text: str) -> tuple[str, str]:
@@ -63,7 +65,7 @@ def _devices(image: str, weights: str) -> Explanation:
     )
 
 
-def _formats(image: str, weights: str) -> Iterator[Explanation]:
+def _formats(image: str, weights: str) -> Explanation:
     """Fixes for two dtypes."""
     cast = f"Convert the image: image.to(torch.{weights})."
     why = ""
@@ -78,7 +80,7 @@ def _formats(image: str, weights: str) -> Iterator[Explanation]:
     convert = f"Or convert the model: model.to(torch.{image})."
     half = {image, weights} & {"float16", "bfloat16"}
     floats = {"float16", "bfloat16", "float64", "float32"}
-    yield certain(
+    return certain(
         "dtype",
         f"The image has the number format {image} and the weights {weights}.{why}",
         cast,
@@ -88,15 +90,22 @@ def _formats(image: str, weights: str) -> Iterator[Explanation]:
     )
 
 
+@DECODERS.matching(
+    r"mat1 and mat2 must have the same dtype, but got (?P<image>\w{1,30}) and"
+    r" (?P<weight>\w{1,30})",
+    r"expected m1 and m2 to have the same dtype, but got: (?P<image>[\w:]{1,30}) !="
+    r" (?P<weight>[\w:]{1,30})",
+    r"expected scalar type (?P<image>\w{1,30}) but found (?P<weight>\w{1,30})",
+)
 def _formats_of_two(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A matrix product of two dtypes; usually the input and the weight."""
     came, kept = (_DTYPES.get(n.lower(), n.lower()) for n in match.group("image", "weight"))
     if came != kept:
-        for explanation in _formats(came, kept):
-            # neither operand need be a weight: queries and keys
-            yield replace(explanation, likelihood="likely")
+        # neither operand need be a weight: queries and keys
+        yield replace(_formats(came, kept), likelihood="likely")
 
 
+@DECODERS.matching(r"\"(\w{1,60})\" not implemented for '(\w{1,30})'")
 def _format_unknown(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """An operation that is not implemented for a dtype."""
     format_ = _DTYPES.get(match.group(2).lower(), match.group(2))
@@ -121,6 +130,13 @@ def _format_unknown(match: re.Match[str], error: ErrorContext) -> Iterator[Expla
     )
 
 
+@DECODERS.matching(
+    rf"found at least two devices, (?P<first>{_DEVICE}) and (?P<second>{_DEVICE})",
+    rf"Expected all tensors to be on the same device, but got \w+ is on"
+    rf" (?P<second>{_DEVICE}), different from other tensors on (?P<first>{_DEVICE})",
+    rf"Tensor on device (?P<second>{_DEVICE}) is not on the expected device"
+    rf" (?P<first>{_DEVICE})",
+)
 def _two_devices(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Tensors on two devices."""
     first, second = match.group("first"), match.group("second")
@@ -136,6 +152,7 @@ def _two_devices(match: re.Match[str], error: ErrorContext) -> Iterator[Explanat
     )
 
 
+@DECODERS.matching(r"(?:CUDNN|CUBLAS)_STATUS_(?!SUCCESS)[A-Z_]{1,40}")
 def _no_algorithm(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A failure of cuDNN or cuBLAS without a reason."""
     yield explain(
@@ -149,6 +166,7 @@ def _no_algorithm(match: re.Match[str], error: ErrorContext) -> Iterator[Explana
     )
 
 
+@DECODERS.matching(r"device-side assert triggered")
 def _device_assert(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """An index out of range on a GPU."""
     yield explain(
@@ -162,41 +180,3 @@ def _device_assert(match: re.Match[str], error: ErrorContext) -> Iterator[Explan
         because="that is what a GPU asserts in indexing and in the loss",
         likelihood="possible",
     )
-
-
-_DEVICE = r"(?:cuda|cpu|mps|xpu|meta)(?::\d{1,3})?"
-_NAMES = r"[\w:. ]{1,60}?"
-
-DECODERS = decoder_table(
-    (
-        rf"Input type \((?P<image>{_NAMES})\) and (?:weight|bias) type"
-        rf" \((?P<weight>{_NAMES})\) should be the same",
-        _types,
-    ),
-    (
-        r"mat1 and mat2 must have the same dtype, but got (?P<image>\w{1,30}) and"
-        r" (?P<weight>\w{1,30})",
-        _formats_of_two,
-    ),
-    (
-        r"expected m1 and m2 to have the same dtype, but got: (?P<image>[\w:]{1,30}) !="
-        r" (?P<weight>[\w:]{1,30})",
-        _formats_of_two,
-    ),
-    (r"expected scalar type (?P<image>\w{1,30}) but found (?P<weight>\w{1,30})", _formats_of_two),
-    (r"\"(\w{1,60})\" not implemented for '(\w{1,30})'", _format_unknown),
-    (rf"found at least two devices, (?P<first>{_DEVICE}) and (?P<second>{_DEVICE})", _two_devices),
-    (
-        rf"Expected all tensors to be on the same device, but got \w+ is on"
-        rf" (?P<second>{_DEVICE}), different from other tensors on (?P<first>{_DEVICE})",
-        _two_devices,
-    ),
-    (
-        rf"Tensor on device (?P<second>{_DEVICE}) is not on the expected device"
-        rf" (?P<first>{_DEVICE})",
-        _two_devices,
-    ),
-    (r"(?:CUDNN|CUBLAS)_STATUS_(?!SUCCESS)[A-Z_]{1,40}", _no_algorithm),
-    (r"device-side assert triggered", _device_assert),
-)
-"""The pattern of each error message, and the function that explains it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from math import isqrt
 
 from vitc_inspect.stem import arithmetic
@@ -108,6 +108,29 @@ def square_of(count: int) -> tuple[int, int] | None:
         # with prefix tokens, any small number fits a grid of 3×3
         if side > (3 if prefix > 1 else 1) and side**2 + prefix == count:
             return side, prefix
+    return None
+
+
+def root_of(count: int) -> int:
+    """Return the square root of a square number, 0 of any other number.
+
+    >>> root_of(196), root_of(197)
+    (14, 0)
+    """
+    side = isqrt(count)
+    return side if side**2 == count else 0
+
+
+def patch_of(count: int, sides: Container[int]) -> tuple[int, int] | None:
+    """Return side and channels of a square patch with that many numbers, RGB before grey.
+
+    >>> patch_of(768, range(2, 64)), patch_of(100, range(2, 64)), patch_of(384, range(2, 64))
+    ((16, 3), (10, 1), None)
+    """
+    for channels in (3, 1, 4):
+        side = root_of(count // channels)
+        if side in sides and side**2 * channels == count:
+            return side, channels
     return None
 
 

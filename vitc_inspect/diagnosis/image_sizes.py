@@ -6,16 +6,28 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vitc_inspect.diagnosis.divisibility import division_text, indivisible_image
+from vitc_inspect.diagnosis.divisibility import division_text, indivisible_image, multiples_near
 from vitc_inspect.diagnosis.explanation import (
+    NUMBER,
+    SHAPE,
+    Decoders,
     ErrorContext,
     Explanation,
     by,
     certain,
-    decoder_table,
     explain,
     parse_sizes,
 )
+
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
+_DIFFERS = r"(?:doesn't|does not|don't|do not) match"
+_IMAGE = r"(?:image|img|input|pixel\w*)"
+_TORCHVISION = re.compile(
+    rf"Wrong image (?P<which>height|width)! Expected (?P<expected>{NUMBER})"
+    rf" but got (?P<side>{NUMBER})"
+)
+
 
 _NOMINAL = 16
 """The patch size that is assumed if none is known (pixels)."""
@@ -26,6 +38,11 @@ _BANDS = (1, 3, 4)
 # Images of the wrong size
 
 
+@DECODERS.matching(
+    rf"(?i)Input (?:image |img_?)?(?P<which>height|width) \(?(?P<side>{NUMBER})\)? {_DIFFERS}"
+    rf"[a-z ]{{0,40}}\(?(?P<expected>{NUMBER})\)?",
+    _TORCHVISION,
+)
 def _other_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """One side of the image is not the expected one."""
     which = (match["which"] or "side").lower()
@@ -92,26 +109,30 @@ _USUAL_MODELS = (224, 384, 448)
 
 def _channels_at(which: str, side: int, expected: int) -> Explanation:
     """A side that is really the number of channels."""
+    kind, place = "channels last", "so the channels are last"
+    fix = "Put the channels first: image.permute(0, 3, 1, 2)."
     if which == "height":
-        return explain(
-            "channels",
-            f"The image has a height of {side} pixels and the model expects {expected}: {side} is a"
-            " number of channels, and the channels are on the third axis.",
+        kind, place = "channels", "and the channels are on the third axis"
+        fix = (
             "Bring the image to (batch, channels, height, width): image.transpose(1, 2) where it"
-            " is (batch, height, channels, width).",
-            because=f"no image is {side} pixels high, and {side} channels are usual",
-            numbers={"side": side, "expected_side": expected},
+            " is (batch, height, channels, width)."
         )
     return explain(
-        "channels last",
+        kind,
         f"The image has a {which} of {side} pixels and the model expects {expected}: {side} is a"
-        " number of channels, so the channels are last.",
-        "Put the channels first: image.permute(0, 3, 1, 2).",
-        because=f"no image is {side} pixels wide, and {side} channels are usual",
+        f" number of channels, {place}.",
+        fix,
+        because=f"no image is {side} pixels {'high' if which == 'height' else 'wide'}, and {side}"
+        " channels are usual",
         numbers={"side": side, "expected_side": expected},
     )
 
 
+@DECODERS.matching(
+    rf"(?i)Input (?:image |img_?)?size \(?(?P<height>{NUMBER}) ?[*x×,] ?(?P<width>{NUMBER})\)?"
+    rf" {_DIFFERS}[a-z ]{{0,40}}\(?(?P<model_height>{NUMBER})"
+    rf"(?: ?[*x×,] ?(?P<model_width>{NUMBER}))?\)?"
+)
 def _other_sides(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Height and width of the image, and the expected ones."""
     came = int(match["height"]), int(match["width"])
@@ -168,6 +189,12 @@ def _patch(error: ErrorContext) -> int:
 # Sides that are not divisible
 
 
+@DECODERS.matching(
+    rf"(?i){_IMAGE}[ _]?(?:{_IMAGE}[ _]?)?(?P<which>height|width|size|side|dimension)s?"
+    rf"(?: \d(?= ))?[ :=]{{0,3}}\(?(?P<side>{NUMBER})\)? (?:should|must|has to|needs to|is|was)"
+    r" (?:not )?(?:be )?(?:divisible|divided|a multiple)"
+    rf" (?:by|of) (?:the )?[a-z_ ]{{0,30}}[ :=]{{0,3}}\(?(?P<patch>{NUMBER})\)?"
+)
 def _indivisible(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """One side that is not divisible, with the patch size."""
     side, patch = int(match["side"]), int(match["patch"])
@@ -179,7 +206,7 @@ def _indivisible(match: re.Match[str], error: ErrorContext) -> Iterator[Explanat
         yield _channels_at(which, side, patch)
         return
     rest = side % patch
-    fits = [f"{n} = {n // patch}·{patch}" for n in (side - rest, side - rest + patch) if n]
+    fits = [division_text(n, patch) for n in multiples_near(side, patch)]
     cut = {"height": f"image[..., :{side - rest}, :]", "width": f"image[..., :{side - rest}]"}
     yield certain(
         "image size",
@@ -191,6 +218,9 @@ def _indivisible(match: re.Match[str], error: ErrorContext) -> Iterator[Explanat
     )
 
 
+@DECODERS.matching(
+    rf"H and W should be divisible by ({NUMBER}), instead got ({NUMBER}) \(h\) and ({NUMBER}) \(w\)"
+)
 def _indivisible_pair(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Height and width that are not divisible, with the divisor (RAFT in torchvision)."""
     divisor, height, width = (int(group) for group in match.groups())
@@ -198,6 +228,13 @@ def _indivisible_pair(match: re.Match[str], error: ErrorContext) -> Iterator[Exp
         yield indivisible_image((height, width), (divisor, divisor), because="the model says so")
 
 
+@DECODERS.matching(
+    r"(?i)Input shape indivisible by patch size"
+    r"|Image (?:dimensions|size|height and width) (?:must|should) be divisible by"
+    r" (?:the )?patch ?size(?!\s*\(?\d)"
+    r"|`?patch_size`? (?:must|should) divide (?:`?img_size`?|image dimensions) evenly"
+    r"|squared size that is divisible by the patch size"
+)
 def _indivisible_unspecified(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """An image that is not divisible, without a number in the message."""
     spec = error.spec
@@ -216,6 +253,10 @@ def _indivisible_unspecified(match: re.Match[str], error: ErrorContext) -> Itera
     )
 
 
+@DECODERS.matching(
+    rf"must be equal to `?encoder_stride`?.{{0,200}}?Got `?patch_size`? ?= ?(?P<patch>{NUMBER})"
+    rf" and `?encoder_stride`? ?= ?(?P<stride>{NUMBER})"
+)
 def _encoder_stride(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """transformers: encoder_stride must equal patch_size."""
     patch, stride = int(match["patch"]), int(match["stride"])
@@ -229,6 +270,10 @@ def _encoder_stride(match: re.Match[str], error: ErrorContext) -> Iterator[Expla
     )
 
 
+@DECODERS.matching(
+    rf"input shape to be divisible by (?P<piece>{NUMBER}), but got torch\.Size\("
+    rf"(?P<shape>{SHAPE})\)"
+)
 def _indivisible_shape(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A divisor and the shape of the whole input (RF-DETR)."""
     piece, shape = int(match["piece"]), parse_sizes(match["shape"])
@@ -236,6 +281,10 @@ def _indivisible_shape(match: re.Match[str], error: ErrorContext) -> Iterator[Ex
         yield indivisible_image(shape[2:], (piece, piece), because="the message names both")
 
 
+@DECODERS.matching(
+    rf"(?i)(?:input|image|img)[\w ]{{0,40}} (?:must|should|needs to|has to) be"
+    rf" (?:divisible by|(?:a )?multiples? of) (?P<piece>{NUMBER})(?![\d.,]*\d)"
+)
 def _indivisible_by(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A divisor without the size of the image."""
     piece = int(match["piece"])
@@ -250,60 +299,3 @@ def _indivisible_by(match: re.Match[str], error: ErrorContext) -> Iterator[Expla
         because="the message says so",
         numbers={"patch_size": piece},
     )
-
-
-_N = r"\d{1,6}"
-_DIFFERS = r"(?:doesn't|does not|don't|do not) match"
-_IMAGE = r"(?:image|img|input|pixel\w*)"
-_TORCHVISION = re.compile(
-    rf"Wrong image (?P<which>height|width)! Expected (?P<expected>{_N}) but got (?P<side>{_N})"
-)
-DECODERS = decoder_table(
-    (
-        rf"(?i)Input (?:image |img_?)?(?P<which>height|width) \(?(?P<side>{_N})\)? {_DIFFERS}"
-        rf"[a-z ]{{0,40}}\(?(?P<expected>{_N})\)?",
-        _other_side,
-    ),
-    (_TORCHVISION, _other_side),
-    (
-        rf"(?i)Input (?:image |img_?)?size \(?(?P<height>{_N}) ?[*x×,] ?(?P<width>{_N})\)?"
-        rf" {_DIFFERS}[a-z ]{{0,40}}\(?(?P<model_height>{_N})"
-        rf"(?: ?[*x×,] ?(?P<model_width>{_N}))?\)?",
-        _other_sides,
-    ),
-    (
-        rf"(?i){_IMAGE}[ _]?(?:{_IMAGE}[ _]?)?(?P<which>height|width|size|side|dimension)s?"
-        rf"(?: \d(?= ))?[ :=]{{0,3}}\(?(?P<side>{_N})\)? (?:should|must|has to|needs to|is|was)"
-        r" (?:not )?(?:be )?(?:divisible|divided|a multiple)"
-        rf" (?:by|of) (?:the )?[a-z_ ]{{0,30}}[ :=]{{0,3}}\(?(?P<patch>{_N})\)?",
-        _indivisible,
-    ),
-    (
-        rf"H and W should be divisible by ({_N}), instead got ({_N}) \(h\) and ({_N}) \(w\)",
-        _indivisible_pair,
-    ),
-    (
-        r"(?i)Input shape indivisible by patch size"
-        r"|Image (?:dimensions|size|height and width) (?:must|should) be divisible by"
-        r" (?:the )?patch ?size(?!\s*\(?\d)"
-        r"|`?patch_size`? (?:must|should) divide (?:`?img_size`?|image dimensions) evenly"
-        r"|squared size that is divisible by the patch size",
-        _indivisible_unspecified,
-    ),
-    (
-        rf"must be equal to `?encoder_stride`?.{{0,200}}?Got `?patch_size`? ?= ?(?P<patch>{_N})"
-        rf" and `?encoder_stride`? ?= ?(?P<stride>{_N})",
-        _encoder_stride,
-    ),
-    (
-        rf"input shape to be divisible by (?P<piece>{_N}), but got torch\.Size\("
-        r"(?P<shape>\[[\d, ]{1,200}\])\)",
-        _indivisible_shape,
-    ),
-    (
-        rf"(?i)(?:input|image|img)[\w ]{{0,40}} (?:must|should|needs to|has to) be"
-        rf" (?:divisible by|(?:a )?multiples? of) (?P<piece>{_N})(?![\d.,]*\d)",
-        _indivisible_by,
-    ),
-)
-"""The pattern of each error message, and the function that explains it."""

@@ -6,16 +6,25 @@ import re
 from collections.abc import Iterator
 
 from vitc_inspect.diagnosis.explanation import (
+    SHAPE,
+    Decoders,
     ErrorContext,
     Explanation,
     by,
-    decoder_table,
     explain,
     parse_sizes,
     unknown_cause,
 )
 
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
 
+
+@DECODERS.matching(
+    r"index (?P<index>\d{1,12}) is out of bounds for dimension \d with size"
+    r" (?P<size>\d{1,12})"
+    r"|index out of range in self"
+)
 def _index(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """An index out of range, of a parameter or of nn.Embedding."""
     groups = match.groupdict()
@@ -47,6 +56,10 @@ def _index(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     )
 
 
+@DECODERS.matching(
+    rf"shape of the mask (?P<mask>{SHAPE}) at index (?P<axis>\d) does not match"
+    rf" the shape of the indexed tensor (?P<shape>{SHAPE})"
+)
 def _boolean_mask(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A boolean mask of the wrong length."""
     mask, shape = parse_sizes(match["mask"]), parse_sizes(match["shape"])
@@ -65,19 +78,3 @@ def _boolean_mask(match: re.Match[str], error: ErrorContext) -> Iterator[Explana
         because="the message names both shapes",
         numbers={"axis": axis, "size": shape[axis], "mask": mask[axis]},
     )
-
-
-DECODERS = decoder_table(
-    (
-        r"index (?P<index>\d{1,12}) is out of bounds for dimension \d with size"
-        r" (?P<size>\d{1,12})"
-        r"|index out of range in self",
-        _index,
-    ),
-    (
-        r"shape of the mask (?P<mask>\[[\d, ]{1,200}\]) at index (?P<axis>\d) does not match"
-        r" the shape of the indexed tensor (?P<shape>\[[\d, ]{1,200}\])",
-        _boolean_mask,
-    ),
-)
-"""The pattern of each error message, and the function that explains it."""

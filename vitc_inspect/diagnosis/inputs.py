@@ -6,27 +6,35 @@ import re
 from collections.abc import Iterator
 
 from vitc_inspect.diagnosis.explanation import (
+    SHAPE,
+    Decoders,
     ErrorContext,
     Explanation,
     by,
     certain,
-    decoder_table,
     explain,
+    listed,
     looks_like_width,
     parse_sizes,
 )
 from vitc_inspect.diagnosis.grids import grid_text, square_of
 
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
 
+
+@DECODERS.matching(
+    r"(\b(?:\w{1,60}\.)?forward)\(\) missing \d{1,3} required"
+    r" (?:positional|keyword-only) arguments?:"
+    r" ('\w{1,60}'(?:(?:, and |, | and )'\w{1,60}'){0,9})"
+)
 def _missing_arguments(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A forward called without all its required arguments."""
     owner, missing = match.group(1), re.findall(r"'(\w{1,60})'", match.group(2))
-    *first, last = missing
-    names = f"{', '.join(first)} and {last}" if first else last
     them = "it" if len(missing) == 1 else "them"
     yield certain(
         "arguments",
-        f"{owner} needs {names} as well, and was not given {them}.",
+        f"{owner} needs {listed(missing)} as well, and was not given {them}.",
         f"Give {them} where the module is called. For the whole module that is one more"
         f" --input {missing[0]}=SHAPE, or inspect_module(module, image, {missing[0]}=...).",
         f"Or give {missing[0]} a default in {owner}.",
@@ -35,6 +43,10 @@ def _missing_arguments(match: re.Match[str], error: ErrorContext) -> Iterator[Ex
     )
 
 
+@DECODERS.matching(
+    r"Expected \dD \(unbatched\) or \dD \(batched\) input to conv(?P<kind>[123])d, but got"
+    rf" input of size: (?P<given>{SHAPE})"
+)
 def _axes_of_input(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A convolution whose input has the wrong number of axes."""
     kind, given = int(match["kind"]), parse_sizes(match["given"])
@@ -137,6 +149,10 @@ def _five_axes(given: tuple[int, ...]) -> Explanation:
     )
 
 
+@DECODERS.matching(
+    r"(?:(?P<few>not enough)|too many) values to unpack"
+    r" \(expected (?P<expected>\d{1,2})(?:, got (?P<got>\d{1,2}))?\)"
+)
 def _unpacked(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`b, c, h, w = x.shape` of a tensor of another rank."""
     expected = int(match["expected"])
@@ -217,6 +233,11 @@ _IMAGE_UNPACKED = {
 """Same as `_UNPACKED`, for channels-last images."""
 
 
+@DECODERS.matching(
+    r"(?:conv2d|linear|layer_norm|batch_norm)\(\) received an invalid combination of"
+    r" arguments - got \(([\w.]{1,60})",
+    r"argument 'input' \(position 1\) must be Tensor, not ([\w.]{1,60})",
+)
 def _not_a_tensor(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """An argument that is not a tensor."""
     kind = match.group(1)
@@ -234,6 +255,10 @@ def _not_a_tensor(match: re.Match[str], error: ErrorContext) -> Iterator[Explana
     )
 
 
+@DECODERS.matching(
+    r"'(?P<kind>tuple|list|dict|NoneType|\w{0,60}Output\w{0,60})' object has no attribute"
+    r" '(?P<name>shape|size|dim|ndim|flatten|transpose|permute|reshape|view|mean|detach)'"
+)
 def _no_attribute(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A tensor attribute read from a value that is not a tensor."""
     kind, name = match["kind"], match["name"]
@@ -255,6 +280,10 @@ def _no_attribute(match: re.Match[str], error: ErrorContext) -> Iterator[Explana
     )
 
 
+@DECODERS.matching(
+    r"Expected input batch_size \((?P<came>\d{1,9})\) to match target batch_size"
+    r" \((?P<labels>\d{1,9})\)"
+)
 def _loss_per_token(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A loss over predictions for every token of every image."""
     came, labels = int(match["came"]), int(match["labels"])
@@ -273,6 +302,10 @@ def _loss_per_token(match: re.Match[str], error: ErrorContext) -> Iterator[Expla
     )
 
 
+@DECODERS.matching(
+    rf"stack expects each tensor to be equal size, but got ({SHAPE}) at entry"
+    rf" \d{{1,9}} and ({SHAPE}) at entry"
+)
 def _stacked(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Images of different sizes in one batch."""
     first, second = parse_sizes(match.group(1)), parse_sizes(match.group(2))
@@ -317,6 +350,7 @@ def _stacked(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]
     )
 
 
+@DECODERS.matching(r"view size is not compatible with input tensor's size and stride")
 def _not_contiguous(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`view` of a tensor that is not contiguous."""
     yield certain(
@@ -326,46 +360,3 @@ def _not_contiguous(match: re.Match[str], error: ErrorContext) -> Iterator[Expla
         "Do not leave the permute out: without it the shape is right and the tokens are mixed.",
         because="view never copies",
     )
-
-
-DECODERS = decoder_table(
-    (
-        r"Expected \dD \(unbatched\) or \dD \(batched\) input to conv(?P<kind>[123])d, but got"
-        r" input of size: (?P<given>\[[\d, ]{1,200}\])",
-        _axes_of_input,
-    ),
-    (
-        r"(?:conv2d|linear|layer_norm|batch_norm)\(\) received an invalid combination of"
-        r" arguments - got \(([\w.]{1,60})",
-        _not_a_tensor,
-    ),
-    (
-        r"'(?P<kind>tuple|list|dict|NoneType|\w{0,60}Output\w{0,60})' object has no attribute"
-        r" '(?P<name>shape|size|dim|ndim|flatten|transpose|permute|reshape|view|mean|detach)'",
-        _no_attribute,
-    ),
-    (r"argument 'input' \(position 1\) must be Tensor, not ([\w.]{1,60})", _not_a_tensor),
-    (
-        r"(\b(?:\w{1,60}\.)?forward)\(\) missing \d{1,3} required"
-        r" (?:positional|keyword-only) arguments?:"
-        r" ('\w{1,60}'(?:(?:, and |, | and )'\w{1,60}'){0,9})",
-        _missing_arguments,
-    ),
-    (
-        r"stack expects each tensor to be equal size, but got (\[[\d, ]{1,200}\]) at entry"
-        r" \d{1,9} and (\[[\d, ]{1,200}\]) at entry",
-        _stacked,
-    ),
-    (
-        r"Expected input batch_size \((?P<came>\d{1,9})\) to match target batch_size"
-        r" \((?P<labels>\d{1,9})\)",
-        _loss_per_token,
-    ),
-    (
-        r"(?:(?P<few>not enough)|too many) values to unpack"
-        r" \(expected (?P<expected>\d{1,2})(?:, got (?P<got>\d{1,2}))?\)",
-        _unpacked,
-    ),
-    (r"view size is not compatible with input tensor's size and stride", _not_contiguous),
-)
-"""The pattern of each error message, and the function that explains it."""

@@ -9,11 +9,12 @@ from math import prod
 
 from vitc_inspect.diagnosis.explanation import (
     LEAST_WIDTH,
+    SHAPE,
+    Decoders,
     ErrorContext,
     Explanation,
     by,
     certain,
-    decoder_table,
     empty_tensor,
     explain,
     looks_like_width,
@@ -22,7 +23,14 @@ from vitc_inspect.diagnosis.explanation import (
 from vitc_inspect.diagnosis.grids import grid_text, square_of
 from vitc_inspect.diagnosis.positions import position_readings
 
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
 
+
+@DECODERS.matching(
+    r"Sizes of tensors must match except in dimension (\d)\. Expected size (\d{1,9})"
+    r" but got size (\d{1,9}) for tensor number (\d{1,9})"
+)
 def _joined(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`torch.cat`: the sizes must match except in dimension d."""
     axis, expected, got, number = (int(part) for part in match.groups())
@@ -166,6 +174,7 @@ def _joined_maps(axis: int, expected: int, got: int, numbers: dict[str, int]) ->
     )
 
 
+@DECODERS.matching(r"Tensors must have same number of dimensions: got (\d{1,3}) and (\d{1,3})")
 def _joined_map(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`torch.cat` of a sequence and a map."""
     first, second = (int(part) for part in match.groups())
@@ -183,6 +192,11 @@ def _joined_map(match: re.Match[str], error: ErrorContext) -> Iterator[Explanati
     )
 
 
+@DECODERS.matching(
+    r"expanded size of the tensor \((\d{1,9})\) must match the existing size \((\d{1,9})\)"
+    r" at non-singleton dimension (\d)"
+    rf"(?:\. Target sizes: ({SHAPE})\. Tensor sizes: ({SHAPE}))?"
+)
 def _expanded(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`expand`, or assignment into a tensor, with another length."""
     wanted, has, axis = (int(part) for part in match.groups()[:3])
@@ -233,6 +247,10 @@ def _expanded(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation
         )
 
 
+@DECODERS.matching(
+    rf"expand\(torch\.[\w.]{{1,60}}\{{({SHAPE})\}}, size=(\[[-\d, ]{{1,200}}\])\):"
+    r" the number of sizes provided"
+)
 def _expanded_shorter(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`expand` with fewer sizes than the tensor has axes."""
     given, wanted = parse_sizes(match.group(1)), match.group(2)
@@ -247,6 +265,10 @@ def _expanded_shorter(match: re.Match[str], error: ErrorContext) -> Iterator[Exp
     )
 
 
+@DECODERS.matching(
+    rf"output with shape ({SHAPE}) doesn't match the broadcast shape"
+    rf" ({SHAPE})"
+)
 def _added_in_place(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`x += table` where the result is larger than x."""
     has, result = parse_sizes(match.group(1)), parse_sizes(match.group(2))
@@ -272,30 +294,3 @@ def _added_in_place(match: re.Match[str], error: ErrorContext) -> Iterator[Expla
         because="an in-place operation cannot enlarge its tensor",
         numbers={"size": prod(has), "needed": prod(result)},
     )
-
-
-DECODERS = decoder_table(
-    (
-        r"Sizes of tensors must match except in dimension (\d)\. Expected size (\d{1,9})"
-        r" but got size (\d{1,9}) for tensor number (\d{1,9})",
-        _joined,
-    ),
-    (r"Tensors must have same number of dimensions: got (\d{1,3}) and (\d{1,3})", _joined_map),
-    (
-        r"expanded size of the tensor \((\d{1,9})\) must match the existing size \((\d{1,9})\)"
-        r" at non-singleton dimension (\d)"
-        r"(?:\. Target sizes: (\[[\d, ]{1,200}\])\. Tensor sizes: (\[[\d, ]{1,200}\]))?",
-        _expanded,
-    ),
-    (
-        r"expand\(torch\.[\w.]{1,60}\{(\[[\d, ]{1,200}\])\}, size=(\[[-\d, ]{1,200}\])\):"
-        r" the number of sizes provided",
-        _expanded_shorter,
-    ),
-    (
-        r"output with shape (\[[\d, ]{1,200}\]) doesn't match the broadcast shape"
-        r" (\[[\d, ]{1,200}\])",
-        _added_in_place,
-    ),
-)
-"""The pattern of each error message, and the function that explains it."""

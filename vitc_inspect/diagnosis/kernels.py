@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from itertools import permutations
-from math import isqrt, prod
+from math import prod
 
 from vitc_inspect.diagnosis.axes import Mismatch, clues_of, is_kernel, is_table, reads_image
 from vitc_inspect.diagnosis.explanation import Explanation, by, certain, explain
+from vitc_inspect.diagnosis.grids import patch_of
 
 # Axes in another order, and other ranks
 
@@ -35,8 +36,7 @@ def transposed(turned: Sequence[Mismatch]) -> Explanation:
     call = "weight.T" if order == (1, 0) else f"weight.permute{order}"
     return explain(
         "transpose",
-        f"{first.name} is {by(first.saved)} in the checkpoint and {by(first.built)} in the model:"
-        f" the same axes in another order{many}.",
+        f"{first.text}: the same axes in another order{many}.",
         f"Turn it: {call}.",
         because="both shapes have the same numbers; Conv1D of transformers' GPT-2, TensorFlow and"
         " Flax keep weights so",
@@ -46,10 +46,7 @@ def transposed(turned: Sequence[Mismatch]) -> Explanation:
 
 def other_rank(mismatch: Mismatch) -> Explanation:
     """Explain a weight with more or fewer axes."""
-    name, saved, built = mismatch.name, mismatch.saved, mismatch.built
-    opening = (
-        f"{name} is {by(saved) or 'one number'} in the checkpoint and {by(built) or 'one number'}"
-    )
+    opening, saved, built = mismatch.text, mismatch.saved, mismatch.built
     numbers = {"axes": len(saved), "expected_axes": len(built)}
     if is_kernel(mismatch) and {len(saved), len(built)} == {4, 5}:
         frames = (saved if len(saved) == 5 else built)[2]
@@ -61,7 +58,7 @@ def other_rank(mismatch: Mismatch) -> Explanation:
         build = f"uild the model for {'video' if video == 'checkpoint' else 'images'}."
         return explain(
             "video",
-            f"{opening} in the model: the {video} cuts {frames} frames of"
+            f"{opening}: the {video} cuts {frames} frames of"
             f" {by((saved if len(saved) == 5 else built)[3:])} pixels at a time, and the {image}"
             " one image.",
             fix if same else "",
@@ -77,14 +74,14 @@ def other_rank(mismatch: Mismatch) -> Explanation:
                 how += ", and the order of those within a patch may differ"
         return explain(
             "axes",
-            f"{opening} in the model: {how}.",
+            f"{opening}: {how}.",
             f"Give it the model's shape: weight.reshape({', '.join(map(str, built))}).",
             because=f"both have {prod(saved):,} numbers",
             numbers=numbers,
         )
     return explain(
         "axes",
-        f"{opening} in the model: {len(saved)} axes against {len(built)}.",
+        f"{opening}: {len(saved)} axes against {len(built)}.",
         "Build the model that the checkpoint was saved from.",
         because="the shapes say no more than that",
         likelihood="possible",
@@ -209,8 +206,5 @@ def of_pixels(mismatches: Sequence[Mismatch], kernels: Sequence[Mismatch]) -> It
 
 def _patch_of(count: int) -> str:
     """Format a count as a square patch with its channels, if it is one."""
-    for channels in (3, 1, 4):
-        side = isqrt(count // channels)
-        if side > 1 and side**2 * channels == count:
-            return f"{count} = {side}·{side}·{channels}"
-    return f"{count}"
+    patch = patch_of(count, range(2, count))
+    return f"{count} = {patch[0]}·{patch[0]}·{patch[1]}" if patch else f"{count}"

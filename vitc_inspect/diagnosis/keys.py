@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from vitc_inspect.diagnosis.explanation import Explanation, explain
 from vitc_inspect.diagnosis.key_patterns import (
@@ -23,7 +24,7 @@ Keys = tuple[str, ...]
 """Keys of a state dict, in the order of the message."""
 
 
-def _block_chunks(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation | None:
+def _block_chunks(missing: Keys, unexpected: Keys) -> Explanation | None:
     """Blocks numbered in chunks in one of the two, as DINOv2 does for FSDP."""
     twice = [any(_TWICE.search(key) for key in keys) for keys in (missing, unexpected)]
     once = [any(_ONCE.search(key) for key in keys) for keys in (missing, unexpected)]
@@ -40,7 +41,6 @@ def _block_chunks(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> E
         if not of_model
         else "",
         because="one of the two has two numbers in its names, and the other one",
-        numbers=numbers,
     )
 
 
@@ -58,17 +58,22 @@ def explain_names(missing: Keys, unexpected: Keys) -> Iterator[Explanation]:
     Returns:
         Explanations, those of most keys first.
     """
-    if not missing and not unexpected:
-        return
     numbers = {"missing": len(missing), "unexpected": len(unexpected)}
-    whole = _nested(missing, unexpected, numbers) or _prefix(missing, unexpected, numbers)
-    whole = whole or _block_chunks(missing, unexpected, numbers)
+    if missing or unexpected:
+        for each in _explanations(missing, unexpected):
+            yield each if each.numbers else replace(each, numbers=numbers)
+
+
+def _explanations(missing: Keys, unexpected: Keys) -> Iterator[Explanation]:
+    """The explanations of missing and unexpected keys, those of depth alone with numbers."""
+    whole = _nested(missing, unexpected) or _prefix(missing, unexpected)
+    whole = whole or _block_chunks(missing, unexpected)
     if whole:
         yield whole
         return
     rest: dict[str, Keys] = {"model": missing, "checkpoint": unexpected}
-    stems = _stems(missing, unexpected, numbers)
-    families = None if stems else _families(missing, unexpected, numbers)
+    stems = _stems(missing, unexpected)
+    families = None if stems else _families(missing, unexpected)
     if families:
         yield families
         return
@@ -81,21 +86,21 @@ def explain_names(missing: Keys, unexpected: Keys) -> Iterator[Explanation]:
             yield depth
             rest[has] = tuple(k for k in rest[has] if not any(p.match(k) for p in BLOCKS))
         for part in OPTIONAL_PARTS:
-            found = tuple(key for key in rest[has] if part.pattern.search(key))
-            if found and not any(part.pattern.search(key) for key in rest[lacks]):
-                yield _optional_part(part, found, has, lacks, numbers)
+            found = tuple(key for key in rest[has] if part.includes(key))
+            if found and not any(part.includes(key) for key in rest[lacks]):
+                yield _optional_part(part, found, has, lacks)
                 rest[has] = tuple(key for key in rest[has] if key not in found)
                 if part.kind == "pooling":  # the other one normalises all tokens
                     rest[lacks] = tuple(k for k in rest[lacks] if not LAST_NORM.search(k))
-    heads = _heads(rest["model"], rest["checkpoint"], numbers)
+    heads = _heads(rest["model"], rest["checkpoint"])
     if heads:
         yield heads
         rest = {has: tuple(k for k in keys if not HEAD.search(k)) for has, keys in rest.items()}
     if rest["model"] or rest["checkpoint"]:
-        yield _other_keys(rest["model"], rest["checkpoint"], numbers)
+        yield _other_keys(rest["model"], rest["checkpoint"])
 
 
-def _other_keys(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation:
+def _other_keys(missing: Keys, unexpected: Keys) -> Explanation:
     return explain(
         "other names",
         f"Of the model's weights {len(missing) or 'none'} {_are(missing)} not in the checkpoint"
@@ -108,7 +113,6 @@ def _other_keys(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Exp
         "Build the model that the checkpoint was saved from, or rename its weights.",
         because="the names say no more than that",
         likelihood="possible",
-        numbers=numbers,
     )
 
 
@@ -120,7 +124,7 @@ def _example(keys: Keys) -> str:
     return f" (“{keys[0]}”)" if keys else ""
 
 
-def _nested(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation | None:
+def _nested(missing: Keys, unexpected: Keys) -> Explanation | None:
     """The checkpoint of a training run, with the weights one level deeper."""
     holder = next((key for key in CONTAINERS if key in unexpected), None)
     if holder is None or not missing or any("." in key for key in unexpected):
@@ -134,11 +138,10 @@ def _nested(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explana
         f"Load what it holds: model.load_state_dict(checkpoint['{holder}']).",
         because="these names are those of a training run's file, not of layers",
         likelihood="certain" if len(beside) > 1 else "likely",
-        numbers=numbers,
     )
 
 
-def _prefix(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation | None:
+def _prefix(missing: Keys, unexpected: Keys) -> Explanation | None:
     """Keys that are equal but for a prefix."""
     for ours, theirs in _pairs_of_prefixes(missing, unexpected):
         renamed = {ours + key.removeprefix(theirs) for key in unexpected if key.startswith(theirs)}
@@ -157,7 +160,6 @@ def _prefix(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explana
             because="a wrapper such as DataParallel or torch.compile, or a larger model around"
             " it, puts it there",
             likelihood="certain" if same and len(shared) > 1 else "likely",
-            numbers=numbers,
         )
     return None
 
@@ -252,9 +254,7 @@ def _depth_of(
     return None
 
 
-def _optional_part(
-    part: OptionalPart, found: Keys, has: str, lacks: str, numbers: dict[str, int]
-) -> Explanation:
+def _optional_part(part: OptionalPart, found: Keys, has: str, lacks: str) -> Explanation:
     fix = part.model_has if has == "model" else part.checkpoint_has
     example = found[0] if len(found) == 1 else f"{found[0]} and {len(found) - 1} more"
     return explain(
@@ -262,11 +262,10 @@ def _optional_part(
         f"The {has} has {part.what}, {example}, and the {lacks} has none.",
         fix,
         because="one name alone says so" if len(found) == 1 else "the names say so",
-        numbers=numbers,
     )
 
 
-def _heads(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation | None:
+def _heads(missing: Keys, unexpected: Keys) -> Explanation | None:
     """A classifier that only one of the two has, or that has another name."""
     ours = tuple(key for key in missing if HEAD.search(key))
     theirs = tuple(key for key in unexpected if HEAD.search(key))
@@ -283,10 +282,10 @@ def _heads(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanat
     else:
         sentence = f"The checkpoint has a classifier, {theirs[0]}, and the model has none."
         fix = "Load with strict=False: it is left out."
-    return explain("head", sentence, fix, because="the names say so", numbers=numbers)
+    return explain("head", sentence, fix, because="the names say so")
 
 
-def _families(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation | None:
+def _families(missing: Keys, unexpected: Keys) -> Explanation | None:
     """One architecture with the names of two libraries."""
     ours, theirs = _family(missing), _family(unexpected)
     if not ours or not theirs or ours == theirs:
@@ -301,18 +300,20 @@ def _families(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Expla
         "Or rename the weights one by one; where one keeps query, key and value apart and the"
         " other in one weight, join them with torch.cat((q, k, v)).",
         because="each library has its own names",
-        numbers=numbers,
     )
 
 
 def _family(keys: Keys) -> str:
     """The library that most of these keys match; empty if none does."""
-    counts = {name: sum(bool(p.search(key)) for key in keys) for name, p in FAMILIES}
+    counts = {
+        name: sum(bool(re.search(pattern, key, re.IGNORECASE)) for key in keys)
+        for name, pattern in FAMILIES.items()
+    }
     best = max(counts, key=lambda name: counts[name])
     return best if 2 * counts[best] > len(keys) > 2 else ""
 
 
-def _stems(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanation | None:
+def _stems(missing: Keys, unexpected: Keys) -> Explanation | None:
     """Two stems of different kinds."""
     model, checkpoint = _stem_of(missing), _stem_of(unexpected)
     if not model or not checkpoint or model == checkpoint:
@@ -323,7 +324,6 @@ def _stems(missing: Keys, unexpected: Keys, numbers: dict[str, int]) -> Explanat
         "Build the model with the stem of the checkpoint; one cannot be converted to the other.",
         "Or load the rest with strict=False, and train the stem from scratch.",
         because=f"the names “{_first_stem(missing)}” and “{_first_stem(unexpected)}” say so",
-        numbers=numbers,
     )
 
 

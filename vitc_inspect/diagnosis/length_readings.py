@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import gcd, isqrt, prod
+from math import gcd, prod
 from typing import Literal
 
 from vitc_inspect.diagnosis.grids import (
@@ -14,6 +14,7 @@ from vitc_inspect.diagnosis.grids import (
     STRIDE_DOUBT,
     USUAL_SIDES,
     grids_of,
+    root_of,
     sides_for,
     square_of,
 )
@@ -33,7 +34,7 @@ _LEAST_ROWS, _FEW_ROWS = 3, 4  # least rows of a square with registers, and of o
 _USUAL_ASPECTS = frozenset({(3, 4), (2, 3), (1, 2), (9, 16)})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Layout:
     """A sequence read as a grid of image tokens with prefix tokens."""
 
@@ -170,14 +171,7 @@ def other_grids(layout: Layout) -> bool:
 
 def own_layout(spec: StemSpec) -> Layout:
     """Return the layout of a stem at its own image size."""
-    rows, columns = spec.grid_size
-    return Layout(
-        rows=rows,
-        columns=columns,
-        num_prefix_tokens=spec.num_prefix_tokens,
-        total_stride=spec.total_stride,
-        image_size=spec.image_size,
-    )
+    return Layout(*spec.grid_size, spec.num_prefix_tokens, spec.total_stride, spec.image_size)
 
 
 def layouts(count: int) -> Iterator[Layout]:
@@ -198,30 +192,18 @@ def layouts(count: int) -> Iterator[Layout]:
 
 def _patch_layout(rows: int, columns: int, prefix: int, stride: int) -> Layout:
     """The layout of an image that the stride divides."""
-    return Layout(
-        rows=rows,
-        columns=columns,
-        num_prefix_tokens=prefix,
-        total_stride=stride,
-        image_size=(rows * stride, columns * stride),
-    )
+    return Layout(rows, columns, prefix, stride, (rows * stride, columns * stride))
 
 
 def layouts_of(spec: StemSpec, count: int) -> Iterator[Layout]:
     """Return every layout of that many tokens that a stem produces at some image size."""
-    height, width = spec.image_size
+    upright = spec.image_size[0] > spec.image_size[1]
     prefixes = {spec.num_prefix_tokens, *PREFIX_DOUBT}
     for short, long, prefix in grids_of(count, prefixes):
-        rows, columns = (long, short) if height > width else (short, long)
-        image = tuple(_side_for(spec.convs, side) for side in (rows, columns))
-        if None not in image:
-            yield Layout(
-                rows=rows,
-                columns=columns,
-                num_prefix_tokens=prefix,
-                total_stride=spec.total_stride,
-                image_size=image,  # type: ignore[arg-type]  # None was ruled out
-            )
+        rows, columns = (long, short) if upright else (short, long)
+        height, width = (_side_for(spec.convs, side) for side in (rows, columns))
+        if height is not None and width is not None:
+            yield Layout(rows, columns, prefix, spec.total_stride, (height, width))
 
 
 def _can_be_read(tokens: int, table: int) -> bool:
@@ -282,8 +264,7 @@ def _same_stride(tokens: Layout, table: Layout, *, known: bool) -> Reading | Non
 
 def _is_square(layout: Layout) -> bool:
     """Whether the same number of tokens fits a square."""
-    count = layout.rows * layout.columns
-    return isqrt(count) ** 2 == count
+    return root_of(layout.rows * layout.columns) > 0
 
 
 def _reading(tokens: Layout, table: Layout, change: Change, doubt: int) -> Reading:

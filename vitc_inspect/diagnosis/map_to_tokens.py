@@ -189,11 +189,7 @@ def _other_grid(
 
 
 def _other_square(
-    opening: str,
-    real: int,
-    expected: tuple[int, int],
-    numbers: dict[str, int],
-    error: ErrorContext,
+    opening: str, real: int, expected: tuple[int, int], numbers: dict[str, int], error: ErrorContext
 ) -> Explanation:
     """A square map of side `real` where (tokens, side) are expected: strides or image size."""
     side = expected[1]

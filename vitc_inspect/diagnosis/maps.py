@@ -15,8 +15,9 @@ from vitc_inspect.diagnosis.explanation import (
     by,
     explain,
     looks_like_width,
+    sides_by_name,
 )
-from vitc_inspect.diagnosis.grids import USUAL_SIDES, sides_for, square_of
+from vitc_inspect.diagnosis.grids import USUAL_SIDES, root_of, sides_for, square_of
 from vitc_inspect.diagnosis.operands import Shapes, is_attention
 from vitc_inspect.diagnosis.positions import WIDEST_MAP
 from vitc_inspect.diagnosis.tokens import by_roles, channels_of_sum, two_widths
@@ -88,12 +89,7 @@ def _channels_last_map(shapes: Shapes, error: ErrorContext) -> Explanation:
     """Two maps (batch, rows, columns, channels) of different, known sizes."""
     left, right = shapes
     (rows, columns), table = left[1:3], right[1:3]
-    numbers = {
-        "token_rows": rows,
-        "token_columns": columns,
-        "table_rows": table[0],
-        "table_columns": table[1],
-    }
+    numbers = sides_by_name(token=(rows, columns), table=table)
     images = ""
     resize = "Resize the image so that its map has the table's rows and columns."
     image = error.facts.image
@@ -271,12 +267,7 @@ def _table_of_map(shapes: Shapes, error: ErrorContext) -> Explanation | None:
         f"Give an image whose map is {by(built)}.",
         f"Or interpolate the table: F.interpolate(table, size=({grid[0]}, {grid[1]})).",
         because="its channels are those of the map, and its batch is 1",
-        numbers={
-            "token_rows": grid[0],
-            "token_columns": grid[1],
-            "table_rows": built[0],
-            "table_columns": built[1],
-        },
+        numbers=sides_by_name(token=grid, table=built),
     )
 
 
@@ -296,7 +287,7 @@ def of_five_axes(
         scores = scores_fault(first, second, axis)
         if scores:
             yield scores
-    if axis == 1 and shapes and shapes[0][3:] == shapes[1][3:] and _side_of(shapes[0][4]):
+    if axis == 1 and shapes and shapes[0][3:] == shapes[1][3:] and root_of(shapes[0][4]):
         yield explain(
             "windows",
             f"The scores are those of {first} windows an image, and the mask was made for"
@@ -317,9 +308,3 @@ def of_five_axes(
         likelihood="possible" if attends and not shapes else "likely",
         numbers=numbers,
     )
-
-
-def _side_of(count: int) -> int:
-    """Side of a square window with that many tokens, 0 if it is not square."""
-    side = isqrt(count)
-    return side if side**2 == count else 0

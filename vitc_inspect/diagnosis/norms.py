@@ -8,11 +8,12 @@ from math import prod
 
 from vitc_inspect.diagnosis.channels_first import channels_first_fault, channels_second
 from vitc_inspect.diagnosis.explanation import (
+    SHAPE,
+    Decoders,
     ErrorContext,
     Explanation,
     by,
     certain,
-    decoder_table,
     empty_tensor,
     explain,
     looks_like_width,
@@ -21,7 +22,14 @@ from vitc_inspect.diagnosis.explanation import (
 )
 from vitc_inspect.diagnosis.grids import grid_text, square_of
 
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
 
+
+@DECODERS.matching(
+    r"Given normalized_shape=(\[[\d, ]{1,60}\]), expected input with shape"
+    rf" \[\*, [\d, ]{{1,60}}\], but got input of size ?({SHAPE})"
+)
 def _layer_norm(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A LayerNorm whose input has another last axis than it was built for."""
     normed, given = parse_sizes(match.group(1)), parse_sizes(match.group(2))
@@ -75,6 +83,10 @@ def _layer_norm(match: re.Match[str], error: ErrorContext) -> Iterator[Explanati
         )
 
 
+@DECODERS.matching(
+    r"Expected more than 1 value per channel when training, got input size"
+    rf" torch\.Size\(({SHAPE})\)"
+)
 def _one_value(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A BatchNorm in training with a single value per channel."""
     given = parse_sizes(match.group(1))
@@ -97,6 +109,7 @@ def _one_value(match: re.Match[str], error: ErrorContext) -> Iterator[Explanatio
     )
 
 
+@DECODERS.matching(r"running_mean should contain (\d{1,9}) elements not (\d{1,9})")
 def _batch_norm_channels(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A BatchNorm whose input has the wrong number of channels."""
     got, built = int(match.group(1)), int(match.group(2))
@@ -129,6 +142,7 @@ def _batch_norm_channels(match: re.Match[str], error: ErrorContext) -> Iterator[
     )
 
 
+@DECODERS.matching(r"expected (4|5|2D or 3|3)D input \(got (\d)D input\)")
 def _axes_of_norm(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A BatchNorm whose input has the wrong number of axes."""
     wanted, axes = match.group(1), int(match.group(2))
@@ -189,6 +203,10 @@ def _norm_in_run(
         )
 
 
+@DECODERS.matching(
+    r"Expected weight to be a vector of size equal to the number of channels in input, but"
+    rf" got weight of shape (\[[\d, ]{{1,60}}\]) and input of shape ({SHAPE})"
+)
 def _group_norm(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A GroupNorm whose input has the wrong number of channels."""
     built, given = parse_sizes(match.group(1)), parse_sizes(match.group(2))
@@ -297,25 +315,3 @@ def _other_norm(wanted: str, axes: int) -> Explanation:
         because="the message names both",
         numbers={"axes": axes},
     )
-
-
-DECODERS = decoder_table(
-    (
-        r"Given normalized_shape=(\[[\d, ]{1,60}\]), expected input with shape"
-        r" \[\*, [\d, ]{1,60}\], but got input of size ?(\[[\d, ]{1,200}\])",
-        _layer_norm,
-    ),
-    (
-        r"Expected more than 1 value per channel when training, got input size"
-        r" torch\.Size\((\[[\d, ]{1,200}\])\)",
-        _one_value,
-    ),
-    (r"running_mean should contain (\d{1,9}) elements not (\d{1,9})", _batch_norm_channels),
-    (r"expected (4|5|2D or 3|3)D input \(got (\d)D input\)", _axes_of_norm),
-    (
-        r"Expected weight to be a vector of size equal to the number of channels in input, but"
-        r" got weight of shape (\[[\d, ]{1,60}\]) and input of shape (\[[\d, ]{1,200}\])",
-        _group_norm,
-    ),
-)
-"""The pattern of each error message, and the function that explains it."""

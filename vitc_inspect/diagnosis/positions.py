@@ -13,6 +13,7 @@ from vitc_inspect.diagnosis.explanation import (
     by,
     counted,
     explain,
+    sides_by_name,
 )
 from vitc_inspect.diagnosis.grids import sides_for, stride_of
 from vitc_inspect.diagnosis.length_readings import (
@@ -95,10 +96,7 @@ def explain_reading(
         numbers={
             "tokens": came.count,
             "table": made.count,
-            "token_rows": came.rows,
-            "token_columns": came.columns,
-            "table_rows": made.rows,
-            "table_columns": made.columns,
+            **sides_by_name(token=came.grid_size, table=made.grid_size),
             "num_prefix_tokens": came.num_prefix_tokens,
             "table_prefix_tokens": made.num_prefix_tokens,
             "total_stride": came.total_stride,
@@ -263,14 +261,7 @@ def readings_of_run(tokens: int, table: int, facts: RunFacts) -> tuple[Reading, 
     strides = {stride_of(*pair) for pair in zip(image, grid[:2], strict=True)}
     if len(strides) != 1 or None in strides:
         return ()
-    came = Layout(
-        rows=rows,
-        columns=columns,
-        num_prefix_tokens=prefix,
-        total_stride=strides.pop() or 1,
-        image_size=image,
-    )
-    return read_layout(came, table)
+    return read_layout(Layout(rows, columns, prefix, strides.pop() or 1, image), table)
 
 
 def interpolated_otherwise(tokens: int, table: int, facts: RunFacts) -> Explanation | None:
@@ -300,12 +291,7 @@ def interpolated_otherwise(tokens: int, table: int, facts: RunFacts) -> Explanat
         numbers = {
             "tokens": tokens,
             "table": table,
-            "token_rows": rows,
-            "token_columns": columns,
-            "table_rows": after[0],
-            "table_columns": after[1],
-            "built_rows": before[0],
-            "built_columns": before[1],
+            **sides_by_name(token=(rows, columns), table=after, built=before),
             "num_prefix_tokens": prefix,
         }
         size = f"F.interpolate(..., size=({rows}, {columns}))"

@@ -9,11 +9,11 @@ from math import gcd, isqrt, prod
 
 from vitc_inspect.diagnosis.channels_first import channels_first_fault, channels_second
 from vitc_inspect.diagnosis.explanation import (
+    Decoders,
     ErrorContext,
     Explanation,
     Likelihood,
     certain,
-    decoder_table,
     empty_tensor,
     explain,
     looks_like_width,
@@ -21,9 +21,16 @@ from vitc_inspect.diagnosis.explanation import (
     parse_sizes,
     unknown_cause,
 )
-from vitc_inspect.diagnosis.grids import USUAL_SIDES, grid_text, square_of
+from vitc_inspect.diagnosis.grids import USUAL_SIDES, grid_text, patch_of, square_of
+
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
 
 
+@DECODERS.matching(
+    r"mat1 and mat2 shapes cannot be multiplied"
+    r" \((\d{1,12})x(\d{1,12}) and (\d{1,12})x(\d{1,12})\)"
+)
 def _linear(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A Linear whose input has the wrong width."""
     rows, width, features, out = (int(part) for part in match.groups())
@@ -228,6 +235,10 @@ def _all_tokens_flattened(opening: str, numbers: dict[str, int]) -> Iterator[Exp
     )
 
 
+@DECODERS.matching(
+    r"Expected size for first two dimensions of batch2 tensor to be: (\[[\d, ]{1,60}\])"
+    r" but got: (\[[\d, ]{1,60}\])"
+)
 def _product(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Queries times keys, or weights times values: a batched product that does not fit."""
     expected, got = parse_sizes(match.group(1)), parse_sizes(match.group(2))
@@ -289,14 +300,14 @@ def _patches(
 
 
 def _patch(width: int) -> tuple[int, int] | None:
-    """Side and channels of a square patch with that many numbers, RGB before grey."""
-    for channels in (3, 1, 4):
-        side = isqrt(width // channels)
-        if side**2 * channels == width and side in (2, 4, 7, 8, 14, 16, 28, 32):
-            return side, channels
-    return None
+    """Side and channels of a patch of a usual side with that many numbers."""
+    return patch_of(width, (2, 4, 7, 8, 14, 16, 28, 32))
 
 
+@DECODERS.matching(
+    r"einsum\(\): subscript (\w) has size (\d{1,9}) for operand (\d{1,2}) which does not"
+    r" broadcast with previously seen size (\d{1,9})"
+)
 def _einsum(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`torch.einsum`: one letter with two lengths."""
     letter, later, operand, before = match.groups()
@@ -314,6 +325,12 @@ def _einsum(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     )
 
 
+@DECODERS.matching(
+    r"size mismatch, got input \(\d{1,12}\), mat \(\d{1,12}x(?P<first>\d{1,12})\), vec"
+    r" \((?P<second>\d{1,12})\)",
+    r"inconsistent tensor size, expected tensor \[(?P<first>\d{1,12})\] and src"
+    r" \[(?P<second>\d{1,12})\] to have the same number of elements",
+)
 def _vectors(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A matrix and a vector, or two vectors, of different lengths."""
     first, second = int(match.group("first")), int(match.group("second"))
@@ -324,33 +341,3 @@ def _vectors(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]
         because="a product of vectors takes number by number",
         numbers={"width": first, "expected_width": second},
     )
-
-
-DECODERS = decoder_table(
-    (
-        r"mat1 and mat2 shapes cannot be multiplied"
-        r" \((\d{1,12})x(\d{1,12}) and (\d{1,12})x(\d{1,12})\)",
-        _linear,
-    ),
-    (
-        r"Expected size for first two dimensions of batch2 tensor to be: (\[[\d, ]{1,60}\])"
-        r" but got: (\[[\d, ]{1,60}\])",
-        _product,
-    ),
-    (
-        r"einsum\(\): subscript (\w) has size (\d{1,9}) for operand (\d{1,2}) which does not"
-        r" broadcast with previously seen size (\d{1,9})",
-        _einsum,
-    ),
-    (
-        r"size mismatch, got input \(\d{1,12}\), mat \(\d{1,12}x(?P<first>\d{1,12})\), vec"
-        r" \((?P<second>\d{1,12})\)",
-        _vectors,
-    ),
-    (
-        r"inconsistent tensor size, expected tensor \[(?P<first>\d{1,12})\] and src"
-        r" \[(?P<second>\d{1,12})\] to have the same number of elements",
-        _vectors,
-    ),
-)
-"""The pattern of each error message, and the function that explains it."""

@@ -9,10 +9,11 @@ from math import prod
 
 from vitc_inspect.diagnosis.explanation import (
     RUN_IT,
+    SHAPE,
+    Decoders,
     ErrorContext,
     Explanation,
     by,
-    decoder_table,
     empty_tensor,
     explain,
     heads_fault,
@@ -30,7 +31,11 @@ from vitc_inspect.diagnosis.windows import (
     volume_windows,
 )
 
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
 
+
+@DECODERS.matching(r"shape '(\[[-\d, ]{1,200}\])' is invalid for input of size (\d{1,15})")
 def _invalid_shape(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """`x.reshape(...)`: the shape is invalid for input of size n."""
     target, size = parse_sizes(match.group(1)), int(match.group(2))
@@ -42,10 +47,7 @@ def _invalid_shape(match: re.Match[str], error: ErrorContext) -> Iterator[Explan
         return
     found = tuple(map_of_run(target, error)) or tuple(cut_in_windows(target, size, error))
     found = found or tuple(cut_in_stripes(target, size)) or tuple(volume_windows(target, size))
-    found = found or (
-        *_tokens_to_map(target, size),
-        *flattened_map(target, size, error),
-    )
+    found = found or (*_tokens_to_map(target, size), *flattened_map(target, size, error))
     found = found or (*masked_windows(target, size), *_heads_split(target, size))
     found = found or tuple(_other_positions(target, size))
     yield from only_first_likely(found)
@@ -88,7 +90,7 @@ def _empty_shape(target: tuple[int, ...], size: int) -> Explanation:
         per_window = prod(target[2:])
         what += (
             f": fewer windows than the {target[1]} that the mask was made for"
-            + (f", {size // per_window}" if size % per_window == 0 else "")
+            + (f", {size // per_window}" if per_window and size % per_window == 0 else "")
             + ", so that windows // number of windows is 0"
         )
     elif len(target) == 6 and target[0] == 0 and target[3] == target[4]:
@@ -232,6 +234,11 @@ def _other_positions(target: tuple[int, ...], size: int) -> Iterator[Explanation
     )
 
 
+@DECODERS.matching(
+    r"Shape mismatch, (?P<has>\d{1,9}) != (?P<needed>\d{1,9})",
+    rf"Provided sizes (?P<needed>{SHAPE}) don't multiply up to the size of dim \d"
+    r" \((?P<has>\d{1,9})\)",
+)
 def _unequal_axis(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """einops and nn.Unflatten: an axis is not the product of the parts it is split into."""
     has, needed = int(match.group("has")), match.group("needed")
@@ -262,15 +269,3 @@ def _unequal_axis(match: re.Match[str], error: ErrorContext) -> Iterator[Explana
         likelihood="possible",
         numbers=numbers,
     )
-
-
-DECODERS = decoder_table(
-    (r"shape '(\[[-\d, ]{1,200}\])' is invalid for input of size (\d{1,15})", _invalid_shape),
-    (r"Shape mismatch, (?P<has>\d{1,9}) != (?P<needed>\d{1,9})", _unequal_axis),
-    (
-        r"Provided sizes (?P<needed>\[[\d, ]{1,200}\]) don't multiply up to the size of dim \d"
-        r" \((?P<has>\d{1,9})\)",
-        _unequal_axis,
-    ),
-)
-"""The pattern of each error message, and the function that explains it."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import permutations
 
 from vitc_inspect.diagnosis.axes import Clue, Mismatch, clues_of
-from vitc_inspect.diagnosis.explanation import Likelihood
+from vitc_inspect.diagnosis.explanation import Explanation, Likelihood, explain
 
 Pair = tuple[int, int]
 """A size in the checkpoint and in the model."""
@@ -42,6 +42,19 @@ class SizeDifference:
         first, *others = self.names
         more = f" and {len(others)} more say so" if others else " say so"
         return f"the name and the shape of {first}{more}"
+
+    def explained(
+        self,
+        kind: str,
+        sentence: str,
+        *fixes: str,
+        numbers: Mapping[str, int],
+        likelihood: Likelihood = "likely",
+    ) -> Explanation:
+        """Explain the difference, with the names of the weights as the evidence."""
+        return explain(
+            kind, sentence, *fixes, because=self.because, likelihood=likelihood, numbers=numbers
+        )
 
     @property
     def affected(self) -> str:

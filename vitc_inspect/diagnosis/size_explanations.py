@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from vitc_inspect.diagnosis.axes import Mismatch, clues_of, is_table
-from vitc_inspect.diagnosis.explanation import Explanation, Likelihood, by, certain, explain
+from vitc_inspect.diagnosis.explanation import Explanation, Likelihood, by, certain, explain, listed
 from vitc_inspect.diagnosis.size_differences import SizeDifference
 from vitc_inspect.diagnosis.window_explanations import (
     explain_biases,
@@ -71,12 +71,6 @@ def later_stages(diff: SizeDifference) -> Explanation | None:
 _NUMBERED = re.compile(r"(.{0,150}?\b(?:blocks?|layers?|h)\.)(\d{1,4})\.")
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    """Format numbers as a list: 96, 192 and 384."""
-    *first, last = map(str, dict.fromkeys(numbers))
-    return f"{', '.join(first)} and {last}" if first else last
-
-
 def _width(diff: SizeDifference, mismatches: Sequence[Mismatch]) -> Explanation:
     """Token width, of one size or of stages with one ratio."""
     tower = diff.label.removesuffix("width").strip()
@@ -91,34 +85,31 @@ def _width(diff: SizeDifference, mismatches: Sequence[Mismatch]) -> Explanation:
         if same:
             numbers["width"] = same
             ours = f" The encoder is {same} wide in both."
-        return explain(
+        return diff.explained(
             "width",
             f"The {tower} is {saved} wide in the checkpoint and {built} in the model:"
             f" {diff.affected}.{ours}",
             f"Build the model with {_TOWER_FIELDS.get(tower, f'a {tower} width of ')}{saved}.",
-            because=diff.because,
             likelihood=diff.likelihood,
             numbers=numbers,
         )
     numbers |= {"width": saved, "expected_width": built}
     if len(diff.pairs) > 1:
         stages, others = zip(*diff.pairs, strict=True)
-        return explain(
+        return diff.explained(
             "width",
-            f"The stages of the checkpoint are {_listed(stages)} wide and the model's"
-            f" {_listed(others)}: {diff.affected}.",
-            f"Build the model with stages of {_listed(stages)}, embed_dim={saved} where one number"
+            f"The stages of the checkpoint are {listed(stages)} wide and the model's"
+            f" {listed(others)}: {diff.affected}.",
+            f"Build the model with stages of {listed(stages)}, embed_dim={saved} where one number"
             " sets them.",
-            because=diff.because,
             likelihood=diff.likelihood,
             numbers=numbers,
         )
-    return explain(
+    return diff.explained(
         "width",
         f"The tokens of the checkpoint are {saved} wide and the model's {built}:"
         f" {diff.affected}.{_map_of_places(diff, mismatches)}",
         f"Build the model with embed_dim={saved}.",
-        because=diff.because,
         likelihood=diff.likelihood,
         numbers=numbers,
     )
@@ -127,13 +118,12 @@ def _width(diff: SizeDifference, mismatches: Sequence[Mismatch]) -> Explanation:
 def _mask_width(diff: SizeDifference) -> Explanation:
     """The width of a mask token, if no other weight tells which part it belongs to."""
     saved, built = diff.pairs[0]
-    return explain(
+    return diff.explained(
         "width",
         f"{diff.names[0]} is {saved} wide in the checkpoint and {built} in the model: the width of"
         " the decoder in a masked autoencoder, of the encoder in BEiT and DINOv2.",
         f"Build the model with that width {saved}.",
         "Or leave the mask token out of the checkpoint, where no patches are masked.",
-        because=diff.because,
         numbers={"width": saved, "expected_width": built},
     )
 
@@ -171,12 +161,11 @@ def _hidden(diff: SizeDifference, mismatches: Sequence[Mismatch]) -> Explanation
         numbers["width"] = width
         ratio = f"{saved // width}" if saved % width == 0 else f"{saved}/{width}"
         fix = f"Build the model with mlp_ratio={ratio}, which makes {saved} of {width}."
-    return explain(
+    return diff.explained(
         "mlp",
         f"The MLP has {saved} hidden channels in the checkpoint and {built} in the model:"
         f" {diff.affected}.",
         fix,
-        because=diff.because,
         likelihood=diff.likelihood,
         numbers=numbers,
     )
@@ -187,14 +176,13 @@ def _gated(diff: SizeDifference) -> Explanation:
     saved, built = diff.pairs[0]
     owner = diff.label.removeprefix("gate of the ")
     sizes = (f"2·{saved}", f"{built}") if owner == "checkpoint" else (f"{saved}", f"2·{built}")
-    return explain(
+    return diff.explained(
         "mlp",
         f"The MLP of the {owner} is gated (SwiGLU) and the other's is not: its first layer makes"
         f" {sizes[0]} channels in the checkpoint and {sizes[1]} in the model, of which"
         f" {saved} and {built} go on: {diff.affected}.",
         f"Build the model {'with' if owner == 'checkpoint' else 'without'} the gate, and with"
         f" {saved} hidden channels.",
-        because=diff.because,
         numbers={"hidden": saved, "expected_hidden": built, "weights": len(diff.names)},
     )
 
@@ -221,14 +209,13 @@ _NO_OBJECT = re.compile(r"(?:^|\.)class_embed\.(?:weight|bias)$|class_labels_cla
 def _heads(diff: SizeDifference) -> Explanation:
     saved, built = zip(*diff.pairs, strict=True)
     one = len(set(saved)) == 1
-    return explain(
+    return diff.explained(
         "heads",
-        f"The attention has {_listed(saved)} heads in the checkpoint and {_listed(built)} in the"
+        f"The attention has {listed(saved)} heads in the checkpoint and {listed(built)} in the"
         f" model: {diff.affected}.",
         f"Build the model with num_heads={saved[0]}."
         if one
         else f"Build the model with num_heads={tuple(dict.fromkeys(saved))}, stage by stage.",
-        because=diff.because,
         likelihood=diff.likelihood,
         numbers={"num_heads": saved[0], "expected_num_heads": built[0]},
     )

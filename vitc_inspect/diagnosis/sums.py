@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vitc_inspect.diagnosis.explanation import (
+    Decoders,
     ErrorContext,
     Explanation,
     by,
     certain,
-    decoder_table,
     empty_tensor,
     explain,
     only_first_likely,
@@ -22,9 +22,17 @@ from vitc_inspect.diagnosis.maps import fourth_axis, of_five_axes, second_of_fou
 from vitc_inspect.diagnosis.operands import Shapes, axis_of, shapes_of
 from vitc_inspect.diagnosis.tokens import by_roles, two_token_counts, two_widths
 
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
+
+
 _OPTIMIZER = re.compile(r"exp_avg|momentum_buffer|max_exp_avg|square_avg|denom")
 
 
+@DECODERS.matching(
+    r"size of tensor a \((\d{1,9})\) must match (?:the size of tensor b|…|\.\.\.)"
+    r" \((\d{1,9})\)(?: at non-singleton dimension (\d))?"
+)
 def _two_operands(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """The size of tensor a must match the size of tensor b."""
     first, second = int(match[1]), int(match[2])
@@ -177,13 +185,3 @@ def _batches(first: int, second: int) -> Explanation:
         because="the first axis is the batch in (batch, tokens, width)",
         numbers={"first": first, "second": second},
     )
-
-
-DECODERS = decoder_table(
-    (
-        r"size of tensor a \((\d{1,9})\) must match (?:the size of tensor b|…|\.\.\.)"
-        r" \((\d{1,9})\)(?: at non-singleton dimension (\d))?",
-        _two_operands,
-    ),
-)
-"""The pattern of each error message, and the function that explains it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from vitc_inspect.diagnosis.explanation import ErrorContext, Explanation, by, explain
+from vitc_inspect.diagnosis.explanation import ErrorContext, Explanation, by, counted, explain
 from vitc_inspect.diagnosis.grids import cube_of, frames_of, grid_text, square_of
 
 _TEXT_LENGTHS = frozenset({77, 512, 514, 1026, 2048, 4096})
@@ -102,7 +102,7 @@ def _frames(first: int, second: int, error: ErrorContext) -> Explanation | None:
             return explain(
                 "frames",
                 f"{first} = {frames}·{side}×{side}{end} and"
-                f" {second} = {expected}·{side}×{side}{end}: {frames} {_times(frames)}, or"
+                f" {second} = {expected}·{side}×{side}{end}: {counted(frames, 'frame')}, or"
                 f" tubelets, of {side}×{side} tokens against {expected}.",
                 f"Give a video of {_as_many(frames, expected, error)}.",
                 "Or interpolate the table along the time alone.",
@@ -144,7 +144,3 @@ def _as_many(came: int, expected: int, error: ErrorContext) -> str:
     if given and given * expected % came == 0:
         return f"{given * expected // came} frames instead of {given}"
     return f"{Fraction(expected, came)} times as many frames"
-
-
-def _times(frames: int) -> str:
-    return "frame" if frames == 1 else "frames"

@@ -9,13 +9,14 @@ from itertools import product
 
 from vitc_inspect.diagnosis.axes import Mismatch, clues_of, is_kernel, is_table, reads_image
 from vitc_inspect.diagnosis.explanation import (
+    Decoders,
     ErrorContext,
     Explanation,
     Likelihood,
     by,
-    decoder_table,
     explain,
     parse_sizes,
+    sides_by_name,
 )
 from vitc_inspect.diagnosis.grids import USUAL_SIDES, cube_of, grid_text, square_of
 from vitc_inspect.diagnosis.kernels import of_kernel, of_pixels, other_rank, permutation, transposed
@@ -30,6 +31,10 @@ from vitc_inspect.diagnosis.positions import (
 from vitc_inspect.diagnosis.size_differences import SizeDifference, find_differences
 from vitc_inspect.diagnosis.size_explanations import explain_difference, later_stages
 from vitc_inspect.diagnosis.window_explanations import exchanged_windows
+
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
+
 
 _SHAPE = r"torch\.Size\((\[[\d, ]{0,200}\])\)"
 _NAME = r"([^\s:\"]{1,200})"
@@ -61,6 +66,7 @@ _OPENING = re.compile(r"Error\(s\) in loading state_dict for")
 _MOST_TABLES = 4  # most readings of one pair of tables
 
 
+@DECODERS.matching(_OPENING, _MISSING, _UNEXPECTED, _CHECKPOINT_FIRST, _MODEL_FIRST)
 def _load_errors(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """All errors of one load_state_dict call, causes before consequences."""
     openings = [m.start() for m in _OPENING.finditer(error.text) if m.start() <= match.start()]
@@ -178,8 +184,7 @@ def _unexplained(left: Sequence[Mismatch]) -> Explanation:
     others = f", and {more} {'other is' if more == 1 else 'others are'} like it" if more else ""
     return explain(
         "weights",
-        f"{first.name} is {by(first.saved) or 'one number'} in the checkpoint and"
-        f" {by(first.built) or 'one number'} in the model{others}.",
+        f"{first.text}{others}.",
         "Build the model with the sizes of the checkpoint.",
         because="the shapes say no more than that",
         likelihood="possible",
@@ -304,12 +309,7 @@ def _grid_table(mismatch: Mismatch, axes: dict[str, int]) -> Explanation:
         if stride
         else f"Or build the model for the image size of the checkpoint, whose map is {by(saved)}.",
         because=f"its four axes are (1, {axis_order})",
-        numbers={
-            "table_rows": saved[0],
-            "table_columns": saved[1],
-            "token_rows": built[0],
-            "token_columns": built[1],
-        },
+        numbers=sides_by_name(table=saved, token=built),
     )
 
 
@@ -423,13 +423,3 @@ def _table_fixes(reading: Reading) -> Iterator[str]:
         yield f"Or build the model for {by(checkpoint.image_size)} pixels."
     if before != expected:
         yield f"Besides, build it with {expected} tokens before the image's."
-
-
-DECODERS = decoder_table(
-    (_OPENING, _load_errors),
-    (_MISSING, _load_errors),
-    (_UNEXPECTED, _load_errors),
-    (_CHECKPOINT_FIRST, _load_errors),
-    (_MODEL_FIRST, _load_errors),
-)
-"""The pattern of each error message, and the function that explains it."""

@@ -42,7 +42,7 @@ def explain_window(diff: SizeDifference) -> Explanation:
     """Window size: tables of (2w − 1)² offsets, and buffers computed from w."""
     saved, built = diff.pairs[0]
     sides = 2 * saved - 1, 2 * built - 1
-    return explain(
+    return diff.explained(
         "window",
         f"The windows are {by((saved, saved))} tokens in the checkpoint and {by((built, built))} in"
         f" the model, with tables of {sides[0]}² = {sides[0] ** 2} and {sides[1]}² ="
@@ -56,7 +56,6 @@ def explain_window(diff: SizeDifference) -> Explanation:
         f" {by((16 * saved,) * 2)} pixels instead of {by((16 * built,) * 2)} at patch size 16."
         if any("bias_table" in name for name in diff.names) and max(saved, built) > 12
         else "",
-        because=diff.because,
         likelihood=diff.likelihood,
         numbers={"window": saved, "expected_window": built, "weights": len(diff.names)},
     )
@@ -72,21 +71,19 @@ def explain_offsets(diff: SizeDifference) -> Explanation:
         f"{diff.names[0]} has {parts[0]} offsets in the checkpoint and {parts[1]} in the model"
     )
     if not ours or not theirs:
-        return explain(
+        return diff.explained(
             "window",
             f"{opening}: windows of different sizes, one of which is not a square.",
             "Build the model with the windows of the checkpoint.",
-            because=diff.because,
             likelihood="possible",
             numbers=numbers,
         )
     which = "model" if theirs[1] else "checkpoint"
-    return explain(
+    return diff.explained(
         "class token",
         f"{opening}: windows of {by((ours[0],) * 2)} and {by((theirs[0],) * 2)} tokens, and 3"
         f" offsets for a class token in the {which} alone.",
         f"Build the model {'without' if which == 'model' else 'with'} a class token.",
-        because=diff.because,
         numbers=numbers | {"window": ours[0], "expected_window": theirs[0]},
     )
 
@@ -105,13 +102,12 @@ def explain_mask(diff: SizeDifference) -> Explanation:
     sides = isqrt(saved), isqrt(built)
     square = (sides[0] ** 2, sides[1] ** 2) == (saved, built)
     grids = f", {by(sides[:1] * 2)} and {by(sides[1:] * 2)}" if square else ""
-    return explain(
+    return diff.explained(
         "image size",
         f"The masks of the shifted windows are for {saved} windows in the checkpoint and {built} in"
         f" the model{grids}: the two are built for images of different sizes.",
         "Leave attn_mask out of the checkpoint; it is computed from the image size, not learned.",
         "Or build the model for the image size of the checkpoint.",
-        because=diff.because,
         numbers={"windows": saved, "expected_windows": built},
     )
 
@@ -120,7 +116,7 @@ def explain_rows(diff: SizeDifference) -> Explanation:
     """Tables of relative rows and columns, 2·side − 1 entries long (SAM, ViTDet, MViTv2)."""
     (saved, built), *_ = diff.pairs
     rows = 2 * saved - 1, 2 * built - 1
-    return explain(
+    return diff.explained(
         "relative positions",
         f"{diff.names[0]} has {rows[0]} = 2·{saved} − 1 offsets in the checkpoint and {rows[1]} ="
         f" 2·{built} − 1 in the model: attention over {saved} tokens a side and over {built}. With"
@@ -133,7 +129,6 @@ def explain_rows(diff: SizeDifference) -> Explanation:
         " global_attn_indexes of SAM, window_block_indexes of ViTDet."
         if min(saved, built) in (7, 8, 14)
         else "",
-        because=diff.because,
         numbers={"side": saved, "expected_side": built, "weights": len(diff.names)},
     )
 
@@ -141,12 +136,11 @@ def explain_rows(diff: SizeDifference) -> Explanation:
 def explain_biases(diff: SizeDifference) -> Explanation:
     """Attention biases for each offset on a square map (LeViT)."""
     (saved, built), *_ = diff.pairs
-    return explain(
+    return diff.explained(
         "relative positions",
         f"The attention is built for maps of {by((saved, saved))} positions in the checkpoint and"
         f" {by((built, built))} in the model, one bias for each distance: {diff.affected}.",
         f"Build the model for the image size of the checkpoint; at stride 16 that is {16 * saved}"
         f" pixels instead of {16 * built}.",
-        because=diff.because,
         numbers={"side": saved, "expected_side": built, "weights": len(diff.names)},
     )

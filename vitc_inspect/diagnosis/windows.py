@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import isqrt, prod
 
-from vitc_inspect.diagnosis.divisibility import division_text, indivisible_image, indivisible_map
+from vitc_inspect.diagnosis.divisibility import (
+    division_text,
+    divisions_text,
+    indivisible_image,
+    indivisible_map,
+    padding_of,
+    round_up,
+)
 from vitc_inspect.diagnosis.explanation import (
+    NUMBER,
+    Decoders,
     ErrorContext,
     Explanation,
     by,
     certain,
-    decoder_table,
     explain,
     looks_like_width,
     parse_sizes,
+    sides_by_name,
 )
 from vitc_inspect.diagnosis.grids import grid_of, grid_text, square_of
+
+DECODERS = Decoders()
+"""The pattern of each error message, and the function that explains it."""
+
 
 _LONGEST_SIDE = 2**14
 """Longest side of an image or map that is partitioned (pixels or positions)."""
@@ -62,26 +76,15 @@ def cut_in_windows(
             likelihood="likely",
         )
         return
-    padded = [-(-s // side) * side for s in sides]
-    below, right = (new - old for new, old in zip(padded, sides, strict=True))
-    pad = f"(0, {right}, 0, {below})" if channels_first else f"(0, 0, 0, {right}, 0, {below})"
-    parts = " and ".join(
-        f"{s} = {s // side}·{side} + {s % side}" for s in dict.fromkeys(sides) if s % side
-    )
+    padded, pad = padding_of(sides, (side, side), channels_last=not channels_first)
     yield explain(
         "windows",
         f"A map of {by(sides)} positions and {channels} channels is split into windows of"
-        f" {side}×{side}, which do not divide it: {parts or f'{rows}×{columns} are given'}.",
+        f" {side}×{side}, which do not divide it: {divisions_text(sides, (side, side))}.",
         f"Pad the map first, to {by(padded)}: F.pad(x, {pad}).",
         f"Or give an image whose map has sides that are multiples of {side}.",
         because=f"{size:,} = {batch}·{channels}·{places} and {places} = {by(sides)}",
-        numbers={
-            "map_rows": sides[0],
-            "map_columns": sides[1],
-            "window": side,
-            "padded_rows": padded[0],
-            "padded_columns": padded[1],
-        },
+        numbers={**sides_by_name(map=sides), "window": side, **sides_by_name(padded=padded)},
     )
 
 
@@ -200,6 +203,7 @@ def _windows_back(batch: int, rest: Sequence[int], size: int) -> Iterator[Explan
     )
 
 
+@DECODERS.matching(rf"x size \(({NUMBER})[*x×]({NUMBER})\) are not even")
 def _odd_map(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Patch merging of a map with an odd side."""
     rows, columns = int(match[1]), int(match[2])
@@ -227,6 +231,7 @@ def _odd_map(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]
     )
 
 
+@DECODERS.matching(rf"x (?P<which>height|width) \(?(?P<side>{NUMBER})\)? is not even")
 def _odd_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Patch merging of a map with an odd side, with only that side in the message (timm)."""
     which, side = match["which"], int(match["side"])
@@ -245,6 +250,7 @@ def _odd_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation
         )
 
 
+@DECODERS.matching(r"requires even input spatial dims")
 def _odd_map_unspecified(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Patch merging of a map with an odd side, without a number in the message (NesT)."""
     yield certain(
@@ -256,6 +262,7 @@ def _odd_map_unspecified(match: re.Match[str], error: ErrorContext) -> Iterator[
     )
 
 
+@DECODERS.matching(r"shift_size must in 0-window_size")
 def _no_window(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A window shift of at least the window size, on an empty map (Swin)."""
     yield explain(
@@ -270,6 +277,7 @@ def _no_window(match: re.Match[str], error: ErrorContext) -> Iterator[Explanatio
     )
 
 
+@DECODERS.matching(r"input feature has wrong size")
 def _wrong_features(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A Swin block whose input length L is not H·W."""
     count = next((shape[1] for shape in error.operands if len(shape) == 3), 0)
@@ -290,12 +298,16 @@ def _wrong_features(match: re.Match[str], error: ErrorContext) -> Iterator[Expla
     )
 
 
+@DECODERS.matching(
+    rf"(?P<which>height|width) \(?(?P<side>{NUMBER})\)? must be divisible by"
+    rf" (?P<kind>window|grid) \(?(?P<piece>{NUMBER})\)?"
+)
 def _map_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """A side that windows or a grid of windows do not divide (MaxViT in timm)."""
     which, side, piece = match["which"].lower(), int(match["side"]), int(match["piece"])
     if min(side, piece) < 1 or side % piece == 0:
         return
-    up = -(-side // piece) * piece
+    up = round_up(side, piece)
     yield certain(
         "window",
         f"The map has a {which} of {side} positions, which is not divisible into {match['kind']}s"
@@ -308,6 +320,12 @@ def _map_side(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation
     )
 
 
+@DECODERS.matching(
+    rf"Got grid size of (?P<sides>[(\[]{NUMBER}, ?{NUMBER}[)\]]) and"
+    rf" partition size of (?P<piece>{NUMBER})",
+    rf"Input size (?P<sides>[(\[]{NUMBER}, ?{NUMBER}[)\]]) of block {NUMBER} is not divisible by"
+    rf" partition size (?P<piece>{NUMBER})",
+)
 def _map_sides(match: re.Match[str], error: ErrorContext) -> Iterator[Explanation]:
     """Both sides of a map that partitions do not divide (MaxVit in torchvision)."""
     sides, piece = parse_sizes(match["sides"]), int(match["piece"])
@@ -316,46 +334,16 @@ def _map_sides(match: re.Match[str], error: ErrorContext) -> Iterator[Explanatio
     made = indivisible_map(
         sides, (piece, piece), channels_last=False, because="the message names map and partition"
     )
-    up = -(-max(sides) // piece) * piece
-    yield certain(
-        made.kind,
-        made.sentence,
+    fixes = [
         f"Build the model for an input size whose maps {piece} divides at every stage:"
         f" {32 * piece} = 32·{piece} for a total stride of 32, which gives {piece} at the last.",
-        f"Or build it with partition_size={_common(sides)}, which divides this map."
-        if _common(sides) > 1
-        else "",
-        because=made.because,
-        numbers={**made.numbers, "expected_side": up},
-    )
+    ]
+    if _common(sides) > 1:
+        fixes.append(f"Or build it with partition_size={_common(sides)}, which divides this map.")
+    numbers = {**made.numbers, "expected_side": round_up(max(sides), piece)}
+    yield replace(made, fixes=tuple(fixes), numbers=numbers)
 
 
 def _common(sides: tuple[int, ...]) -> int:
     """The largest divisor of both sides up to 16."""
     return max(d for d in range(1, 17) if all(side % d == 0 for side in sides))
-
-
-_N = r"\d{1,6}"
-DECODERS = decoder_table(
-    (rf"x size \(({_N})[*x×]({_N})\) are not even", _odd_map),
-    (rf"x (?P<which>height|width) \(?(?P<side>{_N})\)? is not even", _odd_side),
-    (r"requires even input spatial dims", _odd_map_unspecified),
-    (r"input feature has wrong size", _wrong_features),
-    (r"shift_size must in 0-window_size", _no_window),
-    (
-        rf"(?P<which>height|width) \(?(?P<side>{_N})\)? must be divisible by"
-        rf" (?P<kind>window|grid) \(?(?P<piece>{_N})\)?",
-        _map_side,
-    ),
-    (
-        rf"Got grid size of (?P<sides>[(\[]{_N}, ?{_N}[)\]]) and"
-        rf" partition size of (?P<piece>{_N})",
-        _map_sides,
-    ),
-    (
-        rf"Input size (?P<sides>[(\[]{_N}, ?{_N}[)\]]) of block {_N} is not divisible by"
-        rf" partition size (?P<piece>{_N})",
-        _map_sides,
-    ),
-)
-"""The pattern of each error message, and the function that explains it."""
