@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from vitc_inspect.common.child_process import exit_text
+from vitc_inspect.common.guard import reason_of
 
 _KILLED_FIRST = 1000  # oom_score_adj: where memory runs out, Linux ends workers before the server
 
@@ -42,7 +43,7 @@ class WorkerDied(Exception):
 
 
 class WorkerFailed(Exception):
-    """A method raised an exception that is not one of its answers; the text is its traceback."""
+    """A method raised an exception that is not one of its answers; a note has its traceback."""
 
 
 class Worker:
@@ -97,7 +98,8 @@ class Worker:
 
         Raises:
             WorkerDied: when the process ended; the next call starts another.
-            WorkerFailed: when the method raised something that is not among `answers`.
+            WorkerFailed: when the method raised something that is not among `answers`; its text is
+                that exception's on one line.
         """
         process, connection = self._started()
         try:
@@ -111,7 +113,10 @@ class Worker:
         if outcome == "raised":
             raise value
         if outcome == "failed":
-            raise WorkerFailed(value)
+            reason, lines = value
+            failed = WorkerFailed(reason)
+            failed.add_note(lines)
+            raise failed
         return value
 
     def kill(self) -> None:
@@ -195,8 +200,8 @@ def _serve(
         except answers as error:
             error.__cause__ = error.__context__ = None
             outcome = _pickled("raised", error)
-        except Exception:  # noqa: BLE001  # told to the server, which logs it
-            outcome = _pickled("failed", traceback.format_exc())
+        except Exception as error:  # noqa: BLE001  # told to the server, which logs it
+            outcome = _pickled("failed", (reason_of(error), traceback.format_exc()))
         connection.send_bytes(outcome)
 
 
@@ -204,8 +209,8 @@ def _pickled(outcome: str, value: Any) -> bytes:
     """An outcome as the connection sends it; that it cannot be pickled is one as well."""
     try:
         return pickle.dumps((outcome, value), pickle.HIGHEST_PROTOCOL)
-    except Exception:  # noqa: BLE001  # pickle raises whatever an object's methods raise
-        return pickle.dumps(("failed", traceback.format_exc()))
+    except Exception as error:  # noqa: BLE001  # pickle raises whatever an object's methods raise
+        return pickle.dumps(("failed", (reason_of(error), traceback.format_exc())))
 
 
 def _end_with_the_server() -> None:

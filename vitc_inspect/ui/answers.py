@@ -10,6 +10,8 @@ from typing import Any
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.guard import guarded, reason_of
+from vitc_inspect.common.worker import WorkerFailed
+from vitc_inspect.ui.lanes import RunStopped
 from vitc_inspect.ui.uploads import MissingPicture
 from vitc_inspect.views.html import fill, tag
 
@@ -36,14 +38,13 @@ def answering(refused: Callable[[SpecError], Answer]) -> Iterator[Answer]:
         answer["missing_picture"] = True
     except SpecError as error:
         answer.update(refused(error))
+    except RunStopped as stopped:
+        answer["error"] = _alert("run", str(stopped))
     except Exception as error:  # noqa: BLE001  # the last resort, at one place for both pages
         _LOG.exception("A request could not be answered.")
-        sentence = _failed("This could not be worked out", reason_of(error))
-        html = fill(
-            '<p role="alert">{} <button type="button" data-retry>Try again</button></p>', sentence
-        )
+        reason = str(error) if isinstance(error, WorkerFailed) else reason_of(error)
         answer.clear()
-        answer["error"] = {"field": "program", "html": html, "suggestion": []}
+        answer["error"] = _alert("program", _failed("This could not be worked out", reason))
     readable = _readable(answer)
     answer.clear()
     answer.update(readable)
@@ -77,6 +78,12 @@ def drawn(what: str, draw: Callable[..., str], *args: Any, **kwargs: Any) -> str
         sentence = _failed(f"{what} could not be drawn", reason or "")
         return tag("p.remark.warning", sentence, role="alert")
     return found
+
+
+def _alert(field: str, sentence: str) -> Answer:
+    """An error that no control is to blame for, with a button to try again."""
+    again = '<p role="alert">{} <button type="button" data-retry>Try again</button></p>'
+    return {"field": field, "html": fill(again, sentence), "suggestion": []}
 
 
 def _failed(what: str, reason: str) -> str:

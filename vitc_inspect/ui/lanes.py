@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -10,11 +11,16 @@ from typing import Any
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.worker import Worker, WorkerDied
+from vitc_inspect.stem.run_time import duration
 
 MOST_WAITING = 200
 """The most calls that wait in one lane; a further one is refused."""
 
 _LOOK_EVERY = 0.25  # seconds between two looks at how long a call runs
+
+
+class RunStopped(Exception):
+    """A call ended without a result; the text is a sentence for the visitor."""
 
 
 class Overtaken(Exception):
@@ -33,6 +39,8 @@ class Job:
     """When it began (seconds of the monotonic clock); None while it waits."""
     ended_by: str = ""
     """Why it is ended early: "visitor", "deadline" or "others"; empty while it is not."""
+    left_alone: bool = False
+    """Whether its visitor has left."""
     freed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it is its turn."""
 
@@ -69,7 +77,7 @@ class Lane:
         make: Callable[[], Any],
         *,
         deadline: float,
-        patience: float | None = None,
+        patience: float = math.inf,
         answers: Sequence[type[Exception]] = (),
         preload: Sequence[str] = (),
         in_process: bool = False,
@@ -79,8 +87,8 @@ class Lane:
         Args:
             make: Makes the object whose methods are called; picklable.
             deadline: The most that one call may take (seconds).
-            patience: How long a call may run while another waits (seconds); None for no limit
-                but the deadline.
+            patience: How long a call may run while another waits, or after its visitor has left
+                (seconds). Without a limit the latter ends it at once.
             answers: Exceptions that are raised here as the methods raise them.
             preload: As `Worker` takes it.
             in_process: Whether the object lives in this process and cannot be ended, for tests.
@@ -111,23 +119,28 @@ class Lane:
             seconds: How long it is predicted to take.
 
         Raises:
-            SpecError: field "run", when it was cancelled, took longer than the deadline, ended
-                its process, or when too many calls wait; or what the method raises.
+            RunStopped: when it was cancelled, took longer than the deadline, ended its process,
+                or when too many calls wait.
             Overtaken: when it ran longer than the patience while another call waited.
+            WorkerFailed: as `Worker.call`; and the answers that the method raises.
         """
         if len(self._jobs) > MOST_WAITING:
-            reason = f"{len(self._jobs):,} others wait for this server already"
-            raise SpecError("run", "busy", reason, "Try again in a minute")
+            busy = f"{len(self._jobs):,} runs of others wait for this server."
+            raise RunStopped(f"{busy} Try again in a minute.")
         job = Job(ticket, seconds)
         self._jobs.append(job)
         try:
             await self._turn_of(job)
-            job.started = monotonic()
-            return await self._result(job, method, args)
-        finally:
-            self._jobs.remove(job)
-            if self._jobs:
-                self._jobs[0].freed.set()
+        except BaseException:
+            self._next(job)
+            raise
+        running = asyncio.ensure_future(self._run(job, method, args))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:  # its visitor has left; its turn goes on until it is over
+            self._leave(job)
+            running.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
 
     def cancel(self, ticket: str) -> bool:
         """End the call with a ticket, or take it out of the queue; whether there was one."""
@@ -157,49 +170,58 @@ class Lane:
             await job.freed.wait()
             self._check(job)
 
-    async def _result(self, job: Job, method: str, args: Sequence[Any]) -> Any:
+    async def _run(self, job: Job, method: str, args: Sequence[Any]) -> Any:
         """What the method returns; a call that takes too long is ended."""
-        if self._object is not None:
-            return await asyncio.to_thread(getattr(self._object, method), *args)
-        calling = asyncio.ensure_future(asyncio.to_thread(self._worker.call, method, *args))
+        job.started = monotonic()
         try:
+            if self._object is not None:
+                return await asyncio.to_thread(getattr(self._object, method), *args)
+            calling = asyncio.ensure_future(asyncio.to_thread(self._worker.call, method, *args))
             while not calling.done():
                 await asyncio.wait([calling], timeout=_LOOK_EVERY)
                 if job.taken > self._deadline:
                     self._end(job, "deadline")
-                elif self._patience and job.taken > self._patience and len(self._jobs) > 1:
+                elif job.taken > self._patience and (job.left_alone or len(self._jobs) > 1):
                     self._end(job, "others")
             return calling.result()
-        except asyncio.CancelledError:  # the visitor has left
-            self._worker.kill()
-            calling.add_done_callback(lambda done: done.cancelled() or done.exception())
-            raise
         except WorkerDied as death:
             self._check(job)
             raise _died(death) from None
+        finally:
+            self._next(job)
+
+    def _next(self, job: Job) -> None:
+        """Take a call out of the queue, and let the next begin."""
+        self._jobs.remove(job)
+        if self._jobs:
+            self._jobs[0].freed.set()
+
+    def _leave(self, job: Job) -> None:
+        """End a call whose visitor has left, unless it is soon over."""
+        job.left_alone = True
+        if self._patience == math.inf:
+            self._end(job, "visitor")
 
     def _end(self, job: Job, why: str) -> None:
         """End a call early."""
-        job.ended_by = job.ended_by or why
-        job.freed.set()
-        if job.started is not None:
-            self._worker.kill()
+        if not job.ended_by:
+            job.ended_by = why
+            job.freed.set()
+            if job.started is not None:
+                self._worker.kill()
 
     def _check(self, job: Job) -> None:
         """Raise why a call is ended early, if it is."""
         if job.ended_by == "others":
             raise Overtaken
         if job.ended_by == "visitor":
-            raise SpecError("run", "stopped", "it was cancelled", "Press Run to start it again")
+            raise RunStopped("The run was cancelled.")
         if job.ended_by == "deadline":
-            reason = f"it was not over after {self._deadline:,.0f} s and was ended"
-            raise SpecError("run", "stopped", reason, "Use a smaller image or fewer channels")
+            after = f"The run was not over after {duration(self._deadline)} and was ended."
+            raise RunStopped(f"{after} Use a smaller image or fewer channels.")
 
 
-def _died(death: WorkerDied) -> SpecError:
+def _died(death: WorkerDied) -> RunStopped:
     """The sentence for a process that ended by itself or was killed from outside."""
-    reason = f"its process ended, {death.how}, and the next run starts another"
-    fix = "Run it again"
-    if death.killed:
-        fix = "Run it again, or use a smaller image where the memory ran out"
-    return SpecError("run", "stopped", reason, fix)
+    memory = " The memory may have run out, so a smaller image may help." if death.killed else ""
+    return RunStopped(f"The process of the run ended with {death.how}.{memory}")

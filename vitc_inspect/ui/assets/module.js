@@ -73,6 +73,7 @@ function readAddress() {
 
 function changed({ by = 'show' } = {}) {
   newest += 1;
+  cancelRun();
   root.dataset.state = by === 'reload' ? 'reading' : 'stale';
   busy(by === 'reload');
   whole.offer({ by, number: newest });
@@ -86,7 +87,7 @@ function busy(is) {
 
 const whole = latest(async ({ by, number }) => {
   const request = { ...readControls(), reading };
-  const answer = await ask(by, request);
+  const answer = await askForRun(by, request);
   if (number !== newest) return;
   busy(false);
   if (answer.error) return showFault(answer.error);
@@ -94,7 +95,7 @@ const whole = latest(async ({ by, number }) => {
 });
 
 const panels = latest(async (chosen) => {
-  const answer = await ask('show', { ...painted, ...chosen, ...room(), reading, part: 'panel' });
+  const answer = await askForRun('show', { ...painted, ...chosen, ...room(), reading, part: 'panel' });
   if (answer.broken || (!answer.error && answer.reading !== reading)) return changed(); // another visitor has reloaded
   const now = looking();
   if (painted && Object.keys(now).every((key) => now[key] === chosen[key])) showPanel(answer.panel ?? answer.error.html);

@@ -128,6 +128,7 @@ function changed({ history = 'push', by = 'other', structure = false } = {}) {
   if (by !== 'other') rowsNewer = by === 'rows';
   pushDue ||= history === 'push';
   stopMeasuring();
+  cancelRun();
   const request = { ...readControls(), structure, unfolded, ...room(), number: newest };
   if (rowsNewer) request.rows = readRows();
   if (!rowsNewer) writeAddress(); // rows become text first, on the server
@@ -168,8 +169,9 @@ const predictions = latest(async (request) => {
 const runs = latest(async (request) => {
   if (request.number !== newest) return;
   const asked = { ...request, ...looking(), unfolded };
-  const answer = await ask('run', asked);
+  const answer = await askForRun('run', asked);
   if (request.number !== newest) return;
+  if (answer.error?.field === 'run') return showStopped(answer.error);
   if (answer.error) return showFault(request, answer);
   confirmed = true;
   showResults(answer);
@@ -192,7 +194,8 @@ function looking() {
 const panels = latest(async (chosen) => {
   const asked = painted;
   const ran = confirmed;
-  const answer = await ask(ran ? 'run' : 'predict', { ...asked, ...chosen, part: 'panel' });
+  const wanted = { ...asked, ...chosen, part: 'panel' };
+  const answer = ran ? await askForRun('run', wanted) : await ask('predict', wanted);
   const now = looking();
   // an answer from before the run must not replace what the run has painted meanwhile
   const current = asked.number === newest && ran === confirmed && Object.keys(now).every((key) => now[key] === chosen[key]);
@@ -300,6 +303,12 @@ function showPanel(html) {
 function focusLayer(home, name) {
   const target = home.querySelector(`[data-layer="${name}"]`);
   (target?.querySelector('button') ?? target)?.focus({ preventScroll: true });
+}
+
+// The prediction still holds; only the run has no result.
+function showStopped(error) {
+  slot('status').textContent = 'predicted, not run';
+  slot('refusal').innerHTML = error.html;
 }
 
 function showFault(request, answer) {
@@ -467,6 +476,7 @@ root.addEventListener('click', (event) => {
   if (on('[data-run]')) {
     root.querySelector('[data-run]').hidden = true;
     slot('panel').querySelector('[data-until-run]')?.remove();
+    slot('refusal').innerHTML = '';
     slot('status').textContent = 'running…';
     return void runs.offer(painted);
   }
