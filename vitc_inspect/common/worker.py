@@ -55,6 +55,7 @@ class Worker:
         *,
         answers: tuple[type[Exception], ...] = (),
         preload: Sequence[str] = (),
+        niceness: int = 0,
     ) -> None:
         """Say what the process makes, without starting it.
 
@@ -63,8 +64,10 @@ class Worker:
             answers: Exceptions of the methods that are raised here as they are; have to be
                 picklable.
             preload: Modules imported once for all workers, where the platform can fork.
+            niceness: How far it steps back behind other processes, 0 to 19, where the platform
+                knows that.
         """
-        self._make, self._answers = make, answers
+        self._given = make, answers, niceness
         self._process: Any = None
         self._connection: Connection | None = None
         self._lock = Lock()  # held while a process starts or is killed
@@ -82,7 +85,7 @@ class Worker:
                 return
             ours, theirs = self._context.Pipe()
             self._process = self._context.Process(
-                target=_serve, args=(theirs, self._make, self._answers), daemon=True
+                target=_serve, args=(theirs, *self._given), daemon=True
             )
             with _without_main():
                 self._process.start()
@@ -181,12 +184,16 @@ def _kill(process: Any) -> None:
 
 
 def _serve(
-    connection: Connection, make: Callable[[], Any], answers: tuple[type[Exception], ...]
+    connection: Connection,
+    make: Callable[[], Any],
+    answers: tuple[type[Exception], ...],
+    niceness: int,
 ) -> None:
     """Make the object, and call its methods until the connection is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the server, which ends this
     with suppress(AttributeError, OSError):
         os.setpgid(0, 0)
+        os.nice(niceness)
     _end_with_the_server()
     made: Any = None
     while True:

@@ -103,13 +103,13 @@ def check_seconds(
 def duration(seconds: float) -> str:
     """Write a time with a unit that suits it.
 
-    >>> duration(0.21), duration(3.4), duration(600), duration(12_150), duration(400_000)
-    ('0.2 s', '3 s', '10 min', '3.4 h', '4.6 days')
+    >>> duration(0.21), duration(3.4), duration(280), duration(600), duration(12_150)
+    ('0.2 s', '3 s', '4.7 min', '10 min', '3.4 h')
     """
     if seconds < 1:
         return f"{seconds:.1f} s"
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
+        return f"{seconds / 60:.{int(seconds < 600)}f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:,.1f} days"

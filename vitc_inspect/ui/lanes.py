@@ -80,6 +80,7 @@ class Lane:
         patience: float = math.inf,
         answers: Sequence[type[Exception]] = (),
         preload: Sequence[str] = (),
+        niceness: int = 0,
         in_process: bool = False,
     ) -> None:
         """Say what the worker makes, without starting it.
@@ -90,11 +91,13 @@ class Lane:
             patience: How long a call may run while another waits, or after its visitor has left
                 (seconds). Without a limit the latter ends it at once.
             answers: Exceptions that are raised here as the methods raise them.
-            preload: As `Worker` takes it.
+            preload, niceness: As `Worker` takes them.
             in_process: Whether the object lives in this process and cannot be ended, for tests.
         """
         self._deadline, self._patience = deadline, patience
-        self._worker = Worker(make, answers=(SpecError, *answers), preload=preload)
+        self._worker = Worker(
+            make, answers=(SpecError, *answers), preload=preload, niceness=niceness
+        )
         self._object = make() if in_process else None
         self._jobs: list[Job] = []
 

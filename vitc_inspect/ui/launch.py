@@ -125,6 +125,8 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
     server.close()  # first, since a request waits for its worker
     page.server.should_exit = True
     page.server.thread.join(timeout=_CLOSING)  # open pages hold connections, which need not end
+    sys.stdout.flush()
+    os._exit(0)  # taking torch and gradio apart would take another second or two
 
 
 def _wait_for_interrupt() -> None:

@@ -45,6 +45,7 @@ PATIENCE = 2.5
 TIMING_BYTES = 8 * 2**20
 """Budget of the cache of finished measurements of time (bytes)."""
 _PRELOAD = (StemRunner.__module__,)
+_NICENESS = 10  # of long runs, so that small ones beside them get the processor
 _PROBE_RUNS = 4  # runs of the stem whose work a probe is like: gradients of a token
 _COUNTED_RUNS = 4  # likewise for the counters, each of which runs it
 _FIRST_ROUNDS, _ROUNDS = 8, 46  # likewise for the first answer of a measurement, and for all of it
@@ -74,7 +75,10 @@ class Inspector(PageServer):
         self._max_seconds = max_seconds
         make = partial(StemRunner, dict(own_weights or {}))
         lane = partial(Lane, make, deadline=max_seconds, preload=_PRELOAD, in_process=in_process)
-        self._small, self._long = self.lanes = (lane(patience=PATIENCE), lane())
+        self._small, self._long = self.lanes = (
+            lane(patience=PATIENCE),
+            lane(niceness=_NICENESS),
+        )
         self._times = RunTimes()
         self._timings: ByteCache[Hashable, Timing] = ByteCache(TIMING_BYTES)
 
