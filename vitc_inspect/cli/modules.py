@@ -13,7 +13,7 @@ from vitc_inspect.cli.formats import format_of, report_text
 from vitc_inspect.cli.output import (
     EXIT_BAD_INPUT,
     EXIT_DISAGREES,
-    EXIT_NO_REPORT,
+    EXIT_RAISED,
 )
 from vitc_inspect.cli.runs import run_and_deliver, seconds_of
 from vitc_inspect.common.child_process import ChildFailed, Outcome, interrupts_raised
@@ -85,7 +85,7 @@ def _inspect_module(options: argparse.Namespace, *, grey: bool) -> Outcome:
         complaint = "\n".join([*found, *ignored_sentences(report)])
     if report.failure:
         complaint = f"{complaint}\n{report.failure.traceback}".strip("\n")
-        return Outcome(text=text, complaint=complaint, code=EXIT_NO_REPORT)
+        return Outcome(text=text, complaint=complaint, code=EXIT_RAISED)
     sound = report.audited and not (report.disagreements or report.faults or report.unchecked)
     code = EXIT_DISAGREES if options.strict and not sound else 0
     return Outcome(text=text, complaint=complaint, code=code)

@@ -15,7 +15,8 @@ from vitc_inspect.common.extras import MissingPackage
 EXIT_DISAGREES = 1
 EXIT_NOT_KNOWN = 1
 EXIT_BAD_INPUT = 2
-EXIT_NO_REPORT = 3  # or one that ends where the module raised
+EXIT_RAISED = 3
+EXIT_NO_REPORT = 3
 EXIT_UNREAD = 141  # as a shell names the signal
 
 

@@ -40,7 +40,7 @@ def run_stem(options: argparse.Namespace, apart: bool) -> int:
     _refuse_beside(options, name)
     spec = spec_of(options)
     model = _vit(spec, options) or spec
-    seconds = seconds_of(options)
+    seconds = seconds_of(options)  # a run that is predicted to take longer is to be refused here
     require("torch", by="Running a stem")
     field = "stem" if options.preset is None else "preset"
 

@@ -113,14 +113,15 @@ def run_in_child(
     os.close(writer)
     child = ChildProcess(pid, patience=_PATIENCE if users_code else 0.0)
     handlers = _end_with_signals(child)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if users_code:
         child.adopt_descendants()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         return _await(child, reader, deliver, until)
     finally:
         for number, handler in handlers.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as it is while this process ends
+                signal.signal(number, handler)
 
 
 @contextmanager
