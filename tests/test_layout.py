@@ -24,7 +24,11 @@ TOPICS = {
         "rules_page": "the example of docs/rules.md",
     },
     "benchmarks": {"device": "benchmarks/device.py", "families": "benchmarks/families.py"},
-    "cli": {"ignore": "faults that are to be ignored", "values": "odd values for every option"},
+    "cli": {
+        "ignore": "faults that are to be ignored",
+        "interrupts": "Ctrl+C, deadlines and processes that die",
+        "values": "odd values for every option",
+    },
     "common": {"image_files": "what is read as a picture, and what is not"},
     "diagnosis": {
         "any_text": "text that is damaged, absurd or very long",

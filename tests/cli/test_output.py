@@ -103,3 +103,47 @@ def test_what_comes_by_standard_input_need_not_be_text():
 def test_the_program_prints_to_a_terminal_without_its_signs(encoding):
     ended = program(*SMALL, encoding=encoding)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+RUN = (*SMALL, "--max-seconds", "60")
+MODULE = ("--module", "torch.nn:Identity", "--input", "2", "--device", "cpu")
+WRITTEN = (
+    *(["--paper"], ["--paper", "--json"], ["--explain", "no error"], ["--version"]),
+    *([*RUN], [*RUN, "--json"], [*RUN, "--csv"], [*RUN, "--markdown"], [*RUN, "--html"]),
+    *([*MODULE], [*MODULE, "--json"], [*MODULE, "--html"]),
+)
+SLOW = (RUN, [*RUN, "--html"], [*MODULE, "--json"], ["--paper"])
+
+
+@pytest.mark.parametrize("arguments", WRITTEN, ids=" ".join)
+def test_an_output_that_is_full_is_told_by_the_program(arguments):
+    ended = shell('"$@" >/dev/full', program=("-m", "vitc_inspect", *arguments))
+    assert (ended.returncode, ended.stderr) == (2, NO_ROOM)
+
+
+@pytest.mark.parametrize("arguments", SLOW, ids=" ".join)
+def test_a_reader_that_leaves_and_a_closed_output_are_no_mistake(arguments):
+    whole = ("-m", "vitc_inspect", *arguments)
+    ended = shell('"$@" | true; exit ${PIPESTATUS[0]}', program=whole)
+    assert (ended.returncode, ended.stderr) == (141, "")
+    ended = shell('"$@" >&-', program=whole)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    ended = shell('"$@" >&- 2>&-', program=whole)
+    assert ended.returncode == 0
+
+
+@pytest.mark.parametrize("closed", ["2>/dev/full", "2>&-", "2>&1 | true; exit ${PIPESTATUS[0]}"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["3x"], ["--explain", "x", "--in-channels", "5"], ["--module", "no.py:x", "--input", "2"]],
+    ids=" ".join,
+)
+def test_a_complaint_that_nobody_gets_keeps_its_exit_code(arguments, closed):
+    ended = shell(f'"$@" {closed}', program=("-m", "vitc_inspect", *arguments))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "")
+
+
+def test_where_neither_can_be_written_the_exit_code_says_so():
+    for arguments in (RUN, ["--paper"]):
+        ended = shell('"$@" >/dev/full 2>&1', program=("-m", "vitc_inspect", *arguments))
+        assert ended.returncode == 2

@@ -13,13 +13,12 @@ from vitc_inspect.cli.modules import run_module
 from vitc_inspect.cli.options import BESIDE, parser, refuse_what_has_no_use
 from vitc_inspect.cli.output import (
     EXIT_BAD_INPUT,
-    EXIT_DISAGREES,
     EXIT_NOT_KNOWN,
     complain,
     ended,
     say,
 )
-from vitc_inspect.cli.stems import inspect, spec_of
+from vitc_inspect.cli.stems import run_stem, spec_of
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.diagnosis import explain_error
 from vitc_inspect.stem.paper import PRINTED, SOURCE
@@ -38,16 +37,16 @@ def main(
 
     Args:
         arguments: The command line without the program; None means sys.argv.
-        apart: Whether a module is run in a child process, as `run_in_child` does. What it prints by
-            itself can then not get into the report, and it cannot end the program.
+        apart: Whether a stem or a module is run in a child process, as `run_in_child` does. It can
+            then be ended at any moment, and what a module prints cannot get into the report.
         prog: What the person typed to start the program.
         verbs: What else the program does, in sentences for the help.
 
     Returns:
         Exit code: 0 for a report or an explanation, 1 for an error that is not known and with
         --strict for any disagreement or fault, also where one could not be looked for, 2 for
-        bad input or an output that cannot be written, 3 for a module whose forward raised or that
-        ended Python itself.
+        bad input or an output that cannot be written, 3 for a run that did not come to its end: a
+        module raised or ended Python itself, the process was killed, or it took too long.
     """
     options_parser = parser(prog, verbs)
     options = options_parser.parse_args(arguments)
@@ -65,12 +64,13 @@ def main(
             return 0 if known else EXIT_NOT_KNOWN
         if options.module is not None:
             return run_module(options, apart)
-        text, agrees = (_paper(options), True) if options.paper else inspect(options)
-        say(text)
+        if options.paper:
+            say(_paper(options))
+            return 0
+        return run_stem(options, apart)
     except SpecError as error:
         complain(error)
         return EXIT_BAD_INPUT
-    return EXIT_DISAGREES if options.strict and not agrees else 0
 
 
 def _paper(options: argparse.Namespace) -> str:

@@ -7,10 +7,12 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from vitc_inspect.cli.formats import format_of, report_text
-from vitc_inspect.cli.output import EXIT_BAD_INPUT, EXIT_DISAGREES, EXIT_RAISED, complain, say
-from vitc_inspect.common.child_process import ChildFailed, Outcome, run_in_child
+from vitc_inspect.cli.output import EXIT_BAD_INPUT, EXIT_DISAGREES, EXIT_RAISED
+from vitc_inspect.cli.runs import run_and_deliver, seconds_of
+from vitc_inspect.common.child_process import ChildFailed, Outcome, interrupts_raised
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.extras import require
 from vitc_inspect.common.validation import check_kinds, parse_int
@@ -22,32 +24,24 @@ def run_module(options: argparse.Namespace, apart: bool) -> int:
     check_has_input(options.input)
     require("torch", by="--module")
     format_of(options)  # before the module is run
+    seconds = seconds_of(options)
     grey = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
-    def work() -> Outcome:
-        return _module_outcome(options, grey=grey)
-
-    if not apart:
-        outcome = work()
-        _deliver(outcome)
-        return outcome.code
-    try:
-        return run_in_child(work, _deliver)
-    except ChildFailed as end:
+    def failure(end: ChildFailed) -> SpecError:
         reason = f"it ended Python itself, {end.how}, before there was a report"
         fix = "Look for what leaves the program, as os._exit does, or run it alone to see"
         if end.killed:
             fix = "Try a smaller input, since the memory may have run out"
-        complain(SpecError("module", options.module, reason, fix))
-        return EXIT_RAISED
+        return SpecError("module", options.module, reason, fix)
 
-
-def _deliver(outcome: Outcome) -> None:
-    """Print what came of a module."""
-    if outcome.text:
-        say(outcome.text)
-    if outcome.complaint:
-        complain(outcome.complaint)
+    return run_and_deliver(
+        partial(_module_outcome, options, grey=grey),
+        failure,
+        apart=apart,
+        seconds=seconds,
+        users_code=True,
+        smaller="a smaller input",
+    )
 
 
 def _module_outcome(options: argparse.Namespace, *, grey: bool) -> Outcome:
@@ -73,7 +67,7 @@ def _inspect_module(options: argparse.Namespace, *, grey: bool) -> Outcome:
     check_kinds("ignore", options.ignore, FAULT_KINDS)  # before the user's code is run
     device = resolve_device(options.device)
     # what the user's code prints must not be in the report
-    with contextlib.redirect_stdout(sys.stderr):
+    with interrupts_raised(), contextlib.redirect_stdout(sys.stderr):
         module = made_ready(options.module, load_module(options.module), device)
         by_place, by_name = random_inputs(options.input, module, seed=seed)
         report = inspect_call(module, by_place, by_name, ignore=options.ignore)

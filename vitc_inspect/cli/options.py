@@ -24,9 +24,13 @@ _TAKES: Mapping[str, tuple[str, ...]] = {
         *_DESCRIBED,
         *("encoder", "depth", "num_heads", "mlp_ratio", "attention"),
         *("image", "device", "dtype", "seed", "init", "weights", "norm_statistics"),
+        "max_seconds",
         *(*FORMATS, "witnesses", "time", "strict"),
     ),
-    "--module": (*("module", "input", "device", "seed", *FORMATS, "strict", "ignore"),),
+    "--module": (
+        *("module", "input", "device", "seed", "max_seconds"),
+        *(*FORMATS, "strict", "ignore"),
+    ),
     "--explain": ("explain", *_DESCRIBED, "json"),
     "--paper": ("paper", "json"),
     "--version": ("version",),
@@ -163,6 +167,12 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         default="image",
         metavar="KIND",
         help="BatchNorm's mean and variance: image or stored (default: image)",
+    )
+    parser.add_argument(
+        "--max-seconds",
+        default="600",
+        metavar="N",
+        help="end a run that takes longer (default: 600)",
     )
 
 

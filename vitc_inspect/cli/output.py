@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from typing import TextIO
 
 from vitc_inspect.common.child_process import EXIT_FAILED, EXIT_INTERRUPTED, internal_error
 from vitc_inspect.common.errors import SpecError
@@ -15,6 +16,7 @@ EXIT_DISAGREES = 1
 EXIT_NOT_KNOWN = 1
 EXIT_BAD_INPUT = 2
 EXIT_RAISED = 3
+EXIT_NO_REPORT = 3
 EXIT_UNREAD = 141  # as a shell names the signal
 
 
@@ -28,16 +30,16 @@ def ended(main: Callable[[], int]) -> int:
     try:
         return main()
     except KeyboardInterrupt:
+        _drop(sys.stdout)  # a reader that does not read must not be waited for
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `| head` has read enough
-        _drop_output()
+        _drop(sys.stdout)
         return EXIT_UNREAD
     except MissingPackage as error:
         complain(error)
         return EXIT_BAD_INPUT
     except Exception as error:  # noqa: BLE001  # the last resort
-        traceback.print_exc()
-        complain(internal_error(error))
+        complain(f"{traceback.format_exc()}{internal_error(error)}")
         return EXIT_FAILED
 
 
@@ -53,17 +55,22 @@ def say(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _drop_output()
+        _drop(sys.stdout)
         reason = f"it cannot be written, {str(error.strerror).lower()}"
         raise SpecError("output", "standard output", reason, "Send it elsewhere") from None
 
 
 def complain(what: object) -> None:
-    """Print to standard error if it is open, since `print` takes None for standard output."""
-    if sys.stderr is not None:
-        print(what, file=sys.stderr)
+    """Print to standard error as far as it can be written; the exit code says the rest."""
+    if sys.stderr is None:  # it is closed, and `print` takes None for standard output
+        return
+    try:
+        print(what, file=sys.stderr, flush=True)
+    except OSError:
+        _drop(sys.stderr)
 
 
-def _drop_output() -> None:
+def _drop(stream: TextIO | None) -> None:
     """Send what is left of the output nowhere, since Python writes it out at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

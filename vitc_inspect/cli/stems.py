@@ -6,10 +6,14 @@ import argparse
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from vitc_inspect.cli.formats import format_of, report_text
 from vitc_inspect.cli.options import FILES, flag_of
+from vitc_inspect.cli.output import EXIT_BAD_INPUT, EXIT_DISAGREES
+from vitc_inspect.cli.runs import run_and_deliver, seconds_of
+from vitc_inspect.common.child_process import ChildFailed, Outcome
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.extras import require
 from vitc_inspect.common.validation import (
@@ -26,14 +30,51 @@ from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.stem.vit import MAX_DEPTH, ViTSpec
 
 
-def inspect(options: argparse.Namespace) -> tuple[str, bool]:
-    """Return the text to print, and whether prediction and observation agree."""
+def run_stem(options: argparse.Namespace, apart: bool) -> int:
+    """Print the report on the stem or model that the options describe; return the exit code.
+
+    Raises:
+        SpecError: naming the field, for what can be refused before the run.
+    """
     name = format_of(options)
     _refuse_beside(options, name)
     spec = spec_of(options)
-    vit = _vit(spec, options)
+    model = _vit(spec, options) or spec
+    seconds = seconds_of(options)  # a run that is predicted to take longer is to be refused here
     require("torch", by="Running a stem")
-    # torch takes a second to import, which a misspelt stem need not wait for
+    field = "stem" if options.preset is None else "preset"
+
+    def failure(end: ChildFailed) -> SpecError:
+        reason = f"the process of its run ended with {end.how} before there was a report"
+        fix = "Run it again, and please report it if it ends so twice"
+        if end.killed:
+            fix = "Try a smaller image, since the memory may have run out"
+        return SpecError(field, getattr(options, field), reason, fix)
+
+    return run_and_deliver(
+        partial(_outcome, model, name, options),
+        failure,
+        apart=apart,
+        seconds=seconds,
+        users_code=False,
+        smaller="a smaller image",
+    )
+
+
+def _outcome(model: StemSpec | ViTSpec, name: str | None, options: argparse.Namespace) -> Outcome:
+    """The report on a stem or model as it is to be printed, or why there is none."""
+    try:
+        text, agrees = _inspect(model, name, options)
+    except SpecError as error:
+        return Outcome(complaint=str(error), code=EXIT_BAD_INPUT)
+    return Outcome(text=text, code=EXIT_DISAGREES if options.strict and not agrees else 0)
+
+
+def _inspect(
+    model: StemSpec | ViTSpec, name: str | None, options: argparse.Namespace
+) -> tuple[str, bool]:
+    """The text to print, and whether prediction and observation agree."""
+    # torch takes a second to import, which the process that waits for a report need not do
     from vitc_inspect.inspection.stem_inspection import inspect_stem, inspect_vit
     from vitc_inspect.inspection.stem_report import Report
     from vitc_inspect.model.modules import MAX_SEED
@@ -51,18 +92,18 @@ def inspect(options: argparse.Namespace) -> tuple[str, bool]:
         "weights": options.weights,
     }
     report: Report
-    if vit:
-        report = inspect_vit(vit, options.image, **settings)
+    if isinstance(model, ViTSpec):
+        report = inspect_vit(model, options.image, **settings)
     else:
-        report = inspect_stem(spec, options.image, **settings)
+        report = inspect_stem(model, options.image, **settings)
     more: dict[str, Any] = {}
     behind = []
     if options.witnesses:
-        counts = count_work(vit or spec, device=options.device)
+        counts = count_work(model, device=options.device)
         more["witnesses"] = [asdict(witness) for witness in counts]
         behind.append(f"MACs by every witness:\n{witness_table(counts)}")
     if options.time:
-        *_, timing = time_layers(vit or spec, device=options.device, dtype=dtype)
+        *_, timing = time_layers(model, device=options.device, dtype=dtype)
         more["timing"] = timing_dict(timing)
         behind.append(time_table(timing))
     text = report_text(report, name, more=more, behind="\n\n".join(behind))
