@@ -24,7 +24,7 @@ NOTEBOOK_FRAMES = (
 SPACE_FRAMES = ("https://huggingface.co", "https://*.hf.space")
 """What frames the page of a Hugging Face Space."""
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::\d{1,5})?", re.ASCII)
-_PATTERN = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:]+:[0-9a-f:.]*", re.ASCII)
+_PATTERN = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 _SOURCE = re.compile(
     r"'self'|'none'|\*|[a-z][a-z0-9+.-]*:"
     r"|([a-z][a-z0-9+.-]*://)?(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:(\d+|\*))?",
@@ -169,9 +169,9 @@ def read_host(text: str) -> str:
     bare = name.strip("[]")
     if _is_address(bare):
         return str(ip_address(bare))
-    if not _PATTERN.fullmatch(name) or ":" in name:
-        inside = re.search(r"(?:^|//)([a-z0-9_-]+(\.[a-z0-9_-]+)*)(?=[:/]|$)", name)
-        fits = inside[1] if inside else "inspect.example.org"
+    if not _PATTERN.fullmatch(name):
+        inside = re.match(r"(?:[a-z]+://)?([^/:]+)[/:]", name)
+        fits = inside[1] if inside and _PATTERN.fullmatch(inside[1]) else "inspect.example.org"
         reason = "it is not the name of a host alone, without https://, port and path"
         raise SpecError("allow-host", text, reason, f"Use {fits}", fits)
     return name
