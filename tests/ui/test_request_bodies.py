@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterable
+from threading import Event
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
+from tests.proxy import listening
+from vitc_inspect.ui.access import Access
+from vitc_inspect.ui.http_checks import HttpChecks
 from vitc_inspect.ui.request_bodies import (
     DRAINED_BYTES,
     Bodies,
@@ -224,3 +230,32 @@ def test_a_server_that_ends_cancels_the_answer_and_hears_of_it() -> None:
 
     asyncio.run(whole())
     assert told == ["cancelled"]
+
+
+def test_over_http_a_client_that_leaves_cancels_its_call_and_no_other() -> None:
+    begun, cancelled = Event(), Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/":
+            await echo(scope, receive, send)
+            return
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    head = (
+        b"POST /gradio_api/component_server/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
+    )
+    with listening(HttpChecks(slow, Access())) as port:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(head + b"Content-Type: application/json\r\n\r\n{}")
+            assert begun.wait(20)
+            assert not cancelled.is_set()
+        assert cancelled.wait(20)
+        with urlopen(f"http://127.0.0.1:{port}/") as answer:
+            assert answer.status == 200
