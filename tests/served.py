@@ -17,8 +17,9 @@ ROOT = Path(__file__).parent.parent
 class Served(NamedTuple):
     """A running app."""
 
-    address: str  # for example "http://127.0.0.1:7860/"
+    address: str  # for example "http://127.0.0.1:7860/", without the token
     pid: int
+    token: str = ""
 
 
 def free_port() -> int:
@@ -29,7 +30,12 @@ def free_port() -> int:
 
 @contextmanager
 def served(*arguments: str, seconds: float = 120, program: str = "app.py") -> Iterator[Served]:
-    """Start the app, or another program that does, wait until it says where it is, and stop it."""
+    """Start the app, or another program that does, wait until it says where it is, and stop it.
+
+    A module's page needs no token unless `--token` or VITC_TOKEN is given.
+    """
+    if "--module" in arguments and "--token" not in arguments and "VITC_TOKEN" not in os.environ:
+        arguments = (*arguments, "--token", "")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, program, *arguments]
     with serving(command, cwd=ROOT, environment=environment, seconds=seconds) as running:
@@ -56,11 +62,11 @@ def serving(
         said = []
         for line in process.stdout:
             said.append(line)
-            if found := re.search(r"is at (http\S+)", line):
+            if found := re.search(r"is at (http[^\s?]+)(?:\?access_token=(\S+))?", line):
                 watchdog.cancel()
                 drain = threading.Thread(target=process.stdout.read, daemon=True)
                 drain.start()
-                yield Served(found.group(1), process.pid)
+                yield Served(found[1], process.pid, found[2] or "")
                 return
         raise AssertionError(f"The app ended before it was up: {''.join(said)}")
     finally:

@@ -116,7 +116,7 @@ def test_a_command_of_the_terminal_works(command: str) -> None:
 def test_a_command_opens_the_page(command: str) -> None:
     _, program, *arguments = shlex.split(command)
     with served("--port", str(free_port()), *arguments, program=program) as app:
-        assert app.address.startswith("http://127.0.0.1:")
+        assert app.address.startswith(("http://127.0.0.1:", "http://localhost:"))
 
 
 @pytest.mark.parametrize(

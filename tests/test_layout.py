@@ -51,6 +51,7 @@ TOPICS = {
         "odd_forwards": "forward passes that nobody has foreseen",
     },
     "ui/browser": {
+        "access": "the page's policy, its token, proxies, notebooks, Spaces",
         "address": "the address bar",
         "cells": "the tab Cell",
         "editor": "the controls",

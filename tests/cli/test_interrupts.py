@@ -1,4 +1,4 @@
-"""Runs that are ended from outside: by Ctrl+C, at their deadline, or by the death of their process."""
+"""Runs that are ended from outside: by Ctrl+C, at their deadline, by the death of their process."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -51,6 +53,10 @@ BEFORE_TORCH = [
     (["--preset", "vit_c_4g"], "Use vit_c_4gf."),
     (["--preset", "ViT_C-4GF"], "Use vit_c_4gf."),
     (["--colour", "red"], "unrecognized arguments: --colour red"),
+    (["--host", "0.0.0.0"], "host = '0.0.0.0': everyone who can reach that address could open"),
+    (["--allow-host", "http://a.example/"], "it is not the name of a host alone, without https://"),
+    (["--frame-ancestors", "a;b"], "frame-ancestors = 'a;b': it is no source"),
+    (["--token", "a b"], "token = '…': a token is made of letters"),
     (["16x16/16:8"], "unrecognized arguments: 16x16/16:8. Use --help to see what works."),
 ]
 WITH_TORCH = [
@@ -164,7 +170,8 @@ def test_help_says_every_option_without_starting_anything() -> None:
     ended = start("--help")
     assert ended.returncode == 0
     options = ("--host", "--port", "--device", "--preset", "--image", "--weights", "--module")
-    for option in (*options, "--input"):
+    access = ("--public", "--allow-host", "--frame-ancestors", "--token")
+    for option in (*options, "--input", *access):
         assert option in ended.stdout
 
 
@@ -174,7 +181,7 @@ def test_the_platform_says_where_to_listen(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
     monkeypatch.setenv("GRADIO_SERVER_PORT", str(port))
     with (
-        served("--image", "checkerboard", "--preset", "swin_t") as app,
+        served("--image", "checkerboard", "--preset", "swin_t", "--public") as app,
         urlopen(f"http://127.0.0.1:{port}/config") as answer,
     ):
         assert app.address.endswith(f":{port}/")
@@ -197,3 +204,135 @@ def test_the_app_listens_on_this_machine_alone_and_keeps_no_history(app: Served)
     kept_out = ("run_history", "analytics_enabled", "show_error", "connect_heartbeat")
     assert {name: config[name] for name in kept_out} == dict.fromkeys(kept_out, False)
     assert config["max_file_size"] == 8 * 2**20
+
+
+# ---- who may reach it ------------------------------------------------------------------------
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert launch.main(arguments) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    return said.err
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "0"])
+def test_what_others_can_reach_has_to_be_asked_for(
+    host: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    told = "could open the page and use this machine's processor and memory. Add --public, or use"
+    assert told in refused(["--host", host], capsys)
+    told = "could open the page and have this module's code run again, with the token. Add"
+    assert told in refused(["--host", host, *GIVEN], capsys)
+    assert "run again. Add" in refused(["--host", host, *GIVEN, "--token", ""], capsys)
+    monkeypatch.setenv("GRADIO_SERVER_NAME", host)
+    assert f"host = '{host}': everyone" in refused([], capsys)
+
+
+def options_of(*arguments: str) -> argparse.Namespace:
+    return launch._parser("app").parse_args(arguments)
+
+
+def test_a_public_page_says_who_can_reach_it_and_what_they_can_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    stems, module = options_of("--public"), options_of("--public", *GIVEN)
+    said = launch._exposure(stems, launch._access(stems), 7860)
+    assert said == (
+        "Public: everyone who can reach port 7860 of this machine can have stems run, which takes "
+        "its processor and memory."
+    )
+    said = launch._exposure(module, launch._access(module), 7860)
+    assert said == (
+        "Public: everyone who can reach port 7860 of this machine and has the token can have the "
+        "code of tests/faulty.py:Sized run again, with your rights."
+    )
+
+
+def test_a_module_has_a_random_token_and_stems_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VITC_TOKEN", raising=False)
+    first, second = (launch._access(options_of(*GIVEN)).token for _ in range(2))
+    assert len(first) == 32
+    assert first != second
+    assert launch._access(options_of()).token == ""
+    assert launch._access(options_of(*GIVEN, "--token", "")).token == ""
+    assert launch._access(options_of("--token", "own")).token == "own"
+    monkeypatch.setenv("VITC_TOKEN", "theirs")
+    assert launch._access(options_of()).token == "theirs"
+    assert launch._access(options_of("--token", "")).token == ""
+
+
+def test_the_token_is_in_the_address_that_is_printed() -> None:
+    with served("--port", str(free_port()), *GIVEN, "--token", "to-ken") as app:
+        assert app.token == "to-ken"
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(f"{app.address}config")
+        with urlopen(f"{app.address}config?access_token=to-ken") as answer:
+            assert answer.status == 200
+
+
+# ---- odd requests over a socket --------------------------------------------------------------
+
+
+def asked(app: Served, request: bytes) -> bytes:
+    """What the app answers to these bytes."""
+    url = urlsplit(app.address)
+    with socket.create_connection((url.hostname, url.port), timeout=30) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+HOST = b"Host: 127.0.0.1\r\nConnection: close\r\n"
+CALL = b"POST /gradio_api/component_server/ HTTP/1.1\r\n" + HOST
+MALFORMED = {
+    "no host": (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", 400),
+    "no host, 1.0": (b"GET / HTTP/1.0\r\n\r\n", 400),
+    "two hosts": (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + HOST + b"\r\n", 400),
+    "another host": (b"GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", 421),
+    "a rebound name as address": (b"GET http://evil.example/ HTTP/1.1\r\n" + HOST + b"\r\n", 404),
+    "a long header": (b"GET / HTTP/1.1\r\n" + HOST + b"A: " + b"a" * 200_000 + b"\r\n\r\n", 400),
+    "a long address": (b"GET /?" + b"a" * 200_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    "no HTTP": (b"\x16\x03\x01\x02\x00\r\n\r\n", 400),
+    "text": (CALL + b"Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}", 415),
+    "a negative length": (CALL + b"Content-Length: -1\r\n\r\n", 400),
+    "two lengths": (CALL + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}", 400),
+    "too large": (
+        CALL
+        + b"Content-Type: application/json\r\nContent-Length: 13000000\r\n\r\n"
+        + b" " * 13_000_000,
+        413,
+    ),
+    "too large, in parts": (
+        CALL
+        + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nC65D40\r\n"
+        + b" " * 13_000_000
+        + b"\r\n0\r\n\r\n",
+        413,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_request_that_cannot_be_is_answered_and_so_is_the_next(app: Served, name: str) -> None:
+    request, code = MALFORMED[name]
+    try:
+        answer = asked(app, request)
+    except ConnectionError:  # the server has closed while the client still sent
+        assert b"a" * 200_000 in request
+    else:
+        assert answer.startswith(f"HTTP/1.1 {code} ".encode()), answer[:200]
+    with urlopen(app.address) as page:
+        assert page.status == 200
+
+
+def test_who_leaves_while_sending_disturbs_nobody(app: Served) -> None:
+    url = urlsplit(app.address)
+    for _ in range(5):
+        with socket.create_connection((url.hostname, url.port)) as connection:
+            kind = b"Content-Type: application/json\r\nContent-Length: 1000000\r\n\r\n"
+            connection.sendall(CALL + kind + b" " * 1000)
+    with urlopen(app.address) as page:
+        assert page.status == 200

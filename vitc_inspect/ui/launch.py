@@ -26,6 +26,7 @@ from vitc_inspect.common.extras import require
 from vitc_inspect.common.validation import check_choice, parse_int
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.stem.run_time import MAX_SECONDS
+from vitc_inspect.ui.access import LOOPBACK, Access, access_of, in_space, is_loopback, new_token
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -67,7 +68,8 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python app.py")
         _check(options)
         require("app", by="The page")
         port = _free_port(options.host, options.port)
-        _serve(port, options)
+        access = _access(options)
+        _serve(port, options, access)
     except SpecError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -94,7 +96,7 @@ def _check(options: argparse.Namespace) -> None:
     check_has_input(options.input)
 
 
-def _serve(port: int | None, options: argparse.Namespace) -> None:
+def _serve(port: int | None, options: argparse.Namespace, access: Access) -> None:
     _keep_memory_flat()
     # torch and gradio take seconds to import, mostly waiting for files, so they overlap
     torch_import = Thread(target=import_module, args=("torch",))
@@ -102,7 +104,8 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
     import_module("gradio")
     torch_import.join()
     from vitc_inspect.common.images import SAMPLES, read_picture
-    from vitc_inspect.ui.page import LAUNCH_SETTINGS, look
+    from vitc_inspect.ui.http_checks import QUERY_TOKEN
+    from vitc_inspect.ui.page import launch_settings, look
 
     own = {}
     image = "photo" if options.image is None else options.image
@@ -117,10 +120,13 @@ def _serve(port: int | None, options: argparse.Namespace) -> None:
         server_port=port,
         quiet=True,
         prevent_thread_lock=True,
-        **LAUNCH_SETTINGS,
+        **launch_settings(access),
         **look(),
     )
-    say(f"vitc_inspect is at {address} (Ctrl+C stops it)")
+    token = f"?{QUERY_TOKEN}={access.token}" if access.token else ""
+    say(f"vitc_inspect is at {address}{token} (Ctrl+C stops it)")
+    if not is_loopback(options.host):
+        say(_exposure(options, access, page.server_port))
     _wait_for_interrupt()
     server.close()  # first, since a request waits for its worker
     page.server.should_exit = True
@@ -135,6 +141,43 @@ def _wait_for_interrupt() -> None:
         while True:
             sleep(3600)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _access(options: argparse.Namespace) -> Access:
+    """Who may reach the page.
+
+    Raises:
+        SpecError: field "host", where others could reach it and nobody asked for that; or the
+            name of an option.
+    """
+    token = options.token
+    if token is None:
+        token = os.environ.get("VITC_TOKEN", "")
+        if not token and options.module is not None:
+            token = new_token()
+    access = access_of(
+        options.host,
+        allowed=options.allow_host,
+        frame_ancestors=options.frame_ancestors,
+        token=token,
+    )
+    if not (options.public or in_space() or is_loopback(options.host)):
+        what = "use this machine's processor and memory"
+        if options.module is not None:
+            what = "have this module's code run again" + (", with the token" if token else "")
+        reason = f"everyone who can reach that address could open the page and {what}"
+        raise SpecError("host", options.host, reason, "Add --public, or use 127.0.0.1", LOOPBACK[0])
+    return access
+
+
+def _exposure(options: argparse.Namespace, access: Access, port: int) -> str:
+    """Who can reach a page that not only this machine can reach, and what they can do."""
+    who = f"Public: everyone who can reach port {port} of this machine"
+    if access.token:
+        who += " and has the token"
+    if options.module is None:
+        return f"{who} can have stems run, which takes its processor and memory."
+    return f"{who} can have the code of {options.module} run again, with your rights."
 
 
 def _stem_server(
@@ -243,7 +286,7 @@ def _parser(prog: str) -> OneSentenceParser:
     )
     parser.add_argument(
         "--host",
-        default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
+        default=os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1",
         help="address to listen on (default: GRADIO_SERVER_NAME or 127.0.0.1, this machine only)",
     )
     parser.add_argument(
@@ -268,4 +311,30 @@ def _parser(prog: str) -> OneSentenceParser:
         help=f"refuse and end a run that takes longer (default: {MAX_SECONDS})",
     )
     add_module_options(parser)
+    _add_access_options(parser)
     return parser
+
+
+def _add_access_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--public", action="store_true", help="listen on a --host that other machines can reach"
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also answer to this name, as behind a proxy; VITC_ALLOWED_HOSTS holds several with "
+        "commas; may be repeated",
+    )
+    parser.add_argument(
+        "--frame-ancestors",
+        metavar="SOURCES",
+        help="pages that may show this one in a frame, such as \"'self' https://example.org\"",
+    )
+    parser.add_argument(
+        "--token",
+        metavar="TEXT",
+        help="what a visitor has to know (default: VITC_TOKEN; a random one with --module); "
+        "'' for nothing",
+    )

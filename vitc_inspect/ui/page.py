@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +14,9 @@ from vitc_inspect.stem.notation import format_stem
 from vitc_inspect.stem.prediction import Dtype
 from vitc_inspect.stem.presets import PRESETS, Preset
 from vitc_inspect.stem.vit import Attention
+from vitc_inspect.ui.access import Access, notebook_access
 from vitc_inspect.ui.choice import ENCODER_START, FILE, LINK_FIELDS, VIEW_START
+from vitc_inspect.ui.http_checks import app_kwargs
 from vitc_inspect.ui.server import Inspector, server_functions
 from vitc_inspect.ui.uploads import MAX_FILE_BYTES
 
@@ -25,7 +27,7 @@ SCRIPTS = (
 )
 """The page's scripts in order; they share one scope."""
 
-LAUNCH_SETTINGS: Mapping[str, Any] = {
+_SETTINGS: Mapping[str, Any] = {
     "share": False,
     "show_error": False,
     "enable_monitoring": False,
@@ -36,7 +38,44 @@ LAUNCH_SETTINGS: Mapping[str, Any] = {
     "footer_links": [],
     "state_session_capacity": 50,
 }
-"""Arguments of `launch`: no data leaves the machine, no history is kept, uploads are bounded."""
+
+
+class LaunchSettings(Mapping[str, Any]):
+    """Arguments of `launch`: no data leaves the machine, no history is kept, requests are checked.
+
+    `mount_gradio_app(..., app_kwargs=LAUNCH_SETTINGS["app_kwargs"])` checks them in another app.
+    """
+
+    def __init__(self, access: Access | None = None) -> None:
+        """Choose who may reach the page.
+
+        Args:
+            access: Who; None for what is safe in a notebook, read from the environment each time.
+        """
+        self._access = access
+
+    def __getitem__(self, name: str) -> Any:
+        """One argument; "app_kwargs" is made anew each time, since Gradio changes it."""
+        if name == "app_kwargs":
+            return app_kwargs(self._access or notebook_access())
+        return _SETTINGS[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the arguments."""
+        return iter((*_SETTINGS, "app_kwargs"))
+
+    def __len__(self) -> int:
+        """How many arguments there are."""
+        return len(_SETTINGS) + 1
+
+
+LAUNCH_SETTINGS: Mapping[str, Any] = LaunchSettings()
+"""Arguments of `launch` that are safe in a notebook: the page answers to this machine alone."""
+
+
+def launch_settings(access: Access) -> Mapping[str, Any]:
+    """Arguments of `launch` for those who may reach the page."""
+    return LaunchSettings(access)
 
 
 def build_page(
