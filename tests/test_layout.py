@@ -25,7 +25,12 @@ TOPICS = {
     },
     "benchmarks": {"device": "benchmarks/device.py", "families": "benchmarks/families.py"},
     "cli": {"ignore": "faults that are to be ignored", "values": "odd values for every option"},
-    "common": {"image_files": "what is read as a picture, and what is not"},
+    "common": {
+        "image_bombs": "files whose decoding would take too much memory or time",
+        "image_files": "what is read as a picture, and what is not",
+        "image_memory": "memory that decoding takes",
+        "image_reduction": "pictures that are decoded smaller",
+    },
     "diagnosis": {
         "any_text": "text that is damaged, absurd or very long",
         "command_line": "--explain",
@@ -57,7 +62,7 @@ TOPICS = {
         "maps": "the tab Maps",
         "module": "the page of a user's own module",
         "panels": "the tabs Cost, Length and Time, and errors",
-        "pictures": "uploads",
+        "pictures": "pictures that are opened",
         "tokens": "the tab Tokens",
     },
     "ui": {
@@ -73,6 +78,8 @@ WITHOUT = {
     "audit/stated_attributes": "test_contract_checks: each attribute beside its convolutions",
     "audit/stem_convs": "test_stem_finder",
     "audit/token_axes": "test_token_order_faults and test_token_shapes",
+    "common/image_conversion": "test_image_files and test_image_reduction",
+    "common/image_headers": "test_image_bombs and test_image_memory",
     "diagnosis/axes": "test_size_explanations: what each axis is said to count",
     "diagnosis/explanation": "every test of a decoder",
     "diagnosis/key_patterns": "test_keys",

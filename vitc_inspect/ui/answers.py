@@ -10,7 +10,7 @@ from typing import Any
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.guard import guarded, reason_of
-from vitc_inspect.ui.uploads import MissingPicture
+from vitc_inspect.ui.pictures import MissingPicture
 from vitc_inspect.views.html import fill, tag
 
 Answer = dict[str, Any]

@@ -121,10 +121,8 @@ class Request:
     """Which measurement of time to continue."""
     text: str = ""
     """An error message to explain."""
-    path: str = ""
-    """Path of an uploaded file."""
     data: str = ""
-    """An opened picture as a data: address."""
+    """An image file in base64."""
 
     @classmethod
     def read(cls, message: Any) -> Request:

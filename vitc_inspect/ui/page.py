@@ -15,8 +15,8 @@ from vitc_inspect.stem.prediction import Dtype
 from vitc_inspect.stem.presets import PRESETS, Preset
 from vitc_inspect.stem.vit import Attention
 from vitc_inspect.ui.choice import ENCODER_START, FILE, LINK_FIELDS, VIEW_START
+from vitc_inspect.ui.pictures import MAX_FILE_BYTES
 from vitc_inspect.ui.server import Inspector, server_functions
-from vitc_inspect.ui.uploads import MAX_FILE_BYTES
 
 _ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = (
@@ -32,11 +32,11 @@ LAUNCH_SETTINGS: Mapping[str, Any] = {
     "run_history": False,
     "ssr_mode": False,
     "max_threads": 8,
-    "max_file_size": MAX_FILE_BYTES,
+    "max_file_size": 1,  # nothing is uploaded through Gradio, which would write it to a file
     "footer_links": [],
     "state_session_capacity": 50,
 }
-"""Arguments of `launch`: no data leaves the machine, no history is kept, uploads are bounded."""
+"""Arguments of `launch`: no data leaves the machine, no history is kept, no file is taken."""
 
 
 def build_page(

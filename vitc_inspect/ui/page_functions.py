@@ -13,7 +13,7 @@ from vitc_inspect.common.images import Picture
 from vitc_inspect.ui.answers import Answer, answering
 from vitc_inspect.ui.choice import Request
 from vitc_inspect.ui.panels.summary import error_html
-from vitc_inspect.ui.uploads import PictureStore
+from vitc_inspect.ui.pictures import PictureStore
 
 PICTURE_BYTES = 64 * 2**20
 """The most that opened pictures may hold (bytes)."""
@@ -35,8 +35,8 @@ class PageServer:
         self._runner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
 
     def open_picture(self, request: Request) -> Answer:
-        """Cache a picture: an uploaded file, or one that the browser sends back."""
-        return self.pictures.take_in(path=request.path, data=request.data)
+        """Cache a picture: a file that was opened, or one that the browser sends back."""
+        return self.pictures.take_in(request.data)
 
     async def _in_turn(self, function: Callable[..., Result], *args: Any) -> Result:
         """Call a function in the thread of the forward passes."""
