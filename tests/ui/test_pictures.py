@@ -60,6 +60,15 @@ def test_a_file_of_any_format_becomes_a_smaller_picture_with_its_notes(kind: str
     assert key != other
 
 
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "RGB"])
+def test_a_picture_that_was_converted_comes_back_under_its_key(mode: str) -> None:
+    content = encoded(Image.effect_noise((1200, 40), 80).convert(mode))
+    answer = call("open_picture", {"data": sent(content)})
+    assert answer["notes"]
+    store = PictureStore(2**24, {})
+    assert store.open_data(answer["data"])[0] == answer["key"]
+
+
 def test_check_decode_and_keep_do_together_what_opening_does() -> None:
     """As a server does that decodes in another process."""
     data = sent(encoded(Image.effect_noise((20, 30), 80)))

@@ -20,6 +20,9 @@ MAX_FRAMES = 1000
 """Most frames that are counted where a file must be read to the end for it."""
 _HEAD = 16 * 2**20  # bytes of a file that are searched
 _LISTED_BYTES = 32 * 2**20  # most that the values of one directory may take
+_LISTS_TOO_MUCH = "its EXIF data or TIFF tags list more than the file holds"
+_MOST_SCANS = 500  # of a JPEG; a progressive one has about ten
+_MOST_COMMENT = 2**20  # bytes
 _COUNTED_BYTES = 512 * 2**20  # most that is read to count frames
 _LISTED_NUMBERS = 500_000  # most numbers of one directory: Pillow makes an object of each
 _LISTED_FRACTIONS = 10_000  # likewise, of larger objects
@@ -36,6 +39,7 @@ _ENTRY_BYTES = 500  # of an entry in Pillow, beside its value
 _TIFF = re.compile(rb"II[*+]\0|MM\0[*+]")
 _EXIF_SEGMENT = re.compile(rb"\xff\xe1(..)Exif\0\0", re.DOTALL)
 _ADDRESS_BYTES = 8  # of a row: Pillow keeps the address of each
+_ROW_BYTES = 16  # of a pixel of one row: this row and the last, of 16 bits with transparency
 _WEBP_BYTES = 16  # of a pixel: two canvases, the frame as bytes, Pillow's image; measured
 _AVIF_BYTES = 13  # of a pixel: planes of 16 bits, the frame as bytes, Pillow's image
 _ALPHA_BYTES = 7  # of a pixel of AVIF with transparency, beside the above
@@ -46,42 +50,63 @@ _TILE_WIDTH, _TILE_LENGTH, _ROWS_PER_STRIP = 322, 323, 278  # tags of TIFF
 _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277
 
 
-def check_directories(content: Any) -> None:
-    """Refuse a file whose TIFF or EXIF directory lists far more than the file holds.
+class ExcessError(ValueError):
+    """A file that asks for far more memory or time than its picture needs; the message is why."""
 
-    Entries may share their bytes, and Pillow copies them for each entry when it opens the file.
+
+def check_content(content: Any) -> None:
+    """Refuse a file that would take much memory or time to be opened, before it is opened.
+
+    A TIFF or EXIF directory may list far more than the file holds, because its entries may share
+    their bytes and Pillow copies them for each. Pillow joins the parts of a GIF's comment one by
+    one, and libjpeg goes through the whole picture for each scan of a JPEG.
 
     Args:
         content: The content of the file: bytes, or a file that is mapped to memory.
 
     Raises:
-        ValueError: saying so.
+        ExcessError: saying what is too much.
     """
     head = content[:_HEAD]
     if head[:2] in (b"II", b"MM"):
         next(_directories(content, 0), 0)
-    elif head[:2] == b"\xff\xd8":  # Pillow joins the segments of a JPEG
-        found = _EXIF_SEGMENT.finditer(head)
+    elif head[:2] == b"\xff\xd8":
+        found = _EXIF_SEGMENT.finditer(head)  # which Pillow joins
         ends = ((each.end(), each.start() + 2 + int.from_bytes(each[1])) for each in found)
         check_exif(b"".join(head[start:end] for start, end in ends))
+        scans = head.count(b"\xff\xda")
+        if scans > _MOST_SCANS:
+            raise ExcessError(f"its {scans:,} scans are more than {_MOST_SCANS:,}")
+    elif head[:4] == b"GIF8":
+        for match in re.finditer(b"!\xfe", head):
+            if _blocks_end(head, match.end()) - match.end() > _MOST_COMMENT:
+                raise ExcessError(f"it has a comment of more than {_MOST_COMMENT:,} bytes")
     elif head[4:8] == b"ftyp":  # the EXIF data of an AVIF may stand anywhere
         check_exif(head)
 
 
+def _blocks_end(content: bytes, at: int) -> int:
+    """Where a GIF's blocks end, or where they are too long for a comment."""
+    last = min(len(content), at + 2 * _MOST_COMMENT)
+    while at < last and content[at]:
+        at += 1 + content[at]
+    return at
+
+
 def check_exif(exif: bytes) -> None:
-    """Refuse EXIF data, as `check_directories` does a file."""
+    """Refuse EXIF data, as `check_content` does a file."""
     listed = 0
     for match in _TIFF.finditer(exif):
         listed += next(_directories(exif, match.start()), 0)
         if listed > _LISTED_BYTES:
-            raise ValueError("its EXIF data lists more than the file holds")
+            raise ExcessError(_LISTS_TOO_MUCH)
 
 
 def _directories(content: Any, start: int) -> Iterator[int]:
     """The bytes that each directory of a TIFF's chain takes when Pillow reads it.
 
     Raises:
-        ValueError: when these are more than any camera or scanner writes.
+        ExcessError: when these are more than any camera or scanner writes.
     """
     order = "<" if content[start : start + 2] == b"II" else ">"
     big = b"+" in content[start + 2 : start + 4]
@@ -101,7 +126,7 @@ def _directories(content: Any, start: int) -> Iterator[int]:
         numbers = sum(count for _, kind, count in listed if kind in _NUMBERS)
         fractions = sum(count for _, kind, count in listed if kind in _FRACTIONS)
         if size > _LISTED_BYTES or numbers > _LISTED_NUMBERS or fractions > _LISTED_FRACTIONS:
-            raise ValueError("a directory lists more than the file holds")
+            raise ExcessError(_LISTS_TOO_MUCH)
         yield size
         at = _number(order + address, content, end)
 
@@ -115,7 +140,7 @@ def _number(form: str, content: Any, at: int) -> int:
 def has_many_frames(image: Image.Image, content: Any) -> bool:
     """Whether counting the frames of a file may take seconds, since it is read to the end."""
     if image.format == "GIF":  # a comma begins a frame, after a block that ends with 0
-        return content[:_HEAD].count(b"\0,") > MAX_FRAMES
+        return bool(content[:_HEAD].count(b"\0,") > MAX_FRAMES)
     if image.format != "TIFF":
         return False
     sizes = list(islice(_directories(content, 0), MAX_FRAMES + 1))
@@ -139,7 +164,7 @@ def reduced(image: Image.Image, content: Any, longest: int) -> tuple[float, floa
         return width, height
     if image.format in ("JPEG", "MPO"):
         wanted = max(1, int(share * width)), max(1, int(share * height))
-        drafted = image.draft(None, wanted)  # type: ignore[no-untyped-call]
+        drafted = image.draft(None, wanted)
         return drafted[1][2:] if drafted else image.size
     if isinstance(image, Jpeg2KImageFile):
         halvings = min(int(1 / share).bit_length() - 1, _Codestream.read(content).halvings)
@@ -161,7 +186,7 @@ def decoded_bytes(image: Image.Image, content: Any, stored: tuple[int, int]) -> 
     """
     width, height = image.size
     pixels = width * height
-    buffer = buffer_bytes(image.mode, width, height)
+    buffer = buffer_bytes(image.mode, width, height) + _ROW_BYTES * width
     if image.format in ("JPEG", "MPO"):
         return buffer + _coefficient_bytes(image, stored)
     if image.format == "WEBP":
@@ -170,7 +195,7 @@ def decoded_bytes(image: Image.Image, content: Any, stored: tuple[int, int]) -> 
         return buffer + pixels * (_AVIF_BYTES + _ALPHA_BYTES * (image.mode == "RGBA"))
     if image.format == "TIFF":
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1  # while it is decoded
-        return buffer * (1 + turned) + _chunk_bytes(image)
+        return int(buffer * (1 + turned) + _chunk_bytes(image))
     if image.format == "BMP" and "rle" in str(getattr(image, "tile", "")):
         return buffer + 2 * pixels + _SKIPPED_ROWS * width
     if isinstance(image, Jpeg2KImageFile):
@@ -207,7 +232,7 @@ def _chunk_bytes(image: Image.Image) -> int:
     across = tags.get(_TILE_WIDTH)
     down = tags.get(_TILE_LENGTH) if across else min(height, tags.get(_ROWS_PER_STRIP, height))
     bits = max(tags.get(_BITS_PER_SAMPLE, (1,))) * int(tags.get(_SAMPLES_PER_PIXEL, 1))
-    return int(across or width) * int(down or height) * max(4, bits // 8)
+    return int(across or width) * int(down or height) * int(max(4, bits // 8))
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.image_conversion import to_rgb, upright
 from vitc_inspect.common.image_headers import (
     MAX_FRAMES,
+    ExcessError,
     buffer_bytes,
-    check_directories,
+    check_content,
     check_exif,
     decoded_bytes,
     has_many_frames,
@@ -65,6 +66,7 @@ _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PP
 """Accepted file formats: those with the image size in a header."""
 _FORMAT_NAMES = "PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF, JPEG 2000 or PPM"
 _OPENED = "the upload"  # where only the content of a file is known
+_SAVE_ANEW = "Save it as a PNG or JPEG file"
 _USE_A_PNG = "Use a PNG or JPEG file"
 _BESIDE_BYTES = 256 * 2**20  # of EXIF data, of the picture and of threads, beside the decoder
 _BROKEN_FILE = (
@@ -178,13 +180,15 @@ def _read(file: BinaryIO, content: bytes | mmap, name: str, longest: int | None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            check_directories(content)
+            check_content(content)
             image = Image.open(file, formats=_FORMATS)
         except Image.DecompressionBombError:
             reason = f"it has more than {MAX_PIXELS:,} pixels"
             raise refused(reason, "Use a smaller image") from None
         except MemoryError:
             raise refused("there is too little memory to open it", "Use a smaller image") from None
+        except ExcessError as error:
+            raise refused(str(error), _SAVE_ANEW) from None
         except _BROKEN_FILE:
             reason = f"it is no {_FORMAT_NAMES} image" if len(content) else "the file is empty"
             raise refused(reason, _USE_A_PNG) from None
@@ -197,6 +201,8 @@ def _read(file: BinaryIO, content: bytes | mmap, name: str, longest: int | None)
                 return _decoded(image, content, longest, refused)
             except SpecError:
                 raise
+            except ExcessError as error:
+                raise refused(str(error), _SAVE_ANEW) from None
             except MemoryError:
                 reason = f"there is too little memory to decode its {width:,} x {height:,} pixels"
                 raise refused(reason, "Use a smaller image") from None
@@ -226,7 +232,7 @@ def _decoded(
             f" memory, and {budget >> 20:,} MiB is the most"
         )
         small = image.format in ("PNG", "JPEG", "GIF", "PPM")
-        raise refused(reason, "Use a smaller image" if small else "Save it as a PNG or JPEG file")
+        raise refused(reason, "Use a smaller image" if small else _SAVE_ANEW)
     picture = _converted(image, whole, size, many)
     if size == stored:
         return picture
@@ -243,8 +249,8 @@ def _orientation(image: Image.Image) -> int:
     if not exif and isinstance(text, str):
         exif = bytes.fromhex("".join(text.split("\n")[3:]))
     check_exif(exif)
-    value = image.getexif().get(ExifTags.Base.Orientation)
-    return value if value in range(2, 9) else 1
+    value: Any = image.getexif().get(ExifTags.Base.Orientation)
+    return int(value) if value in range(2, 9) else 1
 
 
 def _fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:

@@ -118,7 +118,8 @@ class PictureStore:
 
     def keep(self, picture: Picture) -> str:
         """Cache a decoded picture, and return its key."""
-        content = repr((picture.image.size, picture.notes)).encode() + picture.image.tobytes()
+        # without the notes, which it no longer has when a browser sends it again
+        content = repr(picture.image.size).encode() + picture.image.tobytes()
         key = _PREFIX + sha256(content).hexdigest()[:32]
         self._cache.put(key, StoredPicture(picture))
         return key
