@@ -11,7 +11,7 @@ from PIL import Image
 
 from vitc_inspect.common.images import Picture
 from vitc_inspect.ui.cache import ByteCache
-from vitc_inspect.ui.uploads import StoredPicture
+from vitc_inspect.ui.pictures import StoredPicture
 
 
 def test_the_cache_keeps_to_its_budget_and_drops_what_was_used_longest_ago() -> None:

@@ -203,7 +203,7 @@ def test_the_app_listens_on_this_machine_alone_and_keeps_no_history(app: Served)
         config = json.load(answer)
     kept_out = ("run_history", "analytics_enabled", "show_error", "connect_heartbeat")
     assert {name: config[name] for name in kept_out} == dict.fromkeys(kept_out, False)
-    assert config["max_file_size"] == 8 * 2**20
+    assert config["max_file_size"] == 1
 
 
 # ---- who may reach it ------------------------------------------------------------------------

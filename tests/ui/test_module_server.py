@@ -213,7 +213,7 @@ def test_no_request_can_name_what_is_loaded(
     assert asked
     assert set(asked) == {f"{FAULTY}:SlicedTable"}
     assert not (tmp_path / "ran").exists()
-    assert other.exists()  # an upload is deleted once it is read; this is none
+    assert other.exists()
 
 
 def test_an_output_is_saved_whole(sliced: ModuleServer) -> None:

@@ -14,7 +14,6 @@ from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.stem.vit import Attention
 from vitc_inspect.ui.choice import Request, read_choice
 from vitc_inspect.ui.page import LAUNCH_SETTINGS, SCRIPTS, build_page, look, read_assets
-from vitc_inspect.ui.uploads import MAX_FILE_BYTES
 
 
 def props_of(page: gr.Blocks) -> dict[str, Any]:
@@ -63,10 +62,10 @@ def test_files_of_the_start_are_offered_first_and_chosen(tmp_path: Any) -> None:
     assert str(tmp_path) not in str(props)  # a path is nobody's business
 
 
-def test_nothing_leaves_the_machine_and_uploads_are_bounded() -> None:
+def test_nothing_leaves_the_machine_and_no_file_is_taken() -> None:
     assert LAUNCH_SETTINGS["share"] is False
     assert LAUNCH_SETTINGS["enable_monitoring"] is False
-    assert LAUNCH_SETTINGS["max_file_size"] == MAX_FILE_BYTES
+    assert LAUNCH_SETTINGS["max_file_size"] == 1
     assert build_page().analytics_enabled is False
     style = look()["head"]
     for text in (style, read_assets("page.html", *SCRIPTS)):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gradio.utils import get_upload_folder
 
 from tests.ui.requests import START, call
 from vitc_inspect.model.checkpoints import save_weights
@@ -27,13 +26,13 @@ from vitc_inspect.ui.server import Inspector
         ("predict", {**START, "rows": []}, "convs = "),
         ("predict", {**START, "rows": [None]}, "proj.out_channels"),
         ("predict", {**START, "stem": "1x1:1," * 30_000}, "the most is 4,000"),
-        ("open_picture", {"path": "/etc/passwd"}, "it was not uploaded"),
-        ("open_picture", {"path": get_upload_folder()}, "it was not uploaded"),
-        ("open_picture", {"path": "a\0b"}, "it was not uploaded"),
-        ("open_picture", {"path": "a" * 5_000}, "it was not uploaded"),
-        ("open_picture", {"data": "data:image/png;base64,é"}, "the data is damaged"),
-        ("open_picture", {"data": "http://example.invalid/"}, "the data is no PNG"),
-        ("open_picture", {}, "the data is no PNG"),
+        ("open_picture", {"path": "/etc/passwd"}, "the file is empty"),
+        ("open_picture", {"data": "/etc/passwd"}, "it is no base64"),
+        ("open_picture", {"data": "data:image/png;base64,é"}, "it is no base64"),
+        ("open_picture", {"data": "http://example.invalid/"}, "it is no base64"),
+        ("open_picture", {"data": ["AAAA"]}, "it is no base64"),
+        ("open_picture", {"data": "AAAA"}, "it is no PNG, JPEG"),
+        ("open_picture", {}, "the file is empty"),
         ("run", {**START, "device": "cuda:9"}, "device = "),
         ("witnesses", {**START, "seed": "-1"}, "seed = -1"),
         ("time", {**START, "dtype": "float8"}, "dtype = "),

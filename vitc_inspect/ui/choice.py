@@ -121,10 +121,8 @@ class Request:
     """By which this call can be found and cancelled, and a measurement of time continued."""
     text: str = ""
     """An error message to explain."""
-    path: str = ""
-    """Path of an uploaded file."""
     data: str = ""
-    """An opened picture as a data: address."""
+    """An image file in base64."""
 
     @classmethod
     def read(cls, message: Any) -> Request:

@@ -49,7 +49,7 @@ class ModuleServer(PageServer):
             max_seconds: The longest that reading and running the module may take (seconds).
             in_process: Whether the module runs in this process and cannot be ended, for tests.
         """
-        super().__init__(own_pictures)
+        super().__init__(own_pictures, preload=_PRELOAD, in_process=in_process)
         self.inputs = tuple(inputs)
         make = partial(ModuleRunner, module, device, self.inputs)
         self._lane = Lane(make, deadline=max_seconds, preload=_PRELOAD, in_process=in_process)

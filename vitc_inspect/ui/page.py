@@ -17,8 +17,8 @@ from vitc_inspect.stem.vit import Attention
 from vitc_inspect.ui.access import Access, notebook_access
 from vitc_inspect.ui.choice import ENCODER_START, FILE, LINK_FIELDS, VIEW_START
 from vitc_inspect.ui.http_checks import app_kwargs
+from vitc_inspect.ui.pictures import MAX_FILE_BYTES
 from vitc_inspect.ui.server import Inspector, server_functions
-from vitc_inspect.ui.uploads import MAX_FILE_BYTES
 
 _ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = (
@@ -34,7 +34,7 @@ _SETTINGS: Mapping[str, Any] = {
     "run_history": False,
     "ssr_mode": False,
     "max_threads": 8,
-    "max_file_size": MAX_FILE_BYTES,
+    "max_file_size": 1,  # nothing is uploaded through Gradio, which would write it to a file
     "footer_links": [],
     "state_session_capacity": 50,
 }

@@ -8,33 +8,52 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.common.images import Picture
+from vitc_inspect.common.images import Picture, decode
 from vitc_inspect.stem.run_time import duration
 from vitc_inspect.ui.answers import Answer, answering
 from vitc_inspect.ui.choice import Request
 from vitc_inspect.ui.lanes import Lane, Progress
 from vitc_inspect.ui.panels.summary import error_html
-from vitc_inspect.ui.uploads import PictureStore
+from vitc_inspect.ui.pictures import PictureStore, content_of, opened
 
 PICTURE_BYTES = 64 * 2**20
 """The most that opened pictures may hold (bytes)."""
+_DECODING_SECONDS = 30.0  # the most that decoding one picture may take
 SHARED_FUNCTIONS = ("open_picture", "cancel", "progress")
 """Names of the methods that both pages can call."""
+
+
+class Decoder:
+    """Decodes pictures one at a time, to be called in a worker process."""
+
+    def decode(self, content: bytes) -> Picture:
+        """Make a small picture of the content of a file."""
+        return decode(content)
 
 
 class PageServer:
     """Opened pictures, and the lanes in which workers run what cannot be interrupted."""
 
     lanes: Sequence[Lane] = ()
-    """The lanes of the server."""
+    """The lanes for runs."""
 
-    def __init__(self, own_pictures: Mapping[str, Picture] | None = None) -> None:
+    def __init__(
+        self,
+        own_pictures: Mapping[str, Picture] | None = None,
+        *,
+        preload: Sequence[str],
+        in_process: bool,
+    ) -> None:
         """Start the server.
 
         Args:
             own_pictures: Pictures by name, offered beside the samples.
+            preload, in_process: As `Lane` takes them.
         """
         self.pictures = PictureStore(PICTURE_BYTES, own_pictures or {})
+        self._decoding = Lane(
+            Decoder, deadline=_DECODING_SECONDS, preload=preload, in_process=in_process
+        )
 
     def start(self) -> None:
         """Start the worker of the first lane, ahead of the first request."""
@@ -43,12 +62,14 @@ class PageServer:
 
     def close(self) -> None:
         """End the processes of all workers."""
-        for lane in self.lanes:
+        for lane in (*self.lanes, self._decoding):
             lane.close()
 
-    def open_picture(self, request: Request) -> Answer:
-        """Cache a picture: an uploaded file, or one that the browser sends back."""
-        return self.pictures.take_in(path=request.path, data=request.data)
+    async def open_picture(self, request: Request) -> Answer:
+        """Cache a picture: a file that was opened, or one that the browser sends back."""
+        content = content_of(request.data)
+        picture = await self._decoding.call("decode", content, ticket=request.ticket)
+        return opened(self.pictures.keep(picture), picture)
 
     async def cancel(self, request: Request) -> Answer:
         """End the call with this ticket, or take it out of the queue."""

@@ -71,7 +71,7 @@ class Inspector(PageServer):
             max_seconds: The longest run that is allowed (seconds).
             in_process: Whether runs are made in this process and cannot be ended, for tests.
         """
-        super().__init__(own_pictures)
+        super().__init__(own_pictures, preload=_PRELOAD, in_process=in_process)
         self._max_seconds = max_seconds
         make = partial(StemRunner, dict(own_weights or {}))
         lane = partial(Lane, make, deadline=max_seconds, preload=_PRELOAD, in_process=in_process)

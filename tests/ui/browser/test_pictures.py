@@ -1,15 +1,29 @@
-"""Pictures that are uploaded, and files that are none."""
+"""Pictures that are opened, and files that are none."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
+from tests.served import free_port, served
 from tests.ui.browser.screen import confirmed, seq_len
+
+DROP = """
+([name, content]) => {
+  const bytes = Uint8Array.from(atob(content), (sign) => sign.charCodeAt(0));
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([bytes], name));
+  document.querySelector('.vi').dispatchEvent(new DragEvent('drop', {
+    dataTransfer, bubbles: true, cancelable: true,
+  }));
+}
+"""
+"""What a browser does when a file is dropped on the page."""
 
 
 def picture(kind: str, mode: str = "L", size: tuple[int, int] = (300, 200)) -> bytes:
@@ -18,15 +32,15 @@ def picture(kind: str, mode: str = "L", size: tuple[int, int] = (300, 200)) -> b
     return file.getvalue()
 
 
-def upload(page: Page, name: str, content: bytes) -> None:
+def opens(page: Page, name: str, content: bytes) -> None:
     page.locator("[data-file]").set_input_files(
         {"name": name, "mimeType": "image/png", "buffer": content}
     )
 
 
-def test_an_uploaded_image_is_shown_and_its_conversion_said(page: Page) -> None:
+def test_an_opened_image_is_shown_and_its_conversion_said(page: Page) -> None:
     before = page.locator(".maps img").get_attribute("src")
-    upload(page, "grey.png", picture("PNG"))
+    opens(page, "grey.png", picture("PNG"))
     expect(page.locator("[data-slot=notes]")).to_have_text("Greyscale was converted to RGB.")
     expect(page.locator("[data-field=image] option:checked")).to_have_text("Your picture: grey.png")
     confirmed(page)
@@ -39,11 +53,56 @@ def test_an_uploaded_image_is_shown_and_its_conversion_said(page: Page) -> None:
     assert page.locator(".maps img").get_attribute("src") == before
 
 
+def test_a_dropped_file_is_opened(page: Page) -> None:
+    page.evaluate(DROP, ["dropped.webp", b64encode(picture("WEBP", "RGB")).decode()])
+    expect(page.locator("[data-field=image] option:checked")).to_have_text(
+        "Your picture: dropped.webp"
+    )
+    confirmed(page)
+    page.evaluate(DROP, ["letter.txt", b64encode(b"a letter, not a picture").decode()])
+    expect(page.locator("[data-slot=notes]")).to_contain_text("it is no PNG, JPEG")
+    expect(page.locator("[data-field=image] option:checked")).to_have_text(
+        "Your picture: dropped.webp"
+    )
+
+
+def test_a_file_as_large_as_allowed_is_sent_whole(page: Page) -> None:
+    content = picture("PNG")
+    opens(page, "padded.png", content + bytes(8 * 2**20 - len(content)))
+    expect(page.locator("[data-field=image] option:checked")).to_have_text(
+        "Your picture: padded.png", timeout=20_000
+    )
+    confirmed(page)
+
+
+def test_a_picture_comes_back_after_the_server_was_started_again(window: BrowserContext) -> None:
+    options = ("--port", str(free_port()), "--preset", "vit_p_1gf")
+    tab = window.new_page()
+    with served(*options) as running:
+        tab.goto(running.address)
+        confirmed(tab)
+        opens(tab, "grey.gif", picture("GIF", size=(1500, 1200)))
+        expect(tab.locator("[data-field=image] option:checked")).to_have_text(
+            "Your picture: grey.gif"
+        )
+        confirmed(tab)
+    with served(*options):
+        tab.locator("[data-slider]").fill("240")
+        confirmed(tab)
+        expect(tab.locator("[data-field=image] option:checked")).to_have_text(
+            "Your picture: grey.gif"
+        )
+        expect(tab.locator(".vi [role=alert]")).to_have_count(0)
+    tab.close()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
         ("letter.png", b"a letter, not a picture", "it is no PNG, JPEG"),
         ("half.png", picture("PNG", "RGB")[:150], "cut short or damaged"),
+        ("empty.png", b"", "the file is empty"),
+        ("bomb.webp", picture("WEBP", "RGB", (7000, 7000)), "Save it as a PNG or JPEG file"),
         ("huge.png", b"\0" * (9 * 2**20), "9 MiB are more than 8 MiB"),
     ],
 )
@@ -62,13 +121,13 @@ def test_a_file_that_is_no_image_is_refused_and_the_screen_stays(
 
 
 def test_a_refused_file_does_not_spoil_what_follows(page: Page) -> None:
-    upload(page, "letter.png", b"a letter, not a picture")
+    opens(page, "letter.png", b"a letter, not a picture")
     expect(page.locator("[data-slot=notes]")).to_contain_text("it is no PNG, JPEG")
     page.locator("[data-slider]").fill("240")
     confirmed(page)
     page.go_back()
     expect(page.locator("[data-slider]")).to_have_value("224")
     confirmed(page)
-    upload(page, "grey.png", picture("PNG"))
+    opens(page, "grey.png", picture("PNG"))
     expect(page.locator("[data-field=image] option:checked")).to_have_text("Your picture: grey.png")
     confirmed(page)

@@ -1,7 +1,7 @@
 // What every page does: find its parts, ask the server, hold the picture a person opened, walk
-// along the strip, the table and the tabs. Gradio runs this once, with `element`, `props`, `server`
-// and `upload` in scope. The page itself says what happens when its choice has `changed`, which
-// `layer` and `view` are chosen, how to `select` others, and how to open the fold of a line.
+// along the strip, the table and the tabs. Gradio runs this once, with `element`, `props` and
+// `server` in scope. The page itself says what happens when its choice has `changed`, which `layer`
+// and `view` are chosen, how to `select` others, and how to open the fold of a line.
 
 const root = element.querySelector('.vi');
 const slot = (name) => root.querySelector(`[data-slot="${name}"]`);
@@ -145,20 +145,35 @@ function focusInPanel() {
 
 // ---- pictures ------------------------------------------------------------------------------
 
+// The content of a file as a data: address.
+function addressOf(file) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(file);
+  });
+}
+
+let opening = 0; // number of the file that was opened last; an answer for an older one is dropped
+
 async function openFile(file) {
   if (!file) return;
+  opening += 1;
+  const number = opening;
   root.querySelector('[data-file]').value = '';
   if (file.size > props.max_file_bytes) {
     return refusePicture(`<p role="alert">image: ${Math.ceil(file.size / 2 ** 20)} MiB are more than `
       + `${props.max_file_bytes / 2 ** 20} MiB. Use a smaller file.</p>`);
   }
-  let answer;
+  let data;
   try {
-    const { path } = await upload(file);
-    answer = await ask('open_picture', { path });
+    data = await addressOf(file);
   } catch {
-    answer = SILENT;
+    return refusePicture('<p role="alert">image: this file cannot be read. Use another one.</p>');
   }
+  const answer = await ask('open_picture', { data });
+  if (number !== opening) return;
   if (answer.error) return refusePicture(answer.error.html);
   holdPicture({ ...answer, name: file.name });
   addOption('image', answer.key, `Your picture: ${file.name}`);
