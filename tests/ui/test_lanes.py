@@ -98,7 +98,9 @@ async def test_only_the_call_of_a_ticket_is_cancelled() -> None:
 @asynchronous
 async def test_a_call_is_ended_at_its_deadline() -> None:
     async with lane(deadline=1.0) as of:
-        with pytest.raises(RunStopped, match=r"not over after 1 s and was ended\. Use a smaller"):
+        with pytest.raises(
+            RunStopped, match=r"not over after 1 s and was ended\. Use a smaller image\.$"
+        ):
             await of.call("sleep", 60)
         assert await of.call("add", 1, 2) == 3
 
@@ -166,8 +168,8 @@ async def test_a_call_that_takes_too_long_gives_way_only_where_others_wait() -> 
 async def test_a_process_that_ends_is_told_in_a_sentence_and_delays_nobody() -> None:
     async with lane() as of:
         for number, says in (
-            (signal.SIGSEGV, r"^The process of the run ended with signal 11 \(SIGSEGV\)\.$"),
-            (signal.SIGKILL, r"signal 9 \(SIGKILL\)\. The memory may have run out, so a smaller"),
+            (signal.SIGSEGV, r"^The run ended its process, signal 11 \(SIGSEGV\)\.$"),
+            (signal.SIGKILL, r"process, signal 9 \(SIGKILL\)\. The memory may have run out: try a"),
         ):
             crash = asyncio.create_task(of.call("signal_itself", number))
             other = asyncio.create_task(of.call("add", 1, 2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import tempfile
 from base64 import b64encode
 from pathlib import Path
@@ -20,7 +19,6 @@ from vitc_inspect.ui.pictures import (
     PictureStore,
     address_of,
     content_of,
-    opened,
 )
 from vitc_inspect.ui.server import Inspector
 
@@ -30,17 +28,23 @@ def sent(content: bytes, kind: str = "image/png") -> str:
     return f"data:{kind};base64,{b64encode(content).decode()}"
 
 
+def put(store: PictureStore, data: str) -> tuple[str, Picture]:
+    """Put a file that a browser sent into a store, as the server does it in three steps."""
+    picture = decode(content_of(data))
+    return store.keep(picture), picture
+
+
 def test_a_picture_is_known_by_its_shape_as_well_as_its_bytes() -> None:
     store = PictureStore(2**24, {})
     noise = Image.effect_noise((64, 16), 80).convert("RGB")
     turned = Image.frombytes("RGB", (16, 64), noise.tobytes())
-    keys = [store.open_data(address_of(image))[0] for image in (noise, turned, noise)]
+    keys = [put(store, address_of(image))[0] for image in (noise, turned, noise)]
     assert keys[0] != keys[1]
     assert keys[0] == keys[2]
 
 
 def test_a_picture_that_was_dropped_is_asked_for_again() -> None:
-    inspector = Inspector()
+    inspector = Inspector(in_process=True)
     image = Image.effect_noise((8, 8), 80).convert("RGB")
     key = call("open_picture", {"data": address_of(image)}, inspector)["key"]
     assert "totals" in call("predict", {**START, "image": key}, inspector)
@@ -50,12 +54,12 @@ def test_a_picture_that_was_dropped_is_asked_for_again() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "GIF"])
 def test_a_file_of_any_format_becomes_a_smaller_picture_with_its_notes(kind: str) -> None:
     wide = encoded(Image.new("RGBA", (3 * KEPT_SIDE, 10), (255, 0, 0, 128)), kind)
-    key, picture = PictureStore(2**24, {}).open_data(sent(wide, "application/octet-stream"))
+    key, picture = put(PictureStore(2**24, {}), sent(wide, "application/octet-stream"))
     assert picture.image.size == (KEPT_SIDE, 3)  # 3072×10 by 3
     assert picture.image.mode == "RGB"
     assert picture.notes[-1] == "It was reduced to 1024 pixels on its longer side."
     exact = encoded(Image.new("RGB", (KEPT_SIDE, 10)))
-    other, kept = PictureStore(2**24, {}).open_data(sent(exact))
+    other, kept = put(PictureStore(2**24, {}), sent(exact))
     assert (kept.image.size, kept.notes) == ((KEPT_SIDE, 10), ())
     assert key != other
 
@@ -66,34 +70,18 @@ def test_a_picture_that_was_converted_comes_back_under_its_key(mode: str) -> Non
     answer = call("open_picture", {"data": sent(content)})
     assert answer["notes"]
     store = PictureStore(2**24, {})
-    assert store.open_data(answer["data"])[0] == answer["key"]
-
-
-def test_check_decode_and_keep_do_together_what_opening_does() -> None:
-    """As a server does that decodes in another process."""
-    data = sent(encoded(Image.effect_noise((20, 30), 80)))
-    store = PictureStore(2**24, {})
-    picture = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(decode))(content_of(data))))
-    assert opened(store.keep(picture), picture) == PictureStore(2**24, {}).take_in(data)
-
-
-def test_another_function_may_decode() -> None:
-    seen = []
-    picture = Picture(Image.new("RGB", (2, 2)))
-    store = PictureStore(2**24, {}, lambda content: seen.append(content) or picture)
-    assert store.open_data(sent(b"anything"))[1] is picture
-    assert seen == [b"anything"]
+    assert put(store, answer["data"])[0] == answer["key"]
 
 
 def test_what_the_browser_holds_gives_the_same_picture_back() -> None:
     store = PictureStore(2**24, {})
     noise = Image.effect_noise((20, 30), 80).convert("RGB")
-    key, picture = store.open_data(address_of(noise))
+    key, picture = put(store, address_of(noise))
     assert picture.image.tobytes() == noise.tobytes()
     found = store.find(key)
     assert isinstance(found, Picture)
     assert found.image.tobytes() == noise.tobytes()
-    assert store.open_data(address_of(found.image))[0] == key
+    assert put(store, address_of(found.image))[0] == key
 
 
 TOO_LARGE = f"are more than {MAX_FILE_BYTES:,}"
@@ -119,7 +107,7 @@ TOO_LARGE = f"are more than {MAX_FILE_BYTES:,}"
 )
 def test_data_that_is_no_picture_is_refused(data: str, reason: str) -> None:
     with pytest.raises(SpecError) as raised:
-        PictureStore(2**24, {}).open_data(data)
+        put(PictureStore(2**24, {}), data)
     assert raised.value.field == "image"
     assert reason in raised.value.reason
     assert PictureStore(2**24, {}).find(raised.value.suggestion) is not None
@@ -143,7 +131,7 @@ def test_opened_pictures_keep_to_the_budget_and_own_ones_stay() -> None:
     own = Picture(Image.new("RGB", (100, 100)))
     store = PictureStore(2 * 3 * 8 * 8, {"own": own})
     shades = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in range(3)]
-    keys = [store.open_data(address_of(image))[0] for image in shades]
+    keys = [put(store, address_of(image))[0] for image in shades]
     with pytest.raises(MissingPicture):
         store.find(keys[0])
     assert all(isinstance(store.find(name), Picture) for name in (*keys[1:], "own"))

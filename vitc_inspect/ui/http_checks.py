@@ -30,8 +30,6 @@ from vitc_inspect.ui.request_bodies import (
 )
 from vitc_inspect.ui.security_headers import SecureSend
 
-UPLOADS_ARE_OPEN = True
-"""Whether Gradio's route for uploads is open."""
 QUERY_TOKEN = "access_token"
 """The token's name in an address; `token` is a field of the page's links."""
 _PAGE = ("/", "")
@@ -40,7 +38,6 @@ _SELF_CHECK = f"{_API}/startup-events"  # `launch` asks for it, and knows no tok
 _FILES = ("/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", _SELF_CHECK)
 _FOLDERS = ("/assets/", "/static/", "/pwa_icon/")
 _CALL = (f"{_API}/component_server", f"{_API}/component_server/")
-_UPLOAD = f"{_API}/upload"
 
 
 class Refusal(NamedTuple):
@@ -224,10 +221,6 @@ def _wrong_route(scope: Scope, headers: Headers) -> Refusal | None:
         if kind == "application/json" and len(headers.getlist("content-type")) == 1:
             return None
         return Refusal(415, "A call of the page has the content type application/json.")
-    if method == "POST" and route == _UPLOAD and UPLOADS_ARE_OPEN:
-        if kind == "multipart/form-data":
-            return None
-        return Refusal(415, "An upload has the content type multipart/form-data.")
     known = route in _PAGE or route in _FILES or route.startswith(_FOLDERS)
     if known and method in ("GET", "HEAD"):
         return None
@@ -246,7 +239,7 @@ def _wrong_length(scope: Scope, headers: Headers) -> Refusal | None:
 
 
 def _most_bytes(scope: Scope) -> int:
-    large = _route(scope) in (*_CALL, _UPLOAD)
+    large = _route(scope) in _CALL
     return MOST_CALL_BYTES if large else MOST_OTHER_BYTES
 
 

@@ -77,6 +77,7 @@ class Lane:
         make: Callable[[], Any],
         *,
         deadline: float,
+        subject: str = "The run",
         patience: float = math.inf,
         answers: Sequence[type[Exception]] = (),
         preload: Sequence[str] = (),
@@ -88,13 +89,14 @@ class Lane:
         Args:
             make: Makes the object whose methods are called; picklable.
             deadline: The most that one call may take (seconds).
+            subject: What a call is, for the sentence where one has no result.
             patience: How long a call may run while another waits, or after its visitor has left
                 (seconds). Without a limit the latter ends it at once.
             answers: Exceptions that are raised here as the methods raise them.
             preload, niceness: As `Worker` takes them.
             in_process: Whether the object lives in this process and cannot be ended, for tests.
         """
-        self._deadline, self._patience = deadline, patience
+        self._deadline, self._patience, self._subject = deadline, patience, subject
         self._worker = Worker(
             make, answers=(SpecError, *answers), preload=preload, niceness=niceness
         )
@@ -189,7 +191,7 @@ class Lane:
             return calling.result()
         except WorkerDied as death:
             self._check(job)
-            raise _died(death) from None
+            raise self._died(death) from None
         finally:
             self._next(job)
 
@@ -218,13 +220,12 @@ class Lane:
         if job.ended_by == "others":
             raise Overtaken
         if job.ended_by == "visitor":
-            raise RunStopped("The run was cancelled.")
+            raise RunStopped(f"{self._subject} was cancelled.")
         if job.ended_by == "deadline":
-            after = f"The run was not over after {duration(self._deadline)} and was ended."
-            raise RunStopped(f"{after} Use a smaller image or fewer channels.")
+            after = f"{self._subject} was not over after {duration(self._deadline)} and was ended."
+            raise RunStopped(f"{after} Use a smaller image.")
 
-
-def _died(death: WorkerDied) -> RunStopped:
-    """The sentence for a process that ended by itself or was killed from outside."""
-    memory = " The memory may have run out, so a smaller image may help." if death.killed else ""
-    return RunStopped(f"The process of the run ended with {death.how}.{memory}")
+    def _died(self, death: WorkerDied) -> RunStopped:
+        """The sentence for a process that ended by itself or was killed from outside."""
+        memory = " The memory may have run out: try a smaller image." if death.killed else ""
+        return RunStopped(f"{self._subject} ended its process, {death.how}.{memory}")

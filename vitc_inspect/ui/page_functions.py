@@ -52,7 +52,11 @@ class PageServer:
         """
         self.pictures = PictureStore(PICTURE_BYTES, own_pictures or {})
         self._decoding = Lane(
-            Decoder, deadline=_DECODING_SECONDS, preload=preload, in_process=in_process
+            Decoder,
+            deadline=_DECODING_SECONDS,
+            subject="Decoding the picture",
+            preload=preload,
+            in_process=in_process,
         )
 
     def start(self) -> None:

@@ -7,7 +7,7 @@ and the server asks for it again when it is no longer cached.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.common.images import SAMPLES, Picture, decode
+from vitc_inspect.common.images import SAMPLES, Picture
 from vitc_inspect.inspection.stem_inspection import read_input
 from vitc_inspect.ui.cache import ByteCache
 
@@ -48,53 +48,15 @@ class MissingPicture(Exception):
 class PictureStore:
     """Opened pictures by the hash of their pixels, and the pictures given at the start."""
 
-    def __init__(
-        self,
-        budget: int,
-        own: Mapping[str, Picture],
-        decode: Callable[[bytes], Picture] = decode,
-    ) -> None:
+    def __init__(self, budget: int, own: Mapping[str, Picture]) -> None:
         """Start with the pictures given on the command line.
 
         Args:
             budget: Most memory for opened pictures (bytes).
             own: Pictures by name that are never dropped.
-            decode: Makes a small picture of the content of a file.
         """
         self._cache: ByteCache[str, StoredPicture] = ByteCache(budget)
         self._own = own
-        self._decode = decode
-
-    def open_data(self, data: str) -> tuple[str, Picture]:
-        """Decode a file that a browser sent, and cache its picture.
-
-        It does what `content_of`, `decode` and `keep` do, in this process.
-
-        Args:
-            data: As `content_of` takes it.
-
-        Returns:
-            The key of the picture, and the picture, at most KEPT_SIDE pixels on its longer side.
-
-        Raises:
-            SpecError: field "image".
-        """
-        picture = self._decode(content_of(data))
-        return self.keep(picture), picture
-
-    def take_in(self, data: str) -> dict[str, Any]:
-        """Decode a file that a browser sent, cache its picture, and return the answer.
-
-        Args:
-            data: As `content_of` takes it.
-
-        Returns:
-            As `opened`.
-
-        Raises:
-            SpecError: field "image".
-        """
-        return opened(*self.open_data(data))
 
     def find(self, image: str) -> Picture | str:
         """Find the picture or test pattern with a name.
