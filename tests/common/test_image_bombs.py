@@ -96,9 +96,7 @@ RAW_PROFILE = b"Raw profile type exif\0\nexif\n  1\n" + SHARED.hex().encode()
         (bmp_of_runs(50_000_000), "decoding its 50,000,000 x 1 pixels takes about"),
         (jpeg_2000_of(60_000), "MiB of memory, and 512 MiB is the most"),
         (
-            tiff(
-                *BASE[:5], (322, 4, 1, 20_000), (323, 4, 1, 20_000), (324, 4, 1, 8), (325, 4, 1, 9)
-            ),
+            TILED,
             "takes about 1,525 MiB of memory, and 512 MiB is the most",  # 4 · 20,000² bytes
         ),
         (png_of(1, 50_000_000, bits=8), "takes about 572 MiB"),  # (4 + 8) · 50,000,000 bytes
