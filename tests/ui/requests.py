@@ -6,8 +6,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.ui.module_server import ModuleServer, module_functions
 from vitc_inspect.ui.page import controls_of
@@ -32,8 +30,7 @@ FAULTY = Path(__file__).parents[1] / "faulty.py"
 
 
 def module_inspector(name: str, *inputs: str, file: Path = FAULTY) -> ModuleServer:
-    device = torch.device("cpu")
-    server = ModuleServer(f"{file}:{name}", device, inputs or ["1,3,32,32"], in_process=True)
+    server = ModuleServer(f"{file}:{name}", "cpu", inputs or ["1,3,32,32"], in_process=True)
     if refusal := asyncio.run(server.first_run("random")):
         raise refusal[0]
     return server

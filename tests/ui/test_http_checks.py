@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from vitc_inspect.ui.access import Access
-from vitc_inspect.ui.http_checks import UPLOADS_ARE_OPEN, HttpChecks, app_kwargs
+from vitc_inspect.ui.http_checks import HttpChecks, app_kwargs
 from vitc_inspect.ui.page import LAUNCH_SETTINGS, build_page, launch_settings
 from vitc_inspect.ui.request_bodies import MOST_CALL_BYTES, MOST_OTHER_BYTES
 
@@ -395,7 +395,7 @@ OPEN = {
 def test_every_other_route_of_gradio_is_closed(mounted: TestClient) -> None:
     routes = routes_of(mounted)
     assert routes > OPEN
-    closed = routes - OPEN - ({("POST", "/gradio_api/upload")} if UPLOADS_ARE_OPEN else set())
+    closed = routes - OPEN
     assert len(closed) > 60
     for method, path in closed:
         answer = mounted.request(method, f"/vitc{path}", headers=JSON)

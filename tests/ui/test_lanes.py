@@ -98,9 +98,7 @@ async def test_only_the_call_of_a_ticket_is_cancelled() -> None:
 @asynchronous
 async def test_a_call_is_ended_at_its_deadline() -> None:
     async with lane(deadline=1.0) as of:
-        with pytest.raises(
-            RunStopped, match=r"not over after 1 s and was ended\. Use a smaller image\.$"
-        ):
+        with pytest.raises(RunStopped, match=r"not over after 1 s and was ended\. Use a smaller"):
             await of.call("sleep", 60)
         assert await of.call("add", 1, 2) == 3
 

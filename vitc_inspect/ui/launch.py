@@ -215,9 +215,10 @@ def _module_server(
     from vitc_inspect.ui.module_page import build_module_page
     from vitc_inspect.ui.module_server import ModuleServer
 
+    resolve_device(options.device)  # refuses one that there is not
     server = ModuleServer(
         options.module,
-        resolve_device(options.device),
+        options.device,
         options.input,
         own,
         max_seconds=options.max_seconds,

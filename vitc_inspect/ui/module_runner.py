@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
-import torch
-
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import SAMPLES, FloatArray, Picture, crop_of
 from vitc_inspect.inspection.module_run import (
@@ -23,6 +21,7 @@ from vitc_inspect.inspection.module_run import (
     run_module,
     with_sizes,
 )
+from vitc_inspect.model.devices import resolve_device
 from vitc_inspect.stem.prediction import predict
 from vitc_inspect.tracing.tracebacks import traceback_text
 from vitc_inspect.ui.answers import Answer, drawn
@@ -72,16 +71,16 @@ class _Key:
 class ModuleRunner:
     """Reads and runs the module that the program was started with, and draws its page."""
 
-    def __init__(self, module: str, device: torch.device, inputs: Sequence[str]) -> None:
+    def __init__(self, module: str, device: str, inputs: Sequence[str]) -> None:
         """Name the module without reading it.
 
         Args:
             module: `path/to/file.py:name` or `package.module:name`.
-            device: Device for the module.
+            device: Device for the module, for example "auto".
             inputs: Shapes of the inputs, as `--input` takes them.
         """
         self.inputs = tuple(inputs)
-        self._source = Source(module, device)
+        self._source = Source(module, resolve_device(device))
         self._runs: ByteCache[_Key, ModuleRun] = ByteCache(RUN_BYTES)
         self._error: SpecError | None = None
         self._module: Module | None = None

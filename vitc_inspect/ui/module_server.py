@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
-
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import Picture
 from vitc_inspect.inspection.module_run import have_changed
@@ -32,7 +30,7 @@ class ModuleServer(PageServer):
     def __init__(
         self,
         module: str,
-        device: torch.device,
+        device: str,
         inputs: Sequence[str],
         own_pictures: Mapping[str, Picture] | None = None,
         *,
@@ -43,7 +41,7 @@ class ModuleServer(PageServer):
 
         Args:
             module: `path/to/file.py:name` or `package.module:name`.
-            device: Device for the module.
+            device: Device for the module, for example "auto".
             inputs: Shapes of the inputs, as `--input` takes them.
             own_pictures: Pictures by name, offered beside the samples.
             max_seconds: The longest that reading and running the module may take (seconds).

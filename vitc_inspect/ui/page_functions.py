@@ -8,7 +8,7 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.common.images import Picture, decode
+from vitc_inspect.common.images import Picture, decode_alone
 from vitc_inspect.stem.run_time import duration
 from vitc_inspect.ui.answers import Answer, answering
 from vitc_inspect.ui.choice import Request
@@ -28,7 +28,7 @@ class Decoder:
 
     def decode(self, content: bytes) -> Picture:
         """Make a small picture of the content of a file."""
-        return decode(content)
+        return decode_alone(content)
 
 
 class PageServer:
