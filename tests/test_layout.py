@@ -64,13 +64,17 @@ TOPICS = {
         "first_screen": "what is shown at once",
         "late_answers": "answers that come late, or never",
         "links": "links that were written long ago",
+        "long_runs": "runs of minutes",
         "maps": "the tab Maps",
         "module": "the page of a user's own module",
         "panels": "the tabs Cost, Length and Time, and errors",
         "pictures": "pictures that are opened",
         "tokens": "the tab Tokens",
     },
-    "ui": {"hostile_names": "names that look like HTML, in every panel"},
+    "ui": {
+        "hostile_names": "names that look like HTML, in every panel",
+        "interrupts": "Ctrl+C and signals",
+    },
 }
 """By folder, the files of tests that are not named for a module, and what they are about."""
 

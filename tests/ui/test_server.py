@@ -13,7 +13,7 @@ from tests.ui.requests import START, call
 from vitc_inspect.model.checkpoints import save_weights
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.stem.presets import PRESETS
-from vitc_inspect.ui import stem_runner
+from vitc_inspect.ui import server, stem_runner
 from vitc_inspect.ui.server import Inspector
 
 
@@ -192,3 +192,64 @@ def test_a_measurement_of_another_ticket_starts_anew(monkeypatch: pytest.MonkeyP
     assert "1 of 20 runs" in first[0]
     assert "2 of 20 runs" in first[1]
     assert "1 of 20 runs" in call("time", {**START, "ticket": "b"}, inspector)["panel"]
+
+
+def test_a_run_longer_than_the_bound_is_refused_before_it_starts() -> None:
+    inspector = Inspector(max_seconds=20, in_process=True)
+    long = {**START, "preset": "", "stem": "301x301:32", "height": "800", "width": "800"}
+    refusal = call("predict", long, inspector)["refusal"]
+    assert re.search(
+        r"would take about 4\.7 min, the most is 20 s\. Use \d+ x \d+", refusal["html"]
+    )
+    for name in ("run", "save", "witnesses", "time"):
+        assert "the most is 20 s" in call(name, {**long, "ticket": "a"}, inspector)["error"]["html"]
+    height, width = refusal["suggestion"]
+    smaller = call("predict", {**long, "height": height, "width": width}, inspector)
+    assert "refusal" not in smaller
+
+
+def test_the_estimate_follows_what_this_machine_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are made to take ten times as long as they are predicted to take."""
+    inspector = Inspector(in_process=True)
+    whole = {**START, "encoder": "1", "depth": "2", "num_heads": "3", "mlp_ratio": "4"}
+    whole |= {"attention": "softmax", "stem": "8x8/8:96", "preset": ""}
+    before = call("predict", whole, inspector)["cost"]
+    slow = stem_runner.StemRunner.run
+    monkeypatch.setattr(stem_runner.StemRunner, "run", lambda *given: (slow(*given)[0], 30.0))
+    call("run", whole, inspector)
+    after = call("predict", whole, inspector)["cost"]
+    assert before.rpartition(", about ")[0] == after.rpartition(", about ")[0]
+    assert after.endswith("about 30 s")
+
+
+def test_a_long_run_is_made_by_the_other_worker_and_drawn_by_this_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every run counts as long here; the report is the same as of a small one."""
+    small = Inspector(in_process=True)
+    panel = {**START, "layer": "conv2", "part": "panel"}
+    expected = [call("run", request, small) for request in (START, panel)]
+    saved = call("save", panel, small)
+    monkeypatch.setattr(server, "SMALL_SECONDS", 0.0)
+    inspector = Inspector(in_process=True)
+    called: list[str] = []
+    for lane, name in zip(inspector.lanes, ("small", "long"), strict=True):
+        known = lane.call
+
+        async def noted(method: str, *args: Any, known=known, name=name, **more: Any) -> Any:
+            called.append(f"{name} {method}")
+            return await known(method, *args, **more)
+
+        monkeypatch.setattr(lane, "call", noted)
+    assert [call("run", request, inspector) for request in (START, panel)] == expected
+    assert call("save", panel, inspector) == saved
+    made = ["small run", "long report", "small keep", "small run"]
+    assert called == [*made, "small run", "small save"]
+    called.clear()
+    call("run", {**START, "view": "tokens"}, inspector)
+    assert called == ["long run"]
+
+
+def test_nothing_is_cancelled_and_nothing_awaited_where_nothing_runs() -> None:
+    assert call("cancel", {"ticket": "a"}) == {"cancelled": False}
+    assert call("progress", {"ticket": "a"}) == {"progress": ""}

@@ -307,8 +307,11 @@ function focusLayer(home, name) {
 
 // The prediction still holds; only the run has no result.
 function showStopped(error) {
+  setState('stopped');
   slot('status').textContent = 'predicted, not run';
   slot('refusal').innerHTML = error.html;
+  panelHtml = '';
+  panels.offer(looking());
 }
 
 function showFault(request, answer) {
