@@ -77,6 +77,7 @@ WITHOUT = {
     "audit/stated_attributes": "test_contract_checks: each attribute beside its convolutions",
     "audit/stem_convs": "test_stem_finder",
     "audit/token_axes": "test_token_order_faults and test_token_shapes",
+    "cli/runs": "test_interrupts",
     "diagnosis/axes": "test_size_explanations: what each axis is said to count",
     "diagnosis/explanation": "every test of a decoder",
     "diagnosis/key_patterns": "test_keys",
