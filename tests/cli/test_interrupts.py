@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -11,7 +10,6 @@ import time
 
 import pytest
 
-from tests.cli.stems import SMALL
 from tests.ended import SLACK, begun, children_of, is_gone, signalled
 
 MINUTES = ("301x301:64", "--image-size", "1125", "--device", "cpu")
@@ -105,12 +103,21 @@ def test_a_module_ends_with_the_program(guest, tmp_path, monkeypatch, name):
     assert (tmp_path / "cleaned").exists() == (name == "Cleans")
 
 
+LONG = """
+from vitc_inspect.cli.output import ended, say
+from vitc_inspect.common.child_process import Outcome, run_in_child
+
+def main():
+    return run_in_child(lambda: Outcome(text="x" * 2**22), lambda outcome: say(outcome.text))
+
+raise SystemExit(ended(main))
+"""
+
+
 def test_a_reader_that_does_not_read_is_not_waited_for():
-    """The page of HTML is larger than its pipe, and is being written when Ctrl+C comes."""
-    with begun(program(*SMALL, "--html")) as process:
-        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4_096)
-        child = the_child_of(process)
-        assert is_gone(child, within=60)
+    """The report is larger than a pipe, and is being written when Ctrl+C comes."""
+    with begun([sys.executable, "-c", LONG]) as process:
+        assert is_gone(the_child_of(process), within=60)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=SLACK) == 130
