@@ -1,4 +1,4 @@
-"""Runs that are ended from outside: by Ctrl+C, at their deadline, by the death of their process."""
+"""Runs ended from outside: by Ctrl+C, at their deadline, or by the death of their process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from tests.cli.stems import SMALL
 from tests.ended import SLACK, begun, children_of, is_gone, signalled
 
 MINUTES = ("301x301:64", "--image-size", "1125", "--device", "cpu")
@@ -52,7 +51,7 @@ class Prints(nn.Identity):
     def forward(self, x):
         ready()
         while True:
-            print("hello " * 50, end="")
+            print("hello " * 50)
 '''
 
 
@@ -97,16 +96,28 @@ def test_a_module_ends_with_the_program(guest, tmp_path, monkeypatch, name):
         word, *pids = process.stderr.readline().split()
         assert word == "ready"
         code, out, err = signalled(process, signal.SIGINT)
-        assert (code, out, err.replace("hello ", "")) == (130, "", "")
+        assert (code, out) == (130, "")
+        assert "Traceback" not in err
+        assert name == "Prints" or err == ""
         assert all(is_gone(int(pid)) for pid in pids)
     assert (tmp_path / "cleaned").exists() == (name == "Cleans")
 
 
+LONG = """
+from vitc_inspect.cli.output import ended, say
+from vitc_inspect.common.child_process import Outcome, run_in_child
+
+def main():
+    return run_in_child(lambda: Outcome(text="x" * 2**22), lambda outcome: say(outcome.text))
+
+raise SystemExit(ended(main))
+"""
+
+
 def test_a_reader_that_does_not_read_is_not_waited_for():
-    """The page of HTML is larger than a pipe, and is being written when Ctrl+C comes."""
-    with begun(program(*SMALL, "--html")) as process:
-        child = the_child_of(process)
-        assert is_gone(child, within=60)
+    """The report is larger than a pipe, and is being written when Ctrl+C comes."""
+    with begun([sys.executable, "-c", LONG]) as process:
+        assert is_gone(the_child_of(process), within=60)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=SLACK) == 130
@@ -153,8 +164,8 @@ def test_the_death_of_the_process_is_told(number, how, fix, stem):
     ("value", "said"),
     [
         ("0", "max_seconds = 0: the least is 1. Use 1 or more."),
-        ("86401", "max_seconds = 86401: the most is 86400. Use 86400 or less."),
-        ("1.5", "max_seconds = '1.5': it is not a whole number. Use 1."),
+        ("86401", "max_seconds = 86401: the most is 86,400. Use 86400 or less."),
+        ("1.5", "max_seconds = '1.5': it is not a whole number. Use 2."),
         ("", "max_seconds = '': it is not a whole number. Use 1."),
         ("nan", "max_seconds = 'nan': it is not a whole number. Use 1."),
     ],
