@@ -87,7 +87,7 @@ class Worker:
             self._process = self._context.Process(
                 target=_serve, args=(theirs, *self._given), daemon=True
             )
-            with _without_main():
+            with _without_main(), _importable():
                 self._process.start()
             theirs.close()  # so that the end of the process ends the connection
             self._connection = ours
@@ -171,6 +171,21 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextmanager
+def _importable() -> Iterator[None]:
+    """Let the process that is forked find this package, which Python 3.11 does not see to."""
+    before = os.environ.get("PYTHONPATH")
+    root = str(Path(__file__).parents[2])
+    os.environ["PYTHONPATH"] = os.pathsep.join([before, root] if before else [root])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def _kill(process: Any) -> None:

@@ -150,7 +150,7 @@ def until_run(policy: Answer) -> str:
         return ""
     words = "This run is too expensive to start by itself: press Run above to see it."
     if "refusal" in policy:
-        words = "The run would be too large, so only the prediction can be shown."
+        words = "The run would be too large or too long, so only the prediction can be shown."
     return tag("p.remark", words, data_until_run=True)
 
 

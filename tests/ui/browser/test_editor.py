@@ -108,7 +108,7 @@ def test_a_stem_that_would_not_fit_is_predicted_and_not_run(page: Page) -> None:
     assert seq_len(page) == 750 * 750 + 1
     assert page.locator("[data-run]").is_hidden()
     assert page.locator(".vi").get_attribute("data-state") == "predicted"
-    expect(opened_view(page, "Cell")).to_have_text(re.compile("^The run would not fit in memory"))
+    expect(opened_view(page, "Cell")).to_have_text(re.compile("^The run would be too large"))
     refusal.get_by_text("Use it").click()
     run = page.locator("[data-run]")
     expect(refusal).to_be_empty()

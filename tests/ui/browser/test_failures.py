@@ -17,24 +17,32 @@ SENTENCE = re.compile("ZeroDivisionError: by nothing. This is a fault of vitc_in
 
 
 PROGRAM = """
-import sys
+import os, sys
+import failing_parts
+from vitc_inspect.ui import server
+from vitc_inspect.ui.launch import main
+
+os.environ["PYTHONPATH"] += os.pathsep + sys.path[0]
+server._PRELOAD = ("failing_parts", *server._PRELOAD)
+server.Inspector.predict = failing_parts.failing(server.Inspector.predict, "predict")
+sys.exit(main(sys.argv[1:]))
+"""
+"""The app, parts of which fail as long as there is a file of their name beside it."""
+
+PARTS = """
 from pathlib import Path
 from vitc_inspect.ui.panels import costs
-from vitc_inspect.ui.launch import main
-from vitc_inspect.ui.server import Inspector
 
 def failing(function, name):
     def instead(*given, **named):
-        if Path(sys.argv[1], name).exists():
+        if Path(__file__).with_name(name).exists():
             raise ZeroDivisionError("by nothing.")
         return function(*given, **named)
     return instead
 
 costs.length_html = failing(costs.length_html, "length")
-Inspector.predict = failing(Inspector.predict, "predict")
-sys.exit(main(sys.argv[2:]))
 """
-"""The app, parts of which fail as long as there is a file of their name in a folder."""
+"""What both the server and its workers import."""
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +54,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def failing_app(folder: Path) -> Iterator[str]:
     program = folder / "failing_app.py"
     program.write_text(PROGRAM)
+    (folder / "failing_parts.py").write_text(PARTS)
     options = ("--port", str(free_port()), "--preset", "vit_p_1gf")
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv(STRICT_RULES, raising=False)  # as visitors have it
-        with served(str(folder), *options, program=str(program)) as running:
+        with served(*options, program=str(program)) as running:
             yield running.address
 
 

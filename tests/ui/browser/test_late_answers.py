@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import BrowserContext, Page, Request, Route, expect
 
-from tests.served import Served, free_port, served
+from tests.served import free_port, served
 from tests.ui.browser.screen import STEM, confirmed, hold_the_first_answer, refused, rows, seq_len
 
 
@@ -110,23 +110,33 @@ def test_many_changes_at_once_end_on_the_last(page: Page) -> None:
     assert rows(page)["proj"][:3] == ["384×19×19", "384×19×19", "✓ agrees"]
 
 
-def test_a_server_that_is_gone_is_said_and_nothing_stale_stays(
-    app: Served, window: BrowserContext
-) -> None:
-    """The app of the other tests, which has never seen this page, is the server started again."""
+def test_a_server_that_is_gone_is_said_and_nothing_stale_stays(window: BrowserContext) -> None:
+    """The server that is started again has never seen this page."""
     page = window.new_page()
-    with served("--port", str(free_port()), "--preset", "pit_s") as first:
+    port = str(free_port())
+    with served("--port", port, "--preset", "pit_s") as first:
         page.goto(first.address)
         confirmed(page)
         assert seq_len(page) == 730
     page.locator("[data-slider]").fill("100")
     assert "The server does not answer" in refused(page)
     assert page.locator(".length").count() == 0
-    page.route(
-        f"{first.address}**",
-        lambda route: route.continue_(url=route.request.url.replace(first.address, app.address, 1)),
-    )
-    page.locator("[data-retry]").first.click()
-    confirmed(page)
-    assert seq_len(page) == 11 * 11 + 1
+    with served("--port", port):
+        page.locator("[data-retry]").first.click()
+        confirmed(page)
+        assert seq_len(page) == 11 * 11 + 1
+    page.close()
+
+
+def test_a_token_that_is_no_longer_valid_is_said(window: BrowserContext) -> None:
+    """The server that is started again has another token."""
+    page = window.new_page()
+    port = str(free_port())
+    with served("--port", port, "--token", "first") as app:
+        page.goto(f"{app.address}?access_token=first")
+        confirmed(page)
+    with served("--port", port, "--token", "second") as app:
+        page.locator("[data-slider]").fill("100")
+        told = "The server was started again with another token. Open the address that it printed"
+        assert told in refused(page)
     page.close()

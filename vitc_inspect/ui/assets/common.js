@@ -27,12 +27,21 @@ const FAILED = {
   },
 };
 
-// Gradio answers the same, nothing, where the server is gone and where it failed on this one.
-async function serverRuns() {
+const REFUSED = {
+  error: {
+    field: 'server',
+    html: '<p role="alert">The server was started again with another token. '
+      + 'Open the address that it printed.</p>',
+  },
+};
+
+// Gradio answers the same, nothing, where the server is gone, refuses, or failed on this one.
+async function whyNothing() {
   try {
-    return (await fetch(location.pathname, { method: 'HEAD', cache: 'no-store' })).status < 500;
+    const { status } = await fetch(location.pathname, { method: 'HEAD', cache: 'no-store' });
+    return status === 401 ? REFUSED : status < 500 ? FAILED : SILENT;
   } catch {
-    return false;
+    return SILENT;
   }
 }
 
@@ -43,7 +52,7 @@ async function ask(name, request) {
   } catch {
     return SILENT;
   }
-  if (!answer) return (await serverRuns()) ? FAILED : SILENT;
+  if (!answer) return whyNothing();
   if (!answer.missing_picture) return answer;
   const held = heldPicture();
   if (held?.key === request.image && !request.reopened) {
