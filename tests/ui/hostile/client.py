@@ -77,7 +77,7 @@ class Client:
         }
 
     def call(self, function: str, message: Any) -> dict[str, Any]:
-        """What a function of the page answers; Python's JSON also writes NaN and halves of pairs."""
+        """What a function of the page answers; what is sent may have NaN and halves of pairs."""
         content = json.dumps(self.body(function, message)).encode()
         answer = self.post(content)
         assert answer.status_code == 200, answer.text
