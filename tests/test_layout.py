@@ -71,6 +71,14 @@ TOPICS = {
         "pictures": "pictures that are opened",
         "tokens": "the tab Tokens",
     },
+    "ui/hostile": {
+        "bodies": "bodies of calls, hosts, origins, tokens",
+        "fields": "every field of every call",
+        "modules": "files of modules",
+        "pictures": "pictures that are opened",
+        "stems": "notations and links",
+        "weights": "files of weights",
+    },
     "ui": {
         "hostile_names": "names that look like HTML, in every panel",
         "interrupts": "Ctrl+C and signals",

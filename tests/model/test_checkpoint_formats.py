@@ -318,6 +318,16 @@ def test_what_is_no_plain_file_is_not_waited_for(tmp_path):
             load_weights(path)
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_the_format_is_read_from_the_content_and_not_from_the_name(tmp_path, legacy):
+    torch.save(GOOD, tmp_path / "a.safetensors", _use_new_zipfile_serialization=not legacy)
+    save_file(GOOD, tmp_path / "a.pt")
+    for name in ("a.safetensors", "a.pt"):
+        checkpoint = load_weights(tmp_path / name)
+        assert torch.equal(checkpoint.tensors["proj.weight"], KERNEL)
+        assert match_weights(checkpoint, STEM).error is None
+
+
 @pytest.mark.parametrize("save", [torch.save, save_file])
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_name_need_not_be_utf_8(tmp_path, save, legacy, capsys):

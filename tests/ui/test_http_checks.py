@@ -24,6 +24,7 @@ from vitc_inspect.ui.request_bodies import MOST_CALL_BYTES, MOST_OTHER_BYTES
 HOME = "http://127.0.0.1:7860"
 CALL = "/gradio_api/component_server/"
 JSON = {"content-type": "application/json"}
+BODY = b'{"session_hash": "a", "component_id": 1, "fn_name": "predict", "data": {}}'
 PUBLIC = Access(allowed=frozenset({"inspect.example", "*.hf.space"}))
 
 
@@ -48,7 +49,8 @@ def client(access: Access | None = None, app: Any = whole, home: str = HOME) -> 
 
 def status(headers: Mapping[str, str], access: Access | None = None, **given: Any) -> int:
     method, path = given.get("method", "POST"), given.get("path", CALL)
-    answer = client(access).request(method, path, headers={**JSON, **headers})
+    content = BODY if method == "POST" else None
+    answer = client(access).request(method, path, headers={**JSON, **headers}, content=content)
     if answer.status_code != 200:
         assert_is_one_sentence(answer)
     assert "content-security-policy" in answer.headers
@@ -75,6 +77,7 @@ def assert_is_one_sentence(answer: Any) -> None:
         *(("evil.example:7860", 421), ("127.0.0.1.evil.example", 421), ("192.0.2.1", 421)),
         *(("", 400), (":7860", 400), ("a b", 400), ("localhost,evil.example", 400)),
         *(("user@localhost", 400), ("localhost/", 400), ("[::1", 400), ("localhost:x", 400)),
+        *(("a" * 253, 421), ("a" * 10_000, 400)),
     ],
 )
 @pytest.mark.parametrize("path", ["/", CALL])
@@ -244,10 +247,10 @@ def test_a_websocket_is_closed() -> None:
 
 def test_a_body_has_a_limit_by_its_header_and_by_its_bytes() -> None:
     def chunks(size: int) -> Any:
-        yield b"x" * (size - 5)
-        yield b"x" * 5
+        yield b" " * (size - len(BODY))
+        yield BODY
 
-    for content in (b"x" * MOST_CALL_BYTES, chunks(MOST_CALL_BYTES)):
+    for content in (b"".join(chunks(MOST_CALL_BYTES)), chunks(MOST_CALL_BYTES)):
         answer = client().post(CALL, headers=JSON, content=content)
         assert answer.json() == {"size": MOST_CALL_BYTES}
     for content in (b"x" * (MOST_CALL_BYTES + 1), chunks(MOST_CALL_BYTES + 1)):
@@ -257,6 +260,23 @@ def test_a_body_has_a_limit_by_its_header_and_by_its_bytes() -> None:
         assert "12,582,912 bytes" in answer.text
     for content in (b"x" * (MOST_OTHER_BYTES + 1), chunks(MOST_OTHER_BYTES + 1)):
         assert client().request("GET", "/config", content=content).status_code == 413
+
+
+def test_a_body_that_is_no_call_is_refused_before_the_app_sees_it() -> None:
+    answer = client().post(CALL, headers=JSON, content=b"[]")
+    assert answer.status_code == 400
+    assert_is_one_sentence(answer)
+
+
+def test_an_app_that_fails_is_told_in_a_sentence(caplog: pytest.LogCaptureFixture) -> None:
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        raise KeyError(scope["path"])
+
+    answer = client(app=failing).post(CALL, headers=JSON, content=BODY)
+    assert answer.status_code == 500
+    assert_is_one_sentence(answer)
+    assert "reload the page" in answer.text
+    assert "KeyError" in caplog.text
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "x", "", "٣", "9" * 5000])
@@ -292,7 +312,7 @@ def test_the_token_in_the_address_signs_in_and_leaves_the_address() -> None:
         assert part in cookie.split("; ")
     assert "secure" not in cookie
     assert visitor.get("/").status_code == 200
-    assert visitor.post(CALL, headers=JSON).status_code == 200
+    assert visitor.post(CALL, headers=JSON, content=BODY).status_code == 200
     assert visitor.get("/?access_token=to-ken").headers["location"] == "./"
 
 
@@ -314,7 +334,7 @@ def test_the_token_in_the_address_signs_in_and_leaves_the_address() -> None:
 )
 def test_each_request_shows_the_token(given: dict[str, str], code: int) -> None:
     sent = {**JSON, **{name: value.encode("latin-1") for name, value in given.items()}}
-    assert client(SECRET).post(CALL, headers=sent).status_code == code
+    assert client(SECRET).post(CALL, headers=sent, content=BODY).status_code == code
 
 
 @pytest.mark.parametrize(
@@ -326,7 +346,7 @@ def test_each_request_shows_the_token(given: dict[str, str], code: int) -> None:
     ],
 )
 def test_so_does_a_call_in_its_query(query: str, code: int) -> None:
-    assert client(SECRET).post(f"{CALL}?{query}", headers=JSON).status_code == code
+    assert client(SECRET).post(f"{CALL}?{query}", headers=JSON, content=BODY).status_code == code
 
 
 def test_a_token_does_not_open_the_page_to_other_pages() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Iterable
 from threading import Event
@@ -22,10 +23,12 @@ from vitc_inspect.ui.request_bodies import (
     TooLarge,
     answer_while_connected,
     drain,
+    fault_of_call,
     limited,
 )
 
 GONE = {"type": "http.disconnect"}
+CALL = {"session_hash": "a", "component_id": 1, "fn_name": "predict", "data": {"stem": "4x4/4:8"}}
 
 
 def part(body: bytes, *, more: bool = False) -> dict[str, Any]:
@@ -248,14 +251,63 @@ def test_over_http_a_client_that_leaves_cancels_its_call_and_no_other() -> None:
             cancelled.set()
             raise
 
+    content = json.dumps(CALL).encode()
     head = (
-        b"POST /gradio_api/component_server/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
+        b"POST /gradio_api/component_server/ HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Length: %d\r\n" % len(content)
     )
     with listening(HttpChecks(slow, Access())) as port:
         with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.sendall(head + b"Content-Type: application/json\r\n\r\n{}")
+            connection.sendall(head + b"Content-Type: application/json\r\n\r\n" + content)
             assert begun.wait(20)
             assert not cancelled.is_set()
         assert cancelled.wait(20)
         with urlopen(f"http://127.0.0.1:{port}/") as answer:
             assert answer.status == 200
+
+
+# ---- calls -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"session_hash": "", "component_id": 0},
+        {"data": {"text": "[{," * 10**6}},
+        {"data": {"rows": [{"bias": "1"}] * 1_000}},
+        {"event": None},
+    ],
+)
+def test_a_call_of_the_page_is_passed_on(changes: dict[str, Any]) -> None:
+    for encoding in ("utf-8", "utf-16", "utf-8-sig"):
+        assert fault_of_call(json.dumps({**CALL, **changes}).encode(encoding)) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": None}, '"data"'),
+        ({"data": [1]}, '"data"'),
+        ({"session_hash": 3}, '"session_hash"'),
+        ({"session_hash": "x" * 101}, "at most 100 characters"),
+        ({"fn_name": None}, '"fn_name"'),
+        ({"component_id": True}, '"component_id"'),
+        ({"component_id": "1"}, '"component_id"'),
+        ({"component_id": 1.0}, '"component_id"'),
+        ({"component_id": -1}, '"component_id"'),
+        ({"component_id": 10**300}, '"component_id"'),
+        ({"data": {"x": [[]] * 5_001}}, "more than 5,000 values"),
+        ({"x": {str(number): 0 for number in range(5_001)}}, "more than 5,000 values"),
+    ],
+)
+def test_what_is_wrong_with_a_call_is_said(changes: dict[str, Any], said: str) -> None:
+    assert said in fault_of_call(json.dumps({**CALL, **changes}).encode())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"null", b"{", b"\xff", b'"a"', b"[" * 10**6, b'{"a":' * 10**6, b"9" * 5000],
+)
+def test_what_is_no_call_is_said_to_be_none(content: bytes) -> None:
+    assert fault_of_call(content).startswith("The body of the call is no JSON")

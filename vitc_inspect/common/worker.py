@@ -79,9 +79,9 @@ class Worker:
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start the process, unless it runs."""
+        """Start the process, unless it runs; not during a call."""
         with self._lock:
-            if self._process is not None and self._process.is_alive():
+            if self._process is not None and self._process.is_alive() and not self._is_closed():
                 return
             ours, theirs = self._context.Pipe()
             self._process = self._context.Process(
@@ -128,6 +128,10 @@ class Worker:
             if self._process is not None:
                 _kill(self._process)
             self._process = None
+
+    def _is_closed(self) -> bool:
+        """Whether the other end of the connection is closed, which is known before the exit is."""
+        return self._connection is not None and self._connection.poll()
 
     def _started(self) -> tuple[Any, Connection]:
         """The process, and the connection to it."""

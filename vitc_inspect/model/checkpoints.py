@@ -7,7 +7,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -172,10 +172,17 @@ def _utf8_path(path: Path) -> Iterator[Path]:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        with path.open("rb") as file:
-            yield Path(f"/dev/fd/{file.fileno()}")
+        with _nameless(path) as nameless:
+            yield nameless
     else:
         yield path
+
+
+@contextmanager
+def _nameless(path: Path) -> Iterator[Path]:
+    """The path of the open file, which says nothing of its name."""
+    with path.open("rb") as file:
+        yield Path(f"/dev/fd/{file.fileno()}")
 
 
 def _content(path: Path, name: str) -> Any:
@@ -218,9 +225,11 @@ def _refuse_code(path: Path, name: str) -> None:
 
 
 def _loaded(path: Path, *, mmap: bool) -> Any:
-    with warnings.catch_warnings():
+    # torch.load reads a file of that name as safetensors, whatever it holds
+    misnamed = path.name.endswith(".safetensors")
+    with warnings.catch_warnings(), _nameless(path) if misnamed else nullcontext(path) as readable:
         warnings.simplefilter("ignore")
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        return torch.load(readable, map_location="cpu", weights_only=True, mmap=mmap)
 
 
 def _unwrapped(content: Any, name: str) -> tuple[Mapping[Any, Any], list[str]]:

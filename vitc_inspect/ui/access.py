@@ -24,6 +24,7 @@ NOTEBOOK_FRAMES = (
 SPACE_FRAMES = ("https://huggingface.co", "https://*.hf.space")
 """What frames the page of a Hugging Face Space."""
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::\d{1,5})?", re.ASCII)
+_LONGEST_HOST = 254  # characters, with a dot at the end: RFC 1035, section 2.3.4
 _PATTERN = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 _SOURCE = re.compile(
     r"'self'|'none'|\*|[a-z][a-z0-9+.-]*:"
@@ -72,7 +73,7 @@ def host_of(netloc: str) -> str | None:
     ('localhost', '::1', None)
     """
     found = _HOST.fullmatch(netloc.lower())
-    if found is None:
+    if found is None or len(found[1]) > _LONGEST_HOST:
         return None
     name = found[1].removesuffix(".")
     try:

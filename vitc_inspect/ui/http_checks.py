@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html import escape
@@ -14,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vitc_inspect.ui.access import Access, host_of
 from vitc_inspect.ui.request_bodies import (
@@ -26,10 +27,12 @@ from vitc_inspect.ui.request_bodies import (
     TooLarge,
     answer_while_connected,
     drain,
+    fault_of_call,
     limited,
 )
 from vitc_inspect.ui.security_headers import SecureSend
 
+_LOG = logging.getLogger(__name__)
 QUERY_TOKEN = "access_token"
 """The token's name in an address; `token` is a field of the page's links."""
 _PAGE = ("/", "")
@@ -112,9 +115,30 @@ class HttpChecks:
             except TimeoutError:
                 refusal = Refusal(408, "The body of the request came too slowly; try again.")
             else:
-                await answer_while_connected(self.app, scope, content, receive, send)
-                return
+                fault = fault_of_call(content)
+                if not fault:
+                    await self._passed_on(scope, content, receive, send)
+                    return
+                refusal = Refusal(400, fault)
         await _answered(refusal)(scope, receive, send)
+
+    async def _passed_on(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
+        """Let the app answer a call; where it raises, as for a part that is not there, say so."""
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await answer_while_connected(self.app, scope, content, receive, noting)
+        except Exception:
+            if begun:
+                raise
+            _LOG.exception("A call could not be answered.")
+            sentence = "The call could not be answered; reload the page."
+            await _answered(Refusal(500, sentence))(scope, receive, send)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         most = _most_bytes(scope)

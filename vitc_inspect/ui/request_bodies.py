@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,6 +21,8 @@ BODY_SECONDS = 120
 DRAINED_BYTES = 16 * 2**20
 """Most that is read of a body that was refused."""
 _DRAIN_SECONDS = 10
+_MOST_VALUES = 5_000  # a stem of the most layers has a tenth of them
+_LONGEST_NAME = 100  # characters of a session or a function
 
 
 class TooLarge(Exception):
@@ -115,6 +119,42 @@ class Body:
         self._bodies.count(len(part))
         self.counted += len(part)
         content += part
+
+
+def fault_of_call(content: bytes) -> str:
+    """What is wrong with the body of a call; empty for nothing.
+
+    Gradio answers such a body without a sentence, or keeps its session for long.
+    """
+    try:
+        call = json.loads(content)
+    except (ValueError, RecursionError):  # the former for bytes that are no text, too
+        return "The body of the call is no JSON, or one that is nested too deep."
+    if not isinstance(call, dict) or not isinstance(call.get("data"), dict):
+        return 'The body of the call is no JSON object with another one as its "data".'
+    if not _is_name(call.get("session_hash")) or not _is_name(call.get("fn_name")):
+        return f'"session_hash" and "fn_name" are texts of at most {_LONGEST_NAME} characters.'
+    number = call.get("component_id")
+    if type(number) is not int or not 0 <= number < 2**31:
+        return '"component_id" is the number of a part of the page.'
+    if not _has_few_values(call):
+        return f"The call has more than {_MOST_VALUES:,} values."
+    return ""
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST_NAME
+
+
+def _has_few_values(call: Any) -> bool:
+    """Whether a call is small once it is read; each empty list takes 20 times its two bytes."""
+    rest, count = [call], 0
+    while rest and count <= _MOST_VALUES:
+        value = rest.pop()
+        if isinstance(value, (dict, list)):
+            count += len(value)
+            rest += value.values() if isinstance(value, dict) else value
+    return count <= _MOST_VALUES
 
 
 async def answer_while_connected(
