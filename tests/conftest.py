@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,9 @@ from tests.served import Served, free_port, served
 # Most of the stems that the tests run are tiny: of two threads one waits for the other, and on a
 # machine with other work for a hundred times as long as the arithmetic takes.
 torch.set_num_threads(1)
+
+# The processes that share the tests ignore it, and so would every program that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest.register_assert_rewrite(
     "tests.diagnosis.raised", "tests.diagnosis.runs", "tests.stem.specs", "tests.tracing.modules"

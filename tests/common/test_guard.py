@@ -104,13 +104,13 @@ def break_rules(monkeypatch, *kinds):
 PLACES = [
     *((listener, name) for name in (
         "count_function_macs", "tensors_given", "tensors_in", "dot_length",
-        "values_of", "_forward_code", "rows_of", "is_free",
+        "values_given", "_forward_code", "rows_of", "is_free",
         "_Function",
     )),
     *((listener.Run, name) for name in (
         "finish", "_function_row", "_suspend",
     )),
-    *((output_log, name) for name in ("version_of", "_kept", "_overlap")),
+    *((output_log, name) for name in ("version_of", "kept_output", "_overlap")),
     *((output_log.OutputLog, name) for name in (
         "add", "batched", "mark_overwritten", "mark_overwritten_at_end",
     )),
@@ -119,7 +119,7 @@ PLACES = [
     *((call_builder, name) for name in ("_call", "_params", "source_line")),
     *((recorder, name) for name in (
         "calls_of", "never_called", "fast_path_notes", "shared_notes", "unregistered_notes",
-        "values_of", "tensors_given",
+        "values_given",
     )),
     (module_inspection, "expect"),
     (layer_rules, "_has_derived_weights"),
