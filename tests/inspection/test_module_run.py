@@ -14,7 +14,7 @@ import torch
 from tests import faulty
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import image_array
-from vitc_inspect.inspection.module_run import Source, run_module, with_sizes
+from vitc_inspect.inspection.module_run import Source, have_changed, run_module, with_sizes
 
 CPU = torch.device("cpu")
 OWN = """
@@ -45,12 +45,12 @@ def write(path: Path, text: str) -> None:
 def test_the_file_and_what_it_imports_beside_it_are_read_anew(folder: Path) -> None:
     source = Source(f"{folder}/own.py:Own", CPU)
     assert source.read()[0].out_channels == 8  # type: ignore[index]
-    assert not source.changed
+    assert not have_changed(source.files)
     write(folder / f"widths_{folder.name}.py", "WIDTH = 12\n")
-    assert source.changed
+    assert have_changed(source.files)
     module = source.read()
     assert module[0].out_channels == 12  # type: ignore[index]
-    assert not source.changed
+    assert not have_changed(source.files)
     assert not module.training
 
 
@@ -62,7 +62,7 @@ def test_a_package_is_read_anew_too(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert source.read().out_features == 3
     write(folder / f"{name}.py", "from torch import nn\nlayer = nn.Linear(2, 5)\n")
     os.utime(folder / f"{name}.py", (2e9, 2e9))
-    assert source.changed
+    assert have_changed(source.files)
     assert source.read().out_features == 5
     del sys.modules[name]
 
@@ -86,9 +86,9 @@ def test_a_file_that_breaks_is_watched_on_and_can_be_mended(folder: Path) -> Non
     with pytest.raises(SpecError, match="Sequentiel") as caught:
         source.read()
     assert isinstance(caught.value.__cause__, AttributeError)
-    assert not source.changed
+    assert not have_changed(source.files)
     os.remove(own)
-    assert source.changed
+    assert have_changed(source.files)
     write(own, good)
     source.read()
 

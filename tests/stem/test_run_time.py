@@ -12,7 +12,7 @@ from vitc_inspect.common.errors import SpecError
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.prediction import Prediction, predict
 from vitc_inspect.stem.presets import PRESETS
-from vitc_inspect.stem.run_time import MAX_SECONDS, RunTimes, check_seconds, work_seconds
+from vitc_inspect.stem.run_time import DEFAULT_MAX_SECONDS, RunTimes, check_seconds, work_seconds
 from vitc_inspect.stem.spec import StemSpec
 
 HUGE = parse_stem("3001x3001:1", image_size=(3000, 3000))
@@ -27,12 +27,12 @@ def test_hours_of_work_are_refused_with_the_number_and_a_size_that_runs() -> Non
     prediction = predict(HUGE)
     assert prediction.macs == 3001**2 * 3000**2 * 3
     with pytest.raises(SpecError) as raised:
-        check_seconds(prediction, seconds_on_cpu, most=MAX_SECONDS)
+        check_seconds(prediction, seconds_on_cpu, most=DEFAULT_MAX_SECONDS)
     assert raised.value.field == "image_size"
     assert raised.value.reason == "the run would take about 3.4 h, the most is 10 min"
     height, width = raised.value.suggestion
     smaller = StemSpec(image_size=(height, width), convs=HUGE.convs)
-    assert seconds_on_cpu(predict(smaller)) <= MAX_SECONDS
+    assert seconds_on_cpu(predict(smaller)) <= DEFAULT_MAX_SECONDS
 
 
 def test_channels_are_to_blame_where_no_image_is_small_enough() -> None:
@@ -46,7 +46,7 @@ def test_channels_are_to_blame_where_no_image_is_small_enough() -> None:
 def test_every_preset_may_run() -> None:
     for preset in PRESETS.values():
         prediction = predict(preset.vit or preset.stem)
-        assert check_seconds(prediction, seconds_on_cpu, most=MAX_SECONDS) < 60
+        assert check_seconds(prediction, seconds_on_cpu, most=DEFAULT_MAX_SECONDS) < 60
 
 
 @given(stem_specs())

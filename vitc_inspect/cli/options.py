@@ -13,6 +13,7 @@ from vitc_inspect.common.validation import nearest
 from vitc_inspect.diagnosis import FAULT_KINDS
 from vitc_inspect.stem.notation import ACTIVATION_WORDS, NORM_WORDS
 from vitc_inspect.stem.presets import PRESETS
+from vitc_inspect.stem.run_time import DEFAULT_MAX_SECONDS
 
 _HELP = "Use --help to see what works"
 _A_STEM = "a stem"
@@ -170,9 +171,9 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-seconds",
-        default="600",
+        default=str(DEFAULT_MAX_SECONDS),
         metavar="N",
-        help="end a run that takes longer (default: 600)",
+        help=f"refuse and end a run that takes longer (default: {DEFAULT_MAX_SECONDS})",
     )
 
 

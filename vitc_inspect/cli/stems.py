@@ -25,7 +25,9 @@ from vitc_inspect.common.validation import (
     parse_number,
 )
 from vitc_inspect.stem.notation import parse_stem
+from vitc_inspect.stem.prediction import predict
 from vitc_inspect.stem.presets import PRESETS
+from vitc_inspect.stem.run_time import COUNTED_RUNS, TIMED_RUNS, RunTimes, check_seconds
 from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.stem.vit import MAX_DEPTH, ViTSpec
 
@@ -40,7 +42,8 @@ def run_stem(options: argparse.Namespace, apart: bool) -> int:
     _refuse_beside(options, name)
     spec = spec_of(options)
     model = _vit(spec, options) or spec
-    seconds = seconds_of(options)  # a run that is predicted to take longer is to be refused here
+    seconds = seconds_of(options)
+    _check_seconds(model, options, most=seconds)
     require("torch", by="Running a stem")
     field = "stem" if options.preset is None else "preset"
 
@@ -59,6 +62,22 @@ def run_stem(options: argparse.Namespace, apart: bool) -> int:
         users_code=False,
         smaller="a smaller image",
     )
+
+
+def _check_seconds(model: StemSpec | ViTSpec, options: argparse.Namespace, *, most: int) -> None:
+    """Refuse what is predicted to take longer than it may (seconds)."""
+    runs = 1 + options.witnesses * COUNTED_RUNS + options.time * TIMED_RUNS
+    times = RunTimes()
+    check_seconds(
+        predict(model, dtype=_dtype(options)),
+        lambda prediction: runs * times.seconds(prediction, options.device),
+        most=most,
+    )
+
+
+def _dtype(options: argparse.Namespace) -> Any:
+    """The dtype of the options, as it is written."""
+    return "float32" if options.dtype is None else options.dtype
 
 
 def _outcome(model: StemSpec | ViTSpec, name: str | None, options: argparse.Namespace) -> Outcome:
@@ -82,7 +101,7 @@ def _inspect(
     from vitc_inspect.probes.timing import time_layers, timing_dict
     from vitc_inspect.views.other_tables import time_table, witness_table
 
-    dtype: Any = "float32" if options.dtype is None else options.dtype
+    dtype = _dtype(options)
     settings = {
         "device": options.device,
         "dtype": dtype,

@@ -10,8 +10,12 @@ from threading import Lock
 from vitc_inspect.stem.prediction import Prediction
 from vitc_inspect.stem.smaller import too_large
 
-MAX_SECONDS = 600
-"""Default bound for one run (seconds)."""
+DEFAULT_MAX_SECONDS = 600
+"""Bound for one run where none is given (seconds)."""
+COUNTED_RUNS = 4
+"""How many runs counting by every witness is like."""
+TIMED_RUNS = 46
+"""How many runs timing the layers is like."""
 
 # Rates of one core of a present CPU; earlier runs correct them.
 _MACS_A_SECOND = 20e9

@@ -82,8 +82,10 @@ def drawn(what: str, draw: Callable[..., str], *args: Any, **kwargs: Any) -> str
 
 def _alert(field: str, sentence: str) -> Answer:
     """An error that no control is to blame for, with a button to try again."""
-    again = '<p role="alert">{} <button type="button" data-retry>Try again</button></p>'
-    return {"field": field, "html": fill(again, sentence), "suggestion": []}
+    html = fill(
+        '<p role="alert">{} <button type="button" data-retry>Try again</button></p>', sentence
+    )
+    return {"field": field, "html": html, "suggestion": []}
 
 
 def _failed(what: str, reason: str) -> str:

@@ -6,7 +6,6 @@ import hmac
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from html import escape
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus, urlsplit
 
@@ -31,6 +30,7 @@ from vitc_inspect.ui.request_bodies import (
     limited,
 )
 from vitc_inspect.ui.security_headers import SecureSend
+from vitc_inspect.views.html import fill
 
 _LOG = logging.getLogger(__name__)
 QUERY_TOKEN = "access_token"
@@ -283,7 +283,7 @@ def _answered(refusal: Refusal) -> Response:
     status, sentence = refusal
     if status != 401:
         return PlainTextResponse(f"{sentence}\n", status)
-    page = f"<!doctype html><title>vitc_inspect</title><p>{escape(sentence)}</p>\n"
+    page = fill("<!doctype html><title>vitc_inspect</title><p>{}</p>\n", sentence)
     return HTMLResponse(page, status, {"WWW-Authenticate": "Bearer"})
 
 

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 from vitc_inspect.cli.modules import check_has_input
 from vitc_inspect.cli.options import OneSentenceParser, add_module_options
 from vitc_inspect.cli.output import EXIT_BAD_INPUT, say
+from vitc_inspect.cli.runs import seconds_of
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.extras import require
 from vitc_inspect.common.validation import check_choice, parse_int
 from vitc_inspect.stem.presets import PRESETS
-from vitc_inspect.stem.run_time import MAX_SECONDS
+from vitc_inspect.stem.run_time import DEFAULT_MAX_SECONDS
 from vitc_inspect.ui.access import LOOPBACK, Access, access_of, in_space, is_loopback, new_token
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ _MALLOC_SETTINGS = {
     -1: 64 * 2**20,  # M_TRIM_THRESHOLD: bytes that may lie free at the top of the heap
     -3: 4 * 2**20,  # M_MMAP_THRESHOLD: larger blocks go back to the system when freed
 }
-_LONGEST = 86_400  # seconds: a day
 _MAX_PORT = 65_535
 _CLOSING = 0.5  # seconds that the HTTP server has to close its connections
 _PRESET = "vit_c_4gf"
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python app.py")
     """
     options = _parser(prog).parse_args(arguments)
     try:
-        options.max_seconds = parse_int("max_seconds", options.max_seconds, 1, _LONGEST)
+        options.max_seconds = seconds_of(options)
         _check(options)
         require("app", by="The page")
         port = _free_port(options.host, options.port)
@@ -307,9 +307,9 @@ def _parser(prog: str) -> OneSentenceParser:
     )
     parser.add_argument(
         "--max-seconds",
-        default=str(MAX_SECONDS),
+        default=str(DEFAULT_MAX_SECONDS),
         metavar="N",
-        help=f"refuse and end a run that takes longer (default: {MAX_SECONDS})",
+        help=f"refuse and end a run that takes longer (default: {DEFAULT_MAX_SECONDS})",
     )
     add_module_options(parser)
     _add_access_options(parser)

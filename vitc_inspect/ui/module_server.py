@@ -9,7 +9,7 @@ from typing import Any
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import Picture
 from vitc_inspect.inspection.module_run import have_changed
-from vitc_inspect.stem.run_time import MAX_SECONDS
+from vitc_inspect.stem.run_time import DEFAULT_MAX_SECONDS
 from vitc_inspect.ui.answers import Answer
 from vitc_inspect.ui.choice import Request
 from vitc_inspect.ui.lanes import Lane
@@ -34,7 +34,7 @@ class ModuleServer(PageServer):
         inputs: Sequence[str],
         own_pictures: Mapping[str, Picture] | None = None,
         *,
-        max_seconds: float = MAX_SECONDS,
+        max_seconds: float = DEFAULT_MAX_SECONDS,
         in_process: bool = False,
     ) -> None:
         """Name the module without reading it.

@@ -14,7 +14,14 @@ from vitc_inspect.diagnosis import explain_error
 from vitc_inspect.probes.timing import Timing
 from vitc_inspect.stem.memory import MEMORY_BUDGET, check_memory
 from vitc_inspect.stem.prediction import Prediction, predict
-from vitc_inspect.stem.run_time import MAX_SECONDS, RunTimes, check_seconds, duration
+from vitc_inspect.stem.run_time import (
+    COUNTED_RUNS,
+    DEFAULT_MAX_SECONDS,
+    TIMED_RUNS,
+    RunTimes,
+    check_seconds,
+    duration,
+)
 from vitc_inspect.tracing.hooks import KEEP_BYTES
 from vitc_inspect.ui.answers import Answer, drawn
 from vitc_inspect.ui.cache import ByteCache
@@ -47,8 +54,7 @@ TIMING_BYTES = 8 * 2**20
 _PRELOAD = (StemRunner.__module__,)
 _NICENESS = 10  # of long runs, so that small ones beside them get the processor
 _PROBE_RUNS = 4  # runs of the stem whose work a probe is like: gradients of a token
-_COUNTED_RUNS = 4  # likewise for the counters, each of which runs it
-_FIRST_ROUNDS, _ROUNDS = 8, 46  # likewise for the first answer of a measurement, and for all of it
+_FIRST_TIMED_RUNS = 8  # runs of a measurement before its first answer
 _LONGEST_ERROR = 20_000  # characters of a pasted message that are read
 
 
@@ -60,7 +66,7 @@ class Inspector(PageServer):
         own_pictures: Mapping[str, Picture] | None = None,
         own_weights: Mapping[str, Path] | None = None,
         *,
-        max_seconds: float = MAX_SECONDS,
+        max_seconds: float = DEFAULT_MAX_SECONDS,
         in_process: bool = False,
     ) -> None:
         """Start with empty caches; the first request of each kind starts its worker.
@@ -116,7 +122,7 @@ class Inspector(PageServer):
     async def witnesses(self, request: Request) -> Answer:
         """Return the MACs of the stem or the model by each counter."""
         choice = read_choice(request)
-        seconds = self._seconds(choice, _COUNTED_RUNS)
+        seconds = self._seconds(choice, COUNTED_RUNS)
         return {"witnesses": await self._in_turn(seconds, request.ticket, "witnesses", choice)}
 
     async def time(self, request: Request) -> Answer:
@@ -125,7 +131,7 @@ class Inspector(PageServer):
         So closing the page ends a measurement, and other forward passes run in between.
         """
         choice = read_choice(request)
-        seconds = self._seconds(choice, _ROUNDS) * _FIRST_ROUNDS / _ROUNDS
+        seconds = self._seconds(choice, TIMED_RUNS) * _FIRST_TIMED_RUNS / TIMED_RUNS
         timing = await self._in_turn(seconds, request.ticket, "time", choice, request.ticket)
         if timing.done:
             self._timings.put(_timed(choice), timing)
