@@ -177,8 +177,11 @@ class Lane:
 
     async def _run(self, job: Job, method: str, args: Sequence[Any]) -> Any:
         """What the method returns; a call that takes too long is ended."""
-        job.started = monotonic()
         try:
+            if self._object is None:
+                await asyncio.to_thread(self._worker.start)  # which may import torch first
+                self._check(job)
+            job.started = monotonic()
             if self._object is not None:
                 return await asyncio.to_thread(getattr(self._object, method), *args)
             calling = asyncio.ensure_future(asyncio.to_thread(self._worker.call, method, *args))

@@ -55,5 +55,5 @@ def module_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def module(module_file: Path) -> Iterator[Client]:
     """The page of a module, whose runs may take a few seconds."""
     given = ("--module", f"{module_file}:Net", "--input", "1,3,32,32", "--token", "")
-    with _bounded(*given, "--max-seconds", "8") as app:
+    with _bounded(*given, "--max-seconds", "4") as app:
         yield app
