@@ -215,7 +215,7 @@ FILES: dict[str, tuple[str | bytes, str]] = {
             "self.proj = ",
             "self.many = nn.ModuleList(nn.ReLU() for _ in range(10**4))\n        self.proj = ",
         ),
-        RUNS,
+        "",
     ),
     "layers in layers": (
         GOOD_MODULE.replace(
