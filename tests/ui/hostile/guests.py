@@ -51,6 +51,9 @@ MADE = "cannot be made"
 RAISED = "The forward pass raised"
 DIED = "ended its process"
 RUNS = "layers run"
+ENDLESS = "not over after 4 s"
+DAMAGED = {"no paths", "no modules", "a limit of recursion"}
+"""Modules in whose process no other code works."""
 
 FILES: dict[str, tuple[str | bytes, str]] = {
     # what cannot be read
@@ -113,8 +116,8 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "more memory than there is": (in_forward("import torch; torch.empty(10**15)"), RAISED),
     "MemoryError": (in_forward("raise MemoryError"), ""),
     # what does not end, or ends the process
-    "a loop at its import": (at_import("while True: pass"), "not over after 4 s"),
-    "a loop in its forward": (in_forward("while True: pass"), "not over after 4 s"),
+    "a loop at its import": (at_import("while True: pass"), ENDLESS),
+    "a loop in its forward": (in_forward("while True: pass"), ENDLESS),
     "an exit at its import": (at_import("import os; os._exit(0)"), DIED),
     "an exit in its forward": (in_forward("import os; os._exit(3)"), DIED),
     "a fault in native code": (in_forward("import ctypes; ctypes.string_at(0)"), DIED),
