@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -71,6 +72,18 @@ class Busy:
 
     def unpicklable_refusal(self) -> None:
         raise SpecError("side", lambda: None, "it is a function", "Use 4", 4)
+
+    def fork(self) -> int:
+        """Go on in two processes, both of which return."""
+        return os.fork() and 1
+
+    def answer_itself(self, content: bytes) -> None:
+        """Write to the connection."""
+        for number in range(3, 64):
+            with suppress(OSError):
+                if stat.S_ISSOCK(os.fstat(number).st_mode):
+                    os.write(number, content)
+        time.sleep(100)
 
     def start_another(self, note: Path) -> None:
         """Start a process that holds everything open, write down its number, and end."""

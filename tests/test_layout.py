@@ -16,6 +16,7 @@ TOPICS = {
     "": {
         "agreement": "prediction and observation of every preset",
         "docs": "every command and example of the documentation",
+        "fuzz": "the fuzz targets",
         "front_doors": "the package, the terminal and the page say the same",
         "imports": "the order of the wings",
         "layout": "this file",

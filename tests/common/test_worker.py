@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,26 @@ def test_what_a_worker_has_started_is_killed_with_it(worker: Worker, tmp_path: P
     assert is_running(other)
     worker.kill()
     assert until_ended(other)
+
+
+def test_a_process_that_forks_workers_and_has_ended_is_started_again(worker: Worker) -> None:
+    worker.call("add", 1, 2)
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+    worker.kill()
+    assert worker.call("add", 3, 4) == 7
+
+
+def test_an_object_that_forks_answers_once(worker: Worker) -> None:
+    assert worker.call("fork") == 1
+    assert worker.call("add", 1, 2) == 3
+    assert worker.call("add", 3, 4) == 7
+
+
+@pytest.mark.parametrize("content", [b"\0\0\0\x04abcd" * 9, b"\0\0\0\0" * 9, b"\0\0\0\2N." * 9])
+def test_an_answer_that_cannot_be_read_ends_the_process(worker: Worker, content: bytes) -> None:
+    with pytest.raises(WorkerDied, match="after an answer that cannot be read"):
+        worker.call("answer_itself", content)
+    assert worker.call("add", 1, 2) == 3
 
 
 def test_a_large_result_crosses_whole(worker: Worker) -> None:

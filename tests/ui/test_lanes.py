@@ -238,3 +238,12 @@ async def test_a_full_lane_refuses_a_further_call() -> None:
                 await of.call("add", 1, 2)
             assert await asyncio.gather(*tasks) == ["slept"] * 4
             assert await of.call("add", 1, 2) == 3
+
+
+@asynchronous
+async def test_a_call_that_is_made_anew_gets_another_process() -> None:
+    async with lane() as of:
+        first = await of.call("pid")
+        assert await of.call("pid") == first
+        assert await of.call("pid", anew=True) != first
+        assert await of.call("count", anew=True) == 0

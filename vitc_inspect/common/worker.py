@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Lock, Thread
@@ -27,6 +28,8 @@ _KILLED_FIRST = 1000  # oom_score_adj: where memory runs out, Linux ends workers
 
 
 _ENDED = "ended by this program"
+_UNREADABLE = "after an answer that cannot be read"
+_ENDING_SECONDS = 2.0  # that a process takes to end after it closed the connection
 
 
 class WorkerDied(Exception):
@@ -83,14 +86,19 @@ class Worker:
         with self._lock:
             if self._process is not None and self._process.is_alive() and not self._is_closed():
                 return
-            ours, theirs = self._context.Pipe()
-            self._process = self._context.Process(
-                target=_serve, args=(theirs, *self._given), daemon=True
-            )
-            with _without_main(), _importable():
-                self._process.start()
-            theirs.close()  # so that the end of the process ends the connection
-            self._connection = ours
+            try:
+                self._start()
+            except (EOFError, OSError):
+                _end_forkserver()  # which a worker can damage; it is started again
+                self._start()
+
+    def _start(self) -> None:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs, *self._given), daemon=True)
+        # closed here, so that the end of the process ends the connection
+        with theirs, _without_main(), _importable():
+            process.start()
+        self._process, self._connection = process, ours
 
     def call(self, method: str, *args: Any) -> Any:
         """Call a method of the object and wait for its result; one call at a time.
@@ -113,6 +121,9 @@ class Worker:
             outcome, value = connection.recv()
         except (EOFError, OSError):
             raise self._death_of(process) from None
+        except Exception:  # noqa: BLE001  # the object wrote to the connection; pickle raises anything
+            self.kill()
+            raise WorkerDied(_UNREADABLE, killed=False) from None
         if outcome == "raised":
             raise value
         if outcome == "failed":
@@ -147,9 +158,15 @@ class Worker:
             own = process is not self._process
             if not own:
                 self._process = None
-        process.join()
+        process.join(_ENDING_SECONDS)
+        lives = process.exitcode is None  # it has closed the connection, or written to it
+        if lives:
+            _kill(process)
+            process.join()
         if own:
             return WorkerDied(_ENDED, killed=False)
+        if lives:
+            return WorkerDied(_UNREADABLE, killed=False)
         code = process.exitcode
         return WorkerDied(exit_text(code), killed=code == -signal.SIGKILL)
 
@@ -164,6 +181,15 @@ def _context(preload: Sequence[str]) -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
     return context
+
+
+def _end_forkserver() -> None:
+    """Kill the process that forks workers; multiprocessing starts another where it has ended."""
+    pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
+    if pid is not None:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # left for multiprocessing to find
 
 
 @contextmanager
@@ -215,6 +241,7 @@ def _serve(
         os.nice(niceness)
     _end_with_the_server()
     made: Any = None
+    own = os.getpid()
     while True:
         try:
             method, args = connection.recv()
@@ -228,6 +255,8 @@ def _serve(
             outcome = _pickled("raised", error)
         except Exception as error:  # noqa: BLE001  # told to the server, which logs it
             outcome = _pickled("failed", (reason_of(error), traceback.format_exc()))
+        if os.getpid() != own:  # the object has forked, and one answer is enough
+            os._exit(0)
         connection.send_bytes(outcome)
 
 

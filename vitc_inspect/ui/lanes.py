@@ -113,7 +113,12 @@ class Lane:
         self._worker.kill()
 
     async def call(
-        self, method: str, *args: Any, ticket: str = "", seconds: float | None = None
+        self,
+        method: str,
+        *args: Any,
+        ticket: str = "",
+        seconds: float | None = None,
+        anew: bool = False,
     ) -> Any:
         """Call a method of the object in its turn; a task that is cancelled ends the call.
 
@@ -122,6 +127,7 @@ class Lane:
             args: Its arguments, picklable as its result is.
             ticket: By which the call can be found and cancelled.
             seconds: How long it is predicted to take.
+            anew: Whether it gets a new process, which nothing before it has changed.
 
         Raises:
             RunStopped: when it was cancelled, took longer than the deadline, ended its process,
@@ -139,7 +145,7 @@ class Lane:
         except BaseException:
             self._next(job)
             raise
-        running = asyncio.ensure_future(self._run(job, method, args))
+        running = asyncio.ensure_future(self._run(job, method, args, anew))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:  # its visitor has left; its turn goes on until it is over
@@ -175,10 +181,15 @@ class Lane:
             await job.freed.wait()
             self._check(job)
 
-    async def _run(self, job: Job, method: str, args: Sequence[Any]) -> Any:
+    async def _run(self, job: Job, method: str, args: Sequence[Any], anew: bool) -> Any:
         """What the method returns; a call that takes too long is ended."""
-        job.started = monotonic()
         try:
+            if self._object is None:
+                if anew:
+                    self._worker.kill()
+                await asyncio.to_thread(self._worker.start)  # which may import torch first
+                self._check(job)
+            job.started = monotonic()
             if self._object is not None:
                 return await asyncio.to_thread(getattr(self._object, method), *args)
             calling = asyncio.ensure_future(asyncio.to_thread(self._worker.call, method, *args))

@@ -66,7 +66,7 @@ class ModuleServer(PageServer):
 
     async def reload(self, request: Request) -> Answer:
         """Read the file again, and show the new module."""
-        return await self._answered("reload", request)
+        return await self._answered("reload", request, anew=True)  # it may have changed anything
 
     async def save(self, request: Request) -> Answer:
         """Return the output of a call as a file."""
@@ -79,10 +79,10 @@ class ModuleServer(PageServer):
         number, files = self._reading
         return {"changed": have_changed(files), "reading": number}
 
-    async def _answered(self, method: str, request: Request) -> Answer:
+    async def _answered(self, method: str, request: Request, *, anew: bool = False) -> Answer:
         answer: Answer
         answer, self._reading = await self._lane.call(
-            method, request, self._picture(request.image), ticket=request.ticket
+            method, request, self._picture(request.image), ticket=request.ticket, anew=anew
         )
         return answer
 

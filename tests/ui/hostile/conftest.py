@@ -53,7 +53,9 @@ def module_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def module(module_file: Path) -> Iterator[Client]:
-    """The page of a module, whose runs may take a few seconds."""
+    """The page of a module, whose runs may take a few seconds, as its users start it."""
     given = ("--module", f"{module_file}:Net", "--input", "1,3,32,32", "--token", "")
-    with _bounded(*given, "--max-seconds", "8") as app:
-        yield app
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("VITC_STRICT_RULES", raising=False)  # a guest may break a rule of ours
+        with _bounded(*given, "--max-seconds", "4") as app:
+            yield app

@@ -122,7 +122,7 @@ SAFETENSORS: dict[str, tuple[bytes, str]] = {
     "the largest numbers": (with_tensors(proj_dot_weight=torch.full((8, 3, 4, 4), 3e38)), ""),
     "another model": (
         save({"conv1.weight": torch.zeros(64, 3, 7, 7)}),
-        "none of its names is known",
+        "its names is known",
     ),
 }
 """By what they are, files, and a part of the sentence about each; empty for any, or none."""
