@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ import time
 import pytest
 
 from tests.ended import SLACK, begun, children_of, is_gone, signalled
+from vitc_inspect.cli import main
 
-MINUTES = ("301x301:64", "--image-size", "1125", "--device", "cpu")
+MINUTES = ("301x301:32", "--image-size", "900", "--device", "cpu")
 """A convolution of minutes, which does not return to Python before it is over."""
 
 GUEST = '''
@@ -76,7 +78,7 @@ def the_child_of(process):
     raise AssertionError("it started no process")
 
 
-@pytest.mark.parametrize("after", [0.0, 1.0, 12.0])  # begun, while torch is imported, and in it
+@pytest.mark.parametrize("after", [0.0, 1.0, 6.0])  # begun, while torch is imported, and in it
 @pytest.mark.parametrize(
     ("numbers", "code"), [([signal.SIGINT] * 3, 130), ([signal.SIGTERM], -signal.SIGTERM)]
 )
@@ -124,8 +126,21 @@ def test_a_reader_that_does_not_read_is_not_waited_for():
         assert process.stderr.read() == ""
 
 
+@pytest.mark.parametrize("more", [[], ["--json"], ["--witnesses"], ["--time"]])
+def test_a_run_that_is_predicted_to_take_longer_is_refused(more, capsys):
+    assert main(["1501x1501:16", "--image-size", "1500", *more]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    said = r"image_size = 1500 x 1500: the run would take about .*, the most is 10 min\. Use \d+ x"
+    assert re.match(said, err)
+    assert main([*MINUTES, "--max-seconds", "5"]) == 2
+    assert "the most is 5 s. Use" in capsys.readouterr().err
+
+
 def test_a_run_that_takes_longer_is_ended():
-    done = subprocess.run(program(*MINUTES, "--max-seconds", "1"), capture_output=True, text=True)
+    """To import torch alone takes that long."""
+    command = program("--preset", "vit_c_36gf", "--device", "cpu", "--max-seconds", "1")
+    done = subprocess.run(command, capture_output=True, text=True)
     said = "max_seconds = 1: the run was not over after 1 s and was ended."
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == f"{said} Use a smaller image or --max-seconds 2.\n"
@@ -133,11 +148,11 @@ def test_a_run_that_takes_longer_is_ended():
 
 def test_a_module_that_takes_longer_is_ended(guest):
     done = subprocess.run(
-        [*guest("Stubborn"), "--max-seconds", "15"], capture_output=True, text=True, timeout=60
+        [*guest("Stubborn"), "--max-seconds", "8"], capture_output=True, text=True, timeout=60
     )
-    said = "max_seconds = 15: the run was not over after 15 s and was ended."
+    said = "max_seconds = 8: the run was not over after 8 s and was ended."
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr.splitlines()[-1] == f"{said} Use a smaller input or --max-seconds 30."
+    assert done.stderr.splitlines()[-1] == f"{said} Use a smaller input or --max-seconds 16."
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 _TORCH = ("torch", "einops", "markupsafe", "matplotlib", "numpy", "PIL", "safetensors")
 EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"torch": _TORCH, "app": ("gradio", *_TORCH)}
+    {"torch": _TORCH, "app": ("gradio", "starlette", *_TORCH)}
 )
 """The packages without which nothing of an extra works, by the name they are imported by.
 
