@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -11,8 +12,10 @@ import torch
 from tests.served import Served, free_port, served
 
 # Most of the stems that the tests run are tiny: of two threads one waits for the other, and on a
-# machine with other work for a hundred times as long as the arithmetic takes.
+# machine with other work for a hundred times as long as the arithmetic takes. The programs that the
+# tests start take the number from the environment.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The processes that share the tests ignore it, and so would every program that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
