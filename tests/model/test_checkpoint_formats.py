@@ -286,7 +286,7 @@ NOT_WEIGHTS = [
     (written, b"\n <HTML>", "it is a web page. "),
     (written, b'{\n  "weight_map": {}}', "it is JSON, such as the index of a sharded checkpoint. "),
     (written, b"GGUF\3\0\0\0" + b"0" * 99, "it is a GGUF file. "),
-    (written, gzip.compress(pickle.dumps(1)), "it is compressed with gzip. Unpack it."),
+    (written, gzip.compress(pickle.dumps(1), mtime=0), "it is compressed with gzip. Unpack it."),
     (written, pickle.dumps([1], protocol=0), "it is neither a safetensors file nor one of "),
     (arrays, GOOD, "it holds NumPy arrays. "),
     (zipped, ["a.txt"], "it is a zip archive not written by torch.save. "),
