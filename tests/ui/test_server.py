@@ -14,6 +14,7 @@ from vitc_inspect.model.checkpoints import save_weights
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.ui import server, stem_runner
+from vitc_inspect.ui.lanes import Overtaken
 from vitc_inspect.ui.server import Inspector
 
 
@@ -248,6 +249,20 @@ def test_a_long_run_is_made_by_the_other_worker_and_drawn_by_this_one(
     called.clear()
     call("run", {**START, "view": "tokens"}, inspector)
     assert called == ["long run"]
+
+
+def test_a_drawing_that_takes_long_while_others_wait_is_made_by_the_other_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = call("run", START, Inspector(in_process=True))
+    inspector = Inspector(in_process=True)
+
+    async def overtaken(*_: Any, **__: Any) -> Any:
+        raise Overtaken
+
+    monkeypatch.setattr(inspector.lanes[0], "call", overtaken)
+    assert call("run", START, inspector) == expected
+    assert "panel" in call("time", {**START, "ticket": "a"}, inspector)
 
 
 def test_nothing_is_cancelled_and_nothing_awaited_where_nothing_runs() -> None:

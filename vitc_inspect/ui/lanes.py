@@ -79,7 +79,6 @@ class Lane:
         deadline: float,
         subject: str = "The run",
         patience: float = math.inf,
-        answers: Sequence[type[Exception]] = (),
         preload: Sequence[str] = (),
         niceness: int = 0,
         in_process: bool = False,
@@ -92,14 +91,11 @@ class Lane:
             subject: What a call is, for the sentence where one has no result.
             patience: How long a call may run while another waits, or after its visitor has left
                 (seconds). Without a limit the latter ends it at once.
-            answers: Exceptions that are raised here as the methods raise them.
             preload, niceness: As `Worker` takes them.
             in_process: Whether the object lives in this process and cannot be ended, for tests.
         """
         self._deadline, self._patience, self._subject = deadline, patience, subject
-        self._worker = Worker(
-            make, answers=(SpecError, *answers), preload=preload, niceness=niceness
-        )
+        self._worker = Worker(make, answers=(SpecError,), preload=preload, niceness=niceness)
         self._object = make() if in_process else None
         self._jobs: list[Job] = []
 
@@ -133,7 +129,8 @@ class Lane:
             RunStopped: when it was cancelled, took longer than the deadline, ended its process,
                 or when too many calls wait.
             Overtaken: when it ran longer than the patience while another call waited.
-            WorkerFailed: as `Worker.call`; and the answers that the method raises.
+            SpecError: as the method.
+            WorkerFailed: as `Worker.call`.
         """
         if len(self._jobs) > MOST_WAITING:
             busy = f"{len(self._jobs):,} runs of others wait for this server."

@@ -161,15 +161,25 @@ class Inspector(PageServer):
             with suppress(Overtaken):
                 return self._learned(choice, *await self._small.call(method, *args, **asked))
         if not probes:
-            answer, _ = await self._small.call(method, *args, True, ticket=request.ticket)
-            if answer is None:
-                report, taken = await self._long.call("report", *args[1:], **asked)
-                self._learned(choice, {}, taken)
-                await self._small.call("keep", choice, report, ticket=request.ticket)
-                answer, _ = await self._small.call(method, *args, True, ticket=request.ticket)
-            if answer is not None:  # as it is where the report is too large for the cache
-                return self._learned(choice, answer, None)
+            with suppress(Overtaken):
+                answer = await self._of_kept_report(method, args, asked)
+                if answer is not None:
+                    return answer
         return self._learned(choice, *await self._long.call(method, *args, **asked))
+
+    async def _of_kept_report(
+        self, method: str, args: tuple[Request, Choice, Any], asked: Mapping[str, Any]
+    ) -> Answer | None:
+        """The answer of the worker for small runs, from a report that the other one makes."""
+        _, choice, picture = args
+        answer, _ = await self._small.call(method, *args, True, ticket=asked["ticket"])
+        if answer is None:
+            report, taken = await self._long.call("report", choice, picture, **asked)
+            self._learned(choice, {}, taken)
+            await self._small.call("keep", choice, report, ticket=asked["ticket"])
+            answer, _ = await self._small.call(method, *args, True, ticket=asked["ticket"])
+        found: Answer | None = answer  # None where the report is too large for the cache
+        return found
 
     async def _in_turn(self, seconds: float, ticket: str, method: str, *args: Any) -> Any:
         """Have the worker for runs of this length call a method."""

@@ -72,37 +72,39 @@ async function ask(name, request) {
 // ---- runs that take a while: how far they are, and ending them -------------------------------
 
 const SLOW = 800; // ms after which an answer is said to be on its way, and can be cancelled
-let underWay = null; // { ticket, since } of the run that is waited for
+const underWay = new Set(); // { ticket, since } of the runs that are waited for, the oldest first
 
 // Asks for a run; while it takes long, the page says why and for how long, and can cancel it.
 async function askForRun(name, request) {
   const ticket = [...crypto.getRandomValues(new Uint32Array(4))].map((n) => n.toString(36)).join('');
-  const own = underWay = { ticket, since: performance.now() };
+  const own = { ticket, since: performance.now() };
+  underWay.add(own);
   sayProgress(own);
   try {
     return await ask(name, { ...request, ticket });
   } finally {
-    own.over = true;
-    if (underWay === own) underWay = null;
-    slot('progress').hidden = true;
+    underWay.delete(own);
+    if (!underWay.size) slot('progress').hidden = true;
   }
 }
 
 async function sayProgress(own) {
   const line = slot('progress');
   await new Promise((done) => { setTimeout(done, SLOW); });
-  while (!own.over) {
+  while (underWay.has(own)) {
     const { progress } = await ask('progress', { ticket: own.ticket });
-    if (own.over || underWay !== own) break;
-    if (progress) line.querySelector('span').textContent = progress;
-    line.hidden = !progress;
+    const [oldest] = underWay;
+    if (oldest === own && progress) line.querySelector('span').textContent = progress;
+    if (oldest === own) line.hidden = !progress;
     await new Promise((done) => { setTimeout(done, SLOW); });
   }
 }
 
 // A short run is over sooner than it is ended, and its worker would have to start anew.
 function cancelRun() {
-  if (underWay && performance.now() - underWay.since > SLOW) ask('cancel', { ticket: underWay.ticket });
+  for (const { ticket, since } of underWay) {
+    if (performance.now() - since > SLOW) ask('cancel', { ticket });
+  }
 }
 
 root.addEventListener('click', (event) => {
