@@ -17,6 +17,9 @@ from tests.served import Served, free_port, served
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# The hundreds of programs that the tests start would each compile this package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # The processes that share the tests ignore it, and so would every program that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.busy import Busy
-from tests.served import serving
+from tests.served import ROOT, serving
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.worker import Worker, WorkerDied, WorkerFailed
 
@@ -147,6 +148,22 @@ def test_a_process_that_forks_workers_and_has_ended_is_started_again(worker: Wor
     os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
     worker.kill()
     assert worker.call("add", 3, 4) == 7
+
+
+def test_what_is_imported_ahead_is_of_the_process_that_workers_are_forked_from() -> None:
+    program = """
+from multiprocessing import forkserver
+from vitc_inspect.common.worker import Worker, import_ahead
+import_ahead(["colorsys"])
+first = forkserver._forkserver._forkserver_pid
+worker = Worker(dict, preload=["colorsys"])
+worker.start()
+found = worker.call("__len__")
+print(first == forkserver._forkserver._forkserver_pid, found)
+worker.kill()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert (ran.stdout, ran.stderr) == ("True 0\n", "")
 
 
 def test_an_object_that_forks_answers_once(worker: Worker) -> None:

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.served import ROOT, Served, free_port, served
-from vitc_inspect.ui import launch
+from vitc_inspect.ui import launch, module_server, server
 
 GIVEN = ["--module", "tests/faulty.py:Sized", "--input", "1,3,32,32"]
 
@@ -336,3 +336,7 @@ def test_who_leaves_while_sending_disturbs_nobody(app: Served) -> None:
             connection.sendall(CALL + kind + b" " * 1000)
     with urlopen(app.address) as page:
         assert page.status == 200
+
+
+def test_what_is_imported_ahead_is_what_the_workers_import() -> None:
+    assert [*server._PRELOAD, *module_server._PRELOAD] == list(launch._RUNNERS)

@@ -14,8 +14,8 @@ from vitc_inspect.model.checkpoints import save_weights
 from vitc_inspect.model.modules import build_stem
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.ui import server, stem_runner
-from vitc_inspect.ui.lanes import Overtaken
 from vitc_inspect.ui.server import Inspector
+from vitc_inspect.ui.worker_queues import Overtaken
 
 
 @pytest.mark.parametrize(
@@ -234,14 +234,14 @@ def test_a_long_run_is_made_by_the_other_worker_and_drawn_by_this_one(
     monkeypatch.setattr(server, "SMALL_SECONDS", 0.0)
     inspector = Inspector(in_process=True)
     called: list[str] = []
-    for lane, name in zip(inspector.lanes, ("small", "long"), strict=True):
-        known = lane.call
+    for queue, name in zip(inspector.queues, ("small", "long"), strict=True):
+        known = queue.call
 
         async def noted(method: str, *args: Any, known=known, name=name, **more: Any) -> Any:
             called.append(f"{name} {method}")
             return await known(method, *args, **more)
 
-        monkeypatch.setattr(lane, "call", noted)
+        monkeypatch.setattr(queue, "call", noted)
     assert [call("run", request, inspector) for request in (START, panel)] == expected
     assert call("save", panel, inspector) == saved
     made = ["small run", "long report", "small keep", "small run"]
@@ -260,7 +260,7 @@ def test_a_drawing_that_takes_long_while_others_wait_is_made_by_the_other_worker
     async def overtaken(*_: Any, **__: Any) -> Any:
         raise Overtaken
 
-    monkeypatch.setattr(inspector.lanes[0], "call", overtaken)
+    monkeypatch.setattr(inspector.queues[0], "call", overtaken)
     assert call("run", START, inspector) == expected
     assert "panel" in call("time", {**START, "ticket": "a"}, inspector)
 

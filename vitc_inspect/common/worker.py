@@ -183,6 +183,18 @@ def _context(preload: Sequence[str]) -> Any:
     return context
 
 
+def import_ahead(modules: Sequence[str]) -> None:
+    """Start the process that forks workers, which imports modules while this one goes on.
+
+    Args:
+        modules: What `Worker` takes as `preload`.
+    """
+    context = _context(modules)
+    if context.get_start_method() == "forkserver":
+        with _without_main(), _importable():
+            forkserver.ensure_running()
+
+
 def _end_forkserver() -> None:
     """Kill the process that forks workers; multiprocessing starts another where it has ended."""
     pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)

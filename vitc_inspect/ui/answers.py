@@ -11,8 +11,8 @@ from typing import Any
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.guard import guarded, reason_of
 from vitc_inspect.common.worker import WorkerFailed
-from vitc_inspect.ui.lanes import RunStopped
 from vitc_inspect.ui.pictures import MissingPicture
+from vitc_inspect.ui.worker_queues import RunStopped
 from vitc_inspect.views.html import fill, tag
 
 Answer = dict[str, Any]

@@ -25,6 +25,7 @@ from vitc_inspect.cli.runs import seconds_of
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.extras import require
 from vitc_inspect.common.validation import check_choice, parse_int
+from vitc_inspect.common.worker import import_ahead
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.stem.run_time import DEFAULT_MAX_SECONDS
 from vitc_inspect.ui.access import LOOPBACK, Access, access_of, in_space, is_loopback, new_token
@@ -43,6 +44,8 @@ _MALLOC_SETTINGS = {
 _MAX_PORT = 65_535
 _CLOSING = 0.5  # seconds that the HTTP server has to close its connections
 _PRESET = "vit_c_4gf"
+_RUNNERS = ("vitc_inspect.ui.stem_runner", "vitc_inspect.ui.module_runner")
+"""What workers import for the page of stems, and for that of a module."""
 _PORT_ERRORS = {
     errno.EADDRINUSE: "another program is listening on it",
     errno.EACCES: "the system does not let this user open it",
@@ -98,6 +101,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _serve(port: int | None, options: argparse.Namespace, access: Access) -> None:
     _keep_memory_flat()
+    import_ahead([_RUNNERS[options.module is not None]])
     # torch and gradio take seconds to import, mostly waiting for files, so they overlap
     torch_import = Thread(target=import_module, args=("torch",))
     torch_import.start()

@@ -12,7 +12,6 @@ from vitc_inspect.inspection.module_run import have_changed
 from vitc_inspect.stem.run_time import DEFAULT_MAX_SECONDS
 from vitc_inspect.ui.answers import Answer
 from vitc_inspect.ui.choice import Request
-from vitc_inspect.ui.lanes import Lane
 from vitc_inspect.ui.module_runner import RANDOM, ModuleRunner, Reading
 from vitc_inspect.ui.page_functions import (
     SHARED_FUNCTIONS,
@@ -20,6 +19,7 @@ from vitc_inspect.ui.page_functions import (
     error_fields,
     page_functions,
 )
+from vitc_inspect.ui.worker_queues import WorkerQueue
 
 _PRELOAD = (ModuleRunner.__module__,)
 
@@ -50,14 +50,16 @@ class ModuleServer(PageServer):
         super().__init__(own_pictures, preload=_PRELOAD, in_process=in_process)
         self.inputs = tuple(inputs)
         make = partial(ModuleRunner, module, device, self.inputs)
-        self._lane = Lane(make, deadline=max_seconds, preload=_PRELOAD, in_process=in_process)
-        self.lanes = (self._lane,)
+        self._queue = WorkerQueue(
+            make, deadline=max_seconds, preload=_PRELOAD, in_process=in_process
+        )
+        self.queues = (self._queue,)
         self._reading = Reading(0, {})
 
     async def first_run(self, image: str) -> tuple[SpecError, str] | None:
         """Read the module and run it for the first time; result as of `ModuleRunner.first_run`."""
         refusal: tuple[SpecError, str] | None
-        refusal = await self._lane.call("first_run", image, self._picture(image))
+        refusal = await self._queue.call("first_run", image, self._picture(image))
         return refusal
 
     async def show(self, request: Request) -> Answer:
@@ -71,7 +73,7 @@ class ModuleServer(PageServer):
     async def save(self, request: Request) -> Answer:
         """Return the output of a call as a file."""
         picture = self._picture(request.image)
-        answer: Answer = await self._lane.call("save", request, picture, ticket=request.ticket)
+        answer: Answer = await self._queue.call("save", request, picture, ticket=request.ticket)
         return answer
 
     def changed(self, request: Request) -> Answer:
@@ -81,7 +83,7 @@ class ModuleServer(PageServer):
 
     async def _answered(self, method: str, request: Request, *, anew: bool = False) -> Answer:
         answer: Answer
-        answer, self._reading = await self._lane.call(
+        answer, self._reading = await self._queue.call(
             method, request, self._picture(request.image), ticket=request.ticket, anew=anew
         )
         return answer

@@ -12,9 +12,9 @@ from vitc_inspect.common.images import Picture, decode_alone
 from vitc_inspect.stem.run_time import duration
 from vitc_inspect.ui.answers import Answer, answering
 from vitc_inspect.ui.choice import Request
-from vitc_inspect.ui.lanes import Lane, Progress
 from vitc_inspect.ui.panels.summary import error_html
 from vitc_inspect.ui.pictures import PictureStore, content_of, opened
+from vitc_inspect.ui.worker_queues import Progress, WorkerQueue
 
 PICTURE_BYTES = 64 * 2**20
 """The most that opened pictures may hold (bytes)."""
@@ -32,10 +32,10 @@ class Decoder:
 
 
 class PageServer:
-    """Opened pictures, and the lanes in which workers run what cannot be interrupted."""
+    """Opened pictures, and the queues in which workers run what cannot be interrupted."""
 
-    lanes: Sequence[Lane] = ()
-    """The lanes for runs."""
+    queues: Sequence[WorkerQueue] = ()
+    """The queues for runs."""
 
     def __init__(
         self,
@@ -48,10 +48,10 @@ class PageServer:
 
         Args:
             own_pictures: Pictures by name, offered beside the samples.
-            preload, in_process: As `Lane` takes them.
+            preload, in_process: As `WorkerQueue` takes them.
         """
         self.pictures = PictureStore(PICTURE_BYTES, own_pictures or {})
-        self._decoding = Lane(
+        self._decoding = WorkerQueue(
             Decoder,
             deadline=_DECODING_SECONDS,
             subject="Decoding the picture",
@@ -60,14 +60,14 @@ class PageServer:
         )
 
     def start(self) -> None:
-        """Start the worker of the first lane, ahead of the first request."""
-        for lane in self.lanes[:1]:
-            lane.start()
+        """Start the worker of the first queue, ahead of the first request."""
+        for queue in self.queues[:1]:
+            queue.start()
 
     def close(self) -> None:
         """End the processes of all workers."""
-        for lane in (*self.lanes, self._decoding):
-            lane.close()
+        for queue in (*self.queues, self._decoding):
+            queue.close()
 
     async def open_picture(self, request: Request) -> Answer:
         """Cache a picture: a file that was opened, or one that the browser sends back."""
@@ -77,11 +77,11 @@ class PageServer:
 
     async def cancel(self, request: Request) -> Answer:
         """End the call with this ticket, or take it out of the queue."""
-        return {"cancelled": any([lane.cancel(request.ticket) for lane in self.lanes])}
+        return {"cancelled": any([queue.cancel(request.ticket) for queue in self.queues])}
 
     async def progress(self, request: Request) -> Answer:
         """Say what the call with this ticket waits for, and for about how long."""
-        found = (lane.progress(request.ticket) for lane in self.lanes)
+        found = (queue.progress(request.ticket) for queue in self.queues)
         return {"progress": next((_words(each) for each in found if each), "")}
 
 

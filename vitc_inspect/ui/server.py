@@ -26,7 +26,6 @@ from vitc_inspect.tracing.hooks import KEEP_BYTES
 from vitc_inspect.ui.answers import Answer, drawn
 from vitc_inspect.ui.cache import ByteCache
 from vitc_inspect.ui.choice import Choice, Request, editor_rows, read_choice, stem_text
-from vitc_inspect.ui.lanes import Lane, Overtaken
 from vitc_inspect.ui.page_functions import (
     SHARED_FUNCTIONS,
     PageServer,
@@ -37,6 +36,7 @@ from vitc_inspect.ui.panels import costs, summary
 from vitc_inspect.ui.stem_answers import is_probe, panel, parts, resolved, stem_parts, thumbnail
 from vitc_inspect.ui.stem_answers import until_run as remark_until_run
 from vitc_inspect.ui.stem_runner import StemRunner
+from vitc_inspect.ui.worker_queues import Overtaken, WorkerQueue
 from vitc_inspect.views import text
 
 AUTO_RUN_MACS = 4 * 10**9
@@ -80,10 +80,12 @@ class Inspector(PageServer):
         super().__init__(own_pictures, preload=_PRELOAD, in_process=in_process)
         self._max_seconds = max_seconds
         make = partial(StemRunner, dict(own_weights or {}))
-        lane = partial(Lane, make, deadline=max_seconds, preload=_PRELOAD, in_process=in_process)
-        self._small, self._long = self.lanes = (
-            lane(patience=PATIENCE),
-            lane(niceness=_NICENESS),
+        queue = partial(
+            WorkerQueue, make, deadline=max_seconds, preload=_PRELOAD, in_process=in_process
+        )
+        self._small, self._long = self.queues = (
+            queue(patience=PATIENCE),
+            queue(niceness=_NICENESS),
         )
         self._times = RunTimes()
         self._timings: ByteCache[Hashable, Timing] = ByteCache(TIMING_BYTES)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import BrowserContext, Page, Request, Route, expect
 
-from tests.served import free_port, served
+from tests.served import Served, free_port, served
 from tests.ui.browser.screen import STEM, confirmed, hold_the_first_answer, refused, rows, seq_len
 
 
@@ -139,4 +140,23 @@ def test_a_token_that_is_no_longer_valid_is_said(window: BrowserContext) -> None
         page.locator("[data-slider]").fill("100")
         told = "The server was started again with another token. Open the address that it printed"
         assert told in refused(page)
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(408, "too slowly"), (413, "larger than the server takes"), (503, "full of other requests")],
+)
+def test_a_call_that_the_server_refuses_is_said(
+    app: Served, window: BrowserContext, status: int, told: str
+) -> None:
+    """The next one that it takes is answered."""
+    page = window.new_page()
+    page.goto(app.address)
+    confirmed(page)
+    page.route("**/component_server/**", lambda route: route.fulfill(status=status), times=1)
+    page.locator("[data-slider]").fill("100")
+    assert told in refused(page)
+    page.locator("[data-retry]").first.click()
+    confirmed(page)
     page.close()

@@ -11,35 +11,35 @@ const onPanel = []; // called with the panel whenever it has been filled
 
 // ---- asking the server -------------------------------------------------------------------
 
-const SILENT = {
-  error: {
-    field: 'server',
-    html: '<p role="alert">The server does not answer. Start it again, then '
-      + '<button type="button" data-retry>try again</button></p>',
-  },
+// What no answer means; the button asks again.
+function noAnswer(sentence, field = 'server', again = 'Try again') {
+  const button = again && ` <button type="button" data-retry>${again}</button>`;
+  return { error: { field, html: `<p role="alert">${sentence}${button}</p>` } };
+}
+
+const SILENT = noAnswer('The server does not answer. Start it again, then', 'server', 'try again');
+const FAILED = noAnswer(
+  'The server could not answer this. The terminal it runs in has the traceback.', 'program',
+);
+const REFUSED = { // by the status of the response
+  401: noAnswer('The server was started again with another token. Open the address that it printed.', 'server', ''),
+  408: noAnswer('The request reached the server too slowly.'),
+  413: noAnswer('The request is larger than the server takes. Use a smaller picture or a shorter text.'),
+  503: noAnswer('The server is full of other requests.'),
 };
 
-const FAILED = {
-  error: {
-    field: 'program',
-    html: '<p role="alert">The server could not answer this. The terminal it runs in has the traceback. '
-      + '<button type="button" data-retry>Try again</button></p>',
-  },
-};
-
-const REFUSED = {
-  error: {
-    field: 'server',
-    html: '<p role="alert">The server was started again with another token. '
-      + 'Open the address that it printed.</p>',
-  },
-};
+let callStatus = 0; // of the newest call; Gradio's client does not pass it on
+new PerformanceObserver((list) => {
+  for (const { name, responseStatus } of list.getEntries()) {
+    if (name.includes('/component_server')) callStatus = responseStatus;
+  }
+}).observe({ type: 'resource' });
 
 // Gradio answers the same, nothing, where the server is gone, refuses, or failed on this one.
 async function whyNothing() {
   try {
     const { status } = await fetch(location.pathname, { method: 'HEAD', cache: 'no-store' });
-    return status === 401 ? REFUSED : status < 500 ? FAILED : SILENT;
+    return REFUSED[status] ?? REFUSED[callStatus] ?? (status < 500 ? FAILED : SILENT);
   } catch {
     return SILENT;
   }

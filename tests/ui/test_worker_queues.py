@@ -1,4 +1,4 @@
-"""Lanes: order, deadlines, cancelling, visitors that leave, and what those who wait are told."""
+"""Queues: order, deadlines, cancelling, visitors that leave, and what those who wait are told."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pytest
 from tests.busy import Busy
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.worker import WorkerFailed
-from vitc_inspect.ui import lanes
-from vitc_inspect.ui.lanes import Lane, Overtaken, RunStopped
+from vitc_inspect.ui import worker_queues
+from vitc_inspect.ui.worker_queues import Overtaken, RunStopped, WorkerQueue
 
 
 @asynccontextmanager
-async def lane(*, deadline: float = 60.0, **settings: Any) -> AsyncIterator[Lane]:
-    made = Lane(Busy, deadline=deadline, preload=["tests.busy"], **settings)
+async def queue(*, deadline: float = 60.0, **settings: Any) -> AsyncIterator[WorkerQueue]:
+    made = WorkerQueue(Busy, deadline=deadline, preload=["tests.busy"], **settings)
     assert await made.call("add", 1, 2) == 3
     try:
         yield made
@@ -37,7 +37,7 @@ def asynchronous(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
     return run
 
 
-async def begun(of: Lane, ticket: str) -> None:
+async def begun(of: WorkerQueue, ticket: str) -> None:
     """Wait until the call with a ticket runs."""
     while not ((progress := of.progress(ticket)) and progress.taken > 0.05):
         await asyncio.sleep(0.02)
@@ -45,7 +45,7 @@ async def begun(of: Lane, ticket: str) -> None:
 
 @asynchronous
 async def test_calls_are_answered_in_their_order_by_one_process() -> None:
-    async with lane() as of:
+    async with queue() as of:
         order: list[int] = []
 
         async def called(number: int) -> None:
@@ -59,7 +59,7 @@ async def test_calls_are_answered_in_their_order_by_one_process() -> None:
 
 @asynchronous
 async def test_a_call_that_runs_is_cancelled_and_the_next_one_works() -> None:
-    async with lane() as of:
+    async with queue() as of:
         running = asyncio.create_task(of.call("convolve", ticket="a"))
         await begun(of, "a")
         began = time.monotonic()
@@ -73,7 +73,7 @@ async def test_a_call_that_runs_is_cancelled_and_the_next_one_works() -> None:
 
 @asynchronous
 async def test_a_call_that_waits_is_cancelled_and_the_running_one_goes_on() -> None:
-    async with lane() as of:
+    async with queue() as of:
         running = asyncio.create_task(of.call("sleep", 1.0, ticket="a"))
         await begun(of, "a")
         waiting = asyncio.create_task(of.call("count", ticket="b"))
@@ -87,7 +87,7 @@ async def test_a_call_that_waits_is_cancelled_and_the_running_one_goes_on() -> N
 
 @asynchronous
 async def test_only_the_call_of_a_ticket_is_cancelled() -> None:
-    async with lane() as of:
+    async with queue() as of:
         running = asyncio.create_task(of.call("sleep", 0.5, ticket="a"))
         await begun(of, "a")
         for other in ("", "b", "A", "a "):
@@ -97,7 +97,7 @@ async def test_only_the_call_of_a_ticket_is_cancelled() -> None:
 
 @asynchronous
 async def test_a_call_is_ended_at_its_deadline() -> None:
-    async with lane(deadline=1.0) as of:
+    async with queue(deadline=1.0) as of:
         with pytest.raises(RunStopped, match=r"not over after 1 s and was ended\. Use a smaller"):
             await of.call("sleep", 60)
         assert await of.call("add", 1, 2) == 3
@@ -107,14 +107,14 @@ async def test_a_call_is_ended_at_its_deadline() -> None:
 async def test_a_clock_that_jumps_ends_no_call() -> None:
     jumps = iter([1e9, -1e9, 2e9])
     with pytest.MonkeyPatch.context() as patch:
-        async with lane(deadline=30.0) as of:
+        async with queue(deadline=30.0) as of:
             patch.setattr(time, "time", lambda: next(jumps, 0.0))
             assert await of.call("sleep", 0.6) == "slept"
 
 
 @asynchronous
 async def test_a_visitor_that_leaves_ends_a_call_of_a_lane_for_long_ones() -> None:
-    async with lane() as of:
+    async with queue() as of:
         running = asyncio.create_task(of.call("convolve", ticket="a"))
         await begun(of, "a")
         running.cancel()
@@ -127,7 +127,7 @@ async def test_a_visitor_that_leaves_ends_a_call_of_a_lane_for_long_ones() -> No
 
 @asynchronous
 async def test_a_small_call_outlives_its_visitor_so_that_its_process_is_kept() -> None:
-    async with lane(patience=20.0) as of:
+    async with queue(patience=20.0) as of:
         running = asyncio.create_task(of.call("sleep", 0.5, ticket="a"))
         await begun(of, "a")
         running.cancel()
@@ -138,7 +138,7 @@ async def test_a_small_call_outlives_its_visitor_so_that_its_process_is_kept() -
 
 @asynchronous
 async def test_a_visitor_that_leaves_while_waiting_leaves_no_gap() -> None:
-    async with lane() as of:
+    async with queue() as of:
         running = asyncio.create_task(of.call("sleep", 0.5, ticket="a"))
         await begun(of, "a")
         waiting = asyncio.create_task(of.call("add", 1, 1, ticket="b"))
@@ -151,7 +151,7 @@ async def test_a_visitor_that_leaves_while_waiting_leaves_no_gap() -> None:
 
 @asynchronous
 async def test_a_call_that_takes_too_long_gives_way_only_where_others_wait() -> None:
-    async with lane(patience=0.5) as of:
+    async with queue(patience=0.5) as of:
         assert await of.call("sleep", 1.2) == "slept"
         long = asyncio.create_task(of.call("sleep", 60, ticket="a"))
         await begun(of, "a")
@@ -164,7 +164,7 @@ async def test_a_call_that_takes_too_long_gives_way_only_where_others_wait() -> 
 
 @asynchronous
 async def test_a_process_that_ends_is_told_in_a_sentence_and_delays_nobody() -> None:
-    async with lane() as of:
+    async with queue() as of:
         for number, says in (
             (signal.SIGSEGV, r"^The run ended its process, signal 11 \(SIGSEGV\)\.$"),
             (signal.SIGKILL, r"process, signal 9 \(SIGKILL\)\. The memory may have run out: try a"),
@@ -178,7 +178,7 @@ async def test_a_process_that_ends_is_told_in_a_sentence_and_delays_nobody() -> 
 
 @asynchronous
 async def test_a_worker_killed_from_outside_in_the_middle_is_told_and_replaced() -> None:
-    async with lane() as of:
+    async with queue() as of:
         pid = await of.call("pid")
         running = asyncio.create_task(of.call("convolve", ticket="a"))
         await begun(of, "a")
@@ -190,7 +190,7 @@ async def test_a_worker_killed_from_outside_in_the_middle_is_told_and_replaced()
 
 @asynchronous
 async def test_what_a_method_raises_is_raised_and_the_queue_goes_on() -> None:
-    async with lane() as of:
+    async with queue() as of:
         refused = asyncio.create_task(of.call("refuse"))
         failed = asyncio.create_task(of.call("fail"))
         assert await of.call("add", 1, 2) == 3
@@ -202,7 +202,7 @@ async def test_what_a_method_raises_is_raised_and_the_queue_goes_on() -> None:
 
 @asynchronous
 async def test_those_who_wait_are_told_how_many_and_how_long() -> None:
-    async with lane() as of:
+    async with queue() as of:
         tasks = [
             asyncio.create_task(of.call("sleep", 1.0, ticket=ticket, seconds=seconds))
             for ticket, seconds in (("a", 5.0), ("b", 3.0), ("c", 7.0), ("d", None), ("e", 1.0))
@@ -230,8 +230,8 @@ async def test_those_who_wait_are_told_how_many_and_how_long() -> None:
 @asynchronous
 async def test_a_full_lane_refuses_a_further_call() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lanes, "MOST_WAITING", 3)
-        async with lane() as of:
+        patch.setattr(worker_queues, "MOST_WAITING", 3)
+        async with queue() as of:
             tasks = [asyncio.create_task(of.call("sleep", 0.2)) for _ in range(4)]
             await asyncio.sleep(0)
             with pytest.raises(RunStopped, match=r"^4 runs of others wait for this server\. Try"):
@@ -242,7 +242,7 @@ async def test_a_full_lane_refuses_a_further_call() -> None:
 
 @asynchronous
 async def test_a_call_that_is_made_anew_gets_another_process() -> None:
-    async with lane() as of:
+    async with queue() as of:
         first = await of.call("pid")
         assert await of.call("pid") == first
         assert await of.call("pid", anew=True) != first

@@ -1,4 +1,4 @@
-"""Lanes: the calls of one worker in order, each with a deadline, and each can be cancelled."""
+"""Queues: the calls of one worker in order, each with a deadline, and each can be cancelled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vitc_inspect.common.worker import Worker, WorkerDied
 from vitc_inspect.stem.run_time import duration
 
 MOST_WAITING = 200
-"""The most calls that wait in one lane; a further one is refused."""
+"""The most calls that wait in one queue; a further one is refused."""
 
 _LOOK_EVERY = 0.25  # seconds between two looks at how long a call runs
 
@@ -69,7 +69,7 @@ class Progress:
     """How long it has run (seconds)."""
 
 
-class Lane:
+class WorkerQueue:
     """One worker, whose methods are called one after another in the order of the requests."""
 
     def __init__(
