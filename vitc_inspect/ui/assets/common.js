@@ -29,16 +29,19 @@ const REFUSED = { // by the status of the response
 };
 
 let callStatus = 0; // of the newest call; Gradio's client does not pass it on
-new PerformanceObserver((list) => {
-  for (const { name, responseStatus } of list.getEntries()) {
+const noteStatus = (entries) => {
+  for (const { name, responseStatus } of entries) {
     if (name.includes('/component_server')) callStatus = responseStatus;
   }
-}).observe({ type: 'resource' });
+};
+const calls = new PerformanceObserver((list) => noteStatus(list.getEntries()));
+calls.observe({ type: 'resource' });
 
 // Gradio answers the same, nothing, where the server is gone, refuses, or failed on this one.
 async function whyNothing() {
   try {
     const { status } = await fetch(location.pathname, { method: 'HEAD', cache: 'no-store' });
+    noteStatus(calls.takeRecords());
     return REFUSED[status] ?? REFUSED[callStatus] ?? (status < 500 ? FAILED : SILENT);
   } catch {
     return SILENT;
