@@ -173,7 +173,7 @@ def forgiving(monkeypatch: pytest.MonkeyPatch) -> None:
     ("place", "part", "what"),
     [
         ("strip_svg", "strip", "The strip"),
-        ("summary.table_html", "table", "The table"),
+        ("layers.table_html", "table", "The table"),
         ("summary.totals_html", "totals", "The summary"),
         ("summary.status_html", "status", "The status"),
         ("panel", "panel", "The panel"),

@@ -24,7 +24,16 @@ from vitc_inspect.probes.timing import LayerTime, Spread, Timing
 from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.prediction import predict
 from vitc_inspect.ui.answers import answering, drawn
-from vitc_inspect.ui.panels import costs, maps, module_maps, module_reach, module_summary, summary
+from vitc_inspect.ui.panels import (
+    costs,
+    editor,
+    maps,
+    messages,
+    module_maps,
+    module_reach,
+    module_summary,
+    summary,
+)
 from vitc_inspect.views.folding import row_keys
 from vitc_inspect.views.plots import Dot, time_plot
 
@@ -146,15 +155,15 @@ def witness(called: str) -> Witness:
 def light_panels(called: str) -> Iterator[str]:
     """What can be drawn without a run."""
     error = SpecError(called, called, called, called, called)
-    yield summary.error_html(error)
+    yield messages.error_html(error)
     yield module_summary.broken_html(error)
-    yield summary.explanations_html([explanation(called)] * 5)
+    yield messages.explanations_html([explanation(called)] * 5)
     yield costs.time_html(timing(called), width=300)
     yield costs.time_html(None, width=300, device=called)
     yield costs.witnesses_html([witness(called), witness(called)])
     row = dict.fromkeys(("kernel_size", "stride", "padding", "out_channels"), called)
     more = dict.fromkeys(("norm", "activation", "dilation", "groups", "bias"), called)
-    yield summary.editor_html([{**row, **more}] * 2)
+    yield editor.editor_html([{**row, **more}] * 2)
 
 
 @given(called=TEXTS)

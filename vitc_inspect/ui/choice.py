@@ -113,6 +113,8 @@ class Request:
     """Whether the layers of the transformer blocks are listed."""
     panel_width: int = 400
     """Width of the panel (pixels)."""
+    strip_width: int = 900
+    """Width of the space for the strip (pixels)."""
     aspect: float = 1.3
     """Width over height of the space for maps."""
     reading: int = 0
@@ -139,6 +141,7 @@ class Request:
             sizes=_texts(sent.get("sizes")),
             unfolded=sent.get("unfolded") is True,
             panel_width=round(_bounded(sent.get("panel_width"), 240, 1200, cls.panel_width)),
+            strip_width=round(_bounded(sent.get("strip_width"), 240, 4000, cls.strip_width)),
             aspect=_bounded(sent.get("aspect"), 0.5, 4.0, cls.aspect),
             reading=number if isinstance(number, int) else 0,
         )

@@ -23,7 +23,7 @@ from vitc_inspect.ui.server import Inspector, server_functions
 _ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = (
     *("common.js", "page.js", "maps.js", "cells.js", "tokens.js", "explain.js", "link.js"),
-    "start.js",
+    *("editor.js", "layers.js", "start.js"),
 )
 """The page's scripts in order; they share one scope."""
 

@@ -12,7 +12,7 @@ from vitc_inspect.common.images import Picture, decode_alone
 from vitc_inspect.stem.run_time import duration
 from vitc_inspect.ui.answers import Answer, answering
 from vitc_inspect.ui.choice import Request
-from vitc_inspect.ui.panels.summary import error_html
+from vitc_inspect.ui.panels.messages import error_html
 from vitc_inspect.ui.pictures import PictureStore, content_of, opened
 from vitc_inspect.ui.worker_queues import Progress, WorkerQueue
 

@@ -32,7 +32,7 @@ from vitc_inspect.ui.page_functions import (
     error_fields,
     page_functions,
 )
-from vitc_inspect.ui.panels import costs, summary
+from vitc_inspect.ui.panels import costs, editor, messages
 from vitc_inspect.ui.stem_answers import is_probe, panel, parts, resolved, stem_parts, thumbnail
 from vitc_inspect.ui.stem_answers import until_run as remark_until_run
 from vitc_inspect.ui.stem_runner import StemRunner
@@ -146,7 +146,7 @@ class Inspector(PageServer):
         except SpecError:  # the message may be about any other model
             spec = None
         explanations = explain_error(request.text[:_LONGEST_ERROR], spec=spec)
-        return {"explained": summary.explanations_html(explanations)}
+        return {"explained": messages.explanations_html(explanations)}
 
     async def _of_report(
         self, method: str, request: Request, choice: Choice, *, probes: bool = False
@@ -236,7 +236,7 @@ def _refused(request: Request, error: SpecError) -> Answer:
     rows = editor_rows(request)
     return {
         "stem": stem_text(request),
-        "editor": summary.editor_html(rows) if rows else "",
+        "editor": editor.editor_html(rows) if rows else "",
         "error": error_fields(error),
     }
 

@@ -16,13 +16,15 @@ from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.ui.answers import Answer, drawn
 from vitc_inspect.ui.choice import Request, editor_rows, stem_text
-from vitc_inspect.ui.panels import cells, costs, maps, summary, tokens
+from vitc_inspect.ui.panels import cells, costs, editor, layers, maps, summary, tokens
 from vitc_inspect.ui.panels.pixels import pixels_html
+from vitc_inspect.views.cause import step_label, steps
 from vitc_inspect.views.html import tag
 from vitc_inspect.views.strip import strip_svg
 
 _PROBING = ("cell", "tokens")  # views for which the stem runs again
-_THUMBNAIL = 112  # longest side of the image in the strip (pixels)
+_COMPACT_BELOW = 700  # width of the strip (pixels)
+_THUMBNAIL = 224  # longest side of the image in the strip (pixels)
 _ALL_BUT_SIZE = attrgetter("convs", "in_channels", "class_token", "position_table")
 
 
@@ -93,7 +95,7 @@ def stem_parts(request: Request, spec: StemSpec) -> Answer:
         about = f"{PRESETS[preset].teaches} Source: {PRESETS[preset].source}."
     return {
         "stem": stem_text(request) if request.rows is None else format_convs(spec.convs),
-        "editor": summary.editor_html(editor_rows(request) or ()),
+        "editor": editor.editor_html(editor_rows(request) or ()),
         "preset": preset,
         "about": about,
     }
@@ -128,12 +130,17 @@ def parts(
             inputs=[(1, prediction.spec.in_channels, *prediction.spec.image_size)],
             selected=layer,
             image_uri=thumbnail,
+            changes={step.name: step_label(step) for step in steps(prediction)},
+            squares=_squares(prediction.spec),
             label="The stem from image to tokens",
+            full=request.strip_width,
+            compact=request.strip_width < _COMPACT_BELOW,
+            shrink=0.6 if request.strip_width < _COMPACT_BELOW else 0.75,
             css="" if report else "unconfirmed",
         ),
         "table": drawn(
             "The table",
-            summary.table_html,
+            layers.table_html,
             prediction,
             report,
             layer,
@@ -142,6 +149,12 @@ def parts(
         "panel": panel,
         "batch_norm": any(conv.norm == "batch" for conv in prediction.spec.convs),
     }
+
+
+def _squares(spec: StemSpec) -> tuple[float, float]:
+    """Rows and columns of squares of the stride's size that the image is covered with."""
+    height, width = spec.image_size
+    return height / spec.total_stride, width / spec.total_stride
 
 
 def until_run(policy: Answer) -> str:

@@ -19,6 +19,7 @@ from vitc_inspect.tracing.hooks import KeptOutput
 from vitc_inspect.views.html import Markup, in_base64
 
 _GAP = 0  # palette index of the gaps between maps, which is transparent
+_ROOM = 1.3  # how far beyond a scale's end the largest value may lie for the scale to reach it
 _SAMPLE = 20_000  # values that the usual size is taken from
 _MOST_TOKENS = 800  # rows of a picture of tokens
 FloatArray = NDArray[np.float32]
@@ -232,44 +233,64 @@ def _as_signed(scale: Scale) -> Scale:
 
 
 def face(kept: KeptOutput, *, side: int = 64) -> tuple[bytes, Scale]:
-    """Draw the map that varies most, or the first tokens, as a small PNG for the strip.
+    """Draw a map, or the first tokens, as a small PNG for the strip.
+
+    It is the map that varies most, of those whose colours do not reach the end of the scale.
 
     Args:
         kept: The layer's output: (c, h, w) or (n, d).
         side: The longest side (pixels); larger maps are thinned to it.
 
     Returns:
-        A PNG and the scale of its colours.
+        A PNG and the scale of its colours, which is that of the wall of all maps.
     """
     values = numbers(kept)
+    scale = value_scale(values)
     if values.ndim == 3:
         thin = values[:, :: ceil(values.shape[1] / side), :: ceil(values.shape[2] / side)]
-        flat = thin.reshape(len(thin), -1)
+        flat = np.nan_to_num(thin.reshape(len(thin), -1))
         # by mean deviation, since a variance may be that of one pixel
         deviations = np.abs(flat - flat.mean(axis=1, keepdims=True)).mean(axis=1)
-        plane = thin[int(np.argmax(np.nan_to_num(deviations)))]
+        within = np.quantile(np.abs(flat), 0.99, axis=1) <= scale.high
+        deviations = np.where(within | ~within.any(), deviations, -1)
+        plane = thin[int(np.argmax(deviations))]
     else:
         plane = values[:: ceil(len(values) / side), :side]
-    scale = value_scale(plane)
     return _png(colour_indexes(plane, scale), scale), scale
 
 
 def value_scale(values: FloatArray) -> Scale:
     """Return the scale of some values: symmetric if any is negative, else from zero.
 
-    A few values far beyond all others would leave one colour for the rest, so the scale ends
-    where all but 1 in 200 are, if the largest is twice as large, and says so.
+    A few values far beyond all others would leave one colour for the rest. So the scale of maps
+    ends where half of them fill half of it or more, and any other where all but 1 in 200 values
+    are, if the largest is twice as large; and it says so.
     """
     finite = values if np.isfinite(values.sum()) else values[np.isfinite(values)]
     if not finite.size:
         return _scale_of(0, 0)
     low, high = float(finite.min()), float(finite.max())
     most = max(-low, high)
-    sample = np.abs(finite.ravel()[:: 1 + finite.size // _SAMPLE])
-    usual = float(np.quantile(sample, 0.995))
-    if 0 < 2 * usual < most:
+    usual = _usual_of_maps(values) if values.ndim == 3 else _usual(finite)
+    if 0 < _ROOM * usual < most:
         return replace(_scale_of(-usual if low < 0 else 0, usual), beyond=True)
     return _scale_of(low, high)
+
+
+def _usual(values: FloatArray) -> float:
+    """Where all but 1 in 200 values are, if that is less than half of the largest; else 0."""
+    sizes = np.abs(values.ravel()[:: 1 + values.size // _SAMPLE])
+    usual = float(np.quantile(sizes, 0.995))
+    return usual if 2 * usual < np.abs(values).max() else 0.0
+
+
+def _usual_of_maps(maps: FloatArray) -> float:
+    """One and a half times what the middle one of the maps reaches, leaving out those all zero."""
+    thin = maps.reshape(len(maps), -1)
+    thin = np.abs(thin[:, :: 1 + thin.shape[1] * len(maps) // _SAMPLE])
+    reached = np.nan_to_num(np.quantile(thin, 0.99, axis=1), nan=0.0, posinf=0.0)
+    seen = reached[reached > 0]
+    return 1.5 * float(np.median(seen)) if seen.size else 0.0
 
 
 def colour_indexes(values: FloatArray, scale: Scale) -> NDArray[np.uint8]:

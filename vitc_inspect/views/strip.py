@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from math import sqrt
+from types import MappingProxyType
 from typing import Any
 
 from vitc_inspect.tracing.recording import Failure, NeverCalled
@@ -46,6 +48,8 @@ def strip_svg(
     image_uri: str | None = None,
     failure: Failure | None = None,
     never_called: Sequence[NeverCalled] = (),
+    changes: Mapping[str, str] = MappingProxyType({}),
+    squares: tuple[float, float] | None = None,
     **drawing: Any,
 ) -> Markup:
     """Draw a stem or a module from its input to its output, or to the operation that failed.
@@ -63,22 +67,58 @@ def strip_svg(
         image_uri: A data: address of the input, where it can be seen.
         failure: How the forward pass raised, or None.
         never_called: The layers that were never called.
-        drawing: `label`, `css`, `full` and `shrink`, as in `in_a_row`.
+        changes: By key, what a layer does to height and width, for the arrow to it. A layer that
+            is not there says what it divides them by, if it does.
+        squares: Rows and columns of the grid of tokens, to be drawn over the input.
+        drawing: `label`, `css`, `full`, `shrink` and `compact`, as in `in_a_row`.
 
     Returns:
         An <svg> element; a block is a button with its first row's key in data-layer and all of
         them in data-layers.
     """
     scale = _Scale(rows, inputs)
-    blocks = [_input_block(inputs, scale, image_uri)]
+    blocks = [replace(_input_block(inputs, scale, image_uri), squares=squares)]
     prefix = False
     for group in _groups(rows):
         prefix = prefix or any(rows[at].kind in _CLASS_TOKENS for at in _rows_of(group))
-        blocks.append(_block(rows, group, keys, scale, prefix=prefix))
+        block = _block(rows, group, keys, scale, prefix=prefix)
+        change = changes.get(block.layers[0], _divided(blocks[-1].shape, block.shape))
+        blocks.append(replace(block, arrow=change))
+    if drawing.get("compact"):
+        blocks = _that_change_size(blocks)
     if failure:
         blocks.append(_failed_block(failure, scale))
         blocks += _unreached(never_called)
     return in_a_row(blocks, selected=selected, **drawing)
+
+
+def _that_change_size(blocks: Sequence[Block]) -> list[Block]:
+    """The blocks without those as high and wide, or with as many tokens, as the one before.
+
+    One that is marked as wrong stays.
+    """
+    kept = list(blocks[:1])
+    for block in blocks[1:]:
+        last = kept[-1].shape
+        same = len(block.shape) == len(last) and (
+            block.shape[1:] == last[1:] if len(last) == 3 else block.shape[:1] == last[:1]
+        )
+        if block.said or not same:
+            kept.append(block)
+    return kept
+
+
+def _divided(before: tuple[int, ...], after: tuple[int, ...]) -> str:
+    """By what whole number both sides of a map were divided; empty for anything else.
+
+    >>> _divided((3, 224, 224), (48, 112, 112)), _divided((3, 224, 225), (48, 112, 112))
+    ('÷ 2', '')
+    """
+    if not (len(before) == len(after) == 3) or 0 in after[1:]:
+        return ""
+    ratios = {old / new for old, new in zip(before[1:], after[1:], strict=True)}
+    ratio = ratios.pop()
+    return f"÷ {ratio:.0f}" if not ratios and ratio > 1 and ratio.is_integer() else ""
 
 
 class _Scale:
@@ -186,14 +226,16 @@ def _block(
     elif not made[1]:
         made = (made[0], " ".join(filter(None, map(_word, of_group[1:]))))
     title = _title(name)
+    # a convolution rather than its norm; of several layers the output
+    shown = opened[-1] if isinstance(first, Fold) or of_group[0].block else opened[0]
     return Block(
-        layers=tuple(keys[at] for at in opened),
+        layers=(keys[shown], *(keys[at] for at in opened if at != shown)),
         title=title,
         whole_name=name if name != title else "",
         made_by=made,
         shape=shape,
         **sizes,
-        **_picture(of_group[-1]),
+        **_picture(rows[shown]),
         state=_state(of_group),
         prefix=prefix and len(shape) == 2,
         css=css,

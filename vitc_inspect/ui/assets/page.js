@@ -146,12 +146,11 @@ function setState(state) {
 
 // The panel's width (pixels), and its width over height for maps, so that all fit the screen.
 function room() {
-  const height = Math.max(300, window.innerHeight - 596);
+  const height = Math.max(300, window.innerHeight - 520);
   if (height !== mapsHeight) root.style.setProperty('--maps-height', `${height}px`);
   mapsHeight = height;
-  const whole = root.querySelector('.detail').clientWidth;
-  const width = window.innerWidth > STACKED ? whole - TABLE : whole - 34;
-  return { panel_width: width, aspect: width / height };
+  const width = root.querySelector('.panel').clientWidth - 34;
+  return { panel_width: width, strip_width: slot('strip').clientWidth - 16, aspect: width / height };
 }
 
 const predictions = latest(async (request) => {

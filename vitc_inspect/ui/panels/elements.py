@@ -20,6 +20,12 @@ def remark(*words: Content) -> Markup:
     return tag("p.remark", *words)
 
 
+def equation(words: str) -> Markup:
+    """An equation with its result in bold, thousands separated."""
+    left, _, right = words.rpartition(" = ")
+    return fill("{} = <b>{:,}</b>", left, int(right))
+
+
 def button(*words: Content, css: str | None = None, **attributes: Attribute) -> Markup:
     """A button that submits no form."""
     return tag("button", *words, type="button", class_=css, **attributes)

@@ -12,6 +12,7 @@ from vitc_inspect.probes.cells import kernel_of
 from vitc_inspect.stem.prediction import LayerPrediction, Prediction
 from vitc_inspect.tracing.hooks import KeptOutput
 from vitc_inspect.ui.panels.elements import remark
+from vitc_inspect.ui.panels.formulas import formulas_html
 from vitc_inspect.ui.panels.map_pictures import (
     colours_of,
     large_map_html,
@@ -22,7 +23,6 @@ from vitc_inspect.ui.panels.map_pictures import (
     save_buttons,
     wall_html,
 )
-from vitc_inspect.ui.panels.summary import formulas_html
 from vitc_inspect.views import text
 from vitc_inspect.views.blocks import coloured_shape
 from vitc_inspect.views.html import Markup, join, tag

@@ -19,7 +19,7 @@ from vitc_inspect.ui.panels.elements import (
     table_row,
     verdict,
 )
-from vitc_inspect.ui.panels.summary import explanation_html
+from vitc_inspect.ui.panels.messages import explanation_html
 from vitc_inspect.views import text
 from vitc_inspect.views.blocks import coloured_shape
 from vitc_inspect.views.call_labels import (
