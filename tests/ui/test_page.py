@@ -13,7 +13,7 @@ from vitc_inspect.stem.prediction import Dtype
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.stem.vit import Attention
 from vitc_inspect.ui.choice import Request, read_choice
-from vitc_inspect.ui.page import LAUNCH_SETTINGS, SCRIPTS, build_page, look, read_assets
+from vitc_inspect.ui.page import LAUNCH_SETTINGS, build_page, look, read_assets
 
 
 def props_of(page: gr.Blocks) -> dict[str, Any]:
@@ -67,8 +67,8 @@ def test_nothing_leaves_the_machine_and_no_file_is_taken() -> None:
     assert LAUNCH_SETTINGS["enable_monitoring"] is False
     assert LAUNCH_SETTINGS["max_file_size"] == 1
     assert build_page().analytics_enabled is False
-    style = look()["head"]
-    for text in (style, read_assets("page.html", *SCRIPTS)):
+    (component,) = (each for each in build_page().blocks.values() if isinstance(each, gr.HTML))
+    for text in (look()["head"], component.html_template, component.js_on_load):
         addresses = {word for word in ("http://", "https://", "//cdn", "@import") if word in text}
         assert addresses <= {"http://", "https://"}  # of names of SVG alone
         for line in text.splitlines():
@@ -77,7 +77,7 @@ def test_nothing_leaves_the_machine_and_no_file_is_taken() -> None:
 
 
 def test_assets_are_joined_in_order() -> None:
-    first, second = (read_assets(name) for name in ("common.js", "start.js"))
-    assert read_assets("common.js", "start.js") == f"{first}\n{second}"
+    first, second = (read_assets(name) for name in ("page.css", "maps.css"))
+    assert read_assets("page.css", "maps.css") == f"{first}\n{second}"
     with pytest.raises(FileNotFoundError):
-        read_assets("none.js")
+        read_assets("none.css")

@@ -12,9 +12,6 @@ from vitc_inspect.ui.module_runner import RANDOM
 from vitc_inspect.ui.module_server import ModuleServer, module_functions
 from vitc_inspect.ui.page import blocks_of, image_options
 
-MODULE_SCRIPTS = ("common.js", "module.js", "maps.js", "tokens.js", "module-start.js")
-"""The page's scripts in order; they share one scope."""
-
 
 def build_module_page(
     server: ModuleServer,
@@ -39,7 +36,7 @@ def build_module_page(
     return blocks_of(
         f"{title} · vitc_inspect",
         template="module.html",
-        scripts=MODULE_SCRIPTS,
+        script="module/start.js",
         functions=module_functions(server),
         own_pictures=own,
         title=title,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,15 +18,11 @@ from vitc_inspect.ui.access import Access, notebook_access
 from vitc_inspect.ui.choice import ENCODER_START, FILE, LINK_FIELDS, VIEW_START
 from vitc_inspect.ui.http_checks import app_kwargs
 from vitc_inspect.ui.pictures import MAX_FILE_BYTES
+from vitc_inspect.ui.scripts import bundle
 from vitc_inspect.ui.server import Inspector, server_functions
 
-_ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = (
-    *("common.js", "page.js", "maps.js", "cells.js", "tokens.js", "explain.js", "link.js"),
-    *("editor.js", "layers.js", "start.js"),
-)
-"""The page's scripts in order; they share one scope."""
-
+ASSETS = Path(__file__).parent / "assets"
+"""The folder of the page's HTML, style sheets and JavaScript modules."""
 _SETTINGS: Mapping[str, Any] = {
     "share": False,
     "show_error": False,
@@ -109,7 +105,7 @@ def build_page(
     return blocks_of(
         "vitc_inspect",
         template="page.html",
-        scripts=SCRIPTS,
+        script="stem/start.js",
         functions=server_functions(server or Inspector(own, files)),
         own_pictures=own,
         presets={name: controls_of(preset) for name, preset in PRESETS.items()},
@@ -140,7 +136,7 @@ def blocks_of(
     page_title: str,
     *,
     template: str,
-    scripts: Sequence[str],
+    script: str,
     functions: list[Callable[..., Any]],
     own_pictures: Mapping[str, Picture],
     **props: Any,
@@ -149,10 +145,11 @@ def blocks_of(
 
     Args:
         page_title: Title of the browser's tab.
-        template, scripts: Names of the assets.
-        functions: Functions of the server that the scripts can call.
+        template: Name of the asset with the page's HTML.
+        script: Name of the asset that starts the page.
+        functions: Functions of the server that the script can call.
         own_pictures: Pictures by name, offered beside the samples.
-        props: Values for the scripts.
+        props: Values for the script.
     """
     page: gr.Blocks = gr.Blocks(
         title=page_title, analytics_enabled=False, delete_cache=(600, 600), fill_width=True
@@ -160,7 +157,7 @@ def blocks_of(
     with page:
         gr.HTML(
             html_template=read_assets(template),
-            js_on_load=read_assets(*scripts),
+            js_on_load=bundle(ASSETS / script),
             apply_default_css=False,
             server_functions=functions,
             own_notes={name: " ".join(picture.notes) for name, picture in own_pictures.items()},
@@ -192,7 +189,7 @@ def look() -> dict[str, Any]:
 
 def read_assets(*names: str) -> str:
     """Read asset files and join them."""
-    return "\n".join((_ASSETS / name).read_text(encoding="utf-8") for name in names)
+    return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
 
 
 _INITS = {"torch": "random, PyTorch's default", "trunc_normal": "random, truncated normal"}

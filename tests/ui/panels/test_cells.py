@@ -8,7 +8,6 @@ from base64 import b64decode
 from dataclasses import replace
 from html import unescape
 from math import inf, isfinite, nan
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,11 +23,8 @@ from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.stem.spec import Stage, StemSpec
 from vitc_inspect.stem.vit import ViTSpec
-from vitc_inspect.ui.module_page import MODULE_SCRIPTS
-from vitc_inspect.ui.page import SCRIPTS
 from vitc_inspect.ui.panels.cells import cell_html, read_cell, strongest
 
-ASSETS = Path(__file__).parents[3] / "vitc_inspect" / "ui" / "assets"
 SMALL = parse_stem("3x3/2:8 bn relu, 3x3/2:16 ln gelu, 1x1:12", image_size=(40, 32))
 
 
@@ -335,17 +331,3 @@ def test_a_map_of_infinities_is_drawn() -> None:
     for layer in ("conv1", "conv2", "proj"):
         html = cell_html(bench, report, layer=layer, cell="0,0,0", width=360)
         assert "✓ equal" in html
-
-
-@pytest.mark.parametrize("scripts", [SCRIPTS, MODULE_SCRIPTS], ids=["stems", "module"])
-def test_no_two_scripts_of_a_page_give_one_name_twice(scripts: tuple[str, ...]) -> None:
-    """They share one scope, in which the later function would silently take the place."""
-    names = [
-        name
-        for path in (ASSETS / script for script in scripts)
-        for name in re.findall(
-            r"^(?:async )?(?:function|const|let) (\w+)", path.read_text(encoding="utf-8"), re.M
-        )
-    ]
-    assert "selectCell" in names
-    assert [name for name in set(names) if names.count(name) > 1] == []

@@ -1,0 +1,23 @@
+// On a small screen the choices stand where the results do, and a button leads from one to the other.
+
+import { one, root, slot } from '../common/dom.js';
+
+/**
+ * Shows the choices, or the results.
+ *
+ * @param {boolean} open
+ */
+export function choosing(open) {
+  if (!open && root.classList.contains('choosing')) window.scrollTo(0, 0);
+  root.classList.toggle('choosing', open);
+  one('[data-toggle-choose]').setAttribute('aria-expanded', String(open));
+  titleToggle();
+}
+
+/** Says on the button what the choices come to. */
+export function titleToggle() {
+  const tokens = one('.length strong', slot('totals'))?.textContent;
+  const shown = tokens ? `Show ${tokens} tokens` : 'Show what is wrong';
+  const words = root.classList.contains('choosing') ? shown : 'Choose a stem';
+  one('[data-toggle-choose]').textContent = words;
+}

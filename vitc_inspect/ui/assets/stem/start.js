@@ -1,0 +1,44 @@
+// The page for stems: what it is made of, and its start.
+
+import { gradio } from '../common/context.js';
+import { root, slot } from '../common/dom.js';
+import '../common/keys.js';
+import { addOption } from '../common/lists.js';
+import { page } from '../common/page.js';
+import { offerPictures } from '../common/pictures.js';
+import { bringIntoView } from '../common/selection.js';
+import { state } from '../common/state.js';
+import './events.js';
+import '../panels/maps.js';
+import '../panels/cells.js';
+import '../panels/tokens.js';
+import { readAddress } from './address.js';
+import { writeControls } from './controls.js';
+import './copy-link.js';
+import { toggleFold } from './layers.js';
+import { changed } from './requests.js';
+import { select, selectCell, selectToken } from './selection.js';
+
+function panelPlaced() {
+  bringIntoView();
+  root.style.setProperty('--strip', `${slot('strip').offsetHeight}px`); // what sticks stands below it
+}
+
+function restore() {
+  writeControls(readAddress());
+  state.pushDue = false;
+  changed({ history: 'replace', by: 'text' });
+}
+
+Object.assign(page, { changed, select, selectCell, selectToken, toggleFold, panelPlaced });
+
+const { presets, options, start } = gradio.props;
+addOption('preset', '', 'a stem of your own');
+for (const [name, preset] of Object.entries(presets)) addOption('preset', name, preset.title);
+for (const [name, titles] of Object.entries(options)) {
+  for (const [value, title] of Object.entries(titles)) addOption(name, value, title);
+}
+slot('from_file').hidden = start.weights.startsWith('file:'); // which is how a given one is known
+offerPictures();
+window.addEventListener('popstate', restore);
+restore();
