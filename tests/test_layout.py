@@ -70,6 +70,7 @@ TOPICS = {
         "module": "the page of a user's own module",
         "panels": "the tabs Cost, Length and Time, and errors",
         "pictures": "pictures that are opened",
+        "rows": "rows of the editor that are inserted and moved",
         "tokens": "the tab Tokens",
     },
     "ui/hostile": {
