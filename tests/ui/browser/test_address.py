@@ -13,6 +13,7 @@ from tests.ui.browser.screen import (
     DESK,
     STEM,
     confirmed,
+    has_tokens,
     hold_the_first_answer,
     refused,
     rows,
@@ -69,23 +70,23 @@ def test_the_link_of_the_view_is_copied_or_said_to_be_in_the_address_bar(page: P
 
 def test_back_forward_and_reload_restore_the_choice(page: Page) -> None:
     page.locator("[data-field=preset]").select_option("dinov2_s14")
-    expect(page.locator(".length strong")).to_have_text("257")
+    has_tokens(page, 257)
     confirmed(page)
     page.locator('tr[data-layer="pos_embed"]').click()
     page.locator("[data-field=preset]").select_option("pit_s")
-    expect(page.locator(".length strong")).to_have_text("730")
+    has_tokens(page, 730)
     confirmed(page)
     page.go_back()
-    expect(page.locator(".length strong")).to_have_text("257")
+    has_tokens(page, 257)
     expect(page.locator("[data-slot=panel] h2")).to_have_text("Output of pos_embed")
     page.go_back()
     expect(page.locator("[data-slot=panel] h2")).to_have_text("Output of proj, before tokens")
     page.go_back()
-    expect(page.locator(".length strong")).to_have_text("197")
+    has_tokens(page, 197)
     page.go_forward()
-    expect(page.locator(".length strong")).to_have_text("257")
+    has_tokens(page, 257)
     page.reload()
-    expect(page.locator(".length strong")).to_have_text("257")
+    has_tokens(page, 257)
     confirmed(page)
     assert page.locator("[data-field=preset]").input_value() == "dinov2_s14"
 

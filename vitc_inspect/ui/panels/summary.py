@@ -36,10 +36,11 @@ def _headline(prediction: Prediction) -> Markup:
     """How many tokens come out of how many pixels."""
     height, width = prediction.spec.image_size
     rows, columns = prediction.grid_size
+    tokens = text.plural(prediction.num_patches, "token")
     return fill(
-        '<h2><span class="area">{:,} × {:,}</span> pixels become <span class="area">{:,} × {:,}'
-        '</span> = <strong class="token">{}</strong></h2>',
-        *(height, width, rows, columns, text.plural(prediction.num_patches, "token")),
+        '<h2 data-seq-len="{}"><span class="area">{:,} × {:,}</span> pixels become'
+        ' <span class="area">{:,} × {:,}</span> = <strong class="token">{}</strong></h2>',
+        *(prediction.seq_len, height, width, rows, columns, tokens),
     )
 
 
