@@ -177,6 +177,7 @@ def test_the_encoder_is_added_folded_and_opened(page: Page) -> None:
 
 
 def test_statistics_and_weights_are_part_of_the_choice(page: Page) -> None:
+    page.get_by_role("button", name="8 norms and activations").click()
     page.locator('tr[data-layer="norm1"]').click()
     panel = page.locator("[data-slot=panel]")
     expect(panel).to_contain_text("from this image, as in training")

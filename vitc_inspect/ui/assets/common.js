@@ -233,7 +233,7 @@ function heldPicture() {
 // ---- keys ----------------------------------------------------------------------------------
 
 function linesOfTable() {
-  return [...slot('table').querySelectorAll('tbody tr')].filter((line) => !line.closest('[hidden]') && line.querySelector('button'));
+  return [...slot('table').querySelectorAll('tbody tr')].filter((line) => line.querySelector('button') && line.checkVisibility());
 }
 
 // Tab goes to one line of the table: to the chosen one, or to the first where it is folded away.
@@ -277,7 +277,7 @@ root.addEventListener('keydown', (event) => {
   }
   if (!event.target.closest('.tabs [data-view]') || (!step && end === undefined)) return;
   event.preventDefault();
-  const tabs = [...root.querySelectorAll('.tabs [data-view]')].filter((tab) => !tab.hidden);
+  const tabs = [...root.querySelectorAll('.tabs [data-view]')].filter((tab) => tab.checkVisibility());
   const at = tabs.findIndex((tab) => tab.dataset.view === view);
   const other = tabs.at(step ? (at + step) % tabs.length : end);
   select(layer, other.dataset.view);

@@ -8,8 +8,6 @@ const RESULTS = ['totals', 'status', 'strip', 'table', 'panel'];
 const LAYER_VIEWS = ['maps', 'cell']; // those that show one layer; the others show the whole
 const VIEWS = [...root.querySelectorAll('[data-view]')].map((tab) => tab.dataset.view);
 
-const STACKED = 1340; // width below which the panel stands under the table, as in page.css
-const TABLE = 560; // about what the table and the panel's padding take beside the maps
 
 let newest = 0; // number of the newest choice; an answer to an older one is dropped
 let layer = ''; // name of the selected layer
@@ -561,7 +559,7 @@ function choosing(open) {
 
 // What the choices come to is said on the button that leads to it.
 function titleToggle() {
-  const tokens = slot('totals').querySelector('.length strong')?.textContent;
-  const shown = tokens ? `Show ${tokens} tokens` : 'Show what is wrong';
-  root.querySelector('[data-toggle-choose]').textContent = root.classList.contains('choosing') ? shown : 'Choose a stem';
+  const tokens = slot('totals').querySelector('[data-seq-len]')?.dataset.seqLen;
+  const shown = tokens ? `Show ${Number(tokens).toLocaleString('en')} tokens` : 'Show what is wrong';
+  root.querySelector('[data-toggle-choose]').textContent = root.classList.contains('choosing') ? shown : 'Edit the stem';
 }
