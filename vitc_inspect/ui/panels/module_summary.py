@@ -149,8 +149,8 @@ def summary_html(report: ModuleReport) -> Markup:
         "layers run": f"{layers:,}",
         "functions": f"{functions:,}",
         _TERMS["params"]: text.count(report.params),
-        _TERMS["MACs"] + all_of: text.count(report.macs),
-        term("flops") + ", 2 a MAC": text.count(2 * report.macs),
+        term("macs", f"MACs{all_of}"): text.count(report.macs),
+        term("flops", "FLOPs, 2 a MAC"): text.count(2 * report.macs),
     }
     before = ", given" if report.failure else " from"
     length = tag("p.length", result, tag("span.soft", before), " ", given or "nothing")
