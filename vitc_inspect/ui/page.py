@@ -211,6 +211,7 @@ def controls_of(preset: Preset) -> dict[str, str]:
     return {
         **encoder,
         "title": preset.title,
+        "group": preset.group,
         "stem": format_stem(spec),
         "height": str(spec.image_size[0]),
         "width": str(spec.image_size[1]),
