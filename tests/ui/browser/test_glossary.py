@@ -138,6 +138,7 @@ def test_every_term_of_every_tab_opens_its_card_by_touch_inside_the_window(phone
         assert terms.count()
         for number in range(terms.count()):
             every_word_of_its_card_is_seen(phone, terms.nth(number))
+        expect(phone.locator(":is(button, a, label, summary) [data-term]")).to_have_count(0)
         small = phone.evaluate(TOO_SMALL)
         assert [button for button in small if "data-term" in button] == []
 
