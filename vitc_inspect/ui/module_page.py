@@ -12,7 +12,14 @@ from vitc_inspect.ui.module_runner import RANDOM
 from vitc_inspect.ui.module_server import ModuleServer, module_functions
 from vitc_inspect.ui.page import blocks_of, image_options
 
-MODULE_SCRIPTS = ("common.js", "module.js", "maps.js", "tokens.js", "module-start.js")
+MODULE_SCRIPTS = (
+    "common.js",
+    "module.js",
+    "maps.js",
+    "tokens.js",
+    "module-start.js",
+    "glossary.js",
+)
 """The page's scripts in order; they share one scope."""
 
 

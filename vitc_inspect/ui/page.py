@@ -19,13 +19,17 @@ from vitc_inspect.ui.choice import ENCODER_START, FILE, LINK_FIELDS, VIEW_START
 from vitc_inspect.ui.http_checks import app_kwargs
 from vitc_inspect.ui.pictures import MAX_FILE_BYTES
 from vitc_inspect.ui.server import Inspector, server_functions
+from vitc_inspect.views.glossary import cards
 
 _ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = (
     *("common.js", "page.js", "maps.js", "cells.js", "tokens.js", "explain.js", "link.js"),
-    *("editor.js", "layers.js", "start.js"),
+    *("editor.js", "layers.js", "start.js", "glossary.js"),
 )
 """The page's scripts in order; they share one scope."""
+
+STYLES = ("page.css", "maps.css", "cells.css", "tokens.css", "module.css", "glossary.css")
+"""Style sheets of both pages in order."""
 
 _SETTINGS: Mapping[str, Any] = {
     "share": False,
@@ -165,6 +169,7 @@ def blocks_of(
             server_functions=functions,
             own_notes={name: " ".join(picture.notes) for name, picture in own_pictures.items()},
             max_file_bytes=MAX_FILE_BYTES,
+            glossary=cards(),
             **props,
         )
     return page
@@ -186,7 +191,7 @@ def look() -> dict[str, Any]:
         font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "monospace"],
     )
     # in the head, since `css` rewrites selectors and breaks lists inside :is()
-    style = read_assets("page.css", "maps.css", "cells.css", "tokens.css", "module.css")
+    style = read_assets(*STYLES)
     return {"theme": theme, "head": f"<style>{style}</style>"}
 
 
@@ -206,6 +211,7 @@ def controls_of(preset: Preset) -> dict[str, str]:
     return {
         **encoder,
         "title": preset.title,
+        "group": preset.group,
         "stem": format_stem(spec),
         "height": str(spec.image_size[0]),
         "width": str(spec.image_size[1]),

@@ -139,8 +139,7 @@ def test_a_phone_reads_totals_strip_maps_in_this_order(
     page.goto(app.address)
     confirmed(page)
     tops = [
-        page.locator(f"[data-slot={name}]").bounding_box()
-        for name in ("totals", "strip", "panel")
+        page.locator(f"[data-slot={name}]").bounding_box() for name in ("totals", "strip", "panel")
     ]
     assert sorted(box["y"] for box in tops if box) == [box["y"] for box in tops if box]
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]

@@ -1,7 +1,15 @@
 // The page's start: fill the lists, then show what the address asks for.
 
 field('preset').add(new Option('a stem of your own', ''));
-for (const [name, preset] of Object.entries(props.presets)) addOption('preset', name, preset.title);
+for (const [name, preset] of Object.entries(props.presets)) {
+  let group = [...field('preset').querySelectorAll('optgroup')].find((known) => known.label === preset.group);
+  if (!group) {
+    group = document.createElement('optgroup');
+    group.label = preset.group;
+    field('preset').append(group);
+  }
+  group.append(new Option(preset.title, name));
+}
 for (const [name, titles] of Object.entries(props.options)) {
   for (const [value, title] of Object.entries(titles)) addOption(name, value, title);
 }
