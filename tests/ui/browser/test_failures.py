@@ -19,13 +19,13 @@ SENTENCE = re.compile("ZeroDivisionError: by nothing. This is a fault of vitc_in
 PROGRAM = """
 import os, sys
 import failing_parts
-from vitc_inspect.ui import server
-from vitc_inspect.ui.launch import main
+from vitc_inspect.ui import launch, server
 
 os.environ["PYTHONPATH"] += os.pathsep + sys.path[0]
+launch._RUNNERS = ("failing_parts", launch._RUNNERS[1])
 server._PRELOAD = ("failing_parts", *server._PRELOAD)
 server.Inspector.predict = failing_parts.failing(server.Inspector.predict, "predict")
-sys.exit(main(sys.argv[1:]))
+sys.exit(launch.main(sys.argv[1:]))
 """
 """The app, parts of which fail as long as there is a file of their name beside it."""
 
