@@ -4,7 +4,7 @@
 (() => {
   const GAP = 8; // between the card, its term and the window's edges (px)
   const card = document.createElement('div');
-  Object.assign(card, { className: 'term-card', popover: 'auto', tabIndex: -1, autofocus: true });
+  Object.assign(card, { className: 'term-card', popover: 'auto', tabIndex: -1 });
   card.setAttribute('role', 'dialog');
   card.setAttribute('aria-labelledby', 'term-title');
   card.setAttribute('aria-describedby', 'term-text');
@@ -12,6 +12,7 @@
     + '<button type="button" aria-label="Close">×</button>';
   const [title, text, formula, source, close] = card.children;
   root.append(card);
+  card.autofocus = true; // when it opens; an element that is inserted with it asks for the focus at once
 
   let opener = null; // the term whose card is open
   let pressed = null; // the same when the pointer went down, before that closed the card
