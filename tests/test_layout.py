@@ -62,6 +62,7 @@ TOPICS = {
         "cells": "the tab Cell",
         "editor": "the controls",
         "failures": "panels and requests that fail",
+        "glossary": "cards of terms",
         "first_screen": "what is shown at once",
         "late_answers": "answers that come late, or never",
         "links": "links that were written long ago",
@@ -129,6 +130,7 @@ WITHOUT = {
     "ui/panels/token_details": "test_tokens",
     "ui/panels/token_order": "test_tokens",
     "views/blocks": "test_strip",
+    "views/glossary_entries": "test_glossary",
     "views/report": "protocols alone, without a function",
     "views/other_tables": "tests/cli/test_stems",
 }

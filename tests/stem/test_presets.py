@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import groupby
 from types import MappingProxyType
 
 import pytest
@@ -97,6 +99,46 @@ def test_only_what_a_model_has_is_counted(name: str, params: int) -> None:
     assert prediction.params == params
     has_table = "pos_embed" in [layer.name for layer in prediction.layers]
     assert has_table == (name in ("vit_p_18gf", "pit_s", "vitpose_b"))
+
+
+def test_the_presets_of_a_group_stand_together_and_the_paper_s_come_first() -> None:
+    groups = [preset.group for preset in PRESETS.values()]
+    runs = [group for group, _ in groupby(groups)]
+    assert len(runs) == len(set(groups))
+    assert all(1 < groups.count(group) <= 6 for group in runs)
+    assert runs[0].startswith("Start here")
+    papers = [preset.source.startswith("Xiao") for preset in PRESETS.values()]
+    assert papers == sorted(papers, reverse=True)
+
+
+def test_both_of_a_pair_of_the_paper_stand_side_by_side() -> None:
+    names = list(PRESETS)
+    assert names[:2] == ["vit_p_4gf", "vit_c_4gf"]
+    for size in ("1gf", "4gf", "18gf", "36gf"):
+        patchify, convolutions = (PRESETS[f"vit_{kind}_{size}"] for kind in "pc")
+        assert names.index(convolutions.name) == names.index(patchify.name) + 1
+        assert patchify.group == convolutions.group
+        assert patchify.title.startswith(f"Patchify 16×16: ViT_P-{size.upper()}")
+        assert convolutions.title.endswith(f"3×3 convolutions: ViT_C-{size.upper()}")
+
+
+def test_a_title_that_names_patches_or_convolutions_names_those_of_the_stem() -> None:
+    for preset in PRESETS.values():
+        first = preset.stem.convs[0]
+        if found := re.match(r"Patchify (\d+)×\1", preset.title):
+            assert int(found[1]) == first.kernel_size == first.stride
+            assert len(preset.stem.convs) == 1
+        if found := re.match(r"(\d+)×\1 every (\d+)", preset.title):
+            assert (int(found[1]), int(found[2])) == (first.kernel_size, first.stride)
+        if found := re.match(r"(Four|Six) 3×3", preset.title):
+            kernels = [conv.kernel_size for conv in preset.stem.convs]
+            assert kernels == [3] * {"Four": 4, "Six": 6}[found[1]] + [1]
+
+
+@every_preset
+def test_a_preset_says_what_to_look_at(preset: Preset) -> None:
+    assert preset.teaches.split()[0] in ("Choose", "Compare", "Count", "Follow", "Look", "Open")
+    assert len(preset.teaches.split()) <= 32
 
 
 def test_no_two_presets_share_a_title_or_a_lesson() -> None:

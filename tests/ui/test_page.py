@@ -43,6 +43,9 @@ def test_everything_that_is_offered_can_be_chosen() -> None:
     assert set(options["image"]) == set(SAMPLES)
     assert {"auto", "cpu"} <= set(options["device"])
     assert set(props["presets"]) == set(PRESETS)
+    assert [one["group"] for one in props["presets"].values()] == [
+        preset.group for preset in PRESETS.values()
+    ]
     for field in ("dtype", "attention", "weights", "image", "device"):
         assert start[field] in options[field]
         for value in options[field]:

@@ -20,9 +20,13 @@ from vitc_inspect.ui.http_checks import app_kwargs
 from vitc_inspect.ui.pictures import MAX_FILE_BYTES
 from vitc_inspect.ui.scripts import bundle
 from vitc_inspect.ui.server import Inspector, server_functions
+from vitc_inspect.views.glossary import cards
 
 ASSETS = Path(__file__).parent / "assets"
 """The folder of the page's HTML, style sheets and JavaScript modules."""
+STYLES = ("page.css", "maps.css", "cells.css", "tokens.css", "module.css", "glossary.css")
+"""Style sheets of both pages in order."""
+
 _SETTINGS: Mapping[str, Any] = {
     "share": False,
     "show_error": False,
@@ -162,6 +166,7 @@ def blocks_of(
             server_functions=functions,
             own_notes={name: " ".join(picture.notes) for name, picture in own_pictures.items()},
             max_file_bytes=MAX_FILE_BYTES,
+            glossary=cards(),
             **props,
         )
     return page
@@ -183,7 +188,7 @@ def look() -> dict[str, Any]:
         font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "monospace"],
     )
     # in the head, since `css` rewrites selectors and breaks lists inside :is()
-    style = read_assets("page.css", "maps.css", "cells.css", "tokens.css", "module.css")
+    style = read_assets(*STYLES)
     return {"theme": theme, "head": f"<style>{style}</style>"}
 
 
@@ -203,6 +208,7 @@ def controls_of(preset: Preset) -> dict[str, str]:
     return {
         **encoder,
         "title": preset.title,
+        "group": preset.group,
         "stem": format_stem(spec),
         "height": str(spec.image_size[0]),
         "width": str(spec.image_size[1]),

@@ -52,7 +52,7 @@ PATIENCE = 2.5
 TIMING_BYTES = 8 * 2**20
 """Budget of the cache of finished measurements of time (bytes)."""
 _PRELOAD = (StemRunner.__module__,)
-_NICENESS = 10  # of long runs, so that small ones beside them get the processor
+_NICENESS = 5  # of long runs, so that small ones beside them get the processor
 _PROBE_RUNS = 4  # runs of the stem whose work a probe is like: gradients of a token
 _FIRST_TIMED_RUNS = 8  # runs of a measurement before its first answer
 _LONGEST_ERROR = 20_000  # characters of a pasted message that are read

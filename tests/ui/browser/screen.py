@@ -20,13 +20,23 @@ def refused(page: Page) -> str:
 
 
 def seq_len(page: Page) -> int:
-    return int(page.locator(".length strong").inner_text().replace(",", ""))
+    return int(page.locator("[data-seq-len]").get_attribute("data-seq-len") or 0)
+
+
+def has_tokens(page: Page, number: int) -> None:
+    """Wait until the headline is of a sequence of this length."""
+    expect(page.locator("[data-seq-len]")).to_have_attribute("data-seq-len", str(number))
 
 
 def rows(page: Page) -> dict[str, list[str]]:
-    """The table: cells by layer."""
-    texts = page.locator(".table tbody tr").evaluate_all(
-        "rows => rows.map(row => [...row.cells].map(cell => cell.innerText.trim()))"
+    """The table: predicted, observed, verdict, params, MACs and receptive field by layer."""
+    texts = page.locator(".table tbody tr:not(.apart)").evaluate_all(
+        """
+        rows => rows.map(row => [...row.querySelectorAll(':scope > :not(.formula)')].map(cell => {
+          const mark = cell.querySelector('.mark');
+          return cell.innerText.trim() + (mark ? ` ${mark.ariaLabel}` : '');
+        }))
+        """
     )
     return {cells[0]: cells[1:] for cells in texts}
 

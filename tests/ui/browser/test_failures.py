@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.served import Served, free_port, served
-from tests.ui.browser.screen import CONTRAST, confirmed, opened_view
+from tests.ui.browser.screen import CONTRAST, confirmed, has_tokens, opened_view
 from vitc_inspect.common.guard import STRICT_RULES
 
 SENTENCE = re.compile("ZeroDivisionError: by nothing. This is a fault of vitc_inspect;")
@@ -19,13 +19,13 @@ SENTENCE = re.compile("ZeroDivisionError: by nothing. This is a fault of vitc_in
 PROGRAM = """
 import os, sys
 import failing_parts
-from vitc_inspect.ui import server
-from vitc_inspect.ui.launch import main
+from vitc_inspect.ui import launch, server
 
 os.environ["PYTHONPATH"] += os.pathsep + sys.path[0]
+launch._RUNNERS = ("failing_parts", launch._RUNNERS[1])
 server._PRELOAD = ("failing_parts", *server._PRELOAD)
 server.Inspector.predict = failing_parts.failing(server.Inspector.predict, "predict")
-sys.exit(main(sys.argv[1:]))
+sys.exit(launch.main(sys.argv[1:]))
 """
 """The app, parts of which fail as long as there is a file of their name beside it."""
 
@@ -71,8 +71,8 @@ def test_a_panel_that_fails_says_so_and_the_rest_of_the_page_stays(
     panel = opened_view(tab, "Length")
     expect(panel).to_contain_text("The panel could not be drawn")
     expect(panel).to_contain_text(SENTENCE)
-    expect(tab.locator(".length strong")).to_have_text("197")
-    expect(tab.locator(".summary")).to_contain_text("4 of 4 layers agree")
+    has_tokens(tab, 197)
+    expect(tab.locator(".summary")).to_contain_text("4 of 4 layers")
     assert tab.evaluate(CONTRAST) == []
     (folder / "length").unlink()
     opened_view(tab, "Cost")
@@ -99,7 +99,7 @@ def test_a_request_that_fails_is_told_and_can_be_tried_again(
 def test_a_link_to_a_thin_image_is_shown(app: Served, tab: Page, view: str) -> None:
     tab.goto(f"{app.address}?stem=7x7/2:4&size=1x16384&encoder=1,1,1,softmax&view={view}")
     expect(tab.locator(".vi")).to_have_attribute("data-state", "predicted", timeout=20_000)
-    expect(tab.locator(".length strong")).to_have_text("8,193")
+    has_tokens(tab, 8193)
     expect(tab.locator("[data-slot=panel]")).not_to_be_empty()
 
 

@@ -6,7 +6,15 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Request, Route, expect
 
 from tests.served import Served, free_port, served
-from tests.ui.browser.screen import STEM, confirmed, hold_the_first_answer, refused, rows, seq_len
+from tests.ui.browser.screen import (
+    STEM,
+    confirmed,
+    has_tokens,
+    hold_the_first_answer,
+    refused,
+    rows,
+    seq_len,
+)
 
 
 def test_an_answer_that_comes_late_never_replaces_a_newer_one(page: Page) -> None:
@@ -24,7 +32,7 @@ def test_an_answer_that_comes_late_never_replaces_a_newer_one(page: Page) -> Non
     assert page.locator(".vi").get_attribute("data-state") == "stale"
     page.locator("[data-slider]").fill("448")
     held[0].continue_()
-    expect(page.locator(".length strong")).to_have_text("785")
+    has_tokens(page, 785)
     confirmed(page)
     assert seq_len(page) == 785
     assert "size=448x448" in page.url
@@ -79,8 +87,8 @@ def test_changes_made_while_an_answer_is_on_its_way_all_count(page: Page) -> Non
     held = hold_the_first_answer(page)
     page.get_by_label("conv2 stride").fill("1")
     page.locator("[data-slider]").fill("256")
-    page.get_by_text("+ add a convolution").click()
-    page.get_by_text("+ add a convolution").click()
+    page.get_by_text("+ convolution").click()
+    page.get_by_text("+ convolution").click()
     page.locator('tr[data-layer="proj"]').click()
     held[0].continue_()
     expect(page.locator(STEM)).to_have_value(
@@ -106,7 +114,7 @@ def test_many_changes_at_once_end_on_the_last(page: Page) -> None:
           }
         }"""
     )
-    expect(page.locator(".length strong")).to_have_text(str(19 * 19 + 1))
+    has_tokens(page, 19 * 19 + 1)
     confirmed(page)
     assert rows(page)["proj"][:3] == ["384×19×19", "384×19×19", "✓ agrees"]
 
@@ -121,7 +129,7 @@ def test_a_server_that_is_gone_is_said_and_nothing_stale_stays(window: BrowserCo
         assert seq_len(page) == 730
     page.locator("[data-slider]").fill("100")
     assert "The server does not answer" in refused(page)
-    assert page.locator(".length").count() == 0
+    assert page.locator(".headline").count() == 0
     with served("--port", port):
         page.locator("[data-retry]").first.click()
         confirmed(page)

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.served import Served
-from tests.ui.browser.screen import confirmed, refused, rows
+from tests.ui.browser.screen import confirmed, refused, rows, seq_len
 
 SMALL = "&image=photo&seed=0&device=cpu&dtype=float32"
 PATCHES = "stem=16x16/16:64&size=64x64&channels=3&class_token=1"
@@ -131,7 +131,11 @@ def test_a_link_gives_what_it_gave(
     tab.goto(f"{app.address}?{query}")
     confirmed(tab)
     totals = tab.locator("[data-slot=totals]").inner_text().splitlines()
-    assert totals[0] == tokens
+    length, grid = re.findall(r"^([\d,]+) tokens = (\d+ × \d+)", tokens)[0]
+    assert seq_len(tab) == int(length.replace(",", ""))
+    assert f"{grid} = " in tab.locator(".headline h2").inner_text()
+    untabled = "There is no position table." in tab.locator(".cause").inner_text()
+    assert untabled == ("no position table" in tokens)
     if macs is not None:
         said = totals[totals.index("MACs") + 1]
         assert said == (f"{macs:,}" if macs < 10**6 else f"{macs / 10**6:.2f} M")
@@ -153,7 +157,7 @@ def test_a_short_link_means_what_is_as_at_the_start(app: Served, tab: Page) -> N
     tab.goto(f"{app.address}?stem=3x3/2:8+ln+gelu,+16x16/16:32&size=64")
     confirmed(tab)
     assert "size=64x64&channels=3&class_token=1&image=photo&seed=0&device=auto" in tab.url
-    assert "5 tokens = 2 × 2 + 1 class token" in tab.locator("[data-slot=totals]").inner_text()
+    assert seq_len(tab) == 5
     expect(tab.locator("[data-field=position_table]")).to_be_checked()
 
 
@@ -195,7 +199,7 @@ def test_an_unknown_value_of_what_is_only_looked_at_gives_the_start(
     expect(opened.locator(".tabs [role=tab][aria-selected=true]")).to_have_text("Maps")
     expect(opened.locator("[data-slot=panel] h2")).to_have_text("Output of proj, before tokens")
     expect(opened.locator("[data-field=encoder]")).not_to_be_checked()
-    assert opened.locator("[data-slot=totals]").inner_text().startswith("17 tokens = 4 × 4")
+    assert seq_len(opened) == 17
     assert re.search(r"[?&]size=64x64&", opened.url)
 
 
@@ -226,7 +230,7 @@ WRITTEN = {
 def test_a_link_is_shown_as_it_was_written(app: Served, opened: Page, link: str) -> None:
     follow(opened, link)
     confirmed(opened)
-    assert opened.locator(".length strong").inner_text() == WRITTEN[link]
+    assert seq_len(opened) == int(WRITTEN[link])
     assert opened.url == f"{app.address}?{link}"
 
 

@@ -145,3 +145,13 @@ def test_a_size_that_cannot_be_is_refused_at_its_field_and_the_rest_stays(page: 
     state(page, "confirmed")
     expect(row(page, "proj:1")).to_contain_text("2×12×4×4")
     expect(page.locator(".totals")).to_contain_text("MACs, batch of 2")
+
+
+def test_the_terms_of_the_table_open_their_cards(page: Page) -> None:
+    page.locator("thead [data-term=predicted]").click()
+    expect(page.get_by_role("dialog", name="Predicted")).to_contain_text(
+        "before any model is built"
+    )
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.locator("thead [data-term=predicted]")).to_be_focused()

@@ -62,7 +62,7 @@ def test_a_click_between_the_points_marks_the_tokens_that_read_the_pixel(
 ) -> None:
     """Pixel (8, 8) lies 8 from the centres at 0 and 16, whose fields reach 15 to each side."""
     show(page, app, "view=tokens")
-    page.locator(STAGE).click(position=spot(page, 8.5, 8.5))
+    page.locator(STAGE).click(position=spot(page, 8.6, 8.8))
     said = page.locator("[data-token-output]")
     expect(said).to_have_text("pixel (8, 8): read by 2 × 2 = 4 tokens")
     assert marked(page) == 4

@@ -16,6 +16,7 @@ from vitc_inspect.stem.prediction import LayerPrediction
 from vitc_inspect.stem.spec import Stage
 from vitc_inspect.ui.panels.elements import button
 from vitc_inspect.views import text
+from vitc_inspect.views.glossary import term
 from vitc_inspect.views.html import Markup, fill, join, tag
 from vitc_inspect.views.maps import data_uri, plane_png, value_scale
 from vitc_inspect.views.pixels import jpeg_uri, stretches
@@ -290,11 +291,30 @@ def _controls_html() -> Markup:
 def _legend_html(layer: LayerPrediction, stage: Stage) -> Markup:
     """What the colours on the input mean, and which rows and columns are never read."""
     conv = stage.conv
-    parts = [tag("span", tag("i.cell-key-window"), f"window, stride {conv.stride}")]
+    parts = [
+        tag(
+            "span",
+            tag("i.cell-key-window"),
+            term("window", "window"),
+            ", ",
+            term("stride", "stride"),
+            f" {conv.stride}",
+        )
+    ]
     if conv.dilation > 1:
-        parts.append(tag("span", tag("i.cell-key-tap"), f"tap, dilation {conv.dilation}"))
+        parts.append(
+            tag(
+                "span",
+                tag("i.cell-key-tap"),
+                "tap, ",
+                term("dilation", "dilation"),
+                f" {conv.dilation}",
+            )
+        )
     if conv.padding:
-        parts.append(tag("span", tag("i.cell-key-padding"), f"padding, {conv.padding}"))
+        parts.append(
+            tag("span", tag("i.cell-key-padding"), term("padding", "padding"), f", {conv.padding}")
+        )
     if unread := text.unread(layer):
         parts.append(tag("span.cell-lost", tag("i.cell-key-unread"), unread))
     return tag("p.cell-legend", *parts)

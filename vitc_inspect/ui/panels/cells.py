@@ -18,6 +18,7 @@ from vitc_inspect.ui.panels.cell_window import window_html
 from vitc_inspect.ui.panels.elements import button, table_row, verdict, whole_numbers
 from vitc_inspect.ui.panels.map_pictures import floats
 from vitc_inspect.views import text
+from vitc_inspect.views.glossary import term
 from vitc_inspect.views.html import Markup, fill, join, tag
 from vitc_inspect.views.maps import Scale, data_uri, plane_png
 
@@ -135,9 +136,13 @@ _DOING = {
 def _no_convolution_html(prediction: Prediction, layer: LayerPrediction) -> Markup:
     """What a layer that is no convolution does, and a button to the nearest convolution."""
     target = layer.stage or prediction.spec.stages[-1].name
-    words = (
-        f"{layer.name} is no convolution: {_DOING[layer.kind]}. A cell can be taken apart in the"
-        f" convolution {'of its stage' if layer.stage else 'before it'}."
+    words = join(
+        f"{layer.name} is no ",
+        term("convolution", "convolution"),
+        f": {_DOING[layer.kind]}. A ",
+        term("cell", "cell"),
+        " can be taken apart in the convolution",
+        f" {'of its stage' if layer.stage else 'before it'}.",
     )
     return fill(
         '<header><h2>{}</h2></header><p class="cell-none">{}</p><p>{}</p>',
@@ -154,9 +159,10 @@ def _equation_html(cell: Cell) -> Markup:
     return fill(
         '<header><h2>{}, <span class="channels">map {}</span>, <span class="area">row {}, column {}'
         '</span></h2></header><p class="cell-equation"><span>Σ window × kernel{} = <b>{}</b>;'
-        "</span> <span>the hook saw <b>{}</b> {}</span></p>",
+        "</span> <span>the {} saw <b>{}</b> {}</span></p>",
         *(cell.layer, cell.channel, cell.row, cell.column),
-        *(bias, text.number(cell.total), text.number(cell.observed), _verdict(cell)),
+        *(bias, text.number(cell.total)),
+        *(term("hook", "hook"), text.number(cell.observed), _verdict(cell)),
     )
 
 
@@ -169,7 +175,7 @@ def _ledger_html(cell: Cell) -> Markup:
     name = f"Σ of {cell.products.size:,} products"
     lines = []
     if cell.bias is not None:
-        lines = [(name, float(cell.products.sum())), ("+ bias", cell.bias)]
+        lines = [(name, float(cell.products.sum())), (join("+ ", term("bias", "bias")), cell.bias)]
         name = "= the sum"
     places = _places([*(value for _, value in lines), cell.total, cell.observed])
     dtype = str(cell.dtype).removeprefix("torch.")
@@ -247,7 +253,7 @@ def _products_html(cell: Cell, given: int, *, first: bool, width: int) -> Markup
         said = f"{cell.padded.size:,} taps are too many to list."
     products = tag(
         "div.cell-products",
-        tag("h3", "Window × kernel = products"),
+        tag("h3", term("window"), " × ", term("kernel", "kernel"), " = products"),
         *(_block_html(cell, index, grids, colours[index]) for index in shown),
         tag("p.cell-said", said, data_cell_said=True),
     )
@@ -382,11 +388,17 @@ def _tile_svg(values: DoubleArray, padded: BoolArray, grid: _Grid) -> Markup:
 def _sums_html(cell: Cell, given: int) -> Markup:
     """The sum of every input channel, which the page lists in the chosen order."""
     return fill(
-        '<div class="cell-sums"><h3>{:,} input channels'
+        '<div class="cell-sums"><h3>{:,} input {}'
         ' <span class="cell-keys" role="group" aria-label="order">'
         '<button type="button" data-cell-order="size" aria-pressed="true">by size</button>'
         '<button type="button" data-cell-order="index" aria-pressed="false">by index</button>'
         '</span></h3><div class="cell-list" data-cell-sums="{}" data-first="{}" data-shown="{}">'
         "</div></div>",
-        *(len(cell.in_channels), floats(cell.per_channel), cell.in_channels[0], given),
+        *(
+            len(cell.in_channels),
+            term("channels", "channels"),
+            floats(cell.per_channel),
+            cell.in_channels[0],
+            given,
+        ),
     )

@@ -29,6 +29,7 @@ from vitc_inspect.ui.panels.elements import (
     verdict,
 )
 from vitc_inspect.views import text
+from vitc_inspect.views.glossary import term
 from vitc_inspect.views.html import Content, Markup, fill, join, tag
 from vitc_inspect.views.plots import Dot, image_size_plot, time_plot, tokens_plot, total_stride_plot
 
@@ -38,9 +39,11 @@ _ADD_ENCODER = button("Put the encoder behind the stem", css="inline", data_add_
 def cost_html(prediction: Prediction, report: Report | None) -> Markup:
     """Draw the cost panel: shares of the parts, findings, the paper's figures, other counters."""
     findings = [*_findings(prediction), _memory_sentence(prediction, report)]
-    counted = (
-        "1 MAC is one multiply-accumulate, and FLOPs are 2 × MACs. Counted are convolutions, linear"
-        " layers and attention's two products; not biases, norms, activations and softmax."
+    counted = join(
+        "1 MAC is one multiply-accumulate, and ",
+        term("flops"),
+        " are 2 × MACs. Counted are convolutions, linear layers and attention's two products; not"
+        " biases, norms, activations and softmax.",
     )
     return join(
         _shares_html(shares(prediction)),
@@ -178,7 +181,9 @@ def _shares_html(parts: Sequence[Share]) -> Markup:
         times = fill(' <span class="soft">× {}</span>', part.parts) if part.parts > 1 else ""
         bars = (_bar(getattr(part, name), total) for name, total in totals.items())
         lines.append(table_row(join(part.name, times), *bars))
-    head = head_row("part", "MACs", "params", "activations")
+    head = head_row(
+        "part", term("macs"), term("params", "params"), term("activations", "activations")
+    )
     return tag("table.shares", head, tag("tbody", *lines))
 
 
@@ -240,7 +245,8 @@ def _paper_html(prediction: Prediction) -> Markup:
         )
     lines = [_paper_line(row, chosen=row is here) for row in PRINTED]
     beneath = fill('<br><span class="soft">printed</span>')
-    titles = (title + beneath for title in ("MACs", "params", "acts"))
+    names = {"macs": "MACs", "params": "params", "activations": "acts"}
+    titles = (term(key, name) + beneath for key, name in names.items())
     table = scrolling_table("printed", ("row", *titles), lines)
     return join(said, fold("the paper's tables beside ours", table))
 
@@ -280,7 +286,10 @@ def _table_words(prediction: Prediction, report: Report | None) -> Markup:
 
 def _table_sentence(prediction: Prediction, report: Report | None) -> Markup:
     """The rows of the position table beside the predicted or observed number of tokens."""
-    rows = fill("The position table has <b>{:,} rows</b>", prediction.seq_len)
+    rows = fill(
+        "The {} has <b>{:,} rows</b>",
+        *(term("position_table", "position table"), prediction.seq_len),
+    )
     if report is None:
         return rows + f"; {prediction.seq_len:,} tokens are predicted."
     record = report.trace.record("pos_embed")
@@ -315,7 +324,10 @@ def _terms_html(vit: ViTSpec, tokens: int) -> Markup:
     if terms.crossover:
         last = f"From {terms.crossover:,} tokens on the n² term is at least as large."
     return remark(
-        fill("Behind the stem, <b>{:,}·n</b> ({})", terms.linear, text.count(linear)),
+        fill(
+            "Behind the stem, in the {}, <b>{:,}·n</b> ({})",
+            *(term("encoder", "encoder"), terms.linear, text.count(linear)),
+        ),
         square,
         f" + {terms.constant:,} MACs, with n = {tokens:,}. {last}",
     )
@@ -336,7 +348,7 @@ def _times_html(timing: Timing) -> Markup:
     rest = text.seconds(max(0.0, timing.hooked.median - whole))
     lines = [_time_line(layer, longest) for layer in timing.layers]
     lines.append(table_row("between layers", tag("td", rest), tag("td"), class_="soft"))
-    titles = ("layer", "median", "middle half")
+    titles = ("layer", term("median", "median"), term("middle_half", "middle half"))
     return scrolling_table("shares times", titles, lines, css="scroll times-box")
 
 
@@ -366,8 +378,9 @@ def _relations_html(timing: Timing, width: int) -> Markup:
     return join(
         *plots,
         remark(
-            "Pearson's r over the layers of this model on this device. The paper's appendix D has"
+            term("correlation"),
+            " over the layers of this model on this device. The paper's appendix D has"
             f" {PRINTED_CORRELATIONS['macs']} for MACs and"
-            f" {PRINTED_CORRELATIONS['activations']} for activations, over whole models on a GPU."
+            f" {PRINTED_CORRELATIONS['activations']} for activations, over whole models on a GPU.",
         ),
     )

@@ -58,13 +58,13 @@ def _actions(name: str, *, removable: bool) -> list[Markup]:
 
 def _number(name: str, row: Mapping[str, str], field: str) -> Markup:
     """A field for a whole number between two buttons, which a finger hits."""
-    words = f"{name} {field.replace('_', ' ')}"
+    quantity = field.replace("_", " ")
     return fill(
         '<span class="step">{}<input type="number" inputmode="numeric" min="{}" step="1"'
         ' value="{}" data-part="{}" aria-label="{}"/>{}</span>',
-        button("−", data_step=-1, tabindex=-1, aria_label=f"{words}: one less"),
-        *(0 if field == "padding" else 1, row[field], field, words),
-        button("+", data_step=1, tabindex=-1, aria_label=f"{words}: one more"),
+        button("−", data_step=-1, tabindex=-1, aria_label=f"one less {quantity} of {name}"),
+        *(0 if field == "padding" else 1, row[field], field, f"{name} {quantity}"),
+        button("+", data_step=1, tabindex=-1, aria_label=f"one more {quantity} of {name}"),
     )
 
 

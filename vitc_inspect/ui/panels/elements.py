@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 from vitc_inspect.stem.geometry import Span
 from vitc_inspect.views.html import Attribute, Content, Markup, fill, join, tag
@@ -64,7 +65,7 @@ def number_or_dot(number: int, words: str) -> str:
     return words if number else _DOT
 
 
-def figures(values: Mapping[str, Content], css: str | None = None) -> Markup:
+def figures(values: Mapping[Any, Content], css: str | None = None) -> Markup:
     """A description list of named figures."""
     items = (tag("div", tag("dt", name), tag("dd", value)) for name, value in values.items())
     return tag("dl", *items, class_=css)

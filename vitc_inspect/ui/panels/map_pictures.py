@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vitc_inspect.tracing.hooks import KeptOutput
 from vitc_inspect.ui.panels.elements import button, colour_bar, figures, remark, whole_numbers
 from vitc_inspect.views import text
+from vitc_inspect.views.glossary import term
 from vitc_inspect.views.html import Attribute, Content, Markup, fill, in_base64, join, tag
 from vitc_inspect.views.maps import (
     FloatArray,
@@ -209,14 +210,14 @@ def _marks_html(picture: Wall, statistics: MapStatistics, side: float) -> str:
 
 def _oddities_html(statistics: MapStatistics) -> Markup:
     """Sentences on dead, equal and broken maps; dead maps are counted even if there are none."""
-    maps = text.plural(len(statistics.mean), "map")
+    maps, dead = text.plural(len(statistics.mean), "map"), term("dead_map", "dead")
     if statistics.dead:
-        many = f"⚠ dead, all values equal: {len(statistics.dead):,} of {maps}, "
-        lines = [tag("p.warning", many, _links(statistics.dead))]
+        many = f", all values equal: {len(statistics.dead):,} of {maps}, "
+        lines = [tag("p.warning", "⚠ ", dead, many, _links(statistics.dead))]
     elif statistics.single:
-        lines = [remark(f"Of {maps} none can be seen to be dead: each is a single value.")]
+        lines = [remark(f"Of {maps} none can be seen to be ", dead, ": each is a single value.")]
     else:
-        lines = [remark(f"0 of {maps} dead: none has all values equal.")]
+        lines = [remark(f"0 of {maps} ", dead, ": none has all values equal.")]
     if statistics.duplicates:
         groups = statistics.duplicates[:_MOST_MARKED]
         equal = (join(*map(_link, group), separator=" = ") for group in groups)
@@ -267,8 +268,8 @@ def large_map_html(
     """
     plane = numbers(kept)[channel]
     header = fill(
-        '<header><h2>Map {} of {}</h2><p class="map-steps">{} {} {}</p></header>',
-        *(channel, name),
+        '<header><h2>{} {} of {}</h2><p class="map-steps">{} {} {}</p></header>',
+        *(term("feature_map", "Map"), channel, name),
         button("‹", data_map=(channel - 1) % count, aria_label="map before"),
         button("›", data_map=(channel + 1) % count, aria_label="map after"),
         button(f"all {count}", data_map=""),
@@ -343,7 +344,7 @@ def figures_html(plane: FloatArray) -> Markup:
         "std": text.number(finite.std()),
         "least": text.number(finite.min()),
         "largest": text.number(finite.max()),
-        "zeros": text.percent(float((finite == 0).mean())),
+        term("zeros", "zeros"): text.percent(float((finite == 0).mean())),
     }
     if broken:
         values["not finite"] = f"{broken:,} of {plane.size:,}"

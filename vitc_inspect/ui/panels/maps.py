@@ -25,6 +25,7 @@ from vitc_inspect.ui.panels.map_pictures import (
 )
 from vitc_inspect.views import text
 from vitc_inspect.views.blocks import coloured_shape
+from vitc_inspect.views.glossary import term
 from vitc_inspect.views.html import Markup, join, tag
 from vitc_inspect.views.maps import Scale, numbers, wall
 
@@ -145,14 +146,18 @@ def _norm_remark(prediction: Prediction, report: Report | None, layer: LayerPred
         return ""
     if report.norm_statistics == "image":
         return remark(
-            "BatchNorm took each map's mean and spread from this image, as in training;"
-            " what the module stores stays as it was."
+            term("batch_norm"),
+            " took each map's mean and spread from this image, as in training;"
+            " what the module stores stays as it was.",
         )
     if report.weights:
-        return remark(f"BatchNorm used the mean and variance stored in {report.weights}.")
+        return remark(
+            term("batch_norm"), f" used the mean and variance stored in {report.weights}."
+        )
     return remark(
-        "BatchNorm used what it stores; fresh, that is mean 0 and variance 1, so it only"
-        " divides by √(1 + 1e-5)."
+        term("batch_norm"),
+        " used what it stores; fresh, that is mean 0 and variance 1, so it only"
+        " divides by √(1 + 1e-5).",
     )
 
 
@@ -180,5 +185,5 @@ def _kernel_html(prepared: PreparedRun, stage: str, channel: int) -> Markup:
     )
     words = "one slice for each channel it reads" if slices > 1 else "one channel is read"
     caption = tag("figcaption", legend_html(picture.scale), tag("span.soft", words))
-    title = tag("h3", f"Kernel {channel} of {stage}: {name}")
+    title = tag("h3", term("kernel"), f" {channel} of {stage}: {name}")
     return title + tag("figure.maps", image, caption)

@@ -26,6 +26,7 @@ from vitc_inspect.ui.panels.maps import npz_file
 from vitc_inspect.ui.panels.module_summary import batch_of, is_batchless, module_shape
 from vitc_inspect.views import text
 from vitc_inspect.views.call_labels import call_name, overwriter, short_place, tensor_shape
+from vitc_inspect.views.glossary import term
 from vitc_inspect.views.html import Content, Markup, fill, join, tag
 from vitc_inspect.views.maps import Scale, numbers
 from vitc_inspect.views.terminal import one_line
@@ -227,14 +228,14 @@ def _predicted_facts(row: ModuleRow) -> list[tuple[Content, Content, Content]]:
     predicted = row.predicted
     if predicted is None:
         none = tag("span.soft", "not predicted: no rule for it here")
-        counted = ("MACs", f"{row.macs:,}", tag("span.soft", "observed"))
-        return [("shape", none, ""), *([counted] if row.macs else [])]
+        counted = (term("macs"), f"{row.macs:,}", tag("span.soft", "observed"))
+        return [(term("shape", "shape"), none, ""), *([counted] if row.macs else [])]
     facts: list[tuple[Content, Content, Content]]
-    facts = [("shape", predicted.rule, _mark(row, "shape"))]
+    facts = [(term("shape", "shape"), predicted.rule, _mark(row, "shape"))]
     if predicted.params is not None:
-        facts.append(("params", f"{predicted.params:,}", _mark(row, "params")))
+        facts.append((term("params", "params"), f"{predicted.params:,}", _mark(row, "params")))
     if predicted.macs is not None:
-        facts.append(("MACs", f"{predicted.macs:,}", _mark(row, "macs")))
+        facts.append((term("macs"), f"{predicted.macs:,}", _mark(row, "macs")))
     return facts
 
 

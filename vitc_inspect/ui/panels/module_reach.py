@@ -32,7 +32,8 @@ from vitc_inspect.ui.panels.map_pictures import legend_html, values_html
 from vitc_inspect.ui.panels.module_maps import Grid, as_maps
 from vitc_inspect.views import text
 from vitc_inspect.views.call_labels import call_name
-from vitc_inspect.views.html import Markup, fill, join, tag
+from vitc_inspect.views.glossary import term
+from vitc_inspect.views.html import Content, Markup, fill, join, tag
 from vitc_inspect.views.maps import Scale, numbers
 from vitc_inspect.views.pixels import heat_uri, photo_uri, thinning
 
@@ -279,7 +280,9 @@ def _stage_html(
             *(heat_uri(np.nan_to_num(found.heat, posinf=most), most), columns, height),
         )
         box = box_svg("token-box", found.rows, found.columns)
-        ends = colour_bar(Scale(low=0, high=most), "0", "gradient", text.number(most, 3))
+        ends = colour_bar(
+            Scale(low=0, high=most), "0", term("gradient", "gradient"), text.number(most, 3)
+        )
     edge = 3 * unit
     frame = f"{-edge:.4g} {-edge:.4g} {columns + 2 * edge:.6g} {height + 2 * edge:.6g}"
     return fill(
@@ -340,11 +343,11 @@ def _facts_html(array: FloatArray, found: Reach, formula: TokenBox | None) -> Ma
     height, width = array.shape[1:]
     rows, columns = found.rows, found.columns
     share = text.percent(found.pixels / (height * width))
-    lines = {
+    lines: dict[Content, Markup] = {
         "rows": fill("<b>{:,}</b> to <b>{:,}</b>", rows.start, rows.stop - 1),
         "columns": fill("<b>{:,}</b> to <b>{:,}</b>", columns.start, columns.stop - 1),
         "size": fill("<b>{:,}×{:,} px</b>", rows.length, columns.length),
-        **({"formula": _formula(formula)} if formula else {}),
+        **({term("receptive_field", "formula"): _formula(formula)} if formula else {}),
         "pixels": fill(
             "<b>{:,}</b> of {:,} ({}) have a gradient", found.pixels, height * width, share
         ),

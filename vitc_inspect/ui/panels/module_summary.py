@@ -31,6 +31,7 @@ from vitc_inspect.views.call_labels import (
     written_over,
 )
 from vitc_inspect.views.folding import Fold, Node, folded, row_keys
+from vitc_inspect.views.glossary import term
 from vitc_inspect.views.html import Content, Markup, fill, join, tag
 from vitc_inspect.views.strip import FAILED
 from vitc_inspect.views.terminal import one_line
@@ -39,8 +40,14 @@ _MOST_EXPLANATIONS = 3
 _MOST_SILENT = 40  # layers that never ran that are lines of the table
 _MOST_AHEAD = 6  # layers behind a failure that are lines of their own without a fold
 _CSS = {"kind or line": "made", "input": "into"}  # of columns that a small screen leaves out
+_TERMS = {
+    "predicted": term("predicted", "predicted"),
+    "observed": term("observed", "observed"),
+    "params": term("params", "params"),
+    "MACs": term("macs"),
+}
 _HEAD = [
-    tag("th", title, scope="col", class_=_CSS.get(title))
+    tag("th", _TERMS.get(title, title), scope="col", class_=_CSS.get(title))
     for title in (
         *("layer", "kind or line", "input", "predicted", "observed", "verdict", "params", "MACs"),
     )
@@ -141,9 +148,9 @@ def summary_html(report: ModuleReport) -> Markup:
     values = {
         "layers run": f"{layers:,}",
         "functions": f"{functions:,}",
-        "params": text.count(report.params),
-        f"MACs{all_of}": text.count(report.macs),
-        "FLOPs, 2 a MAC": text.count(2 * report.macs),
+        _TERMS["params"]: text.count(report.params),
+        term("macs", f"MACs{all_of}"): text.count(report.macs),
+        term("flops", "FLOPs, 2 a MAC"): text.count(2 * report.macs),
     }
     before = ", given" if report.failure else " from"
     length = tag("p.length", result, tag("span.soft", before), " ", given or "nothing")

@@ -11,6 +11,7 @@ from vitc_inspect.stem.prediction import Prediction
 from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.ui.panels.elements import facts_table, remark
 from vitc_inspect.views import text
+from vitc_inspect.views.glossary import term
 from vitc_inspect.views.html import Markup, fill, tag
 from vitc_inspect.views.pixels import (
     Frame,
@@ -213,15 +214,15 @@ def _audit_table_html(audit: PixelAudit, spec: StemSpec) -> Markup:
         share = text.percent(audit.unread_pixels / (height * width))
         unread = fill("<b>{:,}</b> of {:,} ({})", audit.unread_pixels, height * width, share)
     rows = {
-        "padding read": fill(
+        term("padding", "padding") + " read": fill(
             "above <b>{}</b>, below <b>{}</b>, left <b>{}</b>, right <b>{} px</b>",
             *(padding.top, padding.bottom, padding.left, padding.right),
         ),
-        "overlap": fill(
+        term("overlap", "overlap"): fill(
             "{:,} − {:,} = {}: neighbouring fields {} <b>{:,} px</b>",
             *(field, spec.total_stride, overlap, shared, abs(audit.overlap)),
         ),
-        "reads a pixel": fill(
+        term("coverage", "reads a pixel"): fill(
             "<b>{:,}</b> to <b>{:,}</b>, mean {:.3g}", audit.least_reads, audit.most_reads, mean
         ),
         "never read": unread,

@@ -13,6 +13,7 @@ from vitc_inspect.stem.spec import StemSpec, patchify_stem
 from vitc_inspect.ui.panels.elements import badge, equation, facts_table, figures, fold
 from vitc_inspect.views import text
 from vitc_inspect.views.cause import cause_sentence, sizes_on_the_way
+from vitc_inspect.views.glossary import term
 from vitc_inspect.views.html import Content, Markup, fill, join, tag
 
 _MOST_NAMES = 3  # layers that a sentence names
@@ -20,10 +21,10 @@ _MOST_NAMES = 3  # layers that a sentence names
 
 def totals_html(prediction: Prediction) -> Markup:
     """Draw the headline with its cause, then MACs, params and receptive field."""
-    values: dict[str, Content] = {
-        "MACs": join(text.count(prediction.macs), _beside_patchify(prediction)),
-        "params": text.count(prediction.params),
-        "receptive field": f"{prediction.receptive_field:,} px",
+    values: dict[Markup, Content] = {
+        term("macs", "MACs"): join(text.count(prediction.macs), _beside_patchify(prediction)),
+        term("params", "params"): text.count(prediction.params),
+        term("receptive_field", "receptive field"): f"{prediction.receptive_field:,} px",
     }
     return join(
         tag("div.headline", _headline(prediction), _cause(prediction)),
@@ -36,10 +37,11 @@ def _headline(prediction: Prediction) -> Markup:
     """How many tokens come out of how many pixels."""
     height, width = prediction.spec.image_size
     rows, columns = prediction.grid_size
+    tokens = text.plural(prediction.num_patches, "token")
     return fill(
-        '<h2><span class="area">{:,} × {:,}</span> pixels become <span class="area">{:,} × {:,}'
-        '</span> = <strong class="token">{}</strong></h2>',
-        *(height, width, rows, columns, text.plural(prediction.num_patches, "token")),
+        '<h2 data-seq-len="{}"><span class="area">{:,} × {:,}</span> pixels become'
+        ' <span class="area">{:,} × {:,}</span> = <strong class="token">{}</strong></h2>',
+        *(prediction.seq_len, height, width, rows, columns, tokens),
     )
 
 

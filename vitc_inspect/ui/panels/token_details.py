@@ -24,6 +24,7 @@ from vitc_inspect.ui.panels.elements import (
     remark,
 )
 from vitc_inspect.views import text
+from vitc_inspect.views.glossary import term
 from vitc_inspect.views.html import Content, Markup, fill, join, tag
 from vitc_inspect.views.maps import data_uri, plane_png, value_scale
 from vitc_inspect.views.pixels import box_path
@@ -117,7 +118,7 @@ def field_html(
     lines = (
         ("rows", _span_formula(spec, "height", box.rows)),
         ("columns", _span_formula(spec, "width", box.columns)),
-        ("size", size),
+        (term("receptive_field", "size"), size),
     )
     facts = (*_gradient_facts(box, field), *_same_fact(field, similarity, report))
     return join(
@@ -274,7 +275,7 @@ def vector_html(similarity: Similarity, place: tuple[int, int], width: int) -> M
     least, most = float(similarity.norms.min()), float(similarity.norms.max())
     values: dict[str, Content] = {
         **_alike({"min": vector.min(), "mean": vector.mean(), "max": vector.max()}),
-        "norm": text.number(float(np.linalg.norm(vector)), 3),
+        term("vector_norm", "norm"): text.number(float(np.linalg.norm(vector)), 3),
         "norms of all": f"{text.number(least, 3)} to {text.number(most, 3)}",
     }
     title = fill(
@@ -316,4 +317,9 @@ def _extremes_html(similarity: Similarity, place: tuple[int, int]) -> Markup:
         cosine = f"{others.ravel()[at]:.2f}".replace("-", "−")
         link = button(f"({row}, {column})", css="token-link", data_token_go=f"{row},{column}")
         said.append(join(f"{name}: ", link, f" {cosine}"))
-    return tag("p.token-likes", join(*said, separator=", "), " ", tag("span.soft", "(cosine)"))
+    return tag(
+        "p.token-likes",
+        join(*said, separator=", "),
+        " ",
+        tag("span.soft", "(", term("cosine", "cosine"), ")"),
+    )

@@ -13,6 +13,7 @@ from vitc_inspect.inspection.stem_report import Report
 from vitc_inspect.ui.panels.elements import fact, remark
 from vitc_inspect.views import text
 from vitc_inspect.views.flattening_orders import Way, drawn_places, place_colours, ways
+from vitc_inspect.views.glossary import term
 from vitc_inspect.views.html import Content, Markup, fill, join, tag
 from vitc_inspect.views.pixels import colours_uri, mosaic
 
@@ -48,8 +49,9 @@ def order_html(prepared: PreparedRun, report: Report, number: int) -> Markup:
         aria_label=f"Map of {rows} by {columns} cells; arrow keys move, Enter chooses the token",
     )
     return fill(
-        '<h3>From grid to sequence</h3><div class="token-order"><div class="token-grid">{}'
+        '<h3>From {} to {}</h3><div class="token-order"><div class="token-grid">{}'
         '<p class="token-said"><output data-order-output></output></p></div>{}{}{}</div>',
+        *(term("grid", "grid"), term("flattening", "sequence")),
         *(grid, join(*lines), remark(_mixed_sentence(every, number), thinned)),
         tag("ul.token-facts", *_proof_facts(prepared, every)),
     )

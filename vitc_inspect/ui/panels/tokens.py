@@ -33,6 +33,7 @@ from vitc_inspect.ui.panels.token_details import (
 )
 from vitc_inspect.ui.panels.token_order import order_html
 from vitc_inspect.views import text
+from vitc_inspect.views.glossary import term
 from vitc_inspect.views.html import Markup, fill, join, tag
 from vitc_inspect.views.maps import Scale, data_uri, plane_png
 from vitc_inspect.views.pixels import (
@@ -69,11 +70,19 @@ def tokens_html(prepared: PreparedRun, report: Report, *, token: str, width: int
     frame = frame_of(spec, width=width)
     number = place[0] * columns + place[1]
     return fill(
-        '<div class="token-panel" data-tokens="{}"><header><h2>Token <span class="token">({}, {})'
+        '<div class="token-panel" data-tokens="{}"><header><h2>{} <span class="token">({}, {})'
         '</span><span class="soft">, number {:,}</span></h2><p><span class="token">{:,}</span> ='
         ' <span class="area">{}×{}</span></p></header>{}{}'
         '<p class="token-output"><output data-token-output></output></p>{}{}{}</div>',
-        *(_facts_json(spec, place, prediction), *place, number, rows * columns, rows, columns),
+        *(
+            _facts_json(spec, place, prediction),
+            term("token"),
+            *place,
+            number,
+            rows * columns,
+            rows,
+            columns,
+        ),
         _overlay_tools_html(field, similarity),
         _stage_svg(report, frame, box, field, similarity, place),
         field_html(report, box, field, similarity, _thinned(spec, frame, similarity)),
@@ -169,8 +178,8 @@ def _overlay_tools_html(field: TokenField, similarity: Similarity) -> Markup:
         button(title, data_token_over=key, aria_pressed=False)
         for key, title in (("heat", "Gradient"), ("likeness", "Similarity"), ("bare", "Image"))
     ]
-    heat = _legend(Scale(low=0, high=most), "gradient of this token")
-    alike = _legend(_similarity_scale(similarity), "cosine to this token")
+    heat = _legend(Scale(low=0, high=most), term("gradient", "gradient") + " of this token")
+    alike = _legend(_similarity_scale(similarity), term("cosine", "cosine") + " to this token")
     return fill(
         '<div class="token-tools"><div class="token-switch" role="group"'
         ' aria-label="over the image">{}</div><div class="token-legends">'
@@ -179,7 +188,7 @@ def _overlay_tools_html(field: TokenField, similarity: Similarity) -> Markup:
     )
 
 
-def _legend(scale: Scale, title: str) -> Markup:
+def _legend(scale: Scale, title: Markup) -> Markup:
     return colour_bar(scale, text.number(scale.low, 3), title, text.number(scale.high, 3))
 
 

@@ -13,6 +13,7 @@
  * @property {number} max_file_bytes Size of the largest picture file.
  * @property {Record<string, Record<string, string>>} presets What each writes into the fields.
  * @property {{ always: string[], changed: string[], encoder: string[] }} link Fields of a link.
+ * @property {Record<string, Record<string, string>>} glossary What each term's card says.
  * @property {string} title
  * @property {string[]} names Name of each input of the module; empty for one without.
  */

@@ -26,7 +26,7 @@ function walkTheTabs(event) {
   const end = { Home: 0, End: -1 }[event.key];
   if (!step && end === undefined) return;
   event.preventDefault();
-  const tabs = all('.tabs [data-view]').filter((tab) => !tab.hidden);
+  const tabs = all('.tabs [data-view]').filter((tab) => tab.checkVisibility());
   const at = tabs.findIndex((tab) => tab.dataset.view === state.view);
   const other = tabs.at(step ? (at + step) % tabs.length : end);
   page.select(state.layer, other.dataset.view);

@@ -6,7 +6,7 @@ import { page } from './page.js';
 /** The lines that are shown and can be chosen. */
 function linesOfTable() {
   const lines = all('tbody tr', slot('table'));
-  return lines.filter((line) => !line.closest('[hidden]') && one('button', line));
+  return lines.filter((line) => one('button', line) && line.checkVisibility());
 }
 
 /** Tab goes to one line: to the chosen one, or to the first where it is folded away. */

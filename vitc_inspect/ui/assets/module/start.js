@@ -2,6 +2,7 @@
 
 import { gradio } from '../common/context.js';
 import { one, root, slot } from '../common/dom.js';
+import '../common/glossary.js';
 import '../common/keys.js';
 import { addOption } from '../common/lists.js';
 import { page } from '../common/page.js';

@@ -16,8 +16,9 @@ export function choosing(open) {
 
 /** Says on the button what the choices come to. */
 export function titleToggle() {
-  const tokens = one('.length strong', slot('totals'))?.textContent;
-  const shown = tokens ? `Show ${tokens} tokens` : 'Show what is wrong';
-  const words = root.classList.contains('choosing') ? shown : 'Choose a stem';
+  const tokens = one('[data-seq-len]', slot('totals'))?.dataset.seqLen;
+  const count = Number(tokens).toLocaleString('en');
+  const shown = tokens ? `Show ${count} tokens` : 'Show what is wrong';
+  const words = root.classList.contains('choosing') ? shown : 'Edit the stem';
   one('[data-toggle-choose]').textContent = words;
 }

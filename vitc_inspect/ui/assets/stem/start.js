@@ -1,7 +1,8 @@
 // The page for stems: what it is made of, and its start.
 
 import { gradio } from '../common/context.js';
-import { root, slot } from '../common/dom.js';
+import { all, field, root, slot } from '../common/dom.js';
+import '../common/glossary.js';
 import '../common/keys.js';
 import { addOption } from '../common/lists.js';
 import { page } from '../common/page.js';
@@ -24,6 +25,21 @@ function panelPlaced() {
   root.style.setProperty('--strip', `${slot('strip').offsetHeight}px`); // what sticks stands below it
 }
 
+/**
+ * The group of presets with a title, which is made where there is none.
+ *
+ * @param {string} title
+ */
+function groupOf(title) {
+  const groups = /** @type {HTMLOptGroupElement[]} */ (all('optgroup', field('preset')));
+  const known = groups.find((group) => group.label === title);
+  if (known) return known;
+  const group = document.createElement('optgroup');
+  group.label = title;
+  field('preset').append(group);
+  return group;
+}
+
 function restore() {
   writeControls(readAddress());
   state.pushDue = false;
@@ -34,7 +50,9 @@ Object.assign(page, { changed, select, selectCell, selectToken, toggleFold, pane
 
 const { presets, options, start } = gradio.props;
 addOption('preset', '', 'a stem of your own');
-for (const [name, preset] of Object.entries(presets)) addOption('preset', name, preset.title);
+for (const [name, preset] of Object.entries(presets)) {
+  groupOf(preset.group).append(new Option(preset.title, name));
+}
 for (const [name, titles] of Object.entries(options)) {
   for (const [value, title] of Object.entries(titles)) addOption(name, value, title);
 }
