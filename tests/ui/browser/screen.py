@@ -44,6 +44,15 @@ def rows(page: Page) -> dict[str, list[str]]:
 STEM = "[data-field=stem]"
 
 
+def steps_back(page: Page) -> None:
+    """The results on the screen, if any, are dimmed and cannot be used."""
+    parts = page.locator(".results > :not(.fault)")
+    assert parts.evaluate_all("all => all.every(part => part.inert)")
+    shown = "all => all.filter(part => part.checkVisibility()).map(part => part.style.opacity || "
+    shown += "getComputedStyle(part).opacity).every(opacity => Number(opacity) < 0.5)"
+    assert parts.evaluate_all(shown)
+
+
 def opened_view(page: Page, name: str) -> Locator:
     """The panel after a click on one of its tabs."""
     page.get_by_role("tab", name=name, exact=True).click()

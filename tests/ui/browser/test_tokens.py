@@ -49,12 +49,12 @@ def marked(page: Page) -> int:
 
 def test_a_click_on_a_point_chooses_the_token(page: Page, app: Served) -> None:
     show(page, app, "view=tokens")
-    expect(title(page)).to_have_text("Token (7, 7), number 105")
+    expect(title(page)).to_have_text("Token (5, 8), number 78")
     page.locator(STAGE).click(position=spot(page, 3 * 16 + 0.5, 5 * 16 + 0.5))
     expect(title(page)).to_have_text("Token (3, 5), number 47")
     assert parse_qs(urlsplit(page.url).query)["token"] == ["3,5"]
     page.go_back()
-    expect(title(page)).to_have_text("Token (7, 7), number 105")
+    expect(title(page)).to_have_text("Token (5, 8), number 78")
 
 
 def test_a_click_between_the_points_marks_the_tokens_that_read_the_pixel(
@@ -66,7 +66,7 @@ def test_a_click_between_the_points_marks_the_tokens_that_read_the_pixel(
     said = page.locator("[data-token-output]")
     expect(said).to_have_text("pixel (8, 8): read by 2 × 2 = 4 tokens")
     assert marked(page) == 4
-    expect(title(page)).to_have_text("Token (7, 7), number 105")
+    expect(title(page)).to_have_text("Token (5, 8), number 78")
 
 
 def test_gradient_and_similarity_change_places_without_asking(page: Page, app: Served) -> None:
@@ -143,7 +143,7 @@ def test_how_often_a_pixel_is_read_is_told(page: Page, app: Served) -> None:
 
 def test_a_token_of_a_link_that_there_is_not_is_the_middle_one(page: Page, app: Served) -> None:
     show(page, app, "view=tokens&token=99,-1%22%3E")
-    expect(title(page)).to_have_text("Token (7, 7), number 105")
+    expect(title(page)).to_have_text("Token (5, 8), number 78")
     facts = json.loads(str(page.locator(".token-panel").get_attribute("data-tokens")))
     assert facts["chosen"] == [7, 7]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import product
 from math import ceil
 
 import numpy as np
@@ -57,12 +58,12 @@ def tokens_html(prepared: PreparedRun, report: Report, *, token: str, width: int
     Args:
         prepared: The stem, ready to run; run it inside `prepared.normalising()`.
         report: What the run found.
-        token: "row,column" in the grid; any other text selects the middle one.
+        token: "row,column" in the grid; any other text selects the one of `first_token`.
         width: Width of the panel (pixels).
     """
     prediction, spec = report.prediction, report.spec
     rows, columns = spec.grid_size
-    place = read_token(token, spec.grid_size) or (rows // 2, columns // 2)
+    place = read_token(token, spec.grid_size) or first_token(spec.grid_size)
     # outside of prepared.normalising(): the statistics are held still
     field = token_field(prepared.module, prepared.batch, *place, statistics=prepared.statistics)
     box = token_box(spec, *place)
@@ -97,6 +98,31 @@ def read_token(token: str, grid_size: tuple[int, int]) -> tuple[int, int] | None
     if len(place) == 2 and place[0] < grid_size[0] and place[1] < grid_size[1]:
         return place[0], place[1]
     return None
+
+
+def first_token(grid_size: tuple[int, int]) -> tuple[int, int]:
+    """The token that is shown first: near the middle, where a wrong order can be seen.
+
+    That is off the border and off the diagonal, so that counting by columns gives another place.
+
+    >>> first_token((14, 14)), first_token((2, 2)), first_token((1, 9)), first_token((1, 1))
+    ((5, 8), (0, 1), (0, 5), (0, 0))
+    """
+    rows, columns = grid_size
+    row, column = round(0.36 * rows), round(0.57 * columns)
+    wanted = (min(row, rows - 1), min(column, columns - 1))
+
+    def away(place: tuple[int, int]) -> tuple[bool, bool, int]:
+        at, across = place
+        same = at * columns + across == across * rows + at
+        border = at in (0, rows - 1) or across in (0, columns - 1)
+        return same, border, abs(at - wanted[0]) + abs(across - wanted[1])
+
+    near = (
+        range(max(0, middle - 2), min(count, middle + 3))
+        for middle, count in zip(wanted, grid_size, strict=True)
+    )
+    return min(product(*near), key=away)
 
 
 # ---- what the page needs --------------------------------------------------------------------

@@ -16,12 +16,27 @@ export function onPanel(filler) {
   fillers.push(filler);
 }
 
+let filledFor = ''; // the tab that the panel was last filled for
+
+/** Says that the panel is being made; what it shows of another tab steps back at once. */
+export function panelWaits() {
+  slot('panel').setAttribute('aria-busy', 'true');
+  slot('panel').classList.toggle('other-view', filledFor !== state.view);
+}
+
+/** Says that nothing is on its way to the panel. */
+export function panelRests() {
+  slot('panel').removeAttribute('aria-busy');
+}
+
 /**
  * Fills the panel, unless it has this already, so that what is open in it stays open.
  *
  * @param {string} html
  */
 export function showPanel(html) {
+  panelRests();
+  filledFor = state.view;
   if (html === state.panelHtml) return;
   state.panelHtml = html;
   const held = focusInPanel();

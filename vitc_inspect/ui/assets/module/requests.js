@@ -2,7 +2,7 @@
 
 import { one, root } from '../common/dom.js';
 import { latest } from '../common/latest.js';
-import { showPanel } from '../common/panel.js';
+import { panelWaits, showPanel } from '../common/panel.js';
 import { askForRun, cancelRun } from '../common/runs.js';
 import { looking, same } from '../common/selection.js';
 import { state } from '../common/state.js';
@@ -52,6 +52,7 @@ const panels = latest(async (/** @type {import('../common/state.js').Looking} */
 });
 
 function showSelected() {
+  panelWaits();
   panels.offer(looking());
 }
 

@@ -2,7 +2,7 @@
 
 import { all, field, one, root, slot } from '../common/dom.js';
 import { option } from '../common/lists.js';
-import { showPanel } from '../common/panel.js';
+import { panelRests, showPanel } from '../common/panel.js';
 import { fillParts } from '../common/selection.js';
 import { state } from '../common/state.js';
 import { oneTabStop } from '../common/table.js';
@@ -18,7 +18,7 @@ let lateness = null; // timer of the fade
 
 /**
  * Says how what is on the screen stands to the choice: it is of an older one while that is "stale",
- * and goes if that lasts.
+ * and steps back if that lasts.
  *
  * @param {string} name
  */
@@ -26,6 +26,8 @@ export function setState(name) {
   root.dataset.state = name;
   clearTimeout(lateness);
   root.classList.remove('late');
+  root.classList.toggle('nothing', !slot('strip').childElementCount);
+  for (const part of all('.results > :not(.fault)')) part.inert = name === 'fault';
   titleToggle();
   if (name === 'stale') lateness = setTimeout(() => root.classList.add('late'), 250);
 }
@@ -102,7 +104,7 @@ export function showStopped(error) {
 }
 
 /**
- * Shows what is wrong with the choice, at its control, and no result.
+ * Shows what is wrong with the choice, at its control; the last valid result steps back.
  *
  * @param {Request} request
  * @param {Answer} answer
@@ -112,10 +114,8 @@ export function showFault(request, answer) {
   const fault = answer.error;
   state.fault = fault;
   state.painted = null;
-  for (const name of ['totals', 'status', 'strip', 'table', 'panel', 'refusal']) {
-    slot(name).innerHTML = '';
-  }
-  state.panelHtml = '';
+  panelRests();
+  slot('refusal').innerHTML = '';
   slot('about').textContent = slot('crop').textContent = '';
   if ('editor' in answer && (!request.rows || request.structure)) fillEditor(answer.editor);
   if (request.preset && !presetOf(request.preset)) option('preset', request.preset)?.remove();

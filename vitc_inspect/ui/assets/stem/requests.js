@@ -2,7 +2,7 @@
 
 import { field, one, root, slot } from '../common/dom.js';
 import { latest } from '../common/latest.js';
-import { showPanel } from '../common/panel.js';
+import { panelWaits, showPanel } from '../common/panel.js';
 import { askForRun, cancelRun } from '../common/runs.js';
 import { looking, markLayer, same } from '../common/selection.js';
 import { ask } from '../common/server.js';
@@ -124,6 +124,7 @@ const panels = latest(async (/** @type {import('../common/state.js').Looking} */
 
 /** Asks for the panel of what is selected now. */
 export function showSelected() {
+  panelWaits();
   panels.offer(looking());
 }
 
