@@ -21,6 +21,7 @@ from vitc_inspect.stem.geometry import (
     receptive_span,
     token_box,
     token_centre,
+    token_windows,
     tokens_reading,
 )
 from vitc_inspect.stem.notation import parse_stem
@@ -294,3 +295,25 @@ def seconds_for(spec):
     start = perf_counter()
     all_pixels_read(spec, "height")
     return perf_counter() - start
+
+
+@given(spec=stem_specs())
+@settings(deadline=None)
+def test_a_tokens_window_on_a_map_reads_what_the_token_reads_of_the_image(spec):
+    """The fields of the window's first and last position span the token's own field."""
+    windows = token_windows(spec)
+    assert list(windows)[::-1] == ["image", *(stage.name for stage in spec.stages)]
+    for axis, side in (("height", 0), ("width", 1)):
+        for index in (0, spec.grid_size[side] - 1):
+            own = receptive_span(spec, axis, index)
+            image = windows["image"]
+            start = index * image.jump + image.offset
+            assert (start, start + image.field) == (own.start, own.stop)
+            for stage in spec.stages:
+                window = windows[stage.name]
+                first = index * window.jump + window.offset
+                last = first + window.field - 1
+                if first >= 0 and last < stage.out_shape[1 + side]:
+                    begin = receptive_span(spec, axis, first, stage.name)
+                    end = receptive_span(spec, axis, last, stage.name)
+                    assert (begin.start, end.stop) == (own.start, own.stop)

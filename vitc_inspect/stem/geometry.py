@@ -227,6 +227,49 @@ def token_centre(spec: StemSpec, row: int, column: int) -> tuple[float, float]:
     return box.rows.centre, box.columns.centre
 
 
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Where the tokens of a stem read a map: token i from i · jump + offset on, field positions."""
+
+    offset: int
+    """First position that the first token reads; negative in the padding."""
+    jump: int
+    """Positions from one token's window to the next one's."""
+    field: int
+    """Positions of a window along one axis."""
+
+
+def token_windows(spec: StemSpec) -> dict[str, Window]:
+    """Find what a token reads of the image and of the output of every convolution.
+
+    Args:
+        spec: The stem.
+
+    Returns:
+        Windows by name of the convolution, and of the image as "image"; the same along both axes.
+
+    Source:
+        torch.nn.Conv2d, applied from the last layer back to the first.
+
+    >>> from vitc_inspect.stem.spec import conv_stem
+    >>> windows = token_windows(conv_stem())
+    >>> windows["image"], windows["conv3"]
+    (Window(offset=-15, jump=16, field=31), Window(offset=-1, jump=2, field=3))
+    """
+    names = ["image", *(stage.name for stage in spec.stages)]
+    window = Window(offset=0, jump=1, field=1)
+    found = {names[-1]: window}
+    for name, conv in zip(reversed(names[:-1]), reversed(spec.convs), strict=True):
+        reach = conv.dilation * (conv.kernel_size - 1) + 1
+        window = Window(
+            offset=window.offset * conv.stride - conv.padding,
+            jump=window.jump * conv.stride,
+            field=(window.field - 1) * conv.stride + reach,
+        )
+        found[name] = window
+    return found
+
+
 def pixels_read(spec: StemSpec, axis: Axis, index: int) -> tuple[int, ...]:
     """List the pixels along an axis that one row or column of tokens actually reads.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
-from dataclasses import replace
+from dataclasses import asdict, replace
 from io import BytesIO
 from operator import attrgetter
 
 from vitc_inspect.common.images import Picture, image_array, to_image
 from vitc_inspect.inspection.stem_report import Report, rows_before_the_run
 from vitc_inspect.probes.timing import Timing
+from vitc_inspect.stem.geometry import token_windows
 from vitc_inspect.stem.notation import format_convs
 from vitc_inspect.stem.prediction import Prediction
 from vitc_inspect.stem.presets import PRESETS
@@ -18,6 +20,7 @@ from vitc_inspect.ui.answers import Answer, drawn
 from vitc_inspect.ui.choice import Request, editor_rows, stem_text
 from vitc_inspect.ui.panels import cells, costs, editor, layers, maps, summary, tokens
 from vitc_inspect.ui.panels.pixels import pixels_html
+from vitc_inspect.ui.panels.tokens import first_token
 from vitc_inspect.views.cause import step_label, steps
 from vitc_inspect.views.html import tag
 from vitc_inspect.views.strip import strip_svg
@@ -132,6 +135,7 @@ def parts(
             image_uri=thumbnail,
             changes={step.name: step_label(step) for step in steps(prediction)},
             squares=_squares(prediction.spec),
+            facts=_pointer_facts(prediction.spec),
             label="The stem from image to tokens",
             full=request.strip_width,
             compact=request.strip_width < _COMPACT_BELOW,
@@ -155,6 +159,22 @@ def _squares(spec: StemSpec) -> tuple[float, float]:
     """Rows and columns of squares of the stride's size that the image is covered with."""
     height, width = spec.image_size
     return height / spec.total_stride, width / spec.total_stride
+
+
+def _pointer_facts(spec: StemSpec) -> str:
+    """What the page needs to show what a token reads in every map, as compact JSON."""
+    sizes = {"image": spec.image_size, **{stage.name: stage.out_shape[1:] for stage in spec.stages}}
+    facts = {
+        "grid": spec.grid_size,
+        "stride": spec.total_stride,
+        "prefix": spec.num_prefix_tokens,
+        "first": first_token(spec.grid_size),
+        "maps": {
+            name: {**asdict(window), "size": sizes[name]}
+            for name, window in token_windows(spec).items()
+        },
+    }
+    return json.dumps(facts, separators=(",", ":"))
 
 
 def until_run(policy: Answer) -> str:

@@ -91,6 +91,7 @@ def in_a_row(
     full: int = _FULL,
     shrink: float = 0.84,
     compact: bool = False,
+    facts: str | None = None,
 ) -> Markup:
     """Draw blocks one after the other, with arrows between them.
 
@@ -102,6 +103,7 @@ def in_a_row(
         full: A strip that is narrower spreads its blocks up to this width (pixels).
         shrink: The least part of its size that it is drawn in; a narrower space scrolls.
         compact: Whether it is drawn small, with a size under each block and no other words.
+        facts: What the page needs to follow a pointer over it, as JSON.
 
     Returns:
         An <svg> element.
@@ -132,6 +134,7 @@ def in_a_row(
         role="group",
         style=f"max-width:{width}px;min-width:{ceil(shrink * width)}px",
         aria_label=label,
+        data_facts=facts,
     )
 
 

@@ -70,7 +70,7 @@ def strip_svg(
         changes: By key, what a layer does to height and width, for the arrow to it. A layer that
             is not there says what it divides them by, if it does.
         squares: Rows and columns of the grid of tokens, to be drawn over the input.
-        drawing: `label`, `css`, `full`, `shrink` and `compact`, as in `in_a_row`.
+        drawing: `label`, `css`, `full`, `shrink`, `compact` and `facts`, as in `in_a_row`.
 
     Returns:
         An <svg> element; a block is a button with its first row's key in data-layer and all of

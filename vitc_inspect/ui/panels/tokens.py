@@ -118,11 +118,11 @@ def first_token(grid_size: tuple[int, int]) -> tuple[int, int]:
         border = at in (0, rows - 1) or across in (0, columns - 1)
         return same, border, abs(at - wanted[0]) + abs(across - wanted[1])
 
-    near = (
+    down, right = (
         range(max(0, middle - 2), min(count, middle + 3))
         for middle, count in zip(wanted, grid_size, strict=True)
     )
-    return min(product(*near), key=away)
+    return min(product(down, right), key=away)
 
 
 # ---- what the page needs --------------------------------------------------------------------

@@ -15,6 +15,7 @@
  * @property {(cell: string, view?: string) => void} selectCell
  * @property {(token: string) => void} selectToken
  * @property {(line: HTMLElement, open?: boolean) => void} toggleFold Opens or closes a fold's line.
+ * @property {(token: number[] | null) => void} pointed Called with the token that is pointed at.
  * @property {() => void} panelPlaced Called when the browser lays out a panel that was filled.
  */
 
@@ -25,5 +26,6 @@ export const page = {
   selectCell() {},
   selectToken() {},
   toggleFold() {},
+  pointed() {},
   panelPlaced() {},
 };

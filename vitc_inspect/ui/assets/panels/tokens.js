@@ -65,6 +65,7 @@ function moveCursor(place) {
   cursor.setAttribute('cx', String(first[1] + place[1] * stride));
   followCell(place);
   sayToken();
+  page.pointed(place);
 }
 
 /**

@@ -17,6 +17,7 @@ import { readAddress } from './address.js';
 import { writeControls } from './controls.js';
 import './copy-link.js';
 import { toggleFold } from './layers.js';
+import './pointer.js';
 import { changed } from './requests.js';
 import { select, selectCell, selectToken } from './selection.js';
 
