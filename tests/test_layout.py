@@ -61,6 +61,7 @@ TOPICS = {
         "address": "the address bar",
         "cells": "the tab Cell",
         "editor": "the controls",
+        "pointer": "what is pointed at is lit everywhere",
         "failures": "panels and requests that fail",
         "glossary": "cards of terms",
         "first_screen": "what is shown at once",
