@@ -23,6 +23,7 @@ from vitc_inspect.stem.notation import parse_stem
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.stem.spec import Stage, StemSpec
 from vitc_inspect.stem.vit import ViTSpec
+from vitc_inspect.tracing.hooks import KeptOutput
 from vitc_inspect.ui.panels.cells import cell_html, read_cell, strongest
 
 SMALL = parse_stem("3x3/2:8 bn relu, 3x3/2:16 ln gelu, 1x1:12", image_size=(40, 32))
@@ -34,7 +35,7 @@ def ready(spec: StemSpec | ViTSpec, image: str = "photo", **how) -> tuple[Prepar
 
 
 def probed(bench: PreparedRun, stage: Stage, text: str) -> Cell:
-    channel, row, column, _ = read_cell(text, stage)
+    channel, row, column, _ = read_cell(text, stage, None)
     with bench.normalising():
         return probe_cell(bench.module, bench.batch, stage.name, channel, row, column)
 
@@ -123,24 +124,33 @@ def test_a_wrong_number_is_not_called_equal(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("7,0,12", (7, 0, 12, None)),
         ("7,0,12,2", (7, 0, 12, 2)),
-        ("5", (5, 10, 8, None)),
+        ("5", (5, 18, 14, None)),
         ("7,19,15", (7, 19, 15, None)),
-        ("7,20,15", (0, 10, 8, None)),
-        ("8", (0, 10, 8, None)),
-        ("", (0, 10, 8, None)),
-        ("7,0", (0, 10, 8, None)),
-        ("7,0,", (0, 10, 8, None)),
-        ("-1,0,0", (0, 10, 8, None)),
-        ("1.5,0,0", (0, 10, 8, None)),
-        ("٧", (0, 10, 8, None)),
-        ("9" * 5000, (0, 10, 8, None)),
-        ("1,2,3,4,5", (0, 10, 8, None)),
-        ("<script>", (0, 10, 8, None)),
+        ("7,20,15", (2, 4, 6, None)),
+        ("8", (2, 4, 6, None)),
+        ("", (2, 4, 6, None)),
+        ("7,0", (2, 4, 6, None)),
+        ("7,0,", (2, 4, 6, None)),
+        ("-1,0,0", (2, 4, 6, None)),
+        ("1.5,0,0", (2, 4, 6, None)),
+        ("٧", (2, 4, 6, None)),
+        ("9" * 5000, (2, 4, 6, None)),
+        ("1,2,3,4,5", (2, 4, 6, None)),
+        ("<script>", (2, 4, 6, None)),
     ],
 )
-def test_a_cell_that_is_none_stands_for_the_middle_of_channel_0(text: str, place) -> None:
-    """The map of conv1 is 8×20×16."""
-    assert read_cell(text, SMALL.stages[0]) == place
+def test_a_cell_that_is_none_stands_for_the_largest_value(text: str, place) -> None:
+    """The map of conv1 is 8×20×16, of which every second row and column was kept."""
+    values = torch.zeros(8, 10, 8)
+    values[2, 2, 3], values[5, 9, 7], values[4, 0, 0] = -3, 2, float("nan")
+    kept = KeptOutput(values=values, step=2, dropped=0)
+    assert read_cell(text, SMALL.stages[0], kept) == place
+
+
+def test_a_cell_of_a_map_that_was_not_kept_is_its_first() -> None:
+    kept = KeptOutput(values=torch.ones(3, 20, 16), step=1, dropped=5)
+    assert read_cell("6", SMALL.stages[0], kept) == (6, 0, 0, None)
+    assert read_cell("6", SMALL.stages[0], None) == (6, 0, 0, None)
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "99,0,0", "0,0,0,99", "0,0,0,<b>"])

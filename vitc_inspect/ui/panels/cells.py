@@ -14,6 +14,7 @@ from vitc_inspect.probes.cells import BoolArray, Cell, probe_cell
 from vitc_inspect.probes.submodules import DoubleArray
 from vitc_inspect.stem.prediction import LayerPrediction, Prediction
 from vitc_inspect.stem.spec import Stage
+from vitc_inspect.tracing.hooks import KeptOutput
 from vitc_inspect.ui.panels.cell_window import window_html
 from vitc_inspect.ui.panels.elements import button, table_row, verdict, whole_numbers
 from vitc_inspect.ui.panels.map_pictures import floats
@@ -21,6 +22,7 @@ from vitc_inspect.views import text
 from vitc_inspect.views.glossary import term
 from vitc_inspect.views.html import Markup, fill, join, tag
 from vitc_inspect.views.maps import Scale, data_uri, plane_png
+from vitc_inspect.views.maps import numbers as kept_numbers
 
 _FEW_CHANNELS = 4  # with at most so many input channels, the grids of all of them are shown
 _MOST_TAPS = 96 * 96  # a larger kernel is shown in colours alone, without the numbers behind them
@@ -42,7 +44,8 @@ def cell_html(
         report: What the run found.
         layer: Name of the selected layer, of any kind.
         cell: "channel,row,column" or "channel"; behind a column there may be the input channel
-            to look at. Any other text selects the middle of channel 0.
+            to look at. Without a place it is the largest value, in absolute terms, of that
+            channel, and for any other text that of the layer.
         width: Width of the panel (pixels).
 
     Returns:
@@ -51,7 +54,7 @@ def cell_html(
     stage = next((stage for stage in report.spec.stages if stage.name == layer), None)
     if stage is None:
         return _no_convolution_html(report.prediction, report.prediction.layer(layer))
-    channel, row, column, asked = read_cell(cell, stage)
+    channel, row, column, asked = read_cell(cell, stage, report.trace.record(layer).kept)
     # weights may be infinite, or no numbers at all
     with prepared.normalising(), np.errstate(invalid="ignore", over="ignore"):
         one = probe_cell(prepared.module, prepared.batch, layer, channel, row, column)
@@ -64,19 +67,33 @@ def cell_html(
         )
 
 
-def read_cell(cell: str, stage: Stage) -> tuple[int, int, int, int | None]:
+def read_cell(cell: str, stage: Stage, kept: KeptOutput | None) -> tuple[int, int, int, int | None]:
     """Parse the text that selects a cell.
 
     Args:
         cell: As in `cell_html`.
         stage: The convolution.
+        kept: Its output, as far as it was kept.
 
     Returns:
         Channel, row and column of the output, and the input channel, None where none is asked.
     """
-    channel, *place = _numbers(cell, stage.out_shape) or (0,)
-    row, column = place[:2] or (side // 2 for side in stage.out_shape[1:])
-    return channel, row, column, place[2] if len(place) == 3 else None
+    numbers = _numbers(cell, stage.out_shape)
+    if len(numbers) < 3:
+        return *_largest_cell(kept, numbers[0] if numbers else None), None
+    channel, row, column, *asked = numbers
+    return channel, row, column, asked[0] if asked else None
+
+
+def _largest_cell(kept: KeptOutput | None, channel: int | None) -> tuple[int, int, int]:
+    """Where the largest value in absolute terms is, of one channel or of all that were kept."""
+    first, last = (0, None) if channel is None else (channel, channel + 1)
+    maps = np.abs(kept_numbers(kept)[first:last]) if kept else np.empty((0, 0, 0))
+    if not maps.size:  # of that channel nothing was kept
+        return first, 0, 0
+    index, row, column = np.unravel_index(np.argmax(np.nan_to_num(maps, posinf=0.0)), maps.shape)
+    assert kept
+    return first + int(index), int(row) * kept.step, int(column) * kept.step
 
 
 def shown_cell(cell: str, layer: LayerPrediction, stage: Stage | None) -> str:
