@@ -149,6 +149,12 @@ def test_a_phone_reads_totals_strip_maps_in_this_order(
     expect(page.locator(".wall")).to_be_visible()
     assert page.locator(".choose").is_hidden()
     page.get_by_text("Edit the stem").tap()
+    page.get_by_label("conv1 stride").fill("4")
+    has_tokens(page, 50)
+    for part in (page.get_by_label("conv1 stride"), page.locator(".headline h2")):
+        expect(part).to_be_in_viewport()  # what is changed, and what changes
+    expect(page.locator(".strip")).to_be_in_viewport(ratio=1)
+    page.get_by_label("conv1 stride").fill("2")
     page.locator("[data-field=height]").fill("12000")
     has_tokens(page, 10501)
     for name in ("totals", "status", "strip", "panel"):

@@ -1,14 +1,14 @@
-// On a small screen the choices stand where the results do, and a button leads from one to the other.
+// On a small screen the choices are a sheet over the lower half, which a button opens and closes.
 
 import { one, root, slot } from '../common/dom.js';
 
 /**
- * Shows the choices, or the results.
+ * Opens or closes the sheet; what it changes stands above it.
  *
  * @param {boolean} open
  */
 export function choosing(open) {
-  if (!open && root.classList.contains('choosing')) window.scrollTo(0, 0);
+  if (open !== root.classList.contains('choosing')) window.scrollTo(0, 0);
   root.classList.toggle('choosing', open);
   one('[data-toggle-choose]').setAttribute('aria-expanded', String(open));
   titleToggle();
