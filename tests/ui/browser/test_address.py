@@ -200,3 +200,26 @@ def test_back_reaches_the_stem_before_a_fast_edit_of_a_row(page: Page) -> None:
     confirmed(page)
     page.go_back()
     expect(page.locator(STEM)).to_have_value("16x16/8p0:144")
+
+
+def test_undo_says_what_it_took_back_and_stays_on_the_page(page: Page) -> None:
+    page.locator("[data-field=preset]").select_option("pit_s")
+    confirmed(page)
+    page.locator("[data-slider]").fill("256")
+    confirmed(page)
+    page.locator("h1").click()
+    page.keyboard.press("Control+z")
+    confirmed(page)
+    assert page.locator("[data-field=height]").input_value() == "224"
+    said = page.locator("[data-slot=undone]")
+    expect(said).to_have_text("Restored: the image size.")
+    page.keyboard.press("Control+z")
+    confirmed(page)
+    has_tokens(page, 197)
+    expect(said).to_contain_text("the stem")
+    address = page.url
+    page.keyboard.press("Control+z")  # nothing before it is of this page
+    page.wait_for_timeout(300)
+    assert page.url == address
+    page.locator("[data-slider]").fill("128")
+    expect(said).to_have_text("")

@@ -43,7 +43,13 @@ export function writeAddress() {
   const next = address();
   const method = state.pushDue ? 'pushState' : 'replaceState';
   state.pushDue = false;
-  if (next !== location.pathname + location.search) history[method](null, '', next);
+  if (next === location.pathname + location.search) return;
+  history[method]({ changes: changesSoFar() + Number(method === 'pushState') }, '', next);
+}
+
+/** How many entries of the history this page has written before this one. */
+export function changesSoFar() {
+  return Number(history.state?.changes ?? 0);
 }
 
 /**

@@ -19,6 +19,7 @@ import {
 import { readControls, readRows } from './controls.js';
 import { askAboutError } from './explain.js';
 import { stopMeasuring } from './timing.js';
+import { forgetWhatChanged, noteAddress } from './undo.js';
 
 /** @typedef {import('../common/state.js').Request} Request */
 
@@ -36,6 +37,7 @@ export function changed({ history = 'push', by = 'other', structure = false } = 
   state.pushDue ||= history === 'push';
   stopMeasuring();
   cancelRun();
+  forgetWhatChanged();
   const { unfolded, newest } = state;
   /** @type {Request} */
   const request = { ...readControls(), structure, unfolded, ...room(), number: newest };
@@ -86,6 +88,7 @@ const runs = latest(async (/** @type {Request} */ request) => {
   state.confirmed = true;
   showResults(answer);
   setState('confirmed');
+  noteAddress();
   keepSelection(answer, asked);
 });
 
@@ -135,6 +138,7 @@ export function look() {
   if (!state.rowsNewer) { // else the address follows with the text
     state.pushDue = true;
     writeAddress();
+    noteAddress();
   }
   showSelected();
 }

@@ -20,6 +20,7 @@ import { toggleFold } from './layers.js';
 import './pointer.js';
 import { changed } from './requests.js';
 import { select, selectCell, selectToken } from './selection.js';
+import { sayWhatChanged } from './undo.js';
 
 function panelPlaced() {
   bringIntoView();
@@ -59,5 +60,8 @@ for (const [name, titles] of Object.entries(options)) {
 }
 slot('from_file').hidden = start.weights.startsWith('file:'); // which is how a given one is known
 offerPictures();
-window.addEventListener('popstate', restore);
+window.addEventListener('popstate', () => {
+  restore();
+  sayWhatChanged();
+});
 restore();
