@@ -106,6 +106,7 @@ const CLICKS = [
   ['[data-add]', addRow],
   ['[data-remove]', (button) => removeRow(button.closest('[data-row]'))],
   ['[data-fold-row]', () => toggleFold()],
+  ['[data-skip]', () => one('.results').focus()],
   ['[data-layer]', selectLayer],
 ];
 
