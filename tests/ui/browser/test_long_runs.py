@@ -14,6 +14,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.served import Served, free_port, served
 from tests.ui.browser.screen import STEM, confirmed, rows
+from vitc_inspect.ui import server
 
 LONG = "?stem=301x301:32&size=800x800"  # 5.57 T MACs
 PROGRESS = "[data-slot=progress]"
@@ -41,7 +42,11 @@ def busiest(pid: int) -> int | None:
         with suppress(OSError, IndexError):
             words = stat.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
             state, niceness = words[0], int(words[16])
-            if niceness >= 10 and state != "Z" and _is_below(int(stat.parent.name), pid):
+            if (
+                niceness >= server._NICENESS
+                and state != "Z"
+                and _is_below(int(stat.parent.name), pid)
+            ):
                 return int(stat.parent.name)
     return None
 
