@@ -34,7 +34,7 @@ from vitc_inspect.stem.spec import StemSpec, conv_stem, patchify_stem
 from vitc_inspect.tracing.hooks import image_statistics
 from vitc_inspect.ui.panels import tokens
 from vitc_inspect.ui.panels.pixels import pixels_html
-from vitc_inspect.ui.panels.tokens import tokens_html
+from vitc_inspect.ui.panels.tokens import first_token, tokens_html
 from vitc_inspect.views.flattening_orders import place_colours, ways
 from vitc_inspect.views.pixels import frame_of, mosaic, reads_uri
 
@@ -140,6 +140,8 @@ def test_statistics_are_those_of_the_normalisation() -> None:
 
 # What the token panel says.
 
+FIRST = (3, 6)  # of 8 rows and 10 columns: near the middle and off the diagonal
+
 
 @pytest.mark.parametrize(
     ("token", "place"),
@@ -147,20 +149,20 @@ def test_statistics_are_those_of_the_normalisation() -> None:
         ("3,5", (3, 5)),
         ("0,0", (0, 0)),
         ("7,9", (7, 9)),
-        ("", (4, 5)),
-        ("8,0", (4, 5)),
-        ("0,10", (4, 5)),
-        ("-1,2", (4, 5)),
-        ("1", (4, 5)),
-        ("1,2,3", (4, 5)),
-        ("1.5,2", (4, 5)),
-        ("²,1", (4, 5)),
-        ("٣,1", (4, 5)),
-        ("9" * 5000 + ",1", (4, 5)),
-        ("<script>,'\"", (4, 5)),
+        ("", FIRST),
+        ("8,0", FIRST),
+        ("0,10", FIRST),
+        ("-1,2", FIRST),
+        ("1", FIRST),
+        ("1,2,3", FIRST),
+        ("1.5,2", FIRST),
+        ("²,1", FIRST),
+        ("٣,1", FIRST),
+        ("9" * 5000 + ",1", FIRST),
+        ("<script>,'\"", FIRST),
     ],
 )
-def test_what_is_no_token_is_the_middle_one(token: str, place: tuple[int, int]) -> None:
+def test_what_is_no_token_is_the_first_one_shown(token: str, place: tuple[int, int]) -> None:
     html = panel(SMALL, token)
     assert chosen(html) == place
     assert "<script" not in html
@@ -391,3 +393,16 @@ def test_the_frame_holds_the_image_its_padding_and_every_point(spec: StemSpec, w
         if not frame.cut:
             assert frame.left <= x + 0.5 <= frame.left + frame.width
             assert frame.top <= y + 0.5 <= frame.top + frame.height
+
+
+@pytest.mark.parametrize("rows", range(1, 16))
+@pytest.mark.parametrize("columns", range(1, 16))
+def test_the_token_shown_first_tells_a_wrong_order_where_any_can(rows: int, columns: int) -> None:
+    row, column = first_token((rows, columns))
+    places = [(r, c) for r in range(rows) for c in range(columns)]
+    assert (row, column) in places
+    telling = [(r, c) for r, c in places if r * columns + c != c * rows + r]
+    assert (row, column) in telling or not telling
+    if rows > 3 and columns > 3:
+        assert 0 < row < rows - 1
+        assert 0 < column < columns - 1

@@ -49,7 +49,7 @@ export function changed({ history = 'push', by = 'other', structure = false } = 
 // The widths of panel and strip (pixels), and the panel's over its height for maps, so that all fit
 // the screen.
 function room() {
-  const height = Math.max(300, window.innerHeight - 520);
+  const height = Math.max(300, window.innerHeight - 560);
   if (height !== state.mapsHeight) root.style.setProperty('--maps-height', `${height}px`);
   state.mapsHeight = height;
   const width = one('.panel').clientWidth - 34;
