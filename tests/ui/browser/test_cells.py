@@ -221,7 +221,7 @@ def test_a_layer_that_is_no_convolution_leads_to_one(app: Served, page: Page) ->
     open_at(page, app.address + "?view=cell&layer=act3")
     expect(page.locator(".cell-none")).to_contain_text("act3 is no convolution")
     page.get_by_text("Go to conv3").click()
-    expect(title(page)).to_have_text("conv3, map 0, row 14, column 14")
+    expect(title(page)).to_have_text(re.compile(r"conv3, map \d+, row \d+, column \d+"))
     assert "view=cell" in page.url
 
 

@@ -129,12 +129,18 @@ function drawRow(block, token) {
 
 const SEQUENCES = ['tokens', 'class_token', 'pos_embed'];
 
+/** The token that is chosen; the one that is shown first where none is, or none of the grid. */
+function chosenToken() {
+  const { grid, first } = pointed.facts;
+  const chosen = /^\d+,\d+$/.test(state.token) ? state.token.split(',').map(Number) : first;
+  return chosen.every((at, axis) => at < grid[axis]) ? chosen : first;
+}
+
 /** Shows what the pointed token reads; where none is, what the chosen one does. */
 function show() {
   for (const mark of all('.pointed-mark', slot('strip'))) mark.remove();
   if (!pointed.facts) return;
-  const chosen = state.token.split(',').map(Number);
-  const token = pointed.token ?? (chosen.length === 2 ? chosen : pointed.facts.first);
+  const token = pointed.token ?? chosenToken();
   for (const block of all('.strip .block', slot('strip'))) {
     const map = mapOf(block);
     const names = block.dataset.layers?.split(' ') ?? [];
