@@ -10,7 +10,7 @@ PHONE = {"width": 390, "height": 844}
 
 def confirmed(page: Page) -> None:
     """Wait until the run of the newest choice is on the screen."""
-    expect(page.locator(".vi")).to_have_attribute("data-state", "confirmed", timeout=20_000)
+    expect(page.locator(".vi")).to_have_attribute("data-state", "confirmed", timeout=60_000)
 
 
 def refused(page: Page) -> str:

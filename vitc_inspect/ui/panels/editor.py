@@ -60,7 +60,7 @@ def _number(name: str, row: Mapping[str, str], field: str) -> Markup:
     """A field for a whole number between two buttons, which a finger hits."""
     quantity = field.replace("_", " ")
     return fill(
-        '<span class="step">{}<input type="number" inputmode="numeric" min="{}" step="1"'
+        '<span class="stepper">{}<input type="number" inputmode="numeric" min="{}" step="1"'
         ' value="{}" data-part="{}" aria-label="{}"/>{}</span>',
         button("−", data_step=-1, tabindex=-1, aria_label=f"one less {quantity} of {name}"),
         *(0 if field == "padding" else 1, row[field], field, f"{name} {quantity}"),
