@@ -18,6 +18,11 @@ from vitc_inspect.stem.spec import patchify_stem
 
 _STEMS = tuple(format_stem(preset.stem).encode() for preset in PRESETS.values())
 _STATE = dict(build_stem(patchify_stem(2, 2, image_size=4), seed=0).state_dict())
+_CODE = (
+    b"self.a = nn.Conv2d(3, 8, kernel_size=(3, 3), padding='same', bias=False)  # first\n"
+    b"self.b = nn.BatchNorm2d(8)\nself.c = nn.Conv2d(8, 8, 1)",
+    b"nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.GELU(), nn.Conv2d(8, 16, 1), nn.Flatten(2))",
+)
 _ERRORS = (
     "mat1 and mat2 shapes cannot be multiplied (197x768 and 384x1000)",
     "The size of tensor a (197) must match the size of tensor b (50) at non-singleton dimension 1",
@@ -46,6 +51,10 @@ def _picture(kind: str) -> bytes:
 SEEDS: Mapping[str, tuple[bytes, ...]] = MappingProxyType(
     {
         "notation": (*_STEMS, b"3x3/2p1:64 bn relu g2 d2 nobias, 1x1:8"),
+        "code": (
+            *_CODE,
+            *(str(build_stem(PRESETS[name].stem)).encode() for name in ("vit_c_1gf", "swin_t")),
+        ),
         "link": tuple(
             b"stem=" + stem + b"&size=32x32&channels=3&encoder=1&depth=2&num_heads=2&mlp_ratio=4"
             b"&attention=softmax&seed=0&image=ramp"
@@ -70,6 +79,7 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = MappingProxyType(
 WORDS = (
     *(b"0", b"1", b"-1", b"9" * 30, b"NaN", b"inf", b"\0", b"\xff\xfe", b"\xed\xa0\x80", b"\n"),
     *(b"[" * 50, b"(" * 50, b'"', b"'", b",", b":", b"x", b"/", b"{}", b"\xff\xff\xff\xff"),
+    *(b"nn.Conv2d(", b"=", b")", b"(0): ", b"\\", b"lambda:", b"Sequential("),
     *(b"\x7f\xff\xff\xff", bytes(8), "²".encode(), "٣".encode(), "\u202e".encode()),
 )
 """What a fuzzer puts into them."""

@@ -29,7 +29,14 @@ def notation(data: bytes) -> None:
     with suppress(SpecError):
         spec = parse_stem(_text(data))
         predict(spec)
-        assert parse_stem(format_stem(spec)) == spec
+        assert parse_stem(format_stem(spec), in_channels=spec.in_channels) == spec
+
+
+def code(data: bytes) -> None:
+    """A stem as PyTorch code or a printout: it is read and written as notation, or refused."""
+    with suppress(SpecError):
+        spec = parse_stem(_text(data))
+        assert parse_stem(format_stem(spec), in_channels=spec.in_channels) == spec
 
 
 def link(data: bytes) -> None:
@@ -79,6 +86,7 @@ def picture(data: bytes) -> None:
 TARGETS: Mapping[str, Callable[[bytes], None]] = MappingProxyType(
     {
         "notation": notation,
+        "code": code,
         "link": link,
         "call": call,
         "error": error,

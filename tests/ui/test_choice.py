@@ -150,6 +150,45 @@ def test_the_rows_of_any_stem_are_that_stem_and_write_it(spec: StemSpec) -> None
     assert editor_rows(edited) == rows
 
 
+CODE = "nn.Conv2d(3, 8, 3, stride=2, padding=1),\nnn.ReLU(),\nnn.Conv2d(8, 16, 1)"
+
+
+def test_code_becomes_notation_in_the_text_and_rows_in_the_editor() -> None:
+    typed = Request.read({**START, "stem": CODE})
+    written = Request.read({**START, "stem": "3x3/2:8 relu, 1x1:16"})
+    assert read_choice(typed) == read_choice(written)
+    assert stem_text(typed) == written.stem
+    assert editor_rows(typed) == editor_rows(written)
+
+
+def test_code_with_a_number_that_cannot_be_marks_its_row() -> None:
+    request = Request.read({**START, "stem": CODE.replace("stride=2", "stride=0")})
+    assert stem_text(request) == "3x3/0p1:8 relu bias, 1x1:16"
+    with pytest.raises(SpecError) as raised:
+        read_choice(request)
+    assert raised.value.field == "conv1.stride"
+
+
+def test_code_of_other_channels_stays_until_the_image_has_them() -> None:
+    grey = CODE.replace("(3, 8", "(1, 8")
+    with pytest.raises(SpecError) as raised:
+        choice_of(stem=grey)
+    assert (raised.value.field, raised.value.suggestion) == ("in_channels", 1)
+    assert stem_text(Request.read({**START, "stem": grey})) == grey
+    after = Request.read({**START, "stem": grey, "in_channels": "1"})
+    assert read_choice(after).spec.in_channels == 1
+    assert stem_text(after) == "3x3/2:8 relu, 1x1:16"
+
+
+@pytest.mark.parametrize("code", ["nn.Conv2d(3, 8", "nn.Conv2d(3, dim, 3)", "nn.Linear(3, 8)"])
+def test_code_that_cannot_be_read_stays_as_it_was_typed(code: str) -> None:
+    request = Request.read({**START, "stem": code})
+    assert stem_text(request) == code
+    assert editor_rows(request) is None
+    with pytest.raises(SpecError, match="line 1: "):
+        read_choice(request)
+
+
 def test_a_row_that_cannot_be_built_is_written_as_typed_and_named() -> None:
     rows = [dict(row) for row in editor_rows(Request.read(START)) or ()]
     rows[0]["stride"] = "fast"

@@ -25,6 +25,7 @@ from vitc_inspect.common.validation import (
     parse_number,
 )
 from vitc_inspect.stem.notation import parse_stem
+from vitc_inspect.stem.pasted_text import is_code
 from vitc_inspect.stem.prediction import predict
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.stem.run_time import COUNTED_RUNS, TIMED_RUNS, RunTimes, check_seconds
@@ -151,10 +152,12 @@ def spec_of(options: argparse.Namespace) -> StemSpec:
             'Use "16x16/16:768"',
             "16x16/16:768",
         )
-    if options.stem is not None:
+    beside = _said(options, _BESIDE)
+    if options.preset:
+        return replace(PRESETS[options.preset].stem, **beside)
+    if not is_code(options.stem):
         _refuse_a_name(options.stem)
-    spec = PRESETS[options.preset].stem if options.preset else parse_stem(options.stem)
-    return _beside(spec, options)
+    return parse_stem(options.stem, **beside)
 
 
 def _refuse_a_name(stem: str) -> None:
@@ -207,11 +210,6 @@ _ENCODER: Mapping[str, Callable[[str], Any]] = {
     "mlp_ratio": lambda text: parse_number("mlp_ratio", text),
     "attention": str,
 }
-
-
-def _beside(spec: StemSpec, options: argparse.Namespace) -> StemSpec:
-    """The stem with the image size, channels, class token and table the options give."""
-    return replace(spec, **_said(options, _BESIDE))
 
 
 _BESIDE: Mapping[str, Callable[[Any], Any]] = {

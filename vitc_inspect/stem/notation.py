@@ -3,6 +3,7 @@
 A layer is its kernel, `/stride`, `p` padding, `:` channels, then in any order its norm
 (`bn`, `ln`), its activation (`relu`, `gelu`, `silu`, `hardswish`), `gN` groups, `dN`
 dilation and `bias` or `nobias`. Options that are omitted have the defaults of `conv_layer`.
+PyTorch code, or the printout of a module, is read in its place.
 """
 
 from __future__ import annotations
@@ -10,10 +11,21 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.common.validation import A_STEM, as_pair, check_type, nearest
+from vitc_inspect.common.validation import (
+    A_STEM,
+    MAX_CHANNELS,
+    as_pair,
+    check_int,
+    check_type,
+    nearest,
+)
+from vitc_inspect.stem.pasted_code import Pasted, read_code
+from vitc_inspect.stem.pasted_text import MAX_LENGTH as _MOST_CODE
+from vitc_inspect.stem.pasted_text import is_code
 from vitc_inspect.stem.spec import (
     Activation,
     ConvLayer,
@@ -45,16 +57,20 @@ def parse_stem(
     text: str,
     *,
     image_size: int | tuple[int, int] = 224,
-    in_channels: int = 3,
+    in_channels: int | None = None,
     class_token: bool = True,
     position_table: bool = True,
 ) -> StemSpec:
-    """Parse a stem from its notation.
+    """Parse a stem from its notation, from PyTorch code, or from the printout of a module.
+
+    Code is read as text and never executed: its Conv2d with the norms and activations behind
+    them, in the order in which they stand.
 
     Args:
-        text: The layers, separated by commas.
+        text: The layers, separated by commas; or code such as "nn.Conv2d(3, 48, 3)".
         image_size: Height and width (pixels); one number means a square.
-        in_channels: Channels of the image.
+        in_channels: Channels of the image; None means those of the code's first convolution,
+            and 3 for a notation.
         class_token: Whether there is a learned class token.
         position_table: Whether a learned position embedding is added.
 
@@ -62,31 +78,43 @@ def parse_stem(
         The stem.
 
     Raises:
-        SpecError: field "stem" with the column if the syntax is invalid, else the invalid
-            field, for example "conv2.kernel_size".
+        SpecError: field "stem" with the column if the syntax is invalid, or with the line of
+            code that cannot be read, field "in_channels" if the code says other channels, else
+            the invalid field, for example "conv2.kernel_size".
 
     >>> parse_stem("16x16/16:768") == parse_stem("16x16/16p0:768 bias")
     True
+    >>> format_stem(parse_stem("nn.Conv2d(3, 48, 3, 2, 1), nn.GELU(), nn.Conv2d(48, 384, 1)"))
+    '3x3/2:48 gelu, 1x1:384'
     """
     beside: dict[str, Any] = {
         "image_size": as_pair(image_size),
-        "in_channels": in_channels,
+        "in_channels": 3 if in_channels is None else in_channels,
         "class_token": class_token,
         "position_table": position_table,
     }
     try:
-        convs = parse_convs(text)
+        read = _read(text)
+        convs = _convs(read.fields)
     except SpecError as error:
         if error.field == "stem" and not _is_valid_for(error.suggestion, beside):
             error.fix, error.suggestion = f"Use {_SMALLEST}", _SMALLEST
         raise
+    if read.in_channels is not None and in_channels is None:
+        beside["in_channels"] = read.in_channels
+    elif read.in_channels is not None:
+        chosen = check_int("in_channels", in_channels, 1, MAX_CHANNELS)
+        if chosen != read.in_channels:
+            reason = f"the first convolution of the code takes {read.in_channels}"
+            use = read.in_channels
+            raise SpecError("in_channels", chosen, reason, f"Use {use}", use)
     return StemSpec(convs=convs, **beside)
 
 
 def _is_valid_for(text: str, beside: dict[str, Any]) -> bool:
     """Whether a valid notation can be built for the given image."""
     try:
-        StemSpec(convs=parse_convs(text), **beside)
+        StemSpec(convs=_convs(_reader(text).layers()), **beside)
     except SpecError:
         return False
     return True
@@ -103,7 +131,7 @@ def format_stem(stem: StemSpec) -> str:
 
 
 def parse_convs(text: str) -> tuple[ConvLayer, ...]:
-    """Parse the convolutions of a stem from its notation.
+    """Parse the convolutions of a stem from its notation, or from code as `parse_stem` does.
 
     Args:
         text: The layers, separated by commas.
@@ -114,7 +142,7 @@ def parse_convs(text: str) -> tuple[ConvLayer, ...]:
     Raises:
         SpecError: As `parse_stem`.
     """
-    return _convs(_reader(text))
+    return _convs(_read(text).fields)
 
 
 def parse_fields(text: str) -> tuple[dict[str, Any], ...]:
@@ -126,7 +154,37 @@ def parse_fields(text: str) -> tuple[dict[str, Any], ...]:
     >>> parse_fields("3x3/0:48")
     ({'kernel_size': 3, 'stride': 0, 'out_channels': 48},)
     """
-    return tuple(_reader(text).layers())
+    return tuple(_read(text).fields)
+
+
+def code_channels(text: str) -> int | None:
+    """The input channels of the first convolution of code; None for a notation.
+
+    Raises:
+        SpecError: As `parse_fields`.
+    """
+    return _read(text).in_channels
+
+
+def _read(text: str) -> Pasted:
+    """Read the arguments of each layer, from a notation or from code.
+
+    Raises:
+        SpecError: field "stem"; for code with the line and what can be read of it.
+    """
+    if not isinstance(text, str) or not is_code(text):
+        return Pasted(fields=_reader(text).layers())
+    if len(text) > _MOST_CODE:
+        reason = f"it has {len(text):,} characters, the most of code is {_MOST_CODE:,}"
+        raise SpecError("stem", text, reason, f"Use {_PATCHIFY}", _PATCHIFY)
+    read = read_code(text)
+    if read.fault:
+        use = _PATCHIFY
+        with suppress(SpecError):
+            mended = format_convs(_convs(read.fields))
+            use = mended if len(mended) <= _MAX_LENGTH and _readable(mended) else use
+        raise SpecError("stem", text, read.fault, f"Use {use}", use)
+    return read
 
 
 def _reader(text: str) -> _Reader:
@@ -140,8 +198,7 @@ def _reader(text: str) -> _Reader:
     return _Reader(text)
 
 
-def _convs(reader: _Reader) -> tuple[ConvLayer, ...]:
-    layers = reader.layers()
+def _convs(layers: list[dict[str, Any]]) -> tuple[ConvLayer, ...]:
     convs = []
     for name, fields in zip(conv_names(len(layers)), layers, strict=True):
         try:
@@ -342,7 +399,7 @@ def _with_commas(text: str) -> str:
 def _readable(text: str) -> bool:
     """Whether the text is valid notation."""
     try:
-        _convs(_Reader(text, suggesting=False))
+        _convs(_Reader(text, suggesting=False).layers())
     except SpecError:
         return False
     return True

@@ -19,10 +19,12 @@ from vitc_inspect.model.modules import MAX_SEED, Init
 from vitc_inspect.stem.notation import (
     ACTIVATION_WORDS,
     NORM_WORDS,
+    code_channels,
     format_convs,
     parse_fields,
     parse_stem,
 )
+from vitc_inspect.stem.pasted_text import is_code
 from vitc_inspect.stem.prediction import Dtype
 from vitc_inspect.stem.presets import PRESETS
 from vitc_inspect.stem.spec import (
@@ -72,7 +74,7 @@ class Request:
     preset: str = ""
     """Name of a preset; empty for any other stem."""
     stem: str = ""
-    """The stem in stem notation."""
+    """The stem in stem notation, or as PyTorch code."""
     rows: tuple[Row, ...] | None = None
     """The stem as rows of the editor, if it was changed there."""
     height: str = ""
@@ -304,17 +306,28 @@ def stem_text(request: Request) -> str:
     """Write the stem of a request in stem notation.
 
     A row that cannot be built is written as it was typed, so that the text, the editor and
-    the address bar always agree.
+    the address bar always agree. Code is written as notation where both say the same.
     """
-    if request.rows is None:
+    rows = request.rows
+    if rows is None and is_code(request.stem):
+        rows = _rows_of_code(request)
+    if rows is None:
         return request.stem
     texts = []
-    for name, row in zip(conv_names(len(request.rows)), request.rows, strict=True):
+    for name, row in zip(conv_names(len(rows)), rows, strict=True):
         try:
             texts.append(format_convs([_conv_of_row(name, row)]))
         except SpecError:
             texts.append(_as_typed(row))
     return ", ".join(texts)
+
+
+def _rows_of_code(request: Request) -> tuple[Row, ...] | None:
+    """The rows of code, or None if it says what its notation would not."""
+    rows = editor_rows(request)
+    if rows is None or str(code_channels(request.stem)) != request.in_channels.strip():
+        return None
+    return rows
 
 
 def _convs_of(rows: tuple[Row, ...]) -> tuple[ConvLayer, ...]:
