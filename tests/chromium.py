@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserType, sync_playwright
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _QUIET = (
@@ -36,12 +36,18 @@ def chromium_path() -> str:
 @contextmanager
 def browser() -> Iterator[Browser]:
     """A headless Chromium."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=chromium_path(), args=list(_QUIET))
-        try:
-            yield chromium
-        finally:
-            chromium.close()
+    with sync_playwright() as playwright, launched(playwright.chromium) as chromium:
+        yield chromium
+
+
+@contextmanager
+def launched(kind: BrowserType, *more: str) -> Iterator[Browser]:
+    """A headless Chromium with further switches, beside others of the same Playwright."""
+    chromium = kind.launch(executable_path=chromium_path(), args=[*_QUIET, *more])
+    try:
+        yield chromium
+    finally:
+        chromium.close()
 
 
 def _found() -> str | None:

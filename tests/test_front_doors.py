@@ -158,7 +158,8 @@ BUILDS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
         prepare,
         {"spec": StemSpec(**STEM), "device": "cpu"},
         (
-            *("spec", "image", "device", "dtype", "seed", "init", "norm_statistics", "weights"),
+            *("spec", "image", "device", "dtype", "seed", "init", "norm_statistics"),
+            *("fit", "weights"),
             *("memory_budget", "keep_bytes"),
         ),
     ),

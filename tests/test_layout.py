@@ -71,6 +71,7 @@ TOPICS = {
         "maps": "the tab Maps",
         "module": "the page of a user's own module",
         "panels": "the tabs Cost, Length and Time, and errors",
+        "picture_input": "pictures by paste and camera, fitted, and shown larger",
         "pictures": "pictures that are opened",
         "rows": "rows of the editor that are inserted and moved",
         "tokens": "the tab Tokens",

@@ -74,6 +74,7 @@ BAD = [
     ([STEM, "--dtype", ""], "dtype = '': it is not one of float32, bfloat16, float16"),
     ([STEM, "--init", ""], "init = '': "),
     ([STEM, "--norm-statistics", "batch"], "norm_statistics = 'batch': "),
+    ([STEM, "--fit", "fill"], "fit = 'fill': it is not one of crop, pad, stretch. Use "),
     (["vit_c_4gf"], "stem = 'vit_c_4gf': it is the name of a preset, not a notation. Use --preset"),
     (
         ["3x3/2\x1b:8"],

@@ -34,9 +34,9 @@ def test_json_is_the_dictionary_of_the_report(run_json):
 
 def test_every_option_reaches_the_report(run_json, tmp_path):
     path = tmp_path / "grey.png"
-    Image.new("L", (10, 8), 50).save(path)
+    Image.new("L", (10, 10), 50).save(path)
     options = ["--in-channels", "5", "--no-class-token", "--dtype", "bfloat16", "--seed", "17"]
-    options += ["--norm-statistics", "stored", "--init", "trunc_normal"]
+    options += ["--norm-statistics", "stored", "--init", "trunc_normal", "--fit", "pad"]
     report = inspect_stem(
         parse_stem(STEM, image_size=(32, 40), in_channels=5, class_token=False),
         path,
@@ -45,10 +45,15 @@ def test_every_option_reaches_the_report(run_json, tmp_path):
         seed=17,
         norm_statistics="stored",
         init="trunc_normal",
+        fit="pad",
     )
     printed = run_json(*SMALL, *options, "--image", str(path))
     assert printed == json.loads(json.dumps(report.to_dict()))
-    assert printed["notes"] == ["Greyscale was converted to RGB."]
+    assert printed["notes"] == [
+        "Greyscale was converted to RGB.",
+        "The image was resized from 10×10 to 32×32 pixels, then padded to 32×40 with its mean"
+        " colour (height × width).",
+    ]
 
 
 def test_what_is_not_said_has_its_default(run_json):

@@ -14,8 +14,6 @@ from vitc_inspect.common.images import (
     PATTERNS,
     SAMPLES,
     Picture,
-    crop_of,
-    crop_sentence,
     image_array,
     read_picture,
     sample_picture,
@@ -179,41 +177,3 @@ def test_every_sample_has_a_title() -> None:
     assert list(SAMPLES) == ["photo", "impulse", "checkerboard", "edges", "ramp"]
     assert all(SAMPLES.values())
     assert set(PATTERNS) == set(SAMPLES) - {"photo"}
-
-
-@pytest.mark.parametrize(
-    ("size", "image_size", "part"),
-    [
-        # (width, height) of the picture; (height, width) of the image and of what is kept
-        ((800, 600), (224, 224), (600, 600)),
-        ((600, 800), (224, 224), (600, 600)),
-        ((800, 600), (240, 320), None),  # 600 / 800 = 240 / 320
-        ((512, 600), (256, 192), (600, 450)),  # 600 · 192 / 256 = 450
-        ((512, 600), (192, 256), (384, 512)),  # 512 · 192 / 256 = 384
-        ((7, 7), (224, 224), None),
-        ((512, 600), (1, 16_384), (1, 512)),
-    ],
-)
-def test_what_is_cut_off_a_picture_is_said(size, image_size, part) -> None:
-    picture = Picture(Image.new("RGB", size))
-    assert crop_of(picture, image_size) == part
-    says = crop_sentence(picture, image_size)
-    if part is None:
-        assert says == ""
-    else:
-        kept = f"its middle {part[0]}×{part[1]} of {size[1]}×{size[0]} pixels (height × width)"
-        assert says == f"The image was cropped to {kept}."
-
-
-def test_the_part_that_is_said_is_the_part_that_is_fed() -> None:
-    """A picture whose middle square alone is bright is fed as bright all over."""
-    dark = Image.new("RGB", (80, 60))
-    dark.paste((255, 255, 255), (10, 0, 70, 60))
-    picture = Picture(dark)
-    assert crop_of(picture, (60, 60)) == (60, 60)
-    assert image_array(picture, (60, 60), 3).min() == 1
-
-
-def test_a_pattern_is_drawn_and_not_cropped() -> None:
-    assert crop_of("ramp", (9, 40)) is None
-    assert crop_sentence("ramp", (9, 40)) == ""

@@ -274,7 +274,7 @@ def test_an_image_of_any_number_of_channels_is_inspected(in_channels):
 
 def test_the_notes_of_a_converted_image_pass_through(tmp_path):
     path = tmp_path / "grey.png"
-    Image.new("L", (50, 40), 90).save(path)
+    Image.new("L", (40, 32), 90).save(path)
     note = "Greyscale was converted to RGB."
     for image in (path, str(path), read_picture(path), read_picture(path.read_bytes())):
         report = inspect(image=image)
@@ -284,19 +284,33 @@ def test_the_notes_of_a_converted_image_pass_through(tmp_path):
 
 
 def test_an_image_that_needs_no_conversion_has_no_notes(tmp_path):
-    Image.new("RGB", (50, 40), "red").save(tmp_path / "red.png")
+    Image.new("RGB", (40, 32), "red").save(tmp_path / "red.png")
     assert inspect(image=tmp_path / "red.png").notes == ()
-    assert inspect(image=Picture(Image.new("RGB", (5, 4)))).notes == ()
+    (said,) = inspect(image=Picture(Image.new("RGB", (5, 4)))).notes
+    assert said == "The image was resized from 4×5 to 32×40 pixels (height × width)."
 
 
 def test_a_picture_that_was_cropped_is_told_with_what_was_kept(tmp_path):
     """For 32×40 pixels: 50 wide leaves 50 · 32 / 40 = 40 rows of 60."""
-    note = "The image was cropped to its middle 40×50 of 60×50 pixels (height × width)."
+    note = "The image was cropped to its middle 40×50 of 60×50 pixels, then resized to 32×40"
+    note += " (height × width)."
     report = inspect(image=Image.new("RGB", (50, 60), "red"))
     assert report.notes == (note,)
     assert note in str(report).splitlines()
-    photo = "The image was cropped to its middle 410×512 of 600×512 pixels (height × width)."
+    photo = "The image was cropped to its middle 410×512 of 600×512 pixels, then resized to 32×40"
+    photo += " (height × width)."
     assert inspect(image="photo").notes == (photo,)  # 512 · 32 / 40 = 409.6
+
+
+def test_how_a_picture_is_fitted_reaches_the_run_and_is_told():
+    picture = Image.linear_gradient("L").rotate(90).resize((90, 30)).convert("RGB")
+    reports = {fit: inspect(image=picture, fit=fit) for fit in ("crop", "pad", "stretch")}
+    assert reports["crop"].input.tobytes() == inspect(image=picture).input.tobytes()
+    assert len({report.input.tobytes() for report in reports.values()}) == 3
+    for fit, word in {"crop": "cropped", "pad": "padded", "stretch": "stretched"}.items():
+        (said,) = reports[fit].notes
+        assert word in said
+        assert reports[fit].disagreements == ()
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -317,6 +331,8 @@ BAD = [
     ("init", {"init": None}),
     ("norm_statistics", {"norm_statistics": "batch"}),
     ("norm_statistics", {"norm_statistics": None}),
+    ("fit", {"fit": "fill"}),
+    ("fit", {"fit": None}),
     ("seed", {"seed": -1}),
     ("seed", {"seed": 2**63}),
     ("seed", {"seed": 0.5}),

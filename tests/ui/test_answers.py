@@ -126,7 +126,16 @@ def test_odd_words_in_any_field_of_a_stems_page_are_answered(name: str, value: A
     inspector = Inspector(in_process=True)
     small = {**START, "stem": "4x4/4:4", "height": "8", "width": "8"}
     fields = [*small, "view", "layer", "cell", "token", "text", "path", "data", "rows", "ticket"]
-    fields += ["weights", "norm_statistics", "sorting", "scale", "panel_width", "aspect", "part"]
+    fields += [
+        "weights",
+        "norm_statistics",
+        "fit",
+        "sorting",
+        "scale",
+        "panel_width",
+        "aspect",
+        "part",
+    ]
     for field in fields:
         if name in ("time", "witnesses") and field not in ("stem", "image", "ticket", "seed"):
             continue  # slow, and the fields are read by one function for all
@@ -140,12 +149,12 @@ def guest() -> ModuleServer:
 
 
 @pytest.mark.parametrize("value", [*ODD, *NESTED], ids=lambda value: repr(value)[:12])
-@pytest.mark.parametrize("name", ["show", "changed", "save", "open_picture"])
+@pytest.mark.parametrize("name", ["show", "changed", "save", "picture", "open_picture"])
 def test_odd_words_in_any_field_of_a_modules_page_are_answered(
     name: str, value: Any, guest: ModuleServer
 ) -> None:
     fields = ["image", "sizes", "layer", "view", "cell", "token", "sorting", "scale", "part"]
-    fields += ["panel_width", "aspect", "reading", "path", "data"]
+    fields += ["panel_width", "aspect", "reading", "path", "data", "fit"]
     for field in fields:
         for view in ("maps", "reach", "pixels"):
             asked = {"image": "photo", "view": view, field: value}

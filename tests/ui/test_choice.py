@@ -40,6 +40,7 @@ START = {
     "dtype": "float32",
     "weights": "torch",
     "norm_statistics": "image",
+    "fit": "crop",
 }
 
 
@@ -76,6 +77,7 @@ def test_the_choice_is_what_the_controls_say() -> None:
         ("weights", "trunc_normal"),
         ("weights", "file:own.pt"),
         ("norm_statistics", "stored"),
+        ("fit", "pad"),
     ],
 )
 def test_no_control_is_idle(field: str, value: str) -> None:
@@ -110,6 +112,7 @@ def test_the_controls_of_a_preset_choose_that_preset(preset: Preset) -> None:
         ({"dtype": "int8"}, "dtype", "float32"),
         ({"weights": "zeros"}, "weights", "torch"),
         ({"norm_statistics": "none"}, "norm_statistics", "image"),
+        ({"fit": "cropped"}, "fit", "crop"),
         ({"encoder": "1", "depth": "0"}, "depth", 1),
         ({"encoder": "1", "mlp_ratio": "four"}, "mlp_ratio", 4),
         ({"encoder": "1", "attention": "none"}, "attention", "softmax"),

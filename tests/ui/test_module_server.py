@@ -32,8 +32,11 @@ def test_the_whole_page(sliced: ModuleServer) -> None:
     assert answer["layer"] == "proj:1"
     assert plain(answer["summary"]).startswith("1× 65 × 16 from 1× 3 × 32×32 layers run 1")
     assert "✓ 1 of 1 layer agrees" in plain(answer["status"])
-    photo = "Photograph: Grace Hopper, cropped to its middle 512×512 of 600×512 px, at 32×32 px"
-    assert photo in plain(answer["status"])
+    photo = (
+        "Photograph: Grace Hopper, cropped to its middle 512×512 of 600×512 pixels, then resized"
+    )
+    assert f"{photo} to 32×32" in plain(answer["status"])
+    assert answer["proportions"] == [38, 32]  # 32 · 600 / 512 = 37.5
     table = plain(answer["table"])
     assert "proj Conv2d 1× 3 × 32×32 1× 16 × 8×8 1× 16 × 8×8 ✓ agrees 784 49,152" in table
     assert re.search(r"cat faulty\.py:\d+ tokens = torch\.cat", table)

@@ -48,7 +48,8 @@ def test_an_answer_gets_the_headers_in_place_of_others() -> None:
     assert headers["referrer-policy"] == "no-referrer"
     assert headers["cross-origin-opener-policy"] == "same-origin"
     assert headers["cross-origin-resource-policy"] == "same-origin"
-    assert "camera=()" in headers["permissions-policy"]
+    assert "camera=(self)" in headers["permissions-policy"]
+    assert "microphone=()" in headers["permissions-policy"]
 
 
 def test_a_document_in_parts_gets_a_nonce_of_its_own() -> None:

@@ -41,6 +41,7 @@ from vitc_inspect.ui.worker_queues import Overtaken
         ("run", {**START, "weights": "file:x.pt"}, "the program was not started with this file"),
         ("predict", {**START, "weights": "ones"}, "weights = "),
         ("predict", {**START, "norm_statistics": "none"}, "norm_statistics = "),
+        ("predict", {**START, "fit": "none"}, "fit = "),
         ("predict", {**START, "preset": "vit_c_5gf"}, "preset = "),
         ("predict", {**START, "height": "a", "width": "a"}, "image_size = &#x27;a&#x27;: "),
         ("predict", {**START, "height": "a", "width": "b"}, "image_size = a x b: "),

@@ -24,7 +24,7 @@ _TAKES: Mapping[str, tuple[str, ...]] = {
     _A_STEM: (
         *_DESCRIBED,
         *("encoder", "depth", "num_heads", "mlp_ratio", "attention"),
-        *("image", "device", "dtype", "seed", "init", "weights", "norm_statistics"),
+        *("image", "device", "dtype", "seed", "init", "weights", "norm_statistics", "fit"),
         "max_seconds",
         *(*FORMATS, "witnesses", "time", "strict"),
     ),
@@ -150,6 +150,12 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     """How it is built and run."""
     parser.add_argument(
         "--image", metavar="PATH", help="an image file, photo, impulse, checkerboard, edges or ramp"
+    )
+    parser.add_argument(
+        "--fit",
+        default="crop",
+        metavar="KIND",
+        help="how a picture gets the image size: crop, pad or stretch (default: crop)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: float32)")

@@ -109,6 +109,7 @@ def _inspect(
         "seed": parse_int("seed", options.seed, 0, MAX_SEED),
         "init": options.init,
         "norm_statistics": options.norm_statistics,
+        "fit": options.fit,
         "weights": options.weights,
     }
     report: Report

@@ -18,9 +18,10 @@ from typing import Any, BinaryIO
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.fitting import Fit, fit_words, fitted
 from vitc_inspect.common.image_conversion import to_rgb, upright
 from vitc_inspect.common.image_headers import (
     MAX_FRAMES,
@@ -91,6 +92,11 @@ class Picture:
     """The image, mode RGB."""
     notes: tuple[str, ...] = ()
     """One sentence for each conversion."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width (pixels)."""
+        return self.image.height, self.image.width
 
 
 @cache
@@ -314,16 +320,16 @@ def _check_file(path: str) -> None:
 
 
 def image_array(
-    picture: Picture | str, image_size: tuple[int, int], in_channels: int
+    picture: Picture | str, image_size: tuple[int, int], in_channels: int, fit: Fit = "crop"
 ) -> FloatArray:
     """Convert a picture or a test pattern to the input of a stem.
 
     Args:
-        picture: A picture, which is cropped to the aspect of `image_size` and resized; or the
-            name of a test pattern, drawn at that size.
+        picture: A picture, or the name of a test pattern, which is drawn at that size.
         image_size: Height and width (pixels).
         in_channels: 1 gives luminance, 3 gives red, green, blue; any other number repeats
             red, green, blue in turn.
+        fit: How a picture is brought to that size; see `fitting.Fit`.
 
     Returns:
         (in_channels, height, width), from -1 to 1; a single bright pixel is 1 on 0.
@@ -336,46 +342,19 @@ def image_array(
         return _cycle(planes, in_channels)
     height, width = image_size
     mode = "L" if in_channels == 1 else "RGB"
-    fitted = ImageOps.fit(picture.image, (width, height), Image.Resampling.BICUBIC).convert(mode)
-    pixels = np.asarray(fitted, dtype=np.float32).reshape(height, width, -1) / 127.5 - 1
+    image = fitted(picture.image, image_size, fit).convert(mode)
+    pixels = np.asarray(image, dtype=np.float32).reshape(height, width, -1) / 127.5 - 1
     return _cycle(np.moveaxis(pixels, 2, 0), in_channels)  # (h, w, c) -> (c, h, w)
 
 
-def crop_of(picture: Picture | str, image_size: tuple[int, int]) -> tuple[int, int] | None:
-    """Return the size of the centre crop that `image_array` takes of a picture.
+def fit_sentence(picture: Picture | str, image_size: tuple[int, int], fit: Fit = "crop") -> str:
+    """Say what `image_array` does to a picture; empty for nothing, and for a test pattern.
 
-    Args:
-        picture: As in `image_array`.
-        image_size: Height and width after resizing (pixels).
-
-    Returns:
-        Height and width of the crop (pixels of the picture); None if it is the whole picture, and
-        for a test pattern.
-
-    >>> crop_of(Picture(Image.new("RGB", (800, 600))), (224, 224))
-    (600, 600)
+    >>> fit_sentence(Picture(Image.new("RGB", (512, 600))), (512, 512))
+    'The image was cropped to its middle 512×512 of 600×512 pixels (height × width).'
     """
-    if isinstance(picture, str):
-        return None
-    width, height = picture.image.size
-    aspect = image_size[1] / image_size[0]
-    part = (
-        max(1, round(min(height, width / aspect))),
-        max(1, round(min(width, height * aspect))),
-    )
-    return None if part == (height, width) else part
-
-
-def crop_sentence(picture: Picture | str, image_size: tuple[int, int]) -> str:
-    """Describe the crop of a picture; empty if it is not cropped."""
-    part = crop_of(picture, image_size)
-    if part is None or isinstance(picture, str):
-        return ""
-    width, height = picture.image.size
-    return (
-        f"The image was cropped to its middle {part[0]}×{part[1]} of {height}×{width} pixels"
-        " (height × width)."
-    )
+    words = "" if isinstance(picture, str) else fit_words(picture.size, image_size, fit)
+    return f"The image was {words} (height × width)." if words else ""
 
 
 def to_image(array: FloatArray) -> Image.Image:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.fitting import Fit
 from vitc_inspect.common.images import FloatArray, Picture, image_array
 from vitc_inspect.inspection.loading import load_module, made_ready, parse_shape, random_inputs
 from vitc_inspect.inspection.module_inspection import inspect_call
@@ -162,6 +163,7 @@ def run_module(
     inputs: Sequence[str],
     picture: Picture | str | None,
     *,
+    fit: Fit = "crop",
     budget: int = MEMORY_BUDGET,
 ) -> ModuleRun:
     """Run a module on inputs of given shapes, the first filled with a picture if it is an image.
@@ -170,6 +172,7 @@ def run_module(
         module: The module.
         inputs: Shapes of the inputs, as `--input` takes them.
         picture: A picture or the name of a test pattern; None for random numbers.
+        fit: How a picture is brought to the size of the image.
         budget: Most memory for the inputs (bytes).
 
     Returns:
@@ -182,7 +185,7 @@ def run_module(
     image, pictured = _image(inputs, by_place, by_name), False
     if image is not None and picture is not None and image.shape[1] in (1, 3):
         channels, height, width = image.shape[1:]
-        array = torch.from_numpy(image_array(picture, (height, width), channels))
+        array = torch.from_numpy(image_array(picture, (height, width), channels, fit))
         image.copy_(array)  # (c, h, w) -> (b, c, h, w)
         pictured = True
     report = inspect_call(

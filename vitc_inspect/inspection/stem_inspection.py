@@ -14,10 +14,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.fitting import Fit
 from vitc_inspect.common.images import (
     PATTERNS,
     Picture,
-    crop_sentence,
+    fit_sentence,
     image_array,
     picture_of,
     read_picture,
@@ -82,6 +83,9 @@ class RunOptions(TypedDict, total=False):
     norm_statistics: NormStatistics
     """What BatchNorm normalises by: "image", the default, by the mean and variance of this very
     image, as in training; "stored" by those it stores, which in a fresh stem are 0 and 1."""
+    fit: Fit
+    """How a picture is brought to the image size: "crop", the default, takes its middle; "pad" all
+    of it, with borders of its mean colour; "stretch" all of it, with other proportions."""
     weights: str | Path | None
     """Path of a file to take the weights from, as in `load_weights` and `match_weights`; None, the
     default, draws them from the seed. Of a whole model the file may lack the encoder, which is
@@ -103,14 +107,14 @@ def inspect_stem(
         spec: The stem.
         image: A Picture or a PIL image, the path of an image file, the name of a sample
             (images.SAMPLES), or None for the photograph.
-        options: `device`, `dtype`, `seed`, `init`, `norm_statistics`, `weights`, `memory_budget`
-            and `keep_bytes`, as `RunOptions` describes them.
+        options: `device`, `dtype`, `seed`, `init`, `norm_statistics`, `fit`, `weights`,
+            `memory_budget` and `keep_bytes`, as `RunOptions` describes them.
 
     Returns:
         The report. The same arguments give the same report.
 
     Raises:
-        SpecError: field "device", "dtype", "seed", "init", "norm_statistics", "weights" or
+        SpecError: field "device", "dtype", "seed", "init", "norm_statistics", "fit", "weights" or
             "image"; "image_size" or "conv2.out_channels" when the run would not fit in the budget.
     """
     check_type("spec", spec, StemSpec, A_STEM)
@@ -155,6 +159,7 @@ def prepare(
     seed: int = 0,
     init: Init = "torch",
     norm_statistics: NormStatistics = "image",
+    fit: Fit = "crop",
     weights: str | Path | None = None,
     memory_budget: int = MEMORY_BUDGET,
     keep_bytes: int = KEEP_BYTES,
@@ -163,8 +168,8 @@ def prepare(
 
     Args:
         spec: The stem, or the model.
-        image, device, dtype, seed, init, norm_statistics, weights, memory_budget, keep_bytes: As
-            in `inspect_stem`.
+        image, device, dtype, seed, init, norm_statistics, fit, weights, memory_budget, keep_bytes:
+            As in `inspect_stem`.
 
     Returns:
         What `inspect` runs and the experiments of `probes` take.
@@ -175,12 +180,13 @@ def prepare(
     prediction = predict(spec, dtype=dtype)
     stem = prediction.spec
     check_choice("norm_statistics", norm_statistics, get_args(NormStatistics))
+    check_choice("fit", fit, get_args(Fit))
     target = resolve_device(device)
     keep_bytes = check_int("keep_bytes", keep_bytes, 0, MAX_BYTES)
     memory_budget = check_int("memory_budget", memory_budget, 0, MAX_BYTES)
     check_memory(prediction, keep_bytes=keep_bytes, budget=memory_budget)
     picture = read_input(image)
-    array = image_array(picture, stem.image_size, stem.in_channels)
+    array = image_array(picture, stem.image_size, stem.in_channels, fit)
     module = build(spec, seed=seed, init=init)
     match = None
     if weights is not None:
@@ -198,7 +204,7 @@ def prepare(
         module=module.to(target, kind),
         batch=torch.from_numpy(array).to(target, kind).unsqueeze(0),  # (c, h, w) -> (1, c, h, w)
         input=array,
-        image_notes=_image_notes(picture, stem.image_size),
+        image_notes=_image_notes(picture, stem.image_size, fit),
         run_notes=tuple(notes),
         weights=match.file if match else None,
         seed=int(seed),
@@ -229,12 +235,12 @@ def inspect(prepared: PreparedRun, *, keep_bytes: int = KEEP_BYTES) -> Report:
     )
 
 
-def _image_notes(picture: Picture | str, image_size: tuple[int, int]) -> tuple[str, ...]:
+def _image_notes(picture: Picture | str, image_size: tuple[int, int], fit: Fit) -> tuple[str, ...]:
     """What was done to the image, in sentences."""
     if isinstance(picture, str):
         return ()
-    cropped = crop_sentence(picture, image_size)
-    return (*picture.notes, *([cropped] if cropped else []))
+    said = fit_sentence(picture, image_size, fit)
+    return (*picture.notes, *([said] if said else []))
 
 
 def _spreadless(spec: StemSpec) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from vitc_inspect.common.errors import SpecError
+from vitc_inspect.common.fitting import Fit
 from vitc_inspect.common.validation import (
     MAX_CHANNELS,
     MAX_SIDE,
@@ -54,7 +55,7 @@ LINK_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("stem", "size", "channels", "class_token", "table", "image"),
             *("seed", "device", "dtype", "encoder", "layer", "view"),
         ),
-        "changed": ("cell", "token", "weights", "norm_statistics", "sorting", "scale"),
+        "changed": ("cell", "token", "weights", "norm_statistics", "sorting", "scale", "fit"),
         "encoder": tuple(ENCODER_START),
     }
 )
@@ -90,6 +91,8 @@ class Request:
     attention: str = ""
     image: str = ""
     """Name of a sample, or key of an opened picture."""
+    fit: str = ""
+    """How a picture is brought to the image size."""
     sizes: tuple[str, ...] = ()
     """Shapes of a module's inputs."""
     seed: str = ""
@@ -180,6 +183,8 @@ class Choice:
     """The whole model, or None for the stem alone."""
     image: str
     """Name of a sample, or key of an opened picture."""
+    fit: Fit
+    """How a picture is brought to the image size."""
     device: str
     """Device as requested, for example "auto"."""
     dtype: Dtype
@@ -230,6 +235,7 @@ def read_choice(request: Request) -> Choice:
         spec=stem,
         vit=_vit(stem, request) if request.encoder == "1" else None,
         image=request.image,
+        fit=read_fit(request),
         device=request.device,
         dtype=dtype,
         seed=parse_int("seed", request.seed, 0, MAX_SEED),
@@ -237,6 +243,18 @@ def read_choice(request: Request) -> Choice:
         weights=weights,
         norm_statistics=statistics,
     )
+
+
+def read_fit(request: Request) -> Fit:
+    """How a request's picture is brought to the image size; cropped where it does not say.
+
+    Raises:
+        SpecError: field "fit".
+    """
+    fit: Any = request.fit or "crop"
+    check_choice("fit", fit, get_args(Fit))
+    chosen: Fit = fit
+    return chosen
 
 
 def _vit(stem: StemSpec, request: Request) -> ViTSpec:

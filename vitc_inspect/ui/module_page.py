@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import gradio as gr
 
+from vitc_inspect.common.fitting import FITS
 from vitc_inspect.common.images import Picture
 from vitc_inspect.ui.choice import VIEW_START
 from vitc_inspect.ui.module_runner import RANDOM
@@ -41,6 +42,9 @@ def build_module_page(
         own_pictures=own,
         title=title,
         names=[text.rpartition("=")[0] for text in server.inputs],
-        options={"image": {**image_options(own), RANDOM: "Random numbers"}},
-        start={"image": image, "sizes": sizes, **VIEW_START},
+        options={
+            "image": {**image_options(own), RANDOM: "Random numbers"},
+            "fit": dict(FITS),
+        },
+        start={"image": image, "fit": "crop", "sizes": sizes, **VIEW_START},
     )

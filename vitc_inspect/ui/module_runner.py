@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.common.images import SAMPLES, FloatArray, Picture, crop_of
+from vitc_inspect.common.fitting import Fit, fit_words
+from vitc_inspect.common.images import SAMPLES, FloatArray, Picture
 from vitc_inspect.inspection.module_run import (
     FileStamps,
     Module,
@@ -26,7 +27,7 @@ from vitc_inspect.stem.prediction import predict
 from vitc_inspect.tracing.tracebacks import traceback_text
 from vitc_inspect.ui.answers import Answer, drawn
 from vitc_inspect.ui.cache import ByteCache
-from vitc_inspect.ui.choice import Request
+from vitc_inspect.ui.choice import Request, read_fit
 from vitc_inspect.ui.panels.elements import remark
 from vitc_inspect.ui.panels.module_maps import failed_html, module_maps_html, output_file
 from vitc_inspect.ui.panels.module_reach import module_reach_html
@@ -38,6 +39,7 @@ from vitc_inspect.ui.panels.module_summary import (
     summary_html,
 )
 from vitc_inspect.ui.panels.pixels import pixels_html
+from vitc_inspect.ui.pictures import fit_parts
 from vitc_inspect.views.folding import row_keys
 from vitc_inspect.views.pixels import photo_uri
 from vitc_inspect.views.strip import FAILED, strip_svg
@@ -66,6 +68,7 @@ class _Key:
 
     image: str
     inputs: tuple[str, ...]
+    fit: Fit
 
 
 class ModuleRunner:
@@ -98,7 +101,7 @@ class ModuleRunner:
         """
         try:
             self._module = self._source.read()
-            self._run(image, self.inputs, picture)
+            self._run(_Key(image, self.inputs, "crop"), picture)
         except SpecError as error:
             return error, traceback_text(error.__cause__).rstrip() if error.__cause__ else ""
         return None
@@ -190,18 +193,19 @@ class ModuleRunner:
             "sizes": [text.rpartition("=")[2] for text in self._inputs_of(request)],
             "stem": report.stem is not None,
             "image": run.pictured or run.image is not None,
+            "proportions": _proportions(run, picture),
         }
 
     def _run_of(self, request: Request, picture: Picture | str | None) -> ModuleRun:
-        return self._run(request.image or RANDOM, self._inputs_of(request), picture)
+        key = _Key(request.image or RANDOM, self._inputs_of(request), read_fit(request))
+        return self._run(key, picture)
 
-    def _run(self, image: str, inputs: tuple[str, ...], picture: Picture | str | None) -> ModuleRun:
+    def _run(self, key: _Key, picture: Picture | str | None) -> ModuleRun:
         """The run on an image with inputs of these shapes, from the cache if it is there."""
-        key = _Key(image, inputs)
         run = self._runs.get(key)
         if run is None:
             assert self._module is not None  # else `_shown` has shown why
-            run = run_module(self._module, inputs, picture)
+            run = run_module(self._module, key.inputs, picture, fit=key.fit)
             self._runs.put(key, run)
         return run
 
@@ -219,13 +223,21 @@ def _input_words(request: Request, run: ModuleRun, picture: Picture | str | None
     if not run.pictured:
         return "random numbers instead of an image"
     height, width = run.image.shape[2:]
-    cut = ""
-    if isinstance(picture, Picture) and (part := crop_of(picture, (height, width))):
-        whole = f"{picture.image.height}×{picture.image.width}"
-        cut = f", cropped to its middle {part[0]}×{part[1]} of {whole} px"
+    said = ""
+    if isinstance(picture, Picture):
+        said = fit_words(picture.size, (height, width), read_fit(request))
     title = SAMPLES.get(request.image, "an opened picture")
     others = "" if len(run.report.inputs) == 1 else "; random numbers for the others"
-    return f"{title}{cut}, at {height}×{width} px{others}"
+    return f"{title}, {said or f'at {height}×{width} pixels'}{others}"
+
+
+def _proportions(run: ModuleRun, picture: Picture | str | None) -> list[int]:
+    """Height and width near the input's with the picture's proportions; nothing if it has them."""
+    if not run.pictured or run.image is None or not isinstance(picture, Picture):
+        return []
+    height, width = run.image.shape[2:]
+    found: list[int] = fit_parts(picture, (height, width), "crop")["proportions"]
+    return found
 
 
 def _row_of(request: Request, run: ModuleRun) -> tuple[int | None, str]:

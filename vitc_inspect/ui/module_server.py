@@ -8,10 +8,11 @@ from typing import Any
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import Picture
+from vitc_inspect.inspection.loading import parse_shape
 from vitc_inspect.inspection.module_run import have_changed
 from vitc_inspect.stem.run_time import DEFAULT_MAX_SECONDS
 from vitc_inspect.ui.answers import Answer
-from vitc_inspect.ui.choice import Request
+from vitc_inspect.ui.choice import Request, read_fit
 from vitc_inspect.ui.module_runner import RANDOM, ModuleRunner, Reading
 from vitc_inspect.ui.page_functions import (
     SHARED_FUNCTIONS,
@@ -19,6 +20,7 @@ from vitc_inspect.ui.page_functions import (
     error_fields,
     page_functions,
 )
+from vitc_inspect.ui.pictures import views_of
 from vitc_inspect.ui.worker_queues import WorkerQueue
 
 _PRELOAD = (ModuleRunner.__module__,)
@@ -76,6 +78,20 @@ class ModuleServer(PageServer):
         answer: Answer = await self._queue.call("save", request, picture, ticket=request.ticket)
         return answer
 
+    def picture(self, request: Request) -> Answer:
+        """Return the chosen image as it was opened and as the module gets it.
+
+        Raises:
+            SpecError: field "image", where the module gets no picture.
+        """
+        inputs = request.sizes or self.inputs
+        shape = parse_shape(inputs[0].rpartition("=")[2]) if inputs else ()
+        picture = self._picture(request.image)
+        if picture is None or len(shape) != 4 or shape[1] not in (1, 3):
+            reason = "the module gets random numbers, which are no picture"
+            raise SpecError("image", request.image, reason, "Use photo", "photo")
+        return views_of(picture, shape[2:], shape[1], read_fit(request))
+
     def changed(self, request: Request) -> Answer:
         """Whether a source file has changed; `reading` shows that another visitor reloaded it."""
         number, files = self._reading
@@ -95,5 +111,5 @@ class ModuleServer(PageServer):
 
 def module_functions(server: ModuleServer) -> list[Callable[..., Any]]:
     """Return the functions that the module's page can call."""
-    names = ("show", "reload", "changed", "save", *SHARED_FUNCTIONS)
+    names = ("show", "reload", "changed", "save", "picture", *SHARED_FUNCTIONS)
     return page_functions(server, names, lambda _, error: {"error": error_fields(error)})

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import gradio as gr
 
+from vitc_inspect.common.fitting import FITS
 from vitc_inspect.common.images import SAMPLES, Picture
 from vitc_inspect.model.devices import available_devices
 from vitc_inspect.stem.notation import format_stem
@@ -24,7 +25,10 @@ from vitc_inspect.views.glossary import cards
 
 ASSETS = Path(__file__).parent / "assets"
 """The folder of the page's HTML, style sheets and JavaScript modules."""
-STYLES = ("page.css", "maps.css", "cells.css", "tokens.css", "module.css", "glossary.css")
+STYLES = (
+    *("page.css", "maps.css", "cells.css", "tokens.css", "module.css", "glossary.css"),
+    "pictures.css",
+)
 """Style sheets of both pages in order."""
 
 _SETTINGS: Mapping[str, Any] = {
@@ -115,6 +119,7 @@ def build_page(
         presets={name: controls_of(preset) for name, preset in PRESETS.items()},
         options={
             "image": image_options(own),
+            "fit": dict(FITS),
             "device": {name: name for name in ("auto", *available_devices())},
             "dtype": {name: name for name in get_args(Dtype)},
             "attention": {name: name for name in get_args(Attention)},
@@ -131,6 +136,7 @@ def build_page(
             "dtype": "float32",
             "weights": next(iter(weights)),
             "norm_statistics": "image",
+            "fit": "crop",
             **VIEW_START,
         },
     )

@@ -16,7 +16,15 @@ from typing import Any
 from PIL import Image
 
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.common.images import SAMPLES, Picture
+from vitc_inspect.common.fitting import Fit, in_proportion
+from vitc_inspect.common.images import (
+    KEPT_SIDE,
+    SAMPLES,
+    Picture,
+    fit_sentence,
+    image_array,
+    to_image,
+)
 from vitc_inspect.inspection.stem_inspection import read_input
 from vitc_inspect.ui.cache import ByteCache
 
@@ -128,3 +136,43 @@ def address_of(image: Image.Image) -> str:
     file = BytesIO()
     image.save(file, "PNG", compress_level=3)
     return _DATA_URI + b64encode(file.getvalue()).decode()
+
+
+def fit_parts(picture: Picture | str, image_size: tuple[int, int], fit: Fit) -> dict[str, Any]:
+    """Say how a picture was brought to the size of the input.
+
+    Returns:
+        "crop", a sentence that may be empty; "proportions", height and width (pixels) near that
+        size that have the picture's proportions, or nothing where it has them or is a pattern.
+    """
+    if isinstance(picture, str):
+        drawn = "A test pattern is drawn at the image size, so there is nothing to fit."
+        return {"crop": "" if fit == "crop" else drawn, "proportions": []}
+    proportions = in_proportion(picture.size, image_size)
+    return {
+        "crop": fit_sentence(picture, image_size, fit),
+        "proportions": [] if proportions == image_size else list(proportions),
+    }
+
+
+def views_of(
+    picture: Picture | str, image_size: tuple[int, int], in_channels: int, fit: Fit
+) -> dict[str, Any]:
+    """Draw a picture as it was opened and as it is fed, each with at most KEPT_SIDE pixels a side.
+
+    Args:
+        picture, image_size, in_channels, fit: As `image_array` takes them.
+
+    Returns:
+        "views", a list of titles and data: addresses; "crop", the sentence on what was done.
+    """
+    shrink = min(1.0, KEPT_SIDE / max(image_size))
+    height, width = (max(1, round(side * shrink)) for side in image_size)
+    fed = to_image(image_array(picture, (height, width), min(in_channels, 3), fit))
+    shape = "×".join(map(str, (in_channels, *image_size)))
+    views = [{"title": f"As the input: {shape}", "data": address_of(fed)}]
+    if isinstance(picture, Picture):
+        whole = f"{picture.image.height}×{picture.image.width}"
+        opened = {"title": f"As it was opened: {whole} pixels", "data": address_of(picture.image)}
+        views.append(opened)
+    return {"views": views, "crop": fit_parts(picture, image_size, fit)["crop"]}

@@ -25,14 +25,17 @@ _POLICY: Mapping[str, str] = {
     "base-uri": "'self'",  # Gradio's document has <base href="./">
     "form-action": "'none'",
 }
+_NEVER = ("display-capture", "geolocation", "microphone", "payment", "usb")
 _HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",  # a link can hold the token
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": ", ".join(
-        f"{name}=()"
-        for name in ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
+        (
+            "camera=(self)",  # for a picture of one's own; the browser asks the person
+            *(f"{name}=()" for name in _NEVER),
+        )
     ),
 }
 

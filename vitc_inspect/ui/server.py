@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vitc_inspect.common.errors import SpecError
-from vitc_inspect.common.images import Picture, crop_sentence
+from vitc_inspect.common.images import Picture
 from vitc_inspect.diagnosis import explain_error
 from vitc_inspect.probes.timing import Timing
 from vitc_inspect.stem.memory import MEMORY_BUDGET, check_memory
@@ -33,6 +33,7 @@ from vitc_inspect.ui.page_functions import (
     page_functions,
 )
 from vitc_inspect.ui.panels import costs, editor, messages
+from vitc_inspect.ui.pictures import fit_parts, views_of
 from vitc_inspect.ui.stem_answers import is_probe, panel, parts, resolved, stem_parts, thumbnail
 from vitc_inspect.ui.stem_answers import until_run as remark_until_run
 from vitc_inspect.ui.stem_runner import StemRunner
@@ -100,12 +101,19 @@ class Inspector(PageServer):
         timing = self._timings.get(_timed(choice))
         remark = remark_until_run(policy)
         drawing = drawn("The panel", panel, request, prediction, None, timing, until_run=remark)
+        image_uri = thumbnail(picture, choice.spec, choice.fit)
         return {
             **stem_parts(request, choice.spec),
-            "crop": crop_sentence(picture, choice.spec.image_size),
-            **parts(request, prediction, None, drawing, thumbnail(picture, choice.spec)),
+            **fit_parts(picture, choice.spec.image_size, choice.fit),
+            **parts(request, prediction, None, drawing, image_uri),
             **policy,
         }
+
+    def picture(self, request: Request) -> Answer:
+        """Return the chosen image as it was opened and as the stem gets it."""
+        choice = read_choice(request)
+        spec, picture = choice.spec, self.pictures.find(choice.image)
+        return views_of(picture, spec.image_size, spec.in_channels, choice.fit)
 
     async def run(self, request: Request) -> Answer:
         """Run the model unless it is cached, and return everything shown after a run."""
@@ -227,7 +235,7 @@ class Inspector(PageServer):
 
 def server_functions(inspector: Inspector) -> list[Callable[..., Any]]:
     """Return the functions that the stem's page can call."""
-    names = ("predict", "run", "witnesses", "time", "explain", "save", *SHARED_FUNCTIONS)
+    names = ("predict", "run", "picture", "witnesses", "time", "explain", "save", *SHARED_FUNCTIONS)
     return page_functions(inspector, names, _refused)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from io import BytesIO
 from operator import attrgetter
 
+from vitc_inspect.common.fitting import Fit
 from vitc_inspect.common.images import Picture, image_array, to_image
 from vitc_inspect.inspection.stem_report import Report, rows_before_the_run
 from vitc_inspect.probes.timing import Timing
@@ -187,11 +188,11 @@ def until_run(policy: Answer) -> str:
     return tag("p.remark", words, data_until_run=True)
 
 
-def thumbnail(picture: Picture | str, spec: StemSpec) -> str:
+def thumbnail(picture: Picture | str, spec: StemSpec, fit: Fit) -> str:
     """The image reduced for the strip, as a data: address."""
     shrink = min(1.0, _THUMBNAIL / max(spec.image_size))
     height, width = (max(1, round(side * shrink)) for side in spec.image_size)
-    image = to_image(image_array(picture, (height, width), min(spec.in_channels, 3)))
+    image = to_image(image_array(picture, (height, width), min(spec.in_channels, 3), fit))
     file = BytesIO()
     image.save(file, "JPEG", quality=92)
     return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"

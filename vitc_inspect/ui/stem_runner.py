@@ -83,7 +83,7 @@ class StemRunner:
             html = draw(panel, request, prediction, report, None)
         if request.part == "panel":
             return {"panel": html, "layer": request.layer}, seconds
-        image_uri = thumbnail(picture, choice.spec)
+        image_uri = thumbnail(picture, choice.spec, choice.fit)
         return parts(request, prediction, report, html, image_uri), seconds
 
     def save(
@@ -176,6 +176,7 @@ class StemRunner:
             seed=choice.seed,
             init=choice.init,
             norm_statistics=choice.norm_statistics,
+            fit=choice.fit,
             weights=self._weight_file(choice.weights),
         )
 

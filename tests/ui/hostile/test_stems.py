@@ -128,6 +128,7 @@ LINKS = {
     "weights above": ("weights=file:../../../etc/passwd", ""),
     "weights of no kind": ("weights=zeros", "weights = "),
     "statistics of no kind": ("norm_statistics=world", "norm_statistics = "),
+    "a fit of no kind": ("fit=world", "fit = "),
     "image that is a path": ("image=/etc/passwd", "image = "),
     "image at an address": ("image=http://169.254.169.254/", "image = "),
     "image as a file's address": ("image=file:///etc/passwd", "image = "),

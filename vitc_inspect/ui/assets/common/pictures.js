@@ -65,7 +65,7 @@ export async function openFile(file) {
  *
  * @param {string} html
  */
-function refusePicture(html) {
+export function refusePicture(html) {
   slot('notes').innerHTML = html;
   slot('notes').classList.add('refused');
   one('[data-use]', slot('notes'))?.remove();

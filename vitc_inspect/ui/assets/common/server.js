@@ -32,7 +32,9 @@ import { heldPicture } from './held-picture.js';
  * @property {string} [stem] The stem in notation; of a module whether it has one.
  * @property {string} [preset] Name of the preset that the stem is.
  * @property {string} [about] What there is to say of the preset.
- * @property {string} [crop] What was cut off the picture.
+ * @property {string} [crop] How the picture was brought to the image size.
+ * @property {number[]} [proportions] Height and width near that size that have its proportions.
+ * @property {{ title: string, data: string }[]} [views] The picture as it is fed, and as opened.
  * @property {string} [layer] What of the selection there is.
  * @property {string} [cell]
  * @property {string} [token]

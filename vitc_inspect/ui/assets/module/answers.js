@@ -2,6 +2,7 @@
 
 import { all, field, one, root, slot } from '../common/dom.js';
 import { showPanel } from '../common/panel.js';
+import { offerProportions } from '../common/proportions.js';
 import { fillParts } from '../common/selection.js';
 import { state } from '../common/state.js';
 import { sizeInputs, writeAddress } from './controls.js';
@@ -27,6 +28,7 @@ export function showWhole(request, answer) {
   fillParts({ summary, status, strip, table }, () => {
     if (request.layer === state.wanted) state.layer = answer.layer; // else another one was clicked meanwhile
     root.classList.toggle('unseen', !answer.image);
+    offerProportions(answer.proportions);
     one('[data-view=pixels]').hidden = !answer.stem;
     showFolds();
     root.dataset.state = 'confirmed';

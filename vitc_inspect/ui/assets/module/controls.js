@@ -22,6 +22,7 @@ export function sizeInputs() {
 export function readControls() {
   return {
     image: field('image').value,
+    fit: field('fit').value,
     sizes: sizeInputs().map((input) => input.value),
     ...looking(),
     layer: state.wanted,
@@ -66,7 +67,8 @@ export function readAddress() {
   const { layer, cell, token } = asked;
   Object.assign(state, { layer, wanted: layer, cell, token });
   if (!option('image', asked.image)) addOption('image', asked.image, 'A picture from another page');
-  for (const name of ['image', 'sorting', 'scale']) {
+  if (!option('fit', asked.fit)) addOption('fit', asked.fit, asked.fit); // the server says what is wrong
+  for (const name of ['image', 'fit', 'sorting', 'scale']) {
     field(name).value = asked[name];
     if (!field(name).value) field(name).value = start[name];
   }

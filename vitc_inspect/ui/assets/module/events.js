@@ -18,7 +18,7 @@ root.addEventListener('change', (event) => {
   if (target.matches('[data-file]')) return void openFile(target.files[0]);
   if (target.matches('[data-look]')) return look();
   if (target.matches('[data-place]')) return selectToken(target.value);
-  if (target.matches('[data-field=image], [data-size]')) {
+  if (target.matches('[data-field=image], [data-field=fit], [data-size]')) {
     showNotes();
     changed();
   }

@@ -10,6 +10,8 @@ import { offerPictures } from '../common/pictures.js';
 import './events.js';
 import '../panels/maps.js';
 import '../panels/tokens.js';
+import '../common/enlarged-picture.js';
+import '../common/picture-input.js';
 import { readAddress } from './controls.js';
 import { changed } from './requests.js';
 import { toggleFold } from './rows.js';
@@ -50,7 +52,9 @@ Object.assign(page, { changed, select, selectCell, selectToken, toggleFold, pane
 const { title, start, options } = gradio.props;
 slot('title').textContent = title;
 slot('sizes').replaceChildren(...start.sizes.map(sizeControl));
-for (const [value, name] of Object.entries(options.image)) addOption('image', value, name);
+for (const list of ['image', 'fit']) {
+  for (const [value, name] of Object.entries(options[list])) addOption(list, value, name);
+}
 offerPictures();
 window.addEventListener('popstate', restore);
 restore();

@@ -3,6 +3,7 @@
 import { all, field, one, root, slot } from '../common/dom.js';
 import { option } from '../common/lists.js';
 import { panelRests, showPanel } from '../common/panel.js';
+import { offerProportions } from '../common/proportions.js';
 import { fillParts } from '../common/selection.js';
 import { state } from '../common/state.js';
 import { oneTabStop } from '../common/table.js';
@@ -54,6 +55,7 @@ export function showPrediction(request, answer) {
   field('preset').value = answer.preset;
   slot('about').textContent = answer.about;
   slot('crop').textContent = answer.crop;
+  offerProportions(answer.proportions);
   showResults(answer);
   writeAddress(); // the layer may be another one now, and the cell or the token none
   setState('predicted');

@@ -10,7 +10,7 @@ import { state } from '../common/state.js';
 const CONTROLS = all('[data-field]');
 const TICKS = namesOf(CONTROLS.filter((control) => control.matches('[type=checkbox]')));
 const TEXTS = namesOf(CONTROLS).filter((name) => name !== 'preset' && !TICKS.includes(name));
-const MAY_BE_OLD = ['preset', 'device', 'dtype', 'attention', 'weights', 'norm_statistics'];
+const MAY_BE_OLD = ['preset', 'device', 'dtype', 'attention', 'weights', 'norm_statistics', 'fit'];
 
 /** @param {HTMLElement[]} controls */
 function namesOf(controls) {

@@ -13,6 +13,8 @@ import './events.js';
 import '../panels/maps.js';
 import '../panels/cells.js';
 import '../panels/tokens.js';
+import '../common/enlarged-picture.js';
+import '../common/picture-input.js';
 import { readAddress } from './address.js';
 import { writeControls } from './controls.js';
 import './copy-link.js';

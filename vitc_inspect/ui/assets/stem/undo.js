@@ -23,6 +23,7 @@ const NAMES = {
   token: 'the token',
   sorting: 'the order of the maps',
   scale: 'the colours',
+  fit: 'how the picture is fitted',
 };
 
 let before = location.search; // of the entry of the history that is left
