@@ -141,7 +141,7 @@ def test_how_often_a_pixel_is_read_is_told(page: Page, app: Served) -> None:
     expect(said).to_have_text("pixel (255, 96): 0 × 1 = 0, never read")
 
 
-def test_a_token_of_a_link_that_there_is_not_is_the_one_shown_first(page: Page, app: Served) -> None:
+def test_a_token_that_is_not_there_is_the_one_shown_first(page: Page, app: Served) -> None:
     show(page, app, "view=tokens&token=99,-1%22%3E")
     expect(title(page)).to_have_text("Token (5, 8), number 78")
     facts = json.loads(str(page.locator(".token-panel").get_attribute("data-tokens")))
