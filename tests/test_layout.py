@@ -104,6 +104,7 @@ WITHOUT = {
     "diagnosis/operands": "test_sums",
     "inspection/module_inspection": "test_module_report",
     "inspection/stem_inspection": "test_stem_report",
+    "stem/pasted_text": "test_pasted_code",
     "stem/smaller": "test_memory and test_run_time: what they propose",
     "tracing/active_module": "test_listener",
     "tracing/autograd_functions": "test_function_rules and test_rules",

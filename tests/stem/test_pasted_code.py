@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -464,16 +464,24 @@ PIECES = (
 )
 
 
+def refusal_of(parse: Callable[[str], object], text: str) -> SpecError | None:
+    """Why a text is refused, if it is."""
+    try:
+        parse(text)
+    except SpecError as error:
+        return error
+    return None
+
+
 @settings(deadline=None, derandomize=True, max_examples=400, database=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=25).map("".join))
 def test_any_mixture_of_code_is_a_stem_or_one_sentence(text: str) -> None:
-    try:
-        stem = parse_stem(text)
-    except SpecError as error:
+    error = refusal_of(parse_stem, text)
+    if error:
         assert str(error).isprintable()
-        if error.field == "stem":
-            assert parse_stem(error.suggestion)
+        assert error.field != "stem" or parse_stem(error.suggestion)
         return
+    stem = parse_stem(text)
     assert parse_stem(format_stem(stem), in_channels=stem.in_channels) == stem
 
 
@@ -485,7 +493,6 @@ def test_every_cut_of_code_and_printout_is_read_or_mended(
     code = "\n".join(lines_of(stem, by_name=True, pairs=False))
     text = data.draw(st.sampled_from((code, str(build_stem(stem)))))
     cut = text[: data.draw(st.integers(0, len(text)))]
-    try:
-        parse_convs(cut)
-    except SpecError as error:
-        assert error.suggestion is None or error.field != "stem" or parse_convs(error.suggestion)
+    error = refusal_of(parse_convs, cut)
+    if error and error.field == "stem" and error.suggestion is not None:
+        assert parse_convs(error.suggestion)

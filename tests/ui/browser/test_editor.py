@@ -29,6 +29,26 @@ def test_a_stem_typed_as_text(page: Page) -> None:
     assert page.locator("[data-row]").count() == 1
 
 
+PASTED = """
+self.stem = nn.Sequential(
+    nn.Conv2d(3, 24, kernel_size=3, stride=2, padding=1, bias=False),
+    nn.BatchNorm2d(24), nn.ReLU(inplace=True),
+    nn.Conv2d(24, 64, 8, 8),  # to tokens
+)
+"""
+
+
+def test_pytorch_code_that_is_pasted_is_read_as_a_stem(page: Page) -> None:
+    page.locator(STEM).fill(PASTED)
+    expect(page.locator(STEM)).to_have_value("3x3/2:24 bn relu, 8x8/8:64")
+    confirmed(page)
+    assert seq_len(page) == 197
+    assert "stem=3x3/2:24+bn+relu,+8x8/8:64&" in page.url
+    page.locator(STEM).fill("nn.Conv2d(3, dim, 16, 16)")
+    assert "line 1" in refused(page)
+    steps_back(page)
+
+
 def test_the_editor_and_the_text_are_in_step(page: Page) -> None:
     page.get_by_label("conv2 stride").fill("1")
     expect(page.locator("[data-field=stem]")).to_have_value(

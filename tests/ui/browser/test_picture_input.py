@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 from tests.chromium import launched
 from tests.served import Served
 from tests.ui.browser.conftest import new_tab, watched
+from tests.ui.browser.picture_files import opens, picture
 from tests.ui.browser.screen import PHONE, TOO_SMALL, confirmed
-from tests.ui.browser.test_pictures import opens, picture
 
 PASTE = """
 ([selector, kind, name, content]) => {
@@ -29,6 +29,7 @@ PASTE = """
 
 CHOSEN = "[data-field=image] option:checked"
 SAID = "[data-slot=crop]"
+FIT = "[data-field=fit]"
 DIALOG = "dialog[open]"
 
 
@@ -61,7 +62,7 @@ def test_each_way_to_fit_is_said_drawn_and_in_the_link(page: Page) -> None:
         "pad": "resized from 600×512 to 224×191 pixels, then padded to 224×224",
         "stretch": "stretched from 600×512 to 224×224 pixels, which changes its proportions",
     }.items():
-        page.get_by_label("Fit", exact=True).select_option(fit)
+        page.locator(FIT).select_option(fit)
         expect(said).to_contain_text(words)
         confirmed(page)
         seen.add(page.locator(".block.input image").get_attribute("href"))
@@ -69,7 +70,7 @@ def test_each_way_to_fit_is_said_drawn_and_in_the_link(page: Page) -> None:
     assert len(seen) == 3
     page.reload()
     confirmed(page)
-    expect(page.get_by_label("Fit", exact=True)).to_have_value("stretch")
+    expect(page.locator(FIT)).to_have_value("stretch")
     page.locator("[data-field=image]").select_option("ramp")
     expect(said).to_have_text(
         "A test pattern is drawn at the image size, so there is nothing to fit."
@@ -85,7 +86,7 @@ def test_a_fit_that_is_none_is_refused_and_mended(app: Served, tab: Page) -> Non
     expect(fault).to_contain_text("fit = 'fill': it is not one of crop, pad, stretch")
     fault.get_by_role("button", name="Use it").click()
     confirmed(tab)
-    expect(tab.get_by_label("Fit", exact=True)).to_have_value("crop")
+    expect(tab.locator(FIT)).to_have_value("crop")
 
 
 def test_the_size_takes_the_proportions_of_the_picture_and_back(page: Page) -> None:
@@ -104,7 +105,7 @@ def test_the_size_takes_the_proportions_of_the_picture_and_back(page: Page) -> N
 
 
 def test_the_image_is_shown_larger_and_escape_closes_it(page: Page) -> None:
-    page.get_by_label("Fit", exact=True).select_option("pad")
+    page.locator(FIT).select_option("pad")
     confirmed(page)
     larger = page.get_by_role("button", name="Show the image larger")
     larger.focus()
@@ -202,7 +203,7 @@ def test_a_picture_is_taken_and_the_camera_stops(filmed: Page) -> None:
     assert filmed.evaluate(TOO_SMALL) == []
     take.click()
     expect(dialog).to_be_hidden()
-    assert filmed.evaluate(LIVE) == 0
+    filmed.wait_for_function(f"({LIVE})() === 0")
     expect(filmed.locator(CHOSEN)).to_have_text("Your picture: camera.jpg")
     confirmed(filmed)
     expect(filmed.locator(SAID)).to_contain_text("cropped to its middle")
@@ -218,7 +219,7 @@ def test_a_camera_that_is_not_wanted_stops(filmed: Page, way: str) -> None:
     else:
         dialog.get_by_role("button", name="Cancel").click()
     expect(dialog).to_be_hidden()
-    assert filmed.evaluate(LIVE) == 0
+    filmed.wait_for_function(f"({LIVE})() === 0")
     expect(filmed.locator(CHOSEN)).to_have_text("Photograph: Grace Hopper")
 
 

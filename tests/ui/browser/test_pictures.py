@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from io import BytesIO
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.served import free_port, served
+from tests.ui.browser.picture_files import opens, picture
 from tests.ui.browser.screen import confirmed, has_tokens, seq_len
 
 DROP = """
@@ -24,18 +23,6 @@ DROP = """
 }
 """
 """What a browser does when a file is dropped on the page."""
-
-
-def picture(kind: str, mode: str = "L", size: tuple[int, int] = (300, 200)) -> bytes:
-    file = BytesIO()
-    Image.linear_gradient("L").resize(size).convert(mode).save(file, kind)
-    return file.getvalue()
-
-
-def opens(page: Page, name: str, content: bytes) -> None:
-    page.locator("[data-file]").set_input_files(
-        {"name": name, "mimeType": "image/png", "buffer": content}
-    )
 
 
 def test_an_opened_image_is_shown_and_its_conversion_said(page: Page) -> None:

@@ -69,6 +69,11 @@ const predictions = latest(async (/** @type {Request} */ request) => {
     writeAddress();
   }
   if (answer.error) return showFault(request, answer);
+  const text = field('stem');
+  if (text.value === request.stem && text.value !== answer.stem) { // code, which is notation now
+    text.value = answer.stem;
+    writeAddress();
+  }
   const shown = showPrediction(request, answer);
   askAboutError();
   keepSelection(answer, request);
