@@ -156,7 +156,7 @@ def test_what_is_cut_off_the_picture_is_said_for_each_size(app: Served, tab: Pag
     tab.locator("[data-field=height]").fill("300")
     tab.locator("[data-field=width]").fill("256")
     confirmed(tab)
-    expect(crop).to_be_empty()  # 300 / 256 = 600 / 512
+    expect(crop).to_contain_text("resized from 600×512 to 300×256 pixels")  # as 300 / 256
     tab.locator("[data-field=image]").select_option("ramp")
     tab.locator("[data-field=width]").fill("16")
     confirmed(tab)

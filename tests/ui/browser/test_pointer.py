@@ -96,3 +96,26 @@ def test_it_follows_whatever_stem_is_chosen(page: Page) -> None:
     expect(page.locator(".strip .pointed-field")).to_have_count(2)
     cell = place(page.locator(".strip .input .pointed-cell"))
     assert near(cell[2:], [8 / 224, 8 / 224])
+
+
+def test_a_place_of_a_map_lights_the_token_that_reads_it(page: Page) -> None:
+    cell = page.locator(".strip .input .pointed-cell")
+    wall = page.locator(".wall img")
+    box = wall.bounding_box()
+    assert box
+    columns = int(wall.get_attribute("data-columns") or 0)
+    side = box["width"] / columns  # of the third map of the first line
+    wall.hover(position={"x": (2 + 4.5 / 14) * side, "y": 8.5 / 14 * side})
+    expect(page.locator(".maps .hover")).to_have_text("map 2")
+    assert near(place(cell), [4 / 14, 8 / 14, 1 / 14, 1 / 14])
+    page.locator('tr[data-layer="proj"]').click()
+    expect(page.locator("[data-slot=panel] h2")).to_contain_text("proj")
+    page.keyboard.press("Tab")
+    wall.click(position={"x": 10, "y": 10})
+    plane = page.locator("[data-plane]")
+    box = plane.bounding_box()
+    assert box
+    plane.hover(position={"x": 12.5 / 14 * box["width"], "y": 1.5 / 14 * box["height"]})
+    assert near(place(cell), [12 / 14, 1 / 14, 1 / 14, 1 / 14])
+    page.mouse.move(5, 5)
+    assert not near(place(cell), [12 / 14, 1 / 14, 1 / 14, 1 / 14])

@@ -16,6 +16,8 @@
  * @property {(token: string) => void} selectToken
  * @property {(line: HTMLElement, open?: boolean) => void} toggleFold Opens or closes a fold's line.
  * @property {(token: number[] | null) => void} pointed Called with the token that is pointed at.
+ * @property {(share: number[] | null) => void} pointedInMap Called with the place of the chosen
+ *   layer's output that is pointed at: shares of its height and its width.
  * @property {() => void} panelPlaced Called when the browser lays out a panel that was filled.
  */
 
@@ -27,5 +29,6 @@ export const page = {
   selectToken() {},
   toggleFold() {},
   pointed() {},
+  pointedInMap() {},
   panelPlaced() {},
 };

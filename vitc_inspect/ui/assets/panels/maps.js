@@ -19,12 +19,15 @@ root.addEventListener('mousemove', (event) => {
   const on = around(event);
   const image = on('.wall img');
   if (image) {
-    const words = placeOn(image, event)?.words ?? '';
-    one('.hover', image.closest('figure')).textContent = words;
+    const place = placeOn(image, event);
+    one('.hover', image.closest('figure')).textContent = place?.words ?? '';
+    page.pointedInMap(place?.share ?? null);
   }
   const plane = on('[data-plane]');
   if (plane) pointUnder(plane, event);
 });
+
+slot('panel').addEventListener('mouseleave', () => page.pointedInMap(null));
 
 root.addEventListener('click', (event) => {
   const on = around(event);

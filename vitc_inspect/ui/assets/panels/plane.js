@@ -48,6 +48,7 @@ function pointAt(plane, row, column) {
   const value = numeralOf(valueOn(plane, r * columns + c));
   const words = `row ${r * step}, column ${c * step}: ${value}`;
   one('.hover', plane.closest('figure')).textContent = words;
+  page.pointedInMap([(r + 0.5) / rows, (c + 0.5) / columns]);
 }
 
 /**

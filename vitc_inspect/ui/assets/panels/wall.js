@@ -26,26 +26,28 @@ function measuresOf(image) {
 
 /**
  * The place of the wall that is under the pointer: a map's number, or a token's with its channel;
- * null beside the maps.
+ * null beside the maps. The share is how far down and across the map, or the sequence, it lies.
  *
  * @param {HTMLElement} image
  * @param {MouseEvent} event
- * @returns {{ index?: number, words: string } | null}
+ * @returns {{ index?: number, words: string, share: number[] } | null}
  */
 export function placeOn(image, event) {
   const box = image.getBoundingClientRect();
-  const { columns, count, width, height, across, down } = measuresOf(image);
+  const { columns, count, gap, width, height, across, down } = measuresOf(image);
   const x = (event.clientX - box.left) * (width / box.width);
   const y = (event.clientY - box.top) * (height / box.height);
   if ('sequence' in image.dataset) {
     const token = Math.floor(y) * Number(image.dataset.step);
-    return { words: `token ${token}, channel ${Math.floor(x)}` };
+    const share = [y / height, x / width];
+    return { words: `token ${token}, channel ${Math.floor(x)}`, share };
   }
   const column = Math.floor(x / across);
   const place = Math.floor(y / down) * columns + column;
   if (column >= columns || place >= count) return null;
   const index = mapAt(image, place);
-  return { index, words: `map ${index}` };
+  const share = [(y % down) / (down - gap), (x % across) / (across - gap)];
+  return { index, words: `map ${index}`, share };
 }
 
 /**

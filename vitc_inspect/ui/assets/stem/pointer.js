@@ -164,7 +164,7 @@ export function pointAtToken(token) {
 }
 
 /**
- * The token under the pointer over a block: that whose square or whose window's centre is nearest.
+ * The token under the pointer over a block, or null.
  *
  * @param {HTMLElement} block
  * @param {MouseEvent} event
@@ -172,6 +172,17 @@ export function pointAtToken(token) {
 function tokenUnder(block, event) {
   const box = one('.frame', block).getBoundingClientRect();
   const share = [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width];
+  return tokenAt(block, share);
+}
+
+/**
+ * The token at a place of a block's map: that whose square or whose window's centre is nearest.
+ *
+ * @param {HTMLElement} block
+ * @param {number[]} share Of the height and the width of the map.
+ * @returns {number[] | null}
+ */
+function tokenAt(block, share) {
   if (share.some((part) => part < 0 || part > 1)) return null;
   const { grid, stride, prefix } = pointed.facts;
   const map = mapOf(block);
@@ -230,3 +241,9 @@ new MutationObserver(() => {
 }).observe(slot('strip'), { childList: true });
 
 page.pointed = pointAtToken;
+page.pointedInMap = (share) => {
+  const block = share && pointed.facts && all('.strip .block', slot('strip')).find((each) =>
+    each.dataset.layers?.split(' ').includes(state.layer)
+  );
+  pointAtToken(block ? tokenAt(block, share) : null);
+};

@@ -1,0 +1,121 @@
+"""What axe finds on the pages in each of their states, and what forced colours leave to be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.served import Served, free_port, served
+from tests.ui.browser.conftest import Tab, watched
+from tests.ui.browser.screen import DESK, PHONE, STEM, confirmed, refused
+
+LAPTOP = {"width": 1280, "height": 720}
+SCREENS = pytest.mark.parametrize(
+    ("scheme", "size"),
+    [("light", DESK), ("dark", LAPTOP), ("light", PHONE), ("dark", PHONE)],
+    ids=["light desk", "dark laptop", "light phone", "dark phone"],
+)
+GRAVE = ("moderate", "serious", "critical")
+AXE = Axe()
+
+BROKEN = """
+import torch
+from torch import nn
+class Broken(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.proj = nn.Conv2d(3, 24, 16, 16)
+        self.positions = nn.Parameter(torch.zeros(1, 17, 24))
+    def forward(self, image):
+        tokens = self.proj(image).flatten(2).transpose(1, 2)
+        return tokens + self.positions
+class Sound(Broken):
+    def forward(self, image):
+        return self.proj(image).relu().flatten(2).transpose(1, 2)
+"""
+
+
+@contextmanager
+def opened(chromium: Browser, scheme: str, size: dict[str, int]) -> Iterator[Page]:
+    """A tab of a screen of this size in this scheme."""
+    window = chromium.new_context(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
+    with watched(Tab(window.new_page(), [])) as page:
+        yield page
+    window.close()
+
+
+def found(page: Page) -> list[str]:
+    """What axe holds against the page as it is now, with the first element of each."""
+    violations = AXE.run(page).response["violations"]
+    return [
+        f"{each['id']} ({each['impact']}): {each['nodes'][0]['html'][:200]}"
+        for each in violations
+        if each["impact"] in GRAVE
+    ]
+
+
+def look_at_tabs(page: Page) -> dict[str, list[str]]:
+    """What axe finds at each tab that this width offers."""
+    complaints = {}
+    for name in page.locator("[role=tab]").evaluate_all(
+        "all => all.filter(tab => tab.checkVisibility()).map(tab => tab.dataset.view)"
+    ):
+        page.locator(f"[data-view={name}]").click()
+        expect(page.locator("#panel")).not_to_have_attribute("aria-busy", "true", timeout=20_000)
+        complaints[name] = found(page)
+    return complaints
+
+
+@SCREENS
+def test_axe_finds_nothing_at_any_tab_of_a_stem(
+    app: Served, chromium: Browser, scheme: str, size: dict[str, int]
+) -> None:
+    with opened(chromium, scheme, size) as page:
+        page.goto(app.address)
+        confirmed(page)
+        complaints = look_at_tabs(page)
+        page.locator("[data-view=maps]").click()
+        page.get_by_role("button", name="Explain an error").click()
+        page.locator("[data-error]").fill("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)")
+        expect(page.locator("[data-slot=explained] article")).to_be_visible()
+        complaints["explained"] = found(page)
+        page.locator(".table .term").first.focus()
+        page.keyboard.press("Enter")
+        complaints["a card"] = found(page)
+        page.keyboard.press("Escape")
+        if size == PHONE:
+            page.locator("[data-toggle-choose]").click()
+        page.locator(".row .more").nth(1).click()
+        page.locator("[data-field=encoder]").check()
+        confirmed(page)
+        complaints["editor"] = found(page)
+        page.locator(STEM).fill("3x3/0:8")
+        page.locator(STEM).blur()
+        refused(page)
+        complaints["refused"] = found(page)
+    assert not {state: said for state, said in complaints.items() if said}
+
+
+@pytest.fixture(scope="module", params=["Sound", "Broken"])
+def module_address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    file = tmp_path_factory.mktemp("own") / "own.py"
+    file.write_text(BROKEN)
+    given = ("--module", f"{file}:{request.param}", "--input", "1,3,64,64")
+    with served("--port", str(free_port()), *given) as app:
+        yield app.address
+
+
+@SCREENS
+def test_axe_finds_nothing_at_any_tab_of_a_module(
+    module_address: str, chromium: Browser, scheme: str, size: dict[str, int]
+) -> None:
+    with opened(chromium, scheme, size) as page:
+        page.goto(module_address)
+        confirmed(page)
+        complaints = look_at_tabs(page)
+    assert not {state: said for state, said in complaints.items() if said}
