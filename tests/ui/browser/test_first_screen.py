@@ -155,17 +155,22 @@ def test_a_phone_reads_totals_strip_maps_in_this_order(
         expect(part).to_be_in_viewport()  # what is changed, and what changes
     expect(page.locator(".strip")).to_be_in_viewport(ratio=1)
     page.get_by_label("conv1 stride").fill("2")
+    page.get_by_role("button", name="Image", exact=True).tap()
     page.locator("[data-field=height]").fill("12000")
     has_tokens(page, 10501)
     for name in ("totals", "status", "strip", "panel"):
         box = page.locator(f"[data-slot={name}]").bounding_box()
         assert box
         assert box["x"] + box["width"] <= PHONE["width"]
+    page.locator("[data-field=height]").fill("0")
+    expect(page.locator("[data-field=height]")).to_have_attribute("aria-invalid", "true")
     page.locator("[data-field=height]").fill("224")
+    page.get_by_role("button", name="Stem", exact=True).tap()
     page.get_by_label("conv2 stride").fill("1")
     has_tokens(page, 785)
     confirmed(page)
     assert page.evaluate(TOO_SMALL) == []
+    page.get_by_role("button", name="Settings", exact=True).tap()
     page.get_by_label("encoder behind the stem").scroll_into_view_if_needed()
     page.get_by_text("Show 785 tokens").tap()  # it stays in sight
     expect(page.locator(".headline")).to_be_in_viewport()

@@ -56,13 +56,16 @@ def refuse(page: Page) -> None:
 
 
 ACTIONS: dict[str, Callable[[Page], None]] = {
-    "height": choose("[data-field=height]", "225"),
     "another stem": choose(STEM, "16x16/16:64"),
     "a stem that is refused": refuse,
     "a stem again": choose(STEM, "3x3/2:48 bn relu, 3x3/2:96 bn relu, 1x1:64"),
+    "the sheet is closed": click("[data-toggle-choose]"),
     "a layer": click('.strip [data-layer="conv2"]'),
     "a tab": click("[data-view=cost]"),
     "tokens": click("[data-view=tokens]"),
+    "the sheet again": click("[data-toggle-choose]"),
+    "the image": click("[data-edit=image]"),
+    "height": choose("[data-field=height]", "225"),
 }
 
 
@@ -79,6 +82,8 @@ def test_little_moves_by_itself(app: Served, chromium: Browser, size: dict[str, 
             click("[data-toggle-choose]")(page)
             moved["the sheet"] = shifted(page)
         for name, action in ACTIONS.items():
+            if size == DESK and name.startswith("the "):
+                continue  # all choices are in sight there
             action(page)
             moved[name] = shifted(page)
     window.close()

@@ -1,6 +1,6 @@
 // Filling the panel, and what is done whenever it has been filled.
 
-import { focusedElement, one, slot } from './dom.js';
+import { focusedElement, one, root, slot } from './dom.js';
 import { page } from './page.js';
 import { state } from './state.js';
 
@@ -37,6 +37,7 @@ export function panelRests() {
 export function showPanel(html) {
   panelRests();
   filledFor = state.view;
+  root.dataset.filled = filledFor; // for the style sheet
   if (html === state.panelHtml) return;
   state.panelHtml = html;
   const held = focusInPanel();

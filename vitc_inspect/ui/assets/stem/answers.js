@@ -9,7 +9,7 @@ import { state } from '../common/state.js';
 import { oneTabStop } from '../common/table.js';
 import { writeAddress } from './address.js';
 import { controlsOf, presetOf } from './controls.js';
-import { titleToggle } from './sheet.js';
+import { edit, titleToggle } from './sheet.js';
 
 /** @typedef {import('../common/server.js').Answer} Answer */
 /** @typedef {import('../common/state.js').Request} Request */
@@ -124,13 +124,14 @@ export function showFault(request, answer) {
   field('preset').value = '';
   const marked = controlsOf(fault.field);
   for (const control of marked) control.setAttribute('aria-invalid', 'true');
-  const group = marked[0]?.closest('.group');
+  const group = /** @type {HTMLElement} */ (marked[0]?.closest('.group'));
   slot('fault').hidden = false;
   if (group) {
     const note = document.createElement('div');
     note.className = 'field-fault';
     note.innerHTML = fault.html;
     group.append(note);
+    edit(group.dataset.of);
   }
   slot('fault').innerHTML = fault.html;
   slot('fault').classList.toggle('elsewhere', Boolean(group)); // its sentence stands at the field

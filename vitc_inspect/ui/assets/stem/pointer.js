@@ -242,8 +242,9 @@ new MutationObserver(() => {
 
 page.pointed = pointAtToken;
 page.pointedInMap = (share) => {
-  const block = share && pointed.facts && all('.strip .block', slot('strip')).find((each) =>
-    each.dataset.layers?.split(' ').includes(state.layer)
-  );
+  const block = share && pointed.facts &&
+    all('.strip .block', slot('strip')).find((each) =>
+      each.dataset.layers?.split(' ').includes(state.layer)
+    );
   pointAtToken(block ? tokenAt(block, share) : null);
 };

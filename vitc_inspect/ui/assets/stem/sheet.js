@@ -1,6 +1,6 @@
 // On a small screen the choices are a sheet over the lower half, which a button opens and closes.
 
-import { one, root, slot } from '../common/dom.js';
+import { all, around, one, root, slot } from '../common/dom.js';
 
 /**
  * Opens or closes the sheet; what it changes stands above it.
@@ -22,3 +22,20 @@ export function titleToggle() {
   const words = root.classList.contains('choosing') ? shown : 'Edit the stem';
   one('[data-toggle-choose]').textContent = words;
 }
+
+/**
+ * Shows one part of the choices, where there is no room for all.
+ *
+ * @param {string} part "stem", "image" or "settings".
+ */
+export function edit(part) {
+  root.dataset.editing = part;
+  for (const button of all('[data-edit]')) {
+    button.setAttribute('aria-pressed', String(button.dataset.edit === part));
+  }
+}
+
+root.addEventListener('click', (event) => {
+  const button = around(event)('[data-edit]');
+  if (button) edit(button.dataset.edit);
+});
