@@ -28,6 +28,7 @@ ASSETS = Path(__file__).parent / "assets"
 STYLES = (
     *("page.css", "maps.css", "cells.css", "tokens.css", "module.css", "glossary.css"),
     "pictures.css",
+    "forced-colors.css",
 )
 """Style sheets of both pages in order."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -50,7 +51,7 @@ def opened(chromium: Browser, scheme: str, size: dict[str, int]) -> Iterator[Pag
 
 def found(page: Page) -> list[str]:
     """What axe holds against the page as it is now, with the first element of each."""
-    violations = AXE.run(page).response["violations"]
+    violations = AXE.run(page, options={"resultTypes": ["violations"]}).response["violations"]
     return [
         f"{each['id']} ({each['impact']}): {each['nodes'][0]['html'][:200]}"
         for each in violations
@@ -123,3 +124,57 @@ def test_axe_finds_nothing_at_any_tab_of_a_module(
         confirmed(page)
         complaints = look_at_tabs(page)
     assert not {state: said for state, said in complaints.items() if said}
+
+
+def test_forced_colours_keep_what_is_chosen_bars_and_legends(
+    app: Served, chromium: Browser
+) -> None:
+    window = chromium.new_context(viewport=DESK, forced_colors="active")
+    with watched(Tab(window.new_page(), [])) as page:
+        page.goto(app.address)
+        confirmed(page)
+
+        def differ(chosen: str, other: str, property: str) -> bool:
+            styles = "part => getComputedStyle(part)[property]".replace("[property]", f".{property}")
+            one, two = (page.locator(part).first.evaluate(styles) for part in (chosen, other))
+            return bool(one != two)
+
+        assert differ(".tabs [aria-selected=true]", ".tabs [aria-selected=false]", "borderColor")
+        assert differ("tr.chosen > td", "tr.conv:not(.chosen) > td", "backgroundColor")
+        assert differ(".strip .chosen .room", ".strip .block:not(.chosen) .room", "stroke")
+        painted = "part => getComputedStyle(part, pseudo).backgroundImage"
+        legend = page.locator(".legend .bar").first
+        assert legend.evaluate(painted.replace("pseudo", "null")) != "none"
+        page.get_by_role("tab", name="Cost", exact=True).click()
+        share = page.locator(".shares td[style]").first
+        assert share.evaluate(painted.replace("pseudo", "'::before'")) != "none"
+    window.close()
+
+
+# Contrast of the borders of what is filled in against what is behind them; WCAG 2.2, 1.4.11.
+EDGES = """
+() => {
+  const light = (text) => text.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255)
+    .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const shown = [...document.querySelectorAll('.vi :is(select, textarea, input)')]
+    .filter((part) => part.checkVisibility() && !['range', 'checkbox'].includes(part.type));
+  return shown.map((part) => {
+    const { borderTopColor, backgroundColor } = getComputedStyle(part);
+    const [a, b] = [borderTopColor, backgroundColor].map(light);
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  });
+}
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_filled_in_has_a_border_that_can_be_seen(
+    app: Served, tab: Page, scheme: Literal["light", "dark"]
+) -> None:
+    tab.emulate_media(color_scheme=scheme)
+    tab.goto(app.address)
+    confirmed(tab)
+    ratios = tab.evaluate(EDGES)
+    assert len(ratios) > 10
+    assert min(ratios) >= 3
