@@ -135,7 +135,9 @@ def test_forced_colours_keep_what_is_chosen_bars_and_legends(
         confirmed(page)
 
         def differ(chosen: str, other: str, property: str) -> bool:
-            styles = "part => getComputedStyle(part)[property]".replace("[property]", f".{property}")
+            styles = "part => getComputedStyle(part)[property]".replace(
+                "[property]", f".{property}"
+            )
             one, two = (page.locator(part).first.evaluate(styles) for part in (chosen, other))
             return bool(one != two)
 
@@ -178,3 +180,24 @@ def test_what_is_filled_in_has_a_border_that_can_be_seen(
     ratios = tab.evaluate(EDGES)
     assert len(ratios) > 10
     assert min(ratios) >= 3
+
+
+def test_the_number_of_tokens_is_read_out_and_the_panel_has_the_name_of_its_tab(
+    page: Page,
+) -> None:
+    page.locator(STEM).fill("16x16/8p0:32")
+    expect(page.locator(".status[role=status]")).to_contain_text("730 tokens")
+    for name in ("Maps", "Cost"):
+        page.get_by_role("tab", name=name, exact=True).click()
+        expect(page.get_by_role("tabpanel", name=name)).to_be_visible()
+    expect(page.get_by_role("region", name="Layers")).to_be_visible()
+
+
+def test_the_maps_are_few_presses_of_a_key_away(page: Page) -> None:
+    presses = 0
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # skips the controls
+    while not page.evaluate("document.activeElement.matches('.wall')"):
+        page.keyboard.press("Tab")
+        presses += 1
+        assert presses < 25

@@ -40,6 +40,7 @@ export function markView(name) {
     tab.setAttribute('aria-selected', String(tab.dataset.view === name));
     tab.tabIndex = tab.dataset.view === name ? 0 : -1;
   }
+  slot('panel').setAttribute('aria-label', one(`[data-view="${name}"]`).textContent);
 }
 
 /**

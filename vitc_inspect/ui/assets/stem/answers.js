@@ -57,6 +57,7 @@ export function showPrediction(request, answer) {
   slot('crop').textContent = answer.crop;
   offerProportions(answer.proportions);
   showResults(answer);
+  slot('count').textContent = `${one('[data-seq-len]').dataset.seqLen} tokens`; // is read out
   writeAddress(); // the layer may be another one now, and the cell or the token none
   setState('predicted');
   root.classList.toggle('batch-norm', answer.batch_norm);
