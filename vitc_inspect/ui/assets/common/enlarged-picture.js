@@ -2,6 +2,7 @@
 
 import { buttonOf, dialogOf } from './dialogs.js';
 import { field, one, slot } from './dom.js';
+import { onFilled } from './selection.js';
 import { ask } from './server.js';
 import { state } from './state.js';
 
@@ -46,9 +47,9 @@ button.addEventListener('click', async () => {
   said.textContent = answer.crop;
 });
 
-new MutationObserver(() => {
+onFilled('strip', () => {
   const photo = one('.block.input image', slot('strip'));
   const address = photo?.getAttribute('href');
   button.hidden = !address || field('image').value === NO_PICTURE;
   if (address) thumb.src = address;
-}).observe(slot('strip'), { childList: true });
+});

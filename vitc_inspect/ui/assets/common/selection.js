@@ -1,6 +1,7 @@
 // Marks of what is selected, on the tabs, the strip and the table.
 
 import { all, field, one, root, slot } from './dom.js';
+import { morph } from './morph.js';
 import { state } from './state.js';
 import { oneTabStop } from './table.js';
 
@@ -69,6 +70,19 @@ export function bringIntoView() {
   if (inner.right > outer.right) box.scrollLeft += inner.right - outer.right + 20;
 }
 
+/** @type {Record<string, (() => void)[]>} */
+const fillers = {};
+
+/**
+ * Calls a function whenever a part has been filled.
+ *
+ * @param {string} name Of the part.
+ * @param {() => void} filler
+ */
+export function onFilled(name, filler) {
+  (fillers[name] ??= []).push(filler);
+}
+
 /**
  * Fills parts with an answer; the layer that had the keyboard in the strip or the table keeps it.
  *
@@ -78,7 +92,10 @@ export function bringIntoView() {
 export function fillParts(html, then) {
   const focused = /** @type {HTMLElement} */ (document.activeElement?.closest?.('[data-layer]'));
   const home = /** @type {HTMLElement} */ (focused?.closest('[data-slot]'));
-  for (const [name, filling] of Object.entries(html)) slot(name).innerHTML = filling;
+  for (const [name, filling] of Object.entries(html)) morph(slot(name), filling);
+  for (const name of Object.keys(html)) {
+    for (const filler of fillers[name] ?? []) filler();
+  }
   then();
   if (!home) return;
   const target = all('[data-layer]', home).find((part) =>

@@ -1,6 +1,7 @@
 // The table of layers: which rows and columns are shown, and in which order.
 
 import { all, around, one, root, slot } from '../common/dom.js';
+import { onFilled } from '../common/selection.js';
 import { state } from '../common/state.js';
 import { oneTabStop } from '../common/table.js';
 import { changed } from './requests.js';
@@ -107,9 +108,8 @@ root.addEventListener('click', (event) => {
   if (on('[data-sort]')) sortBy(on('[data-sort]').dataset.sort);
 });
 
-new MutationObserver((changes) => {
-  const added = changes.flatMap((change) => [...change.addedNodes]);
-  if (!added.some((node) => node.nodeName === 'TABLE')) return;
+onFilled('table', () => {
+  if (!one('table', slot('table'))) return;
   showColumns();
   sortLayers();
-}).observe(slot('table'), { childList: true });
+});

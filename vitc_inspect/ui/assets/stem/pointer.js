@@ -3,6 +3,7 @@
 import { all, around, one, root, slot } from '../common/dom.js';
 import { clamp } from '../common/numerals.js';
 import { page } from '../common/page.js';
+import { onFilled } from '../common/selection.js';
 import { state } from '../common/state.js';
 
 /**
@@ -233,12 +234,12 @@ root.addEventListener('focusin', (event) => {
 
 slot('strip').addEventListener('mouseleave', () => pointAtToken(null));
 
-new MutationObserver(() => {
+onFilled('strip', () => {
   const drawing = one('.strip', slot('strip'));
   pointed.facts = drawing?.dataset.facts ? JSON.parse(drawing.dataset.facts) : null;
   pointed.layer = '';
   show();
-}).observe(slot('strip'), { childList: true });
+});
 
 page.pointed = pointAtToken;
 page.pointedInMap = (share) => {
