@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         register_rule,
         temporary_rules,
     )
+    from vitc_inspect.ui.show import show
     from vitc_inspect.views.report_table import (
         module_csv,
         module_html,
@@ -93,6 +94,7 @@ _HOMES = {
     "put_weights": "model.weight_matching",
     "register_rule": "tracing.rules",
     "save_weights": "model.checkpoints",
+    "show": "ui.show",
     "stem_of": "audit.stem_finder",
     "temporary_rules": "tracing.rules",
 }
@@ -142,6 +144,7 @@ __all__ = [
     "put_weights",
     "register_rule",
     "save_weights",
+    "show",
     "stem_of",
     "temporary_rules",
 ]
@@ -153,7 +156,7 @@ def __getattr__(name: str) -> Any:
     try:
         home = import_module(f"{__name__}.{_HOMES[name]}")
     except ModuleNotFoundError:
-        require("torch", by=name)
+        require("app" if _HOMES[name].startswith("ui.") else "torch", by=name)
         raise
     return getattr(home, name)
 

@@ -101,6 +101,54 @@ class Source:
         return found
 
 
+class LiveModule:
+    """A module that lives in this process, with the inputs that its forward is given."""
+
+    def __init__(
+        self, module: nn.Module, by_place: Sequence[Tensor], by_name: Mapping[str, Tensor]
+    ) -> None:
+        """Keep a module, which is left as it is, and its inputs.
+
+        Args:
+            module: The module, in the mode in which it is to run.
+            by_place, by_name: Tensors for its forward.
+
+        Raises:
+            SpecError: field "module" or "input".
+        """
+        if not isinstance(module, nn.Module):
+            reason = "it is not a torch.nn.Module"
+            raise SpecError("module", type(module).__name__, reason, "Pass a module")
+        for value in (*by_place, *by_name.values()):
+            if not isinstance(value, Tensor):
+                reason = "the page shows a module on tensors alone"
+                raise SpecError("input", type(value).__name__, reason, "Pass a tensor")
+        self.text = type(module).__name__
+        self.read_at = 0.0
+        """When it was last looked at (seconds since the epoch)."""
+        self.files: FileStamps = {}
+        """No file is read."""
+        self.by_place, self.by_name = tuple(by_place), dict(by_name)
+        self._module = module
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Shapes of the inputs, as `--input` takes them."""
+        named = ((f"{name}=", value) for name, value in self.by_name.items())
+        given = (*(("", value) for value in self.by_place), *named)
+        return tuple(name + ",".join(map(str, value.shape)) for name, value in given)
+
+    def read(self) -> nn.Module:
+        """The module as it is now."""
+        self.read_at = time()
+        return self._module
+
+    def run(self) -> ModuleRun:
+        """Run the module on its own inputs."""
+        image = _image(self.inputs, self.by_place, self.by_name)
+        return _run(self._module, self.by_place, self.by_name, image, pictured=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModuleRun:
     """One run of a module, with everything needed to run it again."""
@@ -188,6 +236,18 @@ def run_module(
         array = torch.from_numpy(image_array(picture, (height, width), channels, fit))
         image.copy_(array)  # (c, h, w) -> (b, c, h, w)
         pictured = True
+    return _run(module, by_place, by_name, image, pictured=pictured)
+
+
+def _run(
+    module: nn.Module,
+    by_place: tuple[Tensor, ...],
+    by_name: Mapping[str, Tensor],
+    image: Tensor | None,
+    *,
+    pictured: bool,
+) -> ModuleRun:
+    """Run a module on inputs, and keep them with what came out."""
     report = inspect_call(
         module, by_place, by_name, keep_bytes=2 * KEEP_BYTES, keep_each=_KEEP_EACH
     )

@@ -9,7 +9,7 @@ import gradio as gr
 from vitc_inspect.common.fitting import FITS
 from vitc_inspect.common.images import Picture
 from vitc_inspect.ui.choice import VIEW_START
-from vitc_inspect.ui.module_runner import RANDOM
+from vitc_inspect.ui.module_runner import GIVEN, RANDOM
 from vitc_inspect.ui.module_server import ModuleServer, module_functions
 from vitc_inspect.ui.page import blocks_of, image_options
 
@@ -20,6 +20,7 @@ def build_module_page(
     title: str,
     image: str = "photo",
     own_pictures: Mapping[str, Picture] | None = None,
+    live: bool = False,
 ) -> gr.Blocks:
     """Build the app for one module.
 
@@ -28,6 +29,7 @@ def build_module_page(
         title: Name of the module on the command line.
         image: Name of the image at the start.
         own_pictures: Pictures by name, offered beside the samples.
+        live: Whether the module lives in the program that shows it, and is in no file.
 
     Returns:
         The app, ready for `launch(**LAUNCH_SETTINGS, **look())`.
@@ -41,9 +43,14 @@ def build_module_page(
         functions=module_functions(server),
         own_pictures=own,
         title=title,
+        live=live,
         names=[text.rpartition("=")[0] for text in server.inputs],
         options={
-            "image": {**image_options(own), RANDOM: "Random numbers"},
+            "image": {
+                **({GIVEN: "As given"} if live else {}),
+                **image_options(own),
+                RANDOM: "Random numbers",
+            },
             "fit": dict(FITS),
         },
         start={"image": image, "fit": "crop", "sizes": sizes, **VIEW_START},

@@ -16,6 +16,7 @@ from vitc_inspect.common.fitting import Fit, fit_words
 from vitc_inspect.common.images import SAMPLES, FloatArray, Picture
 from vitc_inspect.inspection.module_run import (
     FileStamps,
+    LiveModule,
     Module,
     ModuleRun,
     Source,
@@ -50,6 +51,8 @@ RUN_BYTES = 256 * 2**20
 """Budget of the cache of runs (bytes)."""
 RANDOM = "random"
 """Name that selects random numbers instead of a picture."""
+GIVEN = "given"
+"""Name that selects the inputs that a live module was given."""
 _STRIP_WIDTH = 1340  # pixels: this page has no controls beside the strip
 
 
@@ -74,16 +77,18 @@ class _Key:
 class ModuleRunner:
     """Reads and runs the module that the program was started with, and draws its page."""
 
-    def __init__(self, module: str, device: str, inputs: Sequence[str]) -> None:
+    def __init__(self, module: str | LiveModule, device: str, inputs: Sequence[str]) -> None:
         """Name the module without reading it.
 
         Args:
-            module: `path/to/file.py:name` or `package.module:name`.
-            device: Device for the module, for example "auto".
+            module: `path/to/file.py:name` or `package.module:name`; or one of this process.
+            device: Device for the module, for example "auto"; a live one stays where it is.
             inputs: Shapes of the inputs, as `--input` takes them.
         """
         self.inputs = tuple(inputs)
-        self._source = Source(module, resolve_device(device))
+        self._source: Source | LiveModule = (
+            Source(module, resolve_device(device)) if isinstance(module, str) else module
+        )
         self._runs: ByteCache[_Key, ModuleRun] = ByteCache(RUN_BYTES)
         self._error: SpecError | None = None
         self._module: Module | None = None
@@ -167,7 +172,8 @@ class ModuleRunner:
             return {**facts, "panel": panel, "layer": key}
         report, array = run.report, run.array
         image_uri = None if array is None else photo_uri(_reduced(array))
-        words = _input_words(request, run, picture)
+        given = request.image == GIVEN and self._inputs_of(request) == self.inputs
+        words = "the inputs as given" if given else _input_words(request, run, picture)
         return {
             **facts,
             "layer": key,
@@ -205,7 +211,11 @@ class ModuleRunner:
         run = self._runs.get(key)
         if run is None:
             assert self._module is not None  # else `_shown` has shown why
-            run = run_module(self._module, key.inputs, picture, fit=key.fit)
+            own = key.image == GIVEN and key.inputs == self.inputs
+            if own and isinstance(self._source, LiveModule):
+                run = self._source.run()
+            else:
+                run = run_module(self._module, key.inputs, picture, fit=key.fit)
             self._runs.put(key, run)
         return run
 

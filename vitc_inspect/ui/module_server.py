@@ -9,11 +9,11 @@ from typing import Any
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import Picture
 from vitc_inspect.inspection.loading import parse_shape
-from vitc_inspect.inspection.module_run import have_changed
+from vitc_inspect.inspection.module_run import LiveModule, have_changed
 from vitc_inspect.stem.run_time import DEFAULT_MAX_SECONDS
 from vitc_inspect.ui.answers import Answer
 from vitc_inspect.ui.choice import Request, read_fit
-from vitc_inspect.ui.module_runner import RANDOM, ModuleRunner, Reading
+from vitc_inspect.ui.module_runner import GIVEN, RANDOM, ModuleRunner, Reading
 from vitc_inspect.ui.page_functions import (
     SHARED_FUNCTIONS,
     PageServer,
@@ -31,7 +31,7 @@ class ModuleServer(PageServer):
 
     def __init__(
         self,
-        module: str,
+        module: str | LiveModule,
         device: str,
         inputs: Sequence[str],
         own_pictures: Mapping[str, Picture] | None = None,
@@ -42,7 +42,8 @@ class ModuleServer(PageServer):
         """Name the module without reading it.
 
         Args:
-            module: `path/to/file.py:name` or `package.module:name`.
+            module: `path/to/file.py:name` or `package.module:name`; or a live one, which runs in
+                this process and cannot be ended.
             device: Device for the module, for example "auto".
             inputs: Shapes of the inputs, as `--input` takes them.
             own_pictures: Pictures by name, offered beside the samples.
@@ -51,6 +52,7 @@ class ModuleServer(PageServer):
         """
         super().__init__(own_pictures, preload=_PRELOAD, in_process=in_process)
         self.inputs = tuple(inputs)
+        in_process = in_process or isinstance(module, LiveModule)
         make = partial(ModuleRunner, module, device, self.inputs)
         self._queue = WorkerQueue(
             make, deadline=max_seconds, preload=_PRELOAD, in_process=in_process
@@ -105,8 +107,8 @@ class ModuleServer(PageServer):
         return answer
 
     def _picture(self, image: str) -> Picture | str | None:
-        """The picture of a name; None for random numbers."""
-        return self.pictures.find(image) if image not in ("", RANDOM) else None
+        """The picture of a name; None for random numbers and for inputs as given."""
+        return self.pictures.find(image) if image not in ("", RANDOM, GIVEN) else None
 
 
 def module_functions(server: ModuleServer) -> list[Callable[..., Any]]:

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from playwright.sync_api import Page, expect
 
 from tests.served import free_port, served
 from tests.ui.browser.screen import CONTRAST, TABLE_FITS, TOO_SMALL
+from vitc_inspect import show
 
 OWN = """
 from torch import nn
@@ -155,3 +157,19 @@ def test_the_terms_of_the_table_open_their_cards(page: Page) -> None:
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     expect(page.locator("thead [data-term=predicted]")).to_be_focused()
+
+
+def test_a_live_module_is_run_again_as_it_is_now(tab: Page) -> None:
+    module = torch.nn.Conv2d(3, 8, 8, 8)
+    with show(module, torch.zeros(1, 3, 32, 32)) as shown:
+        tab.goto(shown.address)
+        state(tab, "confirmed")
+        button = tab.get_by_role("button", name="Run again")
+        expect(tab.locator("[data-field=image]")).to_have_value("given")
+        expect(tab.locator("[data-slot=status]")).to_contain_text("the inputs as given")
+        module.padding = (4, 4)
+        button.click()
+        expect(tab.locator("[data-slot=table]")).to_contain_text("8×5×5")
+        expect(button).to_be_enabled()
+        tab.locator("[data-field=image]").select_option("photo")
+        expect(tab.locator("[data-slot=status]")).to_contain_text("then resized to 32×32")

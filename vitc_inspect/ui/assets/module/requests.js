@@ -1,5 +1,6 @@
 // What is to be seen of a module is sent whole; which module it is, never.
 
+import { gradio } from '../common/context.js';
 import { one, root } from '../common/dom.js';
 import { latest } from '../common/latest.js';
 import { panelWaits, showPanel } from '../common/panel.js';
@@ -22,11 +23,12 @@ export function changed({ by = 'show' } = {}) {
   whole.offer({ by, number: state.newest });
 }
 
-/** @param {boolean} busy Whether the file is being read. */
+/** @param {boolean} busy Whether the file is being read, or the live module is run again. */
 function markBusy(busy) {
   const button = /** @type {HTMLButtonElement} */ (one('[data-reload]'));
   button.disabled = busy;
-  button.textContent = busy ? 'Reading…' : 'Reload';
+  const live = gradio.props.live ? ['Running…', 'Run again'] : ['Reading…', 'Reload'];
+  button.textContent = busy ? live[0] : live[1];
 }
 
 const whole = latest(async (/** @type {{ by: string, number: number }} */ { by, number }) => {

@@ -49,12 +49,16 @@ function sizeControl(size, i) {
 
 Object.assign(page, { changed, select, selectCell, selectToken, toggleFold, panelPlaced });
 
-const { title, start, options } = gradio.props;
+const { title, start, options, live } = gradio.props;
 slot('title').textContent = title;
 slot('sizes').replaceChildren(...start.sizes.map(sizeControl));
 for (const list of ['image', 'fit']) {
   for (const [value, name] of Object.entries(options[list])) addOption(list, value, name);
 }
 offerPictures();
+if (live) {
+  slot('read_words').textContent = 'run at';
+  one('[data-reload]').title = 'run the module again as it is now (key R)';
+}
 window.addEventListener('popstate', restore);
 restore();
