@@ -27,7 +27,7 @@ ASSETS = Path(__file__).parent / "assets"
 """The folder of the page's HTML, style sheets and JavaScript modules."""
 STYLES = (
     *("page.css", "maps.css", "cells.css", "tokens.css", "module.css", "glossary.css"),
-    "pictures.css",
+    *("pictures.css", "keep.css"),
 )
 """Style sheets of both pages in order."""
 
