@@ -219,7 +219,7 @@ function drawText(node, from, into) {
     'fill': style.color,
     ...(style.textShadow === 'none'
       ? {}
-      : { 'stroke': '#000', 'stroke-width': 2, 'paint-order': 'stroke' }),
+      : { 'stroke': '#000', 'stroke-width': 1.4, 'paint-order': 'stroke' }),
   };
   canvas.font = `${style.fontStyle} ${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
   const { fontBoundingBoxAscent: up, fontBoundingBoxDescent: down } = canvas.measureText('x');

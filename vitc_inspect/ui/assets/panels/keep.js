@@ -2,7 +2,7 @@
 
 import { gradio } from '../common/context.js';
 import { buttonOf } from '../common/dialogs.js';
-import { all, one, slot } from '../common/dom.js';
+import { all, field, one, slot } from '../common/dom.js';
 import { framed } from '../common/framed-picture.js';
 import { onPanel } from '../common/panel.js';
 import { download, fileOf, pngOf, safe } from '../common/picture-files.js';
@@ -45,11 +45,14 @@ const OFFERED = [
     view: 'reach',
     name: 'reads',
     called: 'What it reads',
-    columns: [['.reach-picker figure'], ['.reach-input figure', '.token-near', '.reach-facts']],
+    columns: [['.reach-picker figure'], ['.reach-input figure'], ['.token-near', '.token-facts']],
   },
   { view: 'cost', name: 'cost', called: 'Cost', columns: [['.shares', '.remark']] },
   { view: 'time', name: 'time', called: 'Time', columns: [['.figures', '.times-box']] },
 ];
+
+/** The tabs that are of one layer; the others are of the whole stem. */
+const OF_A_LAYER = ['maps', 'cell', 'reach'];
 
 /**
  * @typedef {object} Kept A picture that can be kept.
@@ -89,10 +92,17 @@ function pictures() {
   return found;
 }
 
-/** @param {string} name */
+/**
+ * Which cell or token a panel is of, as its heading has it.
+ *
+ * @param {string} name
+ */
 function placeOf(name) {
-  const place = { cell: state.cell, token: state.token, reads: state.token }[name];
-  return place ? `-${place.replaceAll(',', '-')}` : '';
+  if (!['cell', 'token', 'reads'].includes(name)) return '';
+  const parts = all('h2 :is(.channels, .area, .token)', slot('panel'));
+  return parts.flatMap((part) => part.textContent.match(/\d+/g) ?? []).map((at) => `-${at}`).join(
+    '',
+  );
 }
 
 /**
@@ -101,7 +111,9 @@ function placeOf(name) {
  * @param {HTMLElement} panel
  */
 function headline(panel) {
-  return all('header > :is(h2, p)', panel).map(wordsOf).filter(Boolean).join(', ');
+  return all('header > :is(h2, p:not(:has([data-map])))', panel).map(wordsOf).filter(Boolean).join(
+    ', ',
+  );
 }
 
 /** @param {HTMLElement} plot */
@@ -120,20 +132,22 @@ function stripTitle() {
   return wordsOf(one('[data-seq-len], .length'));
 }
 
-/** The stem in notation, or the module with the sizes of its input. */
+/** The module without the folders it is in, which are nobody's business on a slide. */
+function moduleName() {
+  return gradio.props.title.split(/[\\/]/).at(-1);
+}
+
+/** The stem by its title and in notation, or the module. */
 function subject() {
-  if (!gradio.props.presets) return gradio.props.title;
-  const { stem, preset } = state.painted ?? {};
-  const title = preset && gradio.props.presets[preset]?.title;
-  return [title, stem].filter(Boolean).join(': ');
+  if (!gradio.props.presets) return moduleName();
+  const title = gradio.props.presets[field('preset').value]?.title;
+  return [title, state.painted?.stem].filter(Boolean).join(': ');
 }
 
 /** @param {Kept} kept */
 function fileName(kept) {
-  const { presets, title } = gradio.props;
-  const of = presets ? state.painted?.preset || 'stem' : title;
-  const whole = kept.name === 'strip' || ['pixels', 'cost', 'length', 'time'].includes(state.view);
-  const layer = whole ? '' : state.layer;
+  const of = gradio.props.presets ? field('preset').value || 'stem' : moduleName();
+  const layer = kept.name !== 'strip' && OF_A_LAYER.includes(state.view) ? state.layer : '';
   return [of, layer, kept.name].map(safe).filter(Boolean).join('-') || 'picture';
 }
 
