@@ -74,6 +74,7 @@ TOPICS = {
         "picture_input": "pictures by paste and camera, fitted, and shown larger",
         "pictures": "pictures that are opened",
         "rows": "rows of the editor that are inserted and moved",
+        "saved_pictures": "pictures saved as SVG and PNG",
         "tokens": "the tab Tokens",
     },
     "ui/hostile": {

@@ -1,5 +1,6 @@
 // A part of the page, text and tables and pictures alike, as SVG: each thing where the screen has it.
 
+import { drawText } from './drawn-text.js';
 import { standalone, svgOf } from './standalone-svg.js';
 
 /** What only the screen needs: controls, and what follows a pointer. */
@@ -7,9 +8,6 @@ const LEFT_OUT = 'select, input, textarea, progress, dialog, .cursor, .hover, .u
   '.cell-controls, .token-switch, .token-output, .map-steps, .reach-prefix, [data-map], ' +
   '[data-cell-take], [data-cell-order], [data-cell-more], .cell-said, [data-unsaved]';
 const SIDES = ['top', 'right', 'bottom', 'left'];
-
-const canvas = document.createElement('canvas').getContext('2d');
-let gradients = 0; // made so far, for their names
 
 /**
  * Draws an element and all that is seen in it.
@@ -169,12 +167,27 @@ function isClear(colour) {
 function gradientOf(style, into) {
   const words = style.backgroundImage.match(/^(repeating-)?linear-gradient\((.*)\)$/);
   if (!words) return '';
-  gradients += 1;
-  const id = `gradient-${gradients}`;
   const stops = [...words[2].matchAll(/(rgba?\([^)]*\)|color\([^)]*\))\s*([\d.]+%)?/g)];
   if (!stops.length) return '';
-  into.append(words[1] ? hatch(id, stops[0][1]) : along(id, stops));
+  const id = `gradient-${hashOf(words[0])}`; // the same in every file
+  into.append(words[1] ? hatch(id, plain(stops[0][1])) : along(id, stops));
   return `url(#${id})`;
+}
+
+/**
+ * A colour in words that every program reads.
+ *
+ * @param {string} colour As it is computed.
+ */
+function plain(colour) {
+  if (!colour.startsWith('color(srgb ')) return colour;
+  const [red, green, blue, alpha = 1] = colour.match(/[\d.]+(?:e-\d+)?/g).map(Number);
+  return `rgba(${[red, green, blue].map((part) => Math.round(255 * part))}, ${alpha})`;
+}
+
+/** @param {string} words */
+function hashOf(words) {
+  return [...words].reduce((sum, letter) => (31 * sum + letter.charCodeAt(0)) >>> 0, 7);
 }
 
 /**
@@ -184,7 +197,7 @@ function gradientOf(style, into) {
 function along(id, stops) {
   const last = Math.max(1, stops.length - 1);
   const inside = stops.map(([, colour, place], i) =>
-    svgOf('stop', { offset: place ?? `${(100 * i) / last}%`, 'stop-color': colour })
+    svgOf('stop', { offset: place ?? `${(100 * i) / last}%`, 'stop-color': plain(colour) })
   );
   return svgOf('linearGradient', { id }, ...inside);
 }
@@ -197,86 +210,4 @@ function hatch(id, stroke) {
   const size = { width: 5, height: 5, patternUnits: 'userSpaceOnUse' };
   const line = svgOf('path', { d: 'M0 0V5', stroke, 'stroke-width': 2 });
   return svgOf('pattern', { id, ...size, patternTransform: 'rotate(45)' }, line);
-}
-
-/**
- * Each line of a text, as the screen breaks it, as wide as the screen has it in any font.
- *
- * @param {Text} node
- * @param {number[]} from
- * @param {Element} into
- */
-function drawText(node, from, into) {
-  const parent = node.parentElement;
-  if (!node.data.trim() || !parent) return;
-  const style = getComputedStyle(parent);
-  if (style.visibility === 'hidden') return;
-  const look = {
-    'font-family': style.fontFamily,
-    'font-size': style.fontSize,
-    'font-weight': style.fontWeight,
-    'font-style': style.fontStyle,
-    'fill': style.color,
-    ...(style.textShadow === 'none'
-      ? {}
-      : { 'stroke': '#000', 'stroke-width': 1.4, 'paint-order': 'stroke' }),
-  };
-  canvas.font = `${style.fontStyle} ${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
-  const { fontBoundingBoxAscent: up, fontBoundingBoxDescent: down } = canvas.measureText('x');
-  for (const { words, left, right, top, bottom } of linesOf(node)) {
-    const place = {
-      x: left - from[0],
-      y: top - from[1] + (up / (up + down)) * (bottom - top),
-      textLength: right - left,
-      lengthAdjust: 'spacingAndGlyphs',
-    };
-    into.append(svgOf('text', { ...place, ...look }, words));
-  }
-}
-
-/** @typedef {{ words: string, left: number, right: number, top: number, bottom: number }} Line */
-
-/** @param {Text} node */
-function linesOf(node) {
-  /** @type {Line[]} */
-  const lines = [];
-  for (const word of node.data.matchAll(/\S+/g)) {
-    const [only, ...more] = placesOf(node, word.index, word[0].length);
-    if (!only) continue;
-    if (!more.length) addTo(lines, word[0], only, ' ');
-    else { // broken inside, as a long name is
-      [...word[0]].forEach((letter, i) => {
-        const place = placesOf(node, word.index + i, letter.length)[0];
-        if (place) addTo(lines, letter, place, i ? '' : ' ');
-      });
-    }
-  }
-  return lines;
-}
-
-/**
- * @param {Text} node
- * @param {number} start
- * @param {number} length
- */
-function placesOf(node, start, length) {
-  const range = document.createRange();
-  range.setStart(node, start);
-  range.setEnd(node, start + length);
-  return [...range.getClientRects()].filter((box) => box.width);
-}
-
-/**
- * @param {Line[]} lines
- * @param {string} words
- * @param {DOMRect} box
- * @param {string} gap What stands before them where they go on with a line.
- */
-function addTo(lines, words, { left, right, top, bottom }, gap) {
-  const line = lines.at(-1);
-  if (!line || Math.abs(line.top - top) >= 2) lines.push({ words, left, right, top, bottom });
-  else {
-    line.words += gap + words;
-    line.right = right;
-  }
 }

@@ -118,6 +118,6 @@ export function download(name, content) {
  * @param {string} words
  */
 export function safe(words) {
-  const plain = words.normalize('NFKD').replace(/[^\w-]+/g, '_').replace(/^_+|_+$/g, '');
+  const plain = words.normalize('NFKD').replace(/[^a-zA-Z0-9-]+/g, '_').replace(/^_+|_+$/g, '');
   return plain.toLowerCase().slice(0, 60);
 }

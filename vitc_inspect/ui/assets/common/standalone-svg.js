@@ -74,7 +74,7 @@ function referencesIn(svg) {
   const found = new Set();
   for (const each of [svg, ...svg.querySelectorAll('*')]) {
     for (const { name, value } of each.attributes) {
-      const id = name.endsWith('href') ? value.match(/^#(.+)/) : value.match(/url\("?#([^")]+)/);
+      const id = name.endsWith('href') ? value.match(/^#(.+)/) : value.match(/url\(#([^)]+)/);
       if (id) found.add(id[1]);
     }
   }
@@ -88,7 +88,7 @@ function referencesIn(svg) {
 function forget(svg, id) {
   for (const each of [...svg.querySelectorAll('*')]) {
     for (const { name, value } of [...each.attributes]) {
-      if (value === `#${id}` || value.includes(`#${id}"`)) each.removeAttribute(name);
+      if (value === `#${id}` || value.includes(`#${id})`)) each.removeAttribute(name);
     }
   }
 }
@@ -108,12 +108,12 @@ function copyOf(drawn, above) {
   }
   for (const name of INHERITED) {
     const value = style.getPropertyValue(name);
-    if (value !== above?.getPropertyValue(name)) copy.setAttribute(name, value);
+    if (value !== above?.getPropertyValue(name)) copy.setAttribute(name, unquoted(value));
     else copy.removeAttribute(name);
   }
   for (const [name, nothing] of Object.entries(OWN)) {
     const value = style.getPropertyValue(name);
-    if (value && value !== nothing) copy.setAttribute(name, value.replaceAll('px', ''));
+    if (value && value !== nothing) copy.setAttribute(name, unquoted(value).replaceAll('px', ''));
     else if (name !== 'transform') copy.removeAttribute(name);
   }
   if (style.vectorEffect === 'non-scaling-stroke') keepStroke(drawn, copy, style);
@@ -124,6 +124,15 @@ function copyOf(drawn, above) {
     } else if (child.nodeType === Node.TEXT_NODE) copy.append(child.textContent);
   }
   return copy;
+}
+
+/**
+ * An address without its quotes, as every program reads it.
+ *
+ * @param {string} value
+ */
+function unquoted(value) {
+  return value.replace(/url\("([^"]*)"\)/g, 'url($1)');
 }
 
 /**

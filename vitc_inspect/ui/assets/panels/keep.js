@@ -100,9 +100,8 @@ function pictures() {
 function placeOf(name) {
   if (!['cell', 'token', 'reads'].includes(name)) return '';
   const parts = all('h2 :is(.channels, .area, .token)', slot('panel'));
-  return parts.flatMap((part) => part.textContent.match(/\d+/g) ?? []).map((at) => `-${at}`).join(
-    '',
-  );
+  const numbers = parts.map((part) => part.textContent).join(' ').match(/\d+/g);
+  return (numbers ?? []).map((each) => `-${each}`).join('');
 }
 
 /**
@@ -146,7 +145,9 @@ function subject() {
 
 /** @param {Kept} kept */
 function fileName(kept) {
-  const of = gradio.props.presets ? field('preset').value || 'stem' : moduleName();
+  const of = gradio.props.presets
+    ? field('preset').value || 'stem'
+    : moduleName().replace('.py', '');
   const layer = kept.name !== 'strip' && OF_A_LAYER.includes(state.view) ? state.layer : '';
   return [of, layer, kept.name].map(safe).filter(Boolean).join('-') || 'picture';
 }
