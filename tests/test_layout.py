@@ -65,6 +65,7 @@ TOPICS = {
         "failures": "panels and requests that fail",
         "glossary": "cards of terms",
         "first_screen": "what is shown at once",
+        "kept_table": "a position table of another image size",
         "late_answers": "answers that come late, or never",
         "links": "links that were written long ago",
         "long_runs": "runs of minutes",

@@ -137,6 +137,7 @@ def build_page(
             "weights": next(iter(weights)),
             "norm_statistics": "image",
             "fit": "crop",
+            "table_of": "",
             **VIEW_START,
         },
     )
