@@ -65,6 +65,7 @@ TOPICS = {
         "failures": "panels and requests that fail",
         "glossary": "cards of terms",
         "first_screen": "what is shown at once",
+        "kept_table": "a position table of another image size",
         "late_answers": "answers that come late, or never",
         "links": "links that were written long ago",
         "long_runs": "runs of minutes",
@@ -74,6 +75,7 @@ TOPICS = {
         "picture_input": "pictures by paste and camera, fitted, and shown larger",
         "pictures": "pictures that are opened",
         "rows": "rows of the editor that are inserted and moved",
+        "saved_pictures": "pictures saved as SVG and PNG",
         "tokens": "the tab Tokens",
     },
     "ui/hostile": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, get_args
 
@@ -55,7 +55,16 @@ LINK_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("stem", "size", "channels", "class_token", "table", "image"),
             *("seed", "device", "dtype", "encoder", "layer", "view"),
         ),
-        "changed": ("cell", "token", "weights", "norm_statistics", "sorting", "scale", "fit"),
+        "changed": (
+            "cell",
+            "token",
+            "weights",
+            "norm_statistics",
+            "sorting",
+            "scale",
+            "fit",
+            "table_of",
+        ),
         "encoder": tuple(ENCODER_START),
     }
 )
@@ -83,6 +92,8 @@ class Request:
     in_channels: str = ""
     class_token: str = ""
     position_table: str = ""
+    table_of: str = ""
+    """Image size whose position table is kept, "224x224"; empty for the image's own."""
     encoder: str = ""
     """ "1" for a whole model."""
     depth: str = ""
@@ -185,6 +196,8 @@ class Choice:
     """Name of a sample, or key of an opened picture."""
     fit: Fit
     """How a picture is brought to the image size."""
+    table_rows: int | None
+    """Rows of the position table that is kept, where they are not one for each token."""
     device: str
     """Device as requested, for example "auto"."""
     dtype: Dtype
@@ -236,6 +249,7 @@ def read_choice(request: Request) -> Choice:
         vit=_vit(stem, request) if request.encoder == "1" else None,
         image=request.image,
         fit=read_fit(request),
+        table_rows=_table_rows(stem, request.table_of),
         device=request.device,
         dtype=dtype,
         seed=parse_int("seed", request.seed, 0, MAX_SEED),
@@ -243,6 +257,26 @@ def read_choice(request: Request) -> Choice:
         weights=weights,
         norm_statistics=statistics,
     )
+
+
+def _table_rows(stem: StemSpec, size: str) -> int | None:
+    """Rows of the position table for another image size, or None where they fit this one.
+
+    Raises:
+        SpecError: field "table_of".
+    """
+    if not size or not stem.position_table:
+        return None
+    sides = size.split("x")
+    try:
+        made_for = _image_size(sides[0], sides[-1]) if len(sides) == 2 else None
+        rows = replace(stem, image_size=made_for).seq_len if made_for else 0
+    except SpecError:
+        rows = 0
+    if not rows:
+        reason = "this stem makes no tokens of such an image size"
+        raise SpecError("table_of", size, reason, "Use the table of the image's own size", "")
+    return None if rows == stem.seq_len else rows
 
 
 def read_fit(request: Request) -> Fit:

@@ -27,8 +27,7 @@ ASSETS = Path(__file__).parent / "assets"
 """The folder of the page's HTML, style sheets and JavaScript modules."""
 STYLES = (
     *("page.css", "maps.css", "cells.css", "tokens.css", "module.css", "glossary.css"),
-    "pictures.css",
-    "forced-colors.css",
+    *("pictures.css", "keep.css", "forced-colors.css"),
 )
 """Style sheets of both pages in order."""
 
@@ -138,6 +137,7 @@ def build_page(
             "weights": next(iter(weights)),
             "norm_statistics": "image",
             "fit": "crop",
+            "table_of": "",
             **VIEW_START,
         },
     )

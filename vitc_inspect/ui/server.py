@@ -107,6 +107,7 @@ class Inspector(PageServer):
             **fit_parts(picture, choice.spec.image_size, choice.fit),
             **parts(request, prediction, None, drawing, image_uri),
             **policy,
+            "table_first": choice.table_rows is not None and policy["auto_run"],
         }
 
     def picture(self, request: Request) -> Answer:
@@ -118,6 +119,8 @@ class Inspector(PageServer):
     async def run(self, request: Request) -> Answer:
         """Run the model unless it is cached, and return everything shown after a run."""
         choice = read_choice(request)
+        if choice.table_rows is not None:
+            return await self._table_error(request, choice)
         answer = await self._of_report("run", request, choice, probes=is_probe(request))
         if request.view == "time":  # which this process keeps
             timing = self._timings.get(_timed(choice))
@@ -155,6 +158,15 @@ class Inspector(PageServer):
             spec = None
         explanations = explain_error(request.text[:_LONGEST_ERROR], spec=spec)
         return {"explained": messages.explanations_html(explanations)}
+
+    async def _table_error(self, request: Request, choice: Choice) -> Answer:
+        """What a real run raises with the position table of another image size, explained."""
+        picture = self.pictures.find(choice.image)
+        seconds = self._seconds(choice)
+        message = await self._in_turn(seconds, request.ticket, "table_error", choice, picture)
+        found = explain_error(message, spec=choice.spec)
+        html = messages.table_error_html(choice.spec, request.table_of, message, found)
+        return {"error": {"field": "table_of", "html": html, "suggestion": [""]}}
 
     async def _of_report(
         self, method: str, request: Request, choice: Choice, *, probes: bool = False

@@ -14,6 +14,7 @@ from vitc_inspect.common.errors import SpecError
 from vitc_inspect.common.images import Picture
 from vitc_inspect.inspection.stem_inspection import PreparedRun, inspect, prepare
 from vitc_inspect.inspection.stem_report import Report
+from vitc_inspect.probes.kept_table import error_with_table
 from vitc_inspect.probes.other_counters import count_work
 from vitc_inspect.probes.timing import Timing, time_layers
 from vitc_inspect.stem.memory import MEMORY_BUDGET, predicted_memory
@@ -99,6 +100,12 @@ class StemRunner:
             reason = "its output was not kept: only the stem's are"
             raise SpecError("layer", layer, reason, "Choose a layer of the stem", "conv1")
         return {"name": file[0], "data": b64encode(file[1]).decode()}, seconds
+
+    def table_error(self, choice: Choice, picture: Picture | str) -> str | None:
+        """Run the stem with the position table that is kept, and return what PyTorch raises."""
+        assert choice.table_rows is not None
+        prepared = self._prepare(choice, choice.spec, picture)
+        return error_with_table(prepared.module, prepared.batch, choice.table_rows)
 
     def report(self, choice: Choice, picture: Picture | str) -> tuple[bytes, float | None]:
         """Run the model unless it is cached, and return its report for `keep`."""

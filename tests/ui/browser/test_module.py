@@ -11,6 +11,7 @@ import torch
 from playwright.sync_api import Page, expect
 
 from tests.served import free_port, served
+from tests.ui.browser.saved_files import read_png, read_svg, saved, title_of
 from tests.ui.browser.screen import CONTRAST, TABLE_FITS, TOO_SMALL
 from vitc_inspect import show
 
@@ -173,3 +174,28 @@ def test_a_live_module_is_run_again_as_it_is_now(tab: Page) -> None:
         expect(button).to_be_enabled()
         tab.locator("[data-field=image]").select_option("photo")
         expect(tab.locator("[data-slot=status]")).to_contain_text("then resized to 32×32")
+
+
+def test_pictures_are_saved_under_names_that_every_system_takes(page: Page, file: Path) -> None:
+    odd = 'x.add_module("a/b: <c>", nn.Sequential(nn.Conv2d(8, 12, 4, 4)))'
+    own = OWN.replace("self.proj = ", f"self.proj = x = nn.Sequential(); {odd}; self.other = ")
+    file.write_text(own)
+    page.locator("[data-reload]").click()
+    row(page, "proj.a/b:_<c>.0:1").click()
+    expect(page.locator("[data-slot=panel] h2")).to_have_text("Output of proj.a/b: <c>.0")
+    name, content = saved(page, "Maps", "svg")
+    assert name == "own_own-proj_a_b_c_0_1-maps.svg"
+    root, words = read_svg(content)
+    assert title_of(root) == "Output of proj.a/b: <c>.0, 1×12×8×8: own.py:Own"
+    assert "12 maps of 8×8." in words
+    assert "1×64×12 from 1×3×64×64" in words
+    page.get_by_role("tab", name="What it reads").click()
+    expect(page.locator(".reach-stage")).to_be_visible()
+    name, content = saved(page, "What it reads", "svg")
+    assert name.startswith("own_own-proj_a_b_c_0_1-reads-")
+    _, words = read_svg(content)
+    for number in page.locator(".reach-facts b").all_inner_texts():
+        assert number in words
+    name, content = saved(page, "Strip", "png")
+    assert name == "own_own-strip.png"
+    read_png(content)

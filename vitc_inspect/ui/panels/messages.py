@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from vitc_inspect.common.errors import SpecError
 from vitc_inspect.diagnosis import Explanation
+from vitc_inspect.stem.spec import StemSpec
 from vitc_inspect.ui.panels.elements import button, fold, remark
 from vitc_inspect.views import text
-from vitc_inspect.views.html import Markup, join, tag
+from vitc_inspect.views.html import Markup, fill, join, tag
 
 
 def error_html(error: SpecError) -> Markup:
@@ -31,6 +32,27 @@ def explanations_html(explanations: Sequence[Explanation], *, most: int = 3) -> 
         more = text.plural(len(behind), "less likely reading")
         shown.append(fold(more, tag("div", *behind), css="fold rest"))
     return join(tag("div.likeliest", explanation_html(first)), *shown)
+
+
+def table_error_html(
+    spec: StemSpec, table_of: str, message: str, found: Sequence[Explanation]
+) -> Markup:
+    """Draw the error of a run whose position table was made for another image size.
+
+    Args:
+        spec: The stem at the image size of the run.
+        table_of: The size that the table was made for, "224x224".
+        message: What PyTorch raised.
+        found: Its explanations; the first is shown.
+    """
+    own = text.shape(spec.image_size).replace("×", " × ")
+    said = fill(
+        "The forward pass of {} with the position table of {} raised RuntimeError: <q>{}</q>",
+        *(own, table_of.replace("x", " × "), message),
+    )
+    use = button(f"Use a table for {own}", data_use=True)
+    why = explanation_html(found[0]) if found else ""
+    return tag("div.table-error", tag("p", said, role="alert"), why, tag("p", use))
 
 
 def _line_html(one: Explanation) -> Markup:

@@ -39,6 +39,7 @@ import { heldPicture } from './held-picture.js';
  * @property {string} [cell]
  * @property {string} [token]
  * @property {boolean} [batch_norm] Whether the stem has a BatchNorm.
+ * @property {boolean} [table_first] Whether the position table that is kept does not fit.
  * @property {boolean} [auto_run] Whether a run is cheap enough not to be asked for.
  * @property {Fault} [refusal] Why the stem is not run.
  * @property {string} [cost] What a run costs.

@@ -8,6 +8,7 @@ import { addOption } from '../common/lists.js';
 import { page } from '../common/page.js';
 import { offerPictures } from '../common/pictures.js';
 import './events.js';
+import '../panels/keep.js';
 import '../panels/maps.js';
 import '../panels/tokens.js';
 import '../common/enlarged-picture.js';

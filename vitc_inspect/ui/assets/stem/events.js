@@ -6,6 +6,7 @@ import { ask } from '../common/server.js';
 import { state } from '../common/state.js';
 import { controlsOf, presetOf, readControls, slider, writeControls } from './controls.js';
 import { addRow, removeRow, toggleMore } from './editor.js';
+import { keepTable } from './kept-table.js';
 import { toggleFold } from './layers.js';
 import { changed, look, run, showSelected } from './requests.js';
 import { select } from './selection.js';
@@ -27,6 +28,7 @@ function edited(target, history) {
     return changed({ history, by: 'rows' });
   }
   if (target.matches('[data-slider]')) field('height').value = field('width').value = target.value;
+  if (target.matches('[data-keep-table]')) keepTable(target.checked);
   if (target === field('height')) slider().value = target.value;
   if (target === field('preset')) {
     const preset = presetOf(target.value);

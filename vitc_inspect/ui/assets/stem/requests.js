@@ -18,6 +18,7 @@ import {
 } from './answers.js';
 import { readControls, readRows } from './controls.js';
 import { askAboutError } from './explain.js';
+import { showKeptTable } from './kept-table.js';
 import { stopMeasuring } from './timing.js';
 import { forgetWhatChanged, noteAddress } from './undo.js';
 
@@ -32,6 +33,7 @@ import { forgetWhatChanged, noteAddress } from './undo.js';
 export function changed({ history = 'push', by = 'other', structure = false } = {}) {
   state.newest += 1;
   setState('stale');
+  showKeptTable();
   root.classList.toggle('with-encoder', field('encoder').checked);
   if (by !== 'other') state.rowsNewer = by === 'rows';
   state.pushDue ||= history === 'push';
@@ -73,6 +75,9 @@ const predictions = latest(async (/** @type {Request} */ request) => {
   if (text.value === request.stem && text.value !== answer.stem) { // code, which is notation now
     text.value = answer.stem;
     writeAddress();
+  }
+  if (answer.table_first) { // what a run raises; the last valid result stays
+    return run({ ...request, stem: answer.stem, rows: undefined });
   }
   const shown = showPrediction(request, answer);
   askAboutError();

@@ -10,6 +10,7 @@ import { offerPictures } from '../common/pictures.js';
 import { bringIntoView } from '../common/selection.js';
 import { state } from '../common/state.js';
 import './events.js';
+import '../panels/keep.js';
 import '../panels/maps.js';
 import '../panels/cells.js';
 import '../panels/tokens.js';

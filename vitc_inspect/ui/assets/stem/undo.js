@@ -24,6 +24,7 @@ const NAMES = {
   sorting: 'the order of the maps',
   scale: 'the colours',
   fit: 'how the picture is fitted',
+  table_of: 'the position table that is kept',
 };
 
 let before = location.search; // of the entry of the history that is left
