@@ -20,24 +20,32 @@ export function morph(element, html) {
 function morphChildren(old, fresh) {
   let at = old.firstChild;
   for (const next of [...fresh.childNodes]) {
-    if (!at) {
-      old.appendChild(next);
+    let same = at;
+    while (same && !areAlike(same, next)) same = same.nextSibling;
+    if (!same) {
+      old.insertBefore(next, at);
       continue;
     }
-    const following = at.nextSibling;
-    if (areAlike(at, next)) morphNode(at, next);
-    else old.replaceChild(next, at);
-    at = following;
+    while (at !== same) at = removed(at);
+    morphNode(same, next);
+    at = same.nextSibling;
   }
-  while (at) {
-    const following = at.nextSibling;
-    old.removeChild(at);
-    at = following;
-  }
+  while (at) at = removed(at);
 }
 
 /**
- * Whether one node can become another: both are of the same kind, and of the same layer.
+ * Removes a node, and returns the one that followed it.
+ *
+ * @param {ChildNode} node
+ */
+function removed(node) {
+  const following = node.nextSibling;
+  node.remove();
+  return following;
+}
+
+/**
+ * Whether one node can become another: both are the same kind of element, and of the same layer.
  *
  * @param {Node} one
  * @param {Node} other
@@ -45,7 +53,8 @@ function morphChildren(old, fresh) {
 function areAlike(one, other) {
   if (one.nodeType !== other.nodeType || one.nodeName !== other.nodeName) return false;
   if (!(one instanceof Element && other instanceof Element)) return true;
-  return one.getAttribute('data-layer') === other.getAttribute('data-layer');
+  if (one.getAttribute('data-layer') !== other.getAttribute('data-layer')) return false;
+  return one.classList[0] === other.classList[0];
 }
 
 /**
