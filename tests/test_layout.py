@@ -76,6 +76,7 @@ TOPICS = {
         "pictures": "pictures that are opened",
         "rows": "rows of the editor that are inserted and moved",
         "saved_pictures": "pictures saved as SVG and PNG",
+        "shortcuts": "the list of keys",
         "tokens": "the tab Tokens",
     },
     "ui/hostile": {
