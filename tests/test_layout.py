@@ -57,6 +57,7 @@ TOPICS = {
         "odd_forwards": "forward passes that nobody has foreseen",
     },
     "ui/browser": {
+        "accessibility": "axe, forced colours, keys and names",
         "access": "the page's policy, its token, proxies, notebooks, Spaces",
         "address": "the address bar",
         "cells": "the tab Cell",
@@ -66,6 +67,7 @@ TOPICS = {
         "glossary": "cards of terms",
         "first_screen": "what is shown at once",
         "kept_table": "a position table of another image size",
+        "layout_shift": "how far things move by themselves",
         "late_answers": "answers that come late, or never",
         "links": "links that were written long ago",
         "long_runs": "runs of minutes",
@@ -76,6 +78,7 @@ TOPICS = {
         "pictures": "pictures that are opened",
         "rows": "rows of the editor that are inserted and moved",
         "saved_pictures": "pictures saved as SVG and PNG",
+        "shortcuts": "the list of keys",
         "tokens": "the tab Tokens",
     },
     "ui/hostile": {

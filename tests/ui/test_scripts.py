@@ -104,6 +104,20 @@ def test_only_one_module_uses_what_gradio_gives() -> None:
         assert not given.search(text), path.name
 
 
+def test_every_module_that_takes_keys_says_which() -> None:
+    """In the list that ? shows; a dialog's are the browser's own, and a list's those of a list."""
+    taking = {
+        path.name
+        for path in ASSETS.rglob("*.js")
+        if "addEventListener('keydown'" in path.read_text(encoding="utf-8")
+    }
+    saying = {
+        path.name for path in ASSETS.rglob("*.js") if "keysOf('" in path.read_text(encoding="utf-8")
+    }
+    assert saying <= taking
+    assert taking - saying == {"dialogs.js", "glossary.js"}
+
+
 def test_the_fields_of_a_link_are_named_in_python_alone() -> None:
     """Of each field that a link has under another name than the choice, the script says which."""
     text = (ASSETS / "stem" / "address.js").read_text(encoding="utf-8")

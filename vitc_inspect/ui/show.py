@@ -7,7 +7,6 @@ import sys
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from html import escape
 from threading import Thread
 from time import sleep
 from typing import Any
@@ -33,6 +32,7 @@ from vitc_inspect.ui.module_server import ModuleServer
 from vitc_inspect.ui.page import build_page, launch_settings, look
 from vitc_inspect.ui.page_functions import PageServer
 from vitc_inspect.ui.server import Inspector
+from vitc_inspect.views.html import tag
 
 _HOST = "127.0.0.1"
 _MAX_PORT = 65_535
@@ -75,11 +75,15 @@ class Page:
 
     def _repr_html_(self) -> str:
         """The page in a frame, which a notebook shows."""
-        style = "border:0;border-radius:8px"
-        return (
-            f'<iframe src="{escape(self.address)}" title="vitc_inspect" width="100%"'
-            f' height="{_HEIGHT}" style="{style}"></iframe>'
+        frame = tag(
+            "iframe",
+            src=self.address,
+            title="vitc_inspect",
+            width="100%",
+            height=_HEIGHT,
+            style="border:0;border-radius:8px",
         )
+        return str(frame)
 
 
 def show(

@@ -178,21 +178,33 @@ def test_a_broken_parameter_is_told_in_a_sentence(opened: Page, query: str, says
 
 
 @pytest.mark.parametrize(
-    "query",
+    ("query", "lost"),
     [
-        "view=nonsense",
-        "layer=nowhere",
-        "cell=x&token=y",
-        "sorting=best&scale=none",
-        "encoder=2,4",
-        "encoder=on",
-        "foo=bar&__proto__=x&constructor=y",
-        "&&&=&",
-        "size=64x64&size=9x9",  # the first counts
+        ("view=nonsense", "view “nonsense”, Maps instead"),
+        ("layer=nowhere", "layer “nowhere”, proj instead"),
+        ("cell=x&token=y", "cell “x”, none instead; token “y”, none instead"),
+        (
+            "sorting=best&scale=none",
+            "sorting “best”, by index instead; scale “none”, of the layer instead",
+        ),
+        ("encoder=2,4", "encoder “2,4”, no encoder instead"),
+        ("encoder=on", "encoder “on”, no encoder instead"),
+        (
+            "foo=bar&__proto__=x&constructor=y",
+            "“foo”, which is no part of a link; “constructor”, which is no part of a link",
+        ),
+        ("lay", "“lay”, which is no part of a link"),  # cut
+        ("table=maybe", "table “maybe”, a position table instead"),
+        (
+            "a=1&b=1&c=1&d=1&e=1&f=1&layer=g",
+            "; ".join(f"“{name}”, which is no part of a link" for name in "abcde") + "; and 2 more",
+        ),
+        ("utm_source=blog&&&=&", ""),
+        ("size=64x64&size=9x9", ""),  # the first counts
     ],
 )
-def test_an_unknown_value_of_what_is_only_looked_at_gives_the_start(
-    opened: Page, query: str
+def test_an_unknown_value_of_what_is_only_looked_at_gives_the_start_and_is_told(
+    opened: Page, query: str, lost: str
 ) -> None:
     follow(opened, f"{PATCHES}{SMALL}&{query}")
     confirmed(opened)
@@ -201,6 +213,14 @@ def test_an_unknown_value_of_what_is_only_looked_at_gives_the_start(
     expect(opened.locator("[data-field=encoder]")).not_to_be_checked()
     assert seq_len(opened) == 17
     assert re.search(r"[?&]size=64x64&", opened.url)
+    said = opened.locator("[data-slot=undone]")
+    if not lost:
+        expect(said).not_to_contain_text("Not restored")
+        return
+    expect(said).to_have_text(f"Not restored from the link: {lost}.")
+    opened.locator("[data-field=seed]").fill("5")
+    expect(said).to_have_text("")
+    confirmed(opened)
 
 
 START = "image=photo&seed=0&device=auto&dtype=float32&encoder=off"

@@ -3,8 +3,8 @@
 /// <reference path="./gradio.d.ts" />
 
 /**
- * What Python says to a page at the start; `presets` and `link` are of the page for stems, `title`
- * and `names` of the page of a module.
+ * What Python says to a page at the start; `presets` and `link` are of the page for stems, `title`,
+ * `live` and `names` of the page of a module.
  *
  * @typedef {object} Props
  * @property {Record<string, any>} start The fields at the start: text, but "sizes" a list of texts.
@@ -15,6 +15,7 @@
  * @property {{ always: string[], changed: string[], encoder: string[] }} link Fields of a link.
  * @property {Record<string, Record<string, string>>} glossary What each term's card says.
  * @property {string} title
+ * @property {boolean} live Whether the module lives in the program that shows it.
  * @property {string[]} names Name of each input of the module; empty for one without.
  */
 

@@ -2,6 +2,7 @@
 
 import { all, around, root } from './dom.js';
 import { page } from './page.js';
+import { keysOf } from './shortcuts.js';
 import { state } from './state.js';
 import { walkTheTable } from './table.js';
 
@@ -40,4 +41,11 @@ root.addEventListener('keydown', (event) => {
   const block = on('.strip [role=button]');
   if (block) walkTheStrip(block, event);
   if (on('.tabs [data-view]')) walkTheTabs(event);
+});
+
+keysOf('Strip', { '← →': 'go from layer to layer', 'Enter': 'choose the layer' });
+keysOf('Tabs', { '← → Home End': 'choose a tab' });
+keysOf('Table', {
+  '↑ ↓ Home End': 'choose a layer',
+  '→ ←': 'open and close folded rows',
 });

@@ -3,6 +3,7 @@
 import { gradio } from '../common/context.js';
 import { around, one, root, slot, targetOf } from '../common/dom.js';
 import { openFile, showNotes } from '../common/pictures.js';
+import { keysOf } from '../common/shortcuts.js';
 import { state } from '../common/state.js';
 import { writeSuggestion } from './answers.js';
 import { changed, look } from './requests.js';
@@ -79,3 +80,5 @@ async function lookAtFile() {
 
 window.addEventListener('focus', lookAtFile);
 document.addEventListener('visibilitychange', lookAtFile);
+
+keysOf('Page', { R: 'read the file anew and run it' });

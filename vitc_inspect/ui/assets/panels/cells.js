@@ -4,6 +4,7 @@ import { around, focusedElement, one, root } from '../common/dom.js';
 import { ARROWS, clamp } from '../common/numerals.js';
 import { page } from '../common/page.js';
 import { onPanel } from '../common/panel.js';
+import { keysOf } from '../common/shortcuts.js';
 import { state } from '../common/state.js';
 import { unitsUnder } from './drawings.js';
 import {
@@ -121,4 +122,10 @@ root.addEventListener('keydown', (event) => {
   else if (block && arrow) tellNextTap(block, arrow);
   else return;
   event.preventDefault(); // the page would scroll
+});
+
+keysOf('Cell', {
+  '↑ ↓ ← →': 'move the window, or go from tap to tap',
+  'Enter': 'take its cell apart',
+  'Space': 'play the slide',
 });

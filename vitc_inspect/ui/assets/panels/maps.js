@@ -6,6 +6,7 @@ import { page } from '../common/page.js';
 import { onPanel, showPanel } from '../common/panel.js';
 import { looking } from '../common/selection.js';
 import { ask } from '../common/server.js';
+import { keysOf } from '../common/shortcuts.js';
 import { state } from '../common/state.js';
 import { pointUnder, resetPlane, takeApart, walkThePlane } from './plane.js';
 import { findMap, placeOn, resetWall, walkTheWall } from './wall.js';
@@ -87,3 +88,10 @@ function download(name, address) {
   Object.assign(link, { href: address, download: name });
   link.click();
 }
+
+keysOf('Wall of maps', { '↑ ↓ ← →': 'move the frame', 'Enter': 'open the map' });
+keysOf('Map', {
+  '↑ ↓ ← →': 'move the cursor',
+  'Enter': 'take the value apart',
+  'Esc': 'go back to all maps',
+});

@@ -3,6 +3,7 @@
 import { around, root } from '../common/dom.js';
 import { ARROWS, clamp, counted } from '../common/numerals.js';
 import { onPanel } from '../common/panel.js';
+import { keysOf } from '../common/shortcuts.js';
 import { unitsUnder } from './drawings.js';
 import { inPanel } from './token-facts.js';
 import { pixelAt } from './token-image.js';
@@ -76,4 +77,9 @@ root.addEventListener('keydown', (event) => {
   const from = pixelCursor ?? size.map((side) => Math.floor(side / 2));
   const step = event.shiftKey ? 16 : 1;
   sayPixel(from.map((at, axis) => clamp(at + step * arrow[axis], size[axis])));
+});
+
+keysOf('Pixels', {
+  '↑ ↓ ← →': 'move the cursor by a pixel',
+  'Shift ↑ ↓ ← →': 'move it by 16',
 });

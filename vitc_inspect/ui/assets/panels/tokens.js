@@ -4,6 +4,7 @@ import { around, focusedElement, one, root } from '../common/dom.js';
 import { ARROWS, clamp } from '../common/numerals.js';
 import { page } from '../common/page.js';
 import { onPanel } from '../common/panel.js';
+import { keysOf } from '../common/shortcuts.js';
 import { unitsUnder } from './drawings.js';
 import './pixels.js';
 import { inPanel, readTokenFacts, tokenFacts } from './token-facts.js';
@@ -173,4 +174,10 @@ function keyOnLine(line, arrow, step) {
 root.addEventListener('focusin', (event) => {
   const line = around(event)('.token-line');
   if (line) keyboard.place = firstPlace(line, tokenFacts().chosen);
+});
+
+keysOf('Tokens', {
+  '↑ ↓ ← →': 'move the cursor; on a sequence ← →',
+  'Shift ↑ ↓ ← →': 'move by pixels, on a sequence by 10',
+  'Enter': 'choose the token',
 });

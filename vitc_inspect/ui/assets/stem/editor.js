@@ -2,6 +2,7 @@
 
 import { all, around, one, root, slot, targetOf } from '../common/dom.js';
 import { state } from '../common/state.js';
+import { keysOf } from '../common/shortcuts.js';
 import { partsOf } from './controls.js';
 import { changed } from './requests.js';
 
@@ -111,3 +112,5 @@ slot('editor').addEventListener('keydown', (event) => {
   event.preventDefault();
   moveRow(targetOf(event).closest('[data-row]'), step);
 });
+
+keysOf('Editor', { 'Alt ↑ ↓': 'move the convolution' });

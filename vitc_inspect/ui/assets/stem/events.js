@@ -3,6 +3,7 @@
 import { around, field, one, root, slot, targetOf } from '../common/dom.js';
 import { openFile } from '../common/pictures.js';
 import { ask } from '../common/server.js';
+import { keysOf } from '../common/shortcuts.js';
 import { state } from '../common/state.js';
 import { controlsOf, presetOf, readControls, slider, writeControls } from './controls.js';
 import { addRow, removeRow, toggleMore } from './editor.js';
@@ -131,3 +132,5 @@ root.addEventListener('toggle', async (event) => { // which does not bubble, hen
 root.addEventListener('keydown', (event) => {
   if (event.key === 'Escape') choosing(false);
 });
+
+keysOf('Page', { Esc: 'close the editor, where it covers the page' });

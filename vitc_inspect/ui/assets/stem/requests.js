@@ -19,6 +19,7 @@ import {
 import { readControls, readRows } from './controls.js';
 import { askAboutError } from './explain.js';
 import { showKeptTable } from './kept-table.js';
+import { forgetLost, sayLost } from './lost.js';
 import { stopMeasuring } from './timing.js';
 import { forgetWhatChanged, noteAddress } from './undo.js';
 
@@ -40,6 +41,7 @@ export function changed({ history = 'push', by = 'other', structure = false } = 
   stopMeasuring();
   cancelRun();
   forgetWhatChanged();
+  forgetLost();
   const { unfolded, newest } = state;
   /** @type {Request} */
   const request = { ...readControls(), structure, unfolded, ...room(), number: newest };
@@ -70,6 +72,7 @@ const predictions = latest(async (/** @type {Request} */ request) => {
     state.rowsNewer = false;
     writeAddress();
   }
+  sayLost(answer);
   if (answer.error) return showFault(request, answer);
   const text = field('stem');
   if (text.value === request.stem && text.value !== answer.stem) { // code, which is notation now

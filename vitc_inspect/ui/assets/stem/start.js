@@ -20,6 +20,7 @@ import { readAddress } from './address.js';
 import { writeControls } from './controls.js';
 import './copy-link.js';
 import { toggleFold } from './layers.js';
+import { lostOfAddress, noteLost } from './lost.js';
 import './pointer.js';
 import { changed } from './requests.js';
 import { select, selectCell, selectToken } from './selection.js';
@@ -46,9 +47,11 @@ function groupOf(title) {
 }
 
 function restore() {
-  writeControls(readAddress());
+  const [choice, lost] = [readAddress(), lostOfAddress()];
+  writeControls(choice);
   state.pushDue = false;
   changed({ history: 'replace', by: 'text' });
+  noteLost(lost, choice);
 }
 
 Object.assign(page, { changed, select, selectCell, selectToken, toggleFold, panelPlaced });

@@ -1,6 +1,7 @@
 // Undo: Back, or Ctrl+Z outside of a field of text, and what it took back.
 
 import { one, root, slot, targetOf } from '../common/dom.js';
+import { keysOf } from '../common/shortcuts.js';
 import { changesSoFar } from './address.js';
 
 /** @type {Record<string, string>} */
@@ -57,3 +58,5 @@ document.addEventListener('keydown', (event) => {
   event.preventDefault();
   history.back();
 });
+
+keysOf('Page', { 'Ctrl Z': 'take the last change back' });
