@@ -63,6 +63,7 @@ ACTIONS: dict[str, Callable[[Page], None]] = {
     "a layer": click('.strip [data-layer="conv2"]'),
     "a tab": click("[data-view=cost]"),
     "tokens": click("[data-view=tokens]"),
+    "maps": click("[data-view=maps]"),
     "the sheet again": click("[data-toggle-choose]"),
     "the image": click("[data-edit=image]"),
     "height": choose("[data-field=height]", "225"),

@@ -187,6 +187,7 @@ def filmed(app: Served, filming: Browser) -> Iterator[Page]:
         page.goto(app.address)
         confirmed(page)
         page.get_by_role("button", name="Edit the stem").click()
+        page.get_by_role("button", name="Image", exact=True).click()
         yield page
     window.close()
 

@@ -92,7 +92,11 @@ export function onFilled(name, filler) {
 export function fillParts(html, then) {
   const focused = /** @type {HTMLElement} */ (document.activeElement?.closest?.('[data-layer]'));
   const home = /** @type {HTMLElement} */ (focused?.closest('[data-slot]'));
-  for (const [name, filling] of Object.entries(html)) morph(slot(name), filling);
+  for (const [name, filling] of Object.entries(html)) {
+    // sentences are short, and text that is kept would count as moved where its line breaks anew
+    if (name === 'strip' || name === 'table') morph(slot(name), filling);
+    else slot(name).innerHTML = filling;
+  }
   for (const name of Object.keys(html)) {
     for (const filler of fillers[name] ?? []) filler();
   }

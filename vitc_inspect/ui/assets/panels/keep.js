@@ -210,4 +210,8 @@ for (const type of ['input', 'change']) { // which is no choice of the page's
 }
 for (const type of ['pointerenter', 'focusin']) bar.addEventListener(type, offer); // the strip may be newer
 
-onPanel(offer);
+onPanel(() => {
+  offer();
+  // put in anew, so that it does not count as moved by itself where the panel's height has changed
+  if (!bar.contains(document.activeElement)) slot('panel').after(bar);
+});
