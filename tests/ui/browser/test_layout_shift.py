@@ -28,7 +28,7 @@ new PerformanceObserver((list) => {
 
 def shifted(page: Page) -> float:
     """The sum of all scores since it was asked for, once nothing moves any more."""
-    page.wait_for_timeout(350)
+    page.wait_for_timeout(600)
     shifts = page.evaluate("window.shifts.splice(0)")
     return sum(value for value, _ in shifts) if shifts else 0.0
 
