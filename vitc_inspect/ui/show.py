@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import webbrowser
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from threading import Thread
 from time import sleep
 from typing import Any
 from urllib.parse import urlencode
@@ -205,29 +204,13 @@ def _launched(
         return str(address)
 
     try:
-        address = _in_a_thread(launch)
-    except OSError:
-        server.close()
+        with ThreadPoolExecutor(1) as thread:
+            address = thread.submit(launch).result()
+    except BaseException as error:
+        server.close()  # else its workers would live as long as the program
+        if not isinstance(error, OSError):
+            raise
         reason = "another program is listening on it, or the system does not let this user open it"
         raise SpecError("port", port, reason, "Use 0 for a free one", 0) from None
     fields = {**(query or {}), **({QUERY_TOKEN: token} if token else {})}
     return Page(server, blocks, f"{address}?{urlencode(fields)}" if fields else address)
-
-
-def _in_a_thread(function: Callable[[], str]) -> str:
-    """Call a function in a thread, which has no event loop yet, and wait for its result."""
-    outcome: dict[str, Any] = {}
-
-    def call() -> None:
-        asyncio.set_event_loop(asyncio.new_event_loop())
-        try:
-            outcome["result"] = function()
-        except Exception as error:  # noqa: BLE001  # raised again by the caller
-            outcome["error"] = error
-
-    thread = Thread(target=call)
-    thread.start()
-    thread.join()
-    if "error" in outcome:
-        raise outcome["error"]
-    return str(outcome["result"])
