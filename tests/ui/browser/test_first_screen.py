@@ -203,3 +203,12 @@ def test_rows_that_are_never_read_are_said(page: Page) -> None:
     expect(page.locator(".warning")).to_have_text(
         "⚠ proj never reads 2 of 256 rows (254, 255) and 2 of 192 columns (190, 191)."
     )
+
+
+def test_a_laptop_shows_what_is_chosen_in_every_list(app: Served, chromium: Browser) -> None:
+    page = chromium.new_page(viewport={"width": 1280, "height": 720})
+    page.goto(app.address)
+    confirmed(page)
+    room = "select => select.clientWidth - 20"  # without the arrow and the edges
+    assert all(page.locator(".row > select").nth(i).evaluate(room) >= 24 for i in range(2))
+    page.close()
