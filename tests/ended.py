@@ -61,7 +61,10 @@ def begun(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
         for pid in children_of(process.pid):
             os.kill(pid, signal.SIGKILL)
         process.kill()
-        process.communicate()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):  # which what it left behind may hold open
+            if pipe is not None:
+                pipe.close()
 
 
 def signalled(

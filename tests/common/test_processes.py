@@ -165,6 +165,19 @@ def test_a_signal_ends_all_that_runs_without_a_word(program, guest, numbers, to_
         assert all(is_gone(pid) for pid in pids)
 
 
+@pytest.mark.parametrize("guest", ["catches", "ignores", "forks", "becomes", "stem"])
+def test_a_program_that_is_held_up_while_it_ends_leaves_nothing_behind(program, guest):
+    """As on a machine that is busy with others, which may give it no time for seconds."""
+    with begun(program(guest, "600")) as process:
+        pids = pids_of(process)
+        for number in (signal.SIGINT, signal.SIGSTOP):
+            os.kill(process.pid, number)
+            time.sleep(0.05)
+        time.sleep(2)
+        assert signalled(process, signal.SIGCONT)[0] == 130
+        assert all(is_gone(pid) for pid in pids)
+
+
 @pytest.mark.parametrize("guest", GUESTS)
 def test_a_deadline_ends_all_that_runs(program, guest):
     start = time.monotonic()

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _POLL = 0.02  # longest pause between two looks at a process (seconds)
-_DYING = 0.5  # seconds that a killed process has to vanish; one in a system call may take longer
+_PASSES = 50  # times that killing is tried; a process in a system call may take longer to vanish
 _SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
 
 
@@ -66,25 +66,24 @@ class ChildProcess:
         Args:
             number: The signal; not sent if there is no patience.
         """
-        now = time.monotonic()
         if self._patience and not self._has_exited():
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
-            self.wait(now + self._patience)
-        self._kill_all(now + self._patience + _DYING)
+            self.wait(time.monotonic() + self._patience)
+        self.kill()
 
     def kill(self) -> None:
-        """Kill the child and its descendants."""
-        self._kill_all(time.monotonic() + _DYING)
+        """Kill the child and its descendants.
 
-    def _kill_all(self, until: float) -> None:
-        """Kill until none is left, since each that dies leaves its own children to this process."""
-        while True:
+        Until none is left, since each that dies leaves its own children to this process; the tries
+        are counted and not timed, as a busy machine may give this process no time for a second.
+        """
+        self._killed = True
+        for _ in range(_PASSES):
             left = set() if self._has_exited() else {self.pid}
             if self._not_its is not None:
                 left |= children() - self._not_its
-            if not left or time.monotonic() >= until:
-                self._killed = True
+            if not left:
                 return
             for pid in left:
                 with suppress(ProcessLookupError, PermissionError):
