@@ -3,13 +3,15 @@
 import os
 import re
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
 from typing import NamedTuple
+
+from tests.forks import Forked, fork
 
 ROOT = Path(__file__).parent.parent
 
@@ -37,8 +39,10 @@ def served(*arguments: str, seconds: float = 120, program: str = "app.py") -> It
     if "--module" in arguments and "--token" not in arguments and "VITC_TOKEN" not in os.environ:
         arguments = (*arguments, "--token", "")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, program, *arguments]
-    with serving(command, cwd=ROOT, environment=environment, seconds=seconds) as running:
+    process = fork([program, *arguments], environment, ROOT)
+    if process is None:
+        process = _begun([sys.executable, program, *arguments], ROOT, environment)
+    with _until_ended(process, seconds) as running:
         yield running
 
 
@@ -47,14 +51,23 @@ def serving(
     command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], seconds: float = 120
 ) -> Iterator[Served]:
     """Run a command that starts the app, wait until it says where it is, and stop it."""
-    process = subprocess.Popen(
+    with _until_ended(_begun(command, cwd, environment), seconds) as running:
+        yield running
+
+
+def _begun(command: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> Popen[str]:
+    return Popen(
         command,
         cwd=cwd,
         env={**environment, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=PIPE,
+        stderr=STDOUT,
         text=True,
     )
+
+
+@contextmanager
+def _until_ended(process: Popen[str] | Forked, seconds: float) -> Iterator[Served]:
     watchdog = threading.Timer(seconds, process.kill)
     watchdog.start()
     try:
